@@ -1,0 +1,33 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Both install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOGS := logs/demo
+
+.PHONY: install demo test check test-fast clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(STAMP)
+
+demo: install
+	$(BIN)/w2s run studies/demo.yaml --log-dir $(LOGS)
+	$(BIN)/w2s report $(LOGS) --out demo
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/pytest -n 2
+
+test-fast: install
+	$(BIN)/pytest -n 2 -m "not slow"
+
+clean:
+	rm -rf $(VENV) demo $(LOGS)

@@ -1,0 +1,1 @@
+"""From Inspect logs to numbers, figures and a report; no model, no network."""

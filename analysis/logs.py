@@ -1,0 +1,394 @@
+"""From a directory of Inspect logs to aligned answers; the only reader of logs on this side.
+
+Questions are rows of one table, found by id and checked by content; a run is a row of two matrices
+over them: which letter it answered, and whether that was right. Nothing is joined by position, and
+what cannot be used is named, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from inspect_ai.log import (
+    EvalLog,
+    EvalLogInfo,
+    EvalSampleSummary,
+    list_eval_logs,
+    read_eval_log,
+    read_eval_log_sample_summaries,
+)
+from numpy.typing import NDArray
+
+IDENTITY = ("dataset_sha256", "test_size", "seed", "near_duplicates", "style", "prompt_version")
+"""Metadata on which all logs of one report must agree."""
+
+KEY = ("model", "task", "split", "labels", "weak", "shots", "draw")
+"""Columns that tell cells apart."""
+
+MISSING_LIMIT = 0.02
+"""Share of questions without an answer above which a cell is incomplete."""
+
+
+class LogError(ValueError):
+    """Logs that must not be analysed together: names the files and the way out."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something about the logs that a reader must know.
+
+    Attributes:
+        level: "problem" when numbers are missing because of it, else "remark".
+        file: The log it is about, "" for all.
+        text: One sentence.
+    """
+
+    level: Literal["problem", "remark"]
+    file: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The finished cells of one experiment.
+
+    Attributes:
+        directory: Where they were read.
+        runs: One row per cell, index 0.. = row of `letters` and `correct`. Columns: those of `KEY`,
+            and file, eval_id, n (answers), asked, unparsed, demo_ids, demo_labels,
+            demo_label_accuracy, shown_sha256, label_eval_id, reused_from, calls, input_tokens,
+            output_tokens, cached_tokens, cost (dollars, nan where a call's price is unknown),
+            simulated.
+        questions: One row per question, index = id. Columns: question, choices, gold (letter),
+            n_options, category.
+        letters: Answer of run i to question j; "" where the reply could not be read or there is
+            none. Shape (runs, questions).
+        correct: 1 or 0 (unread is 0); the mean over epochs where a cell was run several times; nan
+            where there is no answer. Shape (runs, questions).
+        planned: Columns of `KEY` for each cell that the study planned, empty when no log says.
+        metadata: What `IDENTITY` says, and dataset, models, versions.
+        notes: What was found on the way.
+    """
+
+    directory: str
+    runs: pd.DataFrame
+    questions: pd.DataFrame
+    letters: NDArray[np.str_]
+    correct: NDArray[np.float64]
+    planned: pd.DataFrame
+    metadata: Mapping[str, Any]
+    notes: Sequence[Note]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a stand-in model has part in any of the numbers."""
+        return bool(self.runs["simulated"].any())
+
+
+@dataclass
+class _Run:
+    """One finished log, before alignment."""
+
+    file: str
+    row: dict[str, Any]
+    ids: list[int | str] = field(default_factory=list)
+    letters: list[str] = field(default_factory=list)
+    correct: list[float] = field(default_factory=list)
+
+
+@dataclass
+class _Questions:
+    """Questions met so far, each with the run that first asked it."""
+
+    place: dict[int | str, int] = field(default_factory=dict)
+    content: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
+    category: list[str] = field(default_factory=list)
+    file: list[str] = field(default_factory=list)
+
+    def add(self, sample: EvalSampleSummary, file: str) -> None:
+        target = sample.target if isinstance(sample.target, str) else ",".join(sample.target)
+        content = (str(sample.input), tuple(sample.choices or ()), target)
+        place = self.place.setdefault(sample.id, len(self.content))
+        if place == len(self.content):
+            self.content.append(content)
+            self.category.append(str(sample.metadata.get("category") or ""))
+            self.file.append(file)
+        elif self.content[place] != content:
+            differs = "right answer" if self.content[place][:2] == content[:2] else "wording"
+            raise LogError(
+                f"{file} and {self.file[place]} have another {differs} for question {sample.id!r}; "
+                "logs of different questions or option orders cannot be analysed together: move "
+                "one of them out of the directory"
+            )
+
+
+def read_logs(directory: str) -> Logs:
+    """Read all finished cells of a log directory.
+
+    Args:
+        directory: A local folder, or any address that Inspect can list, such as `s3://...`.
+
+    Returns:
+        Aligned answers. Logs of other tasks are left out with a note; so are attempts that did not
+        finish, and files that cannot be read.
+
+    Raises:
+        LogError: There are no logs of this suite; they are of several experiments; two finished
+            logs of one cell disagree; or a log holds a question twice.
+    """
+    try:
+        infos = list_eval_logs(directory, descending=False)
+    except (OSError, ValueError) as error:
+        raise LogError(f"{directory}: cannot be listed: {error}") from None
+    notes: list[Note] = []
+    headers: list[tuple[EvalLogInfo, EvalLog]] = []
+    unfinished: list[tuple[str, EvalLog]] = []
+    for info in infos:
+        file = _file(info.name)
+        try:
+            header = read_eval_log(info, header_only=True)
+        except Exception as error:  # a torn zip raises whatever its first bad byte leads to
+            notes.append(Note("problem", file, f"cannot be read: {_first_line(error)}"))
+            continue
+        if not _ours(header):
+            notes.append(Note("remark", file, f"left out: a log of the task {header.eval.task}"))
+        elif header.status != "success" or header.invalidated:
+            unfinished.append((file, header))
+        else:
+            headers.append((info, header))
+    if not headers:
+        raise _nothing(directory, infos, notes)
+    metadata = _one_experiment(headers)
+
+    questions = _Questions()
+    runs: dict[tuple[Any, ...], _Run] = {}
+    for info, header in headers:
+        try:
+            run = _read_run(info, header, questions)
+        except LogError:
+            raise
+        except Exception as error:  # as above: the header is whole, the samples are not
+            file = _file(info.name)
+            notes.append(Note("problem", file, f"cannot be read: {_first_line(error)}"))
+            continue
+        key = tuple(run.row[k] for k in KEY)
+        runs[key] = _one_per_cell(runs[key], run, notes) if key in runs else run
+    if not runs:
+        raise _nothing(directory, infos, notes)
+    done = {tuple(run.row[k] for k in KEY) for run in runs.values()}
+    for file, header in unfinished:
+        if tuple(_cell(header)[k] for k in KEY) not in done:
+            notes.append(Note("problem", file, f"not finished: status {header.status}"))
+    return _aligned(directory, list(runs.values()), questions, _planned(headers), metadata, notes)
+
+
+def _nothing(directory: str, infos: Sequence[EvalLogInfo], notes: Sequence[Note]) -> LogError:
+    found = (
+        f"{len(infos)} log files, none a finished one of this suite" if infos else "no log files"
+    )
+    named = "".join(f"\n  {note.file}: {note.text}" for note in notes)
+    return LogError(
+        f"{directory}: no results to analyse ({found}). Give the --log-dir of a `w2s run`{named}"
+    )
+
+
+def _ours(header: EvalLog) -> bool:
+    metadata = header.eval.metadata or {}
+    return metadata.get("task") in ("zero_shot", "few_shot") and "prompt_version" in metadata
+
+
+def _one_experiment(headers: Sequence[tuple[EvalLogInfo, EvalLog]]) -> dict[str, Any]:
+    """What all logs agree on.
+
+    Raises:
+        LogError: They do not agree.
+    """
+    first_info, first = headers[0]
+    mine = first.eval.metadata or {}
+    for info, header in headers[1:]:
+        theirs = header.eval.metadata or {}
+        for key in (*IDENTITY, "scorer_version"):
+            if theirs.get(key) != mine.get(key):
+                raise LogError(
+                    f"{_file(info.name)} and {_file(first_info.name)} are of different "
+                    f"experiments: {key} is {theirs.get(key)!r} in the one and {mine.get(key)!r} "
+                    "in the other. Analyse each from a directory of its own"
+                )
+    keys = (*IDENTITY, "dataset", "dataset_source", "n_pool", "n_near_duplicates", "scorer_version")
+    versions = {str((h.eval.metadata or {}).get("w2s_icl", "")) for _, h in headers}
+    inspect = {h.eval.packages.get("inspect_ai", "") for _, h in headers}
+    return {
+        **{key: mine.get(key) for key in keys},
+        "w2s_icl": sorted(versions),
+        "inspect_ai": sorted(inspect),
+    }
+
+
+def _cell(header: EvalLog) -> dict[str, Any]:
+    """The columns of `KEY` for one log."""
+    metadata = header.eval.metadata or {}
+    return {
+        "model": header.eval.model,
+        "task": metadata.get("task"),
+        "split": metadata.get("split"),
+        "labels": metadata.get("labels") or "",
+        "weak": metadata.get("weak") or "",
+        "shots": int(metadata.get("shots") or 0),
+        "draw": int(metadata.get("draw") or 0),
+    }
+
+
+def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run:
+    file = _file(info.name)
+    metadata = header.eval.metadata or {}
+    run = _Run(file, {})
+    letters: dict[int | str, str] = {}
+    marks: dict[int | str, list[float]] = defaultdict(list)
+    seen: set[tuple[int | str, int]] = set()
+    calls = 0
+    for sample in read_eval_log_sample_summaries(info):
+        if (sample.id, sample.epoch) in seen:
+            raise LogError(f"{file}: question {sample.id!r} is in it twice (epoch {sample.epoch})")
+        seen.add((sample.id, sample.epoch))
+        questions.add(sample, file)
+        calls += bool(sample.model_usage)
+        score = next(iter((sample.scores or {}).values()), None)
+        if sample.error or score is None:
+            continue  # no answer is missing, not wrong
+        letters.setdefault(sample.id, score.answer or "")
+        marks[sample.id].append(1.0 if score.value == "C" and score.answer else 0.0)
+    run.ids = list(marks)
+    run.letters = [letters[id_] for id_ in run.ids]
+    run.correct = [math.fsum(marks[id_]) / len(marks[id_]) for id_ in run.ids]
+    epochs = header.eval.config.epochs or 1
+    asked = header.results.total_samples // epochs if header.results else len(run.ids)
+    usage = list(header.stats.model_usage.values())
+    costs = [u.total_cost for u in usage]
+    run.row = {
+        **_cell(header),
+        "file": file,
+        "eval_id": header.eval.eval_id,
+        "n": len(run.ids),
+        "asked": asked,
+        "epochs": epochs,
+        "unparsed": sum(1 for letter in run.letters if not letter),
+        "demo_ids": tuple(metadata.get("demo_ids") or ()),
+        "demo_labels": tuple(metadata.get("demo_labels") or ()),
+        "demo_label_accuracy": _number(metadata.get("demo_label_accuracy")),
+        "shown_sha256": metadata.get("shown_sha256") or "",
+        "label_eval_id": metadata.get("label_eval_id") or "",
+        "reused_from": metadata.get("reused_from") or "",
+        "calls": calls,
+        "input_tokens": sum(u.input_tokens for u in usage),
+        "output_tokens": sum(u.output_tokens for u in usage),
+        "cached_tokens": sum(u.input_tokens_cache_read or 0 for u in usage),
+        "cost": math.nan if None in costs else math.fsum(c for c in costs if c is not None),
+        "simulated": header.eval.model.startswith("simulated/") or "warning" in metadata,
+    }
+    return run
+
+
+def _one_per_cell(one: _Run, other: _Run, notes: list[Note]) -> _Run:
+    """The more complete of two finished logs of one cell.
+
+    Raises:
+        LogError: They answer the same question differently.
+    """
+    mine = dict(zip(one.ids, one.letters, strict=True))
+    differ = [
+        id_
+        for id_, letter in zip(other.ids, other.letters, strict=True)
+        if mine.get(id_, letter) != letter
+    ]
+    if differ:
+        raise LogError(
+            f"{one.file} and {other.file} are both finished logs of one cell and differ in "
+            f"{len(differ)} answers (the first: question {differ[0]!r}). Keep the one that counts "
+            "and move the other out of the directory"
+        )
+    kept, left = (other, one) if len(other.ids) > len(one.ids) else (one, other)
+    notes.append(Note("remark", left.file, f"left out: the same cell as {kept.file}"))
+    return kept
+
+
+def _planned(headers: Sequence[tuple[EvalLogInfo, EvalLog]]) -> pd.DataFrame:
+    """All cells that the studies named in the logs planned; `KEY` columns, no row twice."""
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for _, header in headers:
+        plan = (header.eval.metadata or {}).get("study")
+        if not isinstance(plan, Mapping) or str(plan) in seen:
+            continue
+        seen.add(str(plan))
+        pairs = [tuple(pair) for pair in plan["pairs"]]
+        shown = [k for k in plan["shots"] if k > 0]
+        strong = [m for m in plan["models"] if any(m == s for _, s in pairs)]
+        base = {
+            "task": "zero_shot",
+            "split": "test",
+            "labels": "",
+            "weak": "",
+            "shots": 0,
+            "draw": 0,
+        }
+        for model in plan["models"]:
+            if any(model in pair for pair in pairs):
+                rows.append({"model": model, **base})
+        by_weak = plan["labels_by_weak"]
+        for model in plan["models"] if by_weak and shown else []:
+            if any(model == w for w, _ in pairs):
+                rows.append({"model": model, **base, "split": "pool"})
+        for kind in plan["labels"]:
+            givers = pairs if kind in by_weak else [("", s) for s in strong]
+            for weak, model in givers:
+                for draw in range(plan["draws"]):
+                    for shots in shown:
+                        cell = {"labels": kind, "weak": weak, "shots": shots, "draw": draw}
+                        rows.append({"model": model, **base, "task": "few_shot", **cell})
+    return pd.DataFrame(rows, columns=list(KEY)).drop_duplicates(ignore_index=True)
+
+
+def _aligned(
+    directory: str,
+    runs: Sequence[_Run],
+    questions: _Questions,
+    planned: pd.DataFrame,
+    metadata: Mapping[str, Any],
+    notes: Sequence[Note],
+) -> Logs:
+    letters = np.full((len(runs), len(questions.content)), "", dtype="U1")
+    correct = np.full(letters.shape, np.nan)
+    for i, run in enumerate(runs):
+        places = [questions.place[id_] for id_ in run.ids]
+        letters[i, places] = run.letters
+        correct[i, places] = run.correct
+    table = pd.DataFrame(
+        {
+            "question": [c[0] for c in questions.content],
+            "choices": [c[1] for c in questions.content],
+            "gold": [c[2] for c in questions.content],
+            "n_options": [len(c[1]) for c in questions.content],
+            "category": questions.category,
+        },
+        index=pd.Index(list(questions.place), name="id", dtype=object),
+    )
+    frame = pd.DataFrame([run.row for run in runs])
+    return Logs(directory, frame, table, letters, correct, planned, metadata, tuple(notes))
+
+
+def _file(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

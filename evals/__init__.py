@@ -1,0 +1,1 @@
+"""Questions, tasks, stand-in models and the study that runs them."""

@@ -1,0 +1,1 @@
+"""Reading a reply into an option, and scoring it."""

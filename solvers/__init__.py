@@ -1,0 +1,1 @@
+"""Prompts from labelled demonstrations, and where the labels come from."""

@@ -1,0 +1,72 @@
+"""What several test files need: questions, logs made by scripted models, the shared data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspect_ai import Task, eval
+from inspect_ai.log import EvalLog
+from inspect_ai.model import ModelOutput, ModelUsage, get_model
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+needs_shared = pytest.mark.skipif(
+    not SHARED.exists(), reason=f"real TruthfulQA is not beside the checkout ({SHARED})"
+)
+
+Run = Callable[..., EvalLog]
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSPECT_LOG_DIR", str(tmp_path / "logs"))
+
+
+@pytest.fixture
+def log_dir(tmp_path: Path) -> str:
+    return str(tmp_path / "logs")
+
+
+def rows(n: int, options: int = 4) -> list[dict[str, Any]]:
+    """Made-up questions that share few words."""
+    return [
+        {
+            "question": f"What is thing{i}a of place{i}b?",
+            "choices": [f"answer {i} {'wxyzuv'[j]}" for j in range(options)],
+            "label": i % options,
+        }
+        for i in range(n)
+    ]
+
+
+@pytest.fixture
+def write_jsonl(tmp_path: Path) -> Callable[[Sequence[dict[str, Any]]], str]:
+    def write(content: Sequence[dict[str, Any]], name: str = "questions.jsonl") -> str:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in content), "utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def run(log_dir: str) -> Iterator[Run]:
+    """Run a task on a model that answers the samples with the given replies, in turn."""
+
+    def run_(task: Task, replies: Sequence[str], model: str = "mockllm/weak") -> EvalLog:
+        outputs = []
+        for i in range(max(len(task.dataset), 1)):
+            output = ModelOutput.from_content(model, replies[i % len(replies)])
+            output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+            outputs.append(output)
+        scripted = get_model(model, custom_outputs=outputs, memoize=False)
+        # one at a time: replies are handed out in the order of the dataset
+        (log,) = eval(task, scripted, log_dir=log_dir, display="none", max_samples=1)
+        assert log.status == "success", log.error
+        return log
+
+    yield run_

@@ -1,0 +1,369 @@
+"""Loading, checking and splitting questions, on files, folders, a hub and no network."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import SHARED, needs_shared, rows
+from w2s_icl.evals.questions import (
+    HUB_FILES,
+    TRUTHFULQA_REVISION,
+    QuestionError,
+    load_questions,
+    load_split,
+)
+
+Write = Callable[..., str]
+
+
+def hub_folder(path: Path, content: list[dict[str, Any]]) -> Path:
+    """A dataset folder in the hub's layout."""
+    (path / "multiple_choice").mkdir(parents=True)
+    file = path / "multiple_choice" / "validation-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist(content), file)
+    (path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: multiple_choice\n  data_files:\n"
+        "  - split: validation\n    path: multiple_choice/validation-*\n---\n"
+    )
+    return path
+
+
+def mc1(n: int, options: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "question": row["question"],
+            "mc1_targets": {
+                "choices": row["choices"],
+                "labels": [int(j == 0) for j in range(options)],
+            },
+        }
+        for row in rows(n, options)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet", "folder"])
+def test_all_kinds_of_files_give_the_same_questions(kind: str, tmp_path: Path) -> None:
+    content = [row | {"category": "made up"} for row in rows(6)]
+    path = tmp_path / f"q.{kind}"
+    if kind == "jsonl":
+        path.write_text("\n".join(json.dumps(r) for r in content) + "\n\n")
+    elif kind == "json":
+        path.write_text(json.dumps(content))
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(content), path)
+    elif kind == "folder":
+        path = hub_folder(tmp_path / "hub", content)
+    else:
+        import pandas as pd
+
+        pd.DataFrame([r | {"choices": json.dumps(r["choices"])} for r in content]).to_csv(path)
+
+    questions = load_questions(str(path)).questions
+
+    assert [q.question for q in questions] == [r["question"] for r in content]
+    assert [q.choices[q.gold] for q in questions] == [r["choices"][r["label"]] for r in content]
+    assert [q.id for q in questions] == list(range(6))
+    assert {q.category for q in questions} == {"made up"}
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "allowed"),
+    [
+        ({"question": "  "}, "question is '  '", "not empty"),
+        ({"question": None}, "question is None", "not empty"),
+        ({"choices": ["a"]}, "1 choices", "2 to 26"),
+        ({"choices": [str(i) for i in range(27)]}, "27 choices", "2 to 26"),
+        ({"choices": ["a", "b", " A"]}, "'a' stands there twice", "different"),
+        ({"choices": ["a", ""]}, "choices is", "none empty"),
+        ({"choices": "a, b"}, "choices is 'a, b'", "list of texts"),
+        ({"label": 4}, "label is 4", "0 to 3"),
+        ({"label": -1}, "label is -1", "0 to 3"),
+        ({"label": "B"}, "label is 'B'", "0 to 3"),
+        ({"label": True}, "label is True", "0 to 3"),
+        ({"id": 1}, "id 1 stands in row 1 already", "different"),
+        ({"mc1_targets": {"choices": ["a", "b"], "labels": [1, 1]}}, "2 right", "exactly one"),
+    ],
+)
+def test_a_bad_row_is_refused_with_file_row_found_and_allowed(
+    change: dict[str, Any], found: str, allowed: str, write_jsonl: Write
+) -> None:
+    content = rows(4)
+    content[2] |= change
+
+    with pytest.raises(QuestionError) as error:
+        load_questions(write_jsonl(content))
+
+    for part in ("questions.jsonl", "row 2", found, allowed):
+        assert part in str(error.value)
+
+
+def test_a_missing_column_a_torn_line_and_an_empty_file_are_named(
+    write_jsonl: Write, tmp_path: Path
+) -> None:
+    with pytest.raises(QuestionError, match=r"row 0 .*no label among the columns"):
+        load_questions(write_jsonl([{"question": "q?", "choices": ["a", "b"]}]))
+    torn = tmp_path / "torn.jsonl"
+    torn.write_text(json.dumps(rows(1)[0]) + '\n{"question": ')
+    with pytest.raises(QuestionError, match=r"torn.jsonl: line 2: not JSON"):
+        load_questions(str(torn))
+    with pytest.raises(QuestionError, match="no questions"):
+        load_questions(write_jsonl([], "empty.jsonl"))
+    with pytest.raises(QuestionError, match=r"mc4, mc1.*there is no .*nowhere"):
+        load_questions(str(tmp_path / "nowhere"))
+
+
+def test_a_changed_file_is_read_again_and_has_another_fingerprint(write_jsonl: Write) -> None:
+    before = load_questions(write_jsonl(rows(5)))
+    after = load_questions(write_jsonl(rows(6)))
+
+    assert (len(before.questions), len(after.questions)) == (5, 6)
+    assert before.fingerprint != after.fingerprint
+
+
+def test_a_folder_is_never_read_from_a_cache_of_another_one(tmp_path: Path) -> None:
+    first = load_questions(str(hub_folder(tmp_path / "a" / "same", rows(3))))
+    second = load_questions(str(hub_folder(tmp_path / "b" / "same", rows(5)[2:])))
+
+    assert first.questions[0].question != second.questions[0].question
+
+
+@given(n=st.integers(2, 40), seed=st.integers(0, 9), data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_split_is_the_seeded_sample_and_parts_are_disjoint(
+    tmp_path_factory: pytest.TempPathFactory, n: int, seed: int, data: st.DataObject
+) -> None:
+    size = data.draw(st.integers(1, n))
+    path = tmp_path_factory.mktemp("q") / "q.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(n)))
+
+    split = load_split(str(path), test_size=size, seed=seed, near_duplicates="keep")
+
+    order = random.Random(seed).sample(range(n), n)
+    assert [s.id for s in split.test] == order[:size]
+    assert [s.id for s in split.pool] == order[size:]
+    for sample in (*split.test, *split.pool):
+        row = rows(n)[int(str(sample.id))]
+        choices = sample.choices or []
+        assert sorted(choices) == sorted(row["choices"])
+        gold = choices[ascii_uppercase.index(str(sample.target))]
+        assert gold == row["choices"][row["label"]]
+
+
+def test_option_order_belongs_to_the_question(write_jsonl: Write) -> None:
+    content = [row | {"id": f"q{i}"} for i, row in enumerate(rows(30))]
+    whole = load_split(write_jsonl(content), test_size=10)
+    part = load_split(write_jsonl(content[5:], "part.jsonl"), test_size=10)
+
+    order = {s.id: s.choices for s in (*whole.test, *whole.pool)}
+    assert all(order[s.id] == s.choices for s in (*part.test, *part.pool))
+    letters = {str(s.target) for s in (*whole.test, *whole.pool)}
+    assert len(letters) == 4  # the right option stands in every place somewhere
+
+
+def test_near_duplicates_of_test_questions_are_barred_and_counted(write_jsonl: Write) -> None:
+    content = rows(40)
+    test_ids = [s.id for s in load_split(write_jsonl(content), test_size=10).test]
+    pool_ids = [i for i in range(40) if i not in test_ids]
+    test_row = content[int(str(test_ids[0]))]
+    content[pool_ids[0]]["question"] = test_row["question"] + " really"
+    right = test_row["choices"][test_row["label"]]
+    content[pool_ids[1]] |= {"choices": [right.upper(), "p", "q", "r"], "label": 0}
+    path = write_jsonl(content)
+
+    dropped = load_split(path, test_size=10)
+    kept = load_split(path, test_size=10, near_duplicates="keep")
+
+    assert {pool_ids[0], pool_ids[1]}.isdisjoint({s.id for s in dropped.pool})
+    assert dropped.provenance["n_near_duplicates"] == 2
+    assert len(kept.pool) == 30
+    assert [s.id for s in dropped.test] == [s.id for s in kept.test]
+
+
+def test_draws_are_permutations_that_differ(write_jsonl: Write) -> None:
+    split = load_split(write_jsonl(rows(60)), test_size=10)
+    draws = [[s.id for s in split.draw(d)] for d in range(3)]
+
+    assert all(sorted(map(str, d)) == sorted(str(s.id) for s in split.pool) for d in draws)
+    assert draws[0] != draws[1] != draws[2]
+    assert draws[1] == [s.id for s in split.draw(1)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"test_size": 0}, "test_size must be a whole number of at least 1, got 0"),
+        ({"test_size": 31}, "test_size must be at most 30"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"near_duplicates": "maybe"}, "near_duplicates must be drop or keep"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    arguments: dict[str, Any], message: str, write_jsonl: Write
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_split(write_jsonl(rows(30)), **{"test_size": 5, **arguments})
+
+
+# --- the hub ------------------------------------------------------------------------------------
+
+
+def fetch(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a process of its own: the hub's client reads its settings at import."""
+    import os
+
+    full = f"from w2s_icl.evals.questions import *\n{code}"
+    return subprocess.run(
+        [sys.executable, "-c", full],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """The two requests that fetching a file at a commit makes of the hub."""
+
+    content = b""
+    asked: list[str]
+
+    def do_HEAD(self) -> None:
+        self._reply(body=False)
+
+    def do_GET(self) -> None:
+        self._reply(body=True)
+
+    def _reply(self, *, body: bool) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        known = self.path.startswith("/datasets/") and TRUTHFULQA_REVISION in self.path
+        self.send_response(200 if known or self.path == "/" else 404)
+        self.send_header("X-Repo-Commit", TRUTHFULQA_REVISION)
+        self.send_header("ETag", '"0123456789abcdef"')
+        self.send_header("Content-Length", str(len(self.content) if known else 0))
+        self.end_headers()
+        if body and known:
+            self.wfile.write(self.content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[str]:
+    source = hub_folder(tmp_path / "source", mc1(9, 5) + mc1(3, 3))
+    _Hub.content = (source / HUB_FILES["mc4"].path).read_bytes()
+    _Hub.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_hub_file_is_fetched_at_its_revision_once_and_then_works_offline(
+    hub: str, tmp_path: Path
+) -> None:
+    code = (
+        "a, b = load_questions('mc4'), load_questions('mc1')\n"
+        "print(len(a.questions), len(b.questions), {len(q.choices) for q in a.questions},\n"
+        "      {q.choices[q.gold][-1] for q in b.questions}, a.questions[-1].id)"
+    )
+    env = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
+
+    online = fetch(code, **env)
+    asked = len(_Hub.asked)
+    offline = fetch(code, **env | {"HF_HUB_OFFLINE": "1"})
+
+    assert online.stdout == "9 12 {4} {'w'} 8\n", online.stderr
+    assert any(TRUTHFULQA_REVISION in request for request in _Hub.asked)
+    assert offline.stdout == online.stdout
+    assert len(_Hub.asked) == asked
+
+
+@pytest.mark.parametrize("network", ["closed port", "answers nothing", "HF_HUB_OFFLINE"])
+def test_without_a_network_one_line_names_file_and_flag_within_ten_seconds(
+    network: str, tmp_path: Path
+) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        if network == "answers nothing":
+            listening.listen()
+        env = {
+            "HF_ENDPOINT": f"http://127.0.0.1:{listening.getsockname()[1]}",
+            "HF_HOME": str(tmp_path),
+        }
+        if network == "HF_HUB_OFFLINE":
+            env["HF_HUB_OFFLINE"] = "1"
+        code = (
+            "import time; start = time.monotonic()\n"
+            "try: load_questions('mc4')\n"
+            "except QuestionError as error: print(f'{time.monotonic() - start:.1f} {error}')"
+        )
+        seconds, _, message = fetch(code, **env).stdout.partition(" ")
+
+    assert float(seconds) < 10
+    assert message.count("\n") == 1
+    for part in (HUB_FILES["mc4"].path, "truthfulqa/truthful_qa", "-T dataset="):
+        assert part in message
+
+
+# --- real TruthfulQA ----------------------------------------------------------------------------
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("path", "n", "options"),
+    [("truthful_qa", 817, None), ("truthful_qa_mc", 684, {4}), ("TruthfulQA.csv", 790, {2})],
+)
+def test_real_truthfulqa_loads_and_splits(path: str, n: int, options: set[int] | None) -> None:
+    loaded = load_questions(str(SHARED / path))
+    split = load_split(str(SHARED / path), test_size=200)
+
+    assert len(loaded.questions) == n
+    assert options in (None, {len(q.choices) for q in loaded.questions})
+    assert len(split.pool) >= 64
+    assert len(split.test) + len(split.pool) + split.provenance["n_near_duplicates"] == n
+
+
+@needs_shared
+def test_mc4_keeps_the_right_option_and_three_wrong_ones(tmp_path: Path) -> None:
+    hub_file = HUB_FILES["mc4"]
+    repo = tmp_path / "hub" / "datasets--truthfulqa--truthful_qa"
+    target = repo / "snapshots" / TRUTHFULQA_REVISION / hub_file.path
+    target.parent.mkdir(parents=True)
+    shutil.copy(SHARED / "truthful_qa" / hub_file.path, target)
+    code = (
+        "a, b, c = load_questions('mc4'), load_questions('mc1'), load_questions('mc4', seed=1)\n"
+        "gold = {q.id: q.choices[q.gold] for q in b.questions}\n"
+        "assert all(q.choices[q.gold] == gold[q.id] for q in a.questions)\n"
+        "assert a.fingerprint != c.fingerprint\n"
+        "print(len(a.questions), {len(q.choices) for q in a.questions})"
+    )
+    started = time.monotonic()
+
+    done = fetch(code, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+
+    assert done.stdout.endswith("{4}\n"), done.stderr
+    assert int(done.stdout.split()[0]) > 600
+    assert time.monotonic() - started < 60

@@ -1,0 +1,372 @@
+"""Studies: reading them, their cells, and running them on stand-in models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from inspect_ai.log import list_eval_logs, read_eval_log
+
+from tests.conftest import rows
+from w2s_icl.analysis.logs import LogError, read_logs
+from w2s_icl.analysis.report import write_report
+from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.evals.run import run_study
+from w2s_icl.evals.study import StudyError, few_shot_cells, load_study, zero_shot_cells
+
+Write = Callable[..., str]
+MODELS = ["simulated/small", "simulated/medium", "simulated/large"]
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Callable[..., Path]:
+    def write(**content: Any) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump({"models": MODELS, **content}))
+        return path
+
+    return write
+
+
+def test_the_notebooks_experiment_is_the_bundled_study() -> None:
+    study = load_study(ROOT / "studies" / "truthfulqa.yaml")
+
+    assert [m.rsplit("/", 1)[-1] for m in study.models] == [
+        "llama-3.1-8b-instruct",
+        "llama-3.1-70b-instruct",
+        "qwen-2.5-72b-instruct",
+    ]
+    assert study.shots == (0, 2, 4, 8, 16, 32, 64)
+    assert (study.test_size, study.seed, study.labels) == (200, 42, ("gold", "weak"))
+    assert len(study.all_pairs) == 6
+    assert len(zero_shot_cells(study)) == 6
+
+
+def test_cells_of_a_study(study_file: Callable[..., Path]) -> None:
+    study = load_study(study_file(dataset="misconceptions", test_size=50, shots=[0, 2, 8], draws=2))
+    cells = few_shot_cells(study, (), study.load_split())
+
+    assert Counter(c.labels for c in cells) == {"gold": 3 * 2 * 2, "weak": 6 * 2 * 2}
+    assert all(c.args["shots"] == c.shots for c in cells)
+    assert len({json.dumps([c.model, dict(c.args)]) for c in cells}) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"modles": ["a"]}, "modles is not a key of a study; the keys are name, dataset"),
+        ({"models": []}, "models: "),
+        ({"models": ["a/b", "a/b"]}, "models: a/b stands there twice"),
+        ({"shots": [2, -1]}, r"shots.1: .*greater than or equal to 0, got -1"),
+        ({"labels": ["gold", "silver"]}, "labels: must be of gold, weak.*got 'silver'"),
+        ({"pairs": [["simulated/small", "x/y"]]}, "pairs names 'x/y', which is not among models"),
+        ({"test_size": "many"}, "test_size: .*got 'many'"),
+        ({"near_duplicates": "perhaps"}, "near_duplicates: .*'drop' or 'keep'"),
+        ({"prices": {"simulated/small": {"input": 1}}}, "prices.simulated/small.output is missing"),
+    ],
+)
+def test_a_wrong_study_is_refused_in_one_line(
+    content: dict[str, Any], message: str, study_file: Callable[..., Path]
+) -> None:
+    with pytest.raises(StudyError, match=message) as error:
+        load_study(study_file(**content))
+    assert "study.yaml" in str(error.value)
+
+
+def test_dataset_beside_the_study_is_found(
+    study_file: Callable[..., Path], write_jsonl: Write
+) -> None:
+    write_jsonl(rows(30), "mine.jsonl")
+    study = load_study(study_file(dataset="mine.jsonl", test_size=10, shots=[0, 2]))
+
+    assert len(study.load_split().test) == 10
+    with pytest.raises(StudyError, match=r"shots must be at most \d+, the questions in the pool"):
+        load_study(study_file(dataset="mine.jsonl", test_size=10, shots=[64])).load_split()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small whole study on stand-in models; tests only read it or add to a copy."""
+    folder = tmp_path_factory.mktemp("study")
+    study = folder / "study.yaml"
+    study.write_text(
+        yaml.safe_dump(
+            {
+                "dataset": "misconceptions",
+                "test_size": 40,
+                "models": MODELS,
+                "shots": [0, 1, 8],
+                "draws": 1,
+            }
+        )
+    )
+    outcome = run_study(load_study(study), str(folder / "logs"))
+    assert outcome.ok
+    return folder
+
+
+def test_every_cell_is_run_once_and_marked_as_simulated(finished: Path) -> None:
+    logs = [
+        read_eval_log(info, header_only=True) for info in list_eval_logs(str(finished / "logs"))
+    ]
+
+    assert len(logs) == 3 + 3 + 3 * 2 + 6 * 2
+    assert {log.status for log in logs} == {"success"}
+    assert all("say nothing" in (log.eval.metadata or {})["warning"] for log in logs)
+    tests = [log for log in logs if (log.eval.metadata or {})["split"] == "test"]
+    assert {log.results.total_samples for log in tests if log.results} == {40}
+
+
+def test_only_the_questions_that_may_be_shown_are_labelled(finished: Path) -> None:
+    study = load_study(finished / "study.yaml")
+    runs = read_logs(str(finished / "logs")).runs
+    labelled = runs[runs["split"] == "pool"]["n"]
+
+    assert set(labelled) == {8 + 8}  # the largest prompt and the reserve
+    assert len(study.load_split().pool) > 100
+
+
+def test_arms_show_the_same_questions_and_equal_prompts_are_asked_once(finished: Path) -> None:
+    runs = read_logs(str(finished / "logs")).runs
+    shown = runs[runs["task"] == "few_shot"]
+
+    for _, group in shown.groupby("shots"):
+        assert len(set(group["demo_ids"])) == 1
+    for _, group in shown.groupby(["model", "shown_sha256"]):
+        assert (group["calls"] > 0).sum() == 1
+        assert set(group["reused_from"]) - {""} <= set(group["file"])
+
+
+def test_reused_answers_equal_those_of_the_other_cell(finished: Path) -> None:
+    logs = read_logs(str(finished / "logs"))
+    again = logs.runs[logs.runs["reused_from"] != ""]
+
+    assert len(again)
+    for run, row in again.iterrows():
+        source = logs.runs.index[logs.runs["file"] == row["reused_from"]][0]
+        assert (logs.letters[int(str(run))] == logs.letters[source]).all()
+
+
+def test_cells_table_is_the_count_of_right_answers_in_the_logs(finished: Path) -> None:
+    directory = str(finished / "logs")
+    cells = cells_table(Experiment(read_logs(directory)))
+    right: dict[tuple[Any, ...], float] = {}
+    for info in list_eval_logs(directory):
+        log = read_eval_log(info)
+        metadata = log.eval.metadata or {}
+        assert log.samples
+        scores = [s.scores["letter"].value for s in log.samples if s.scores]
+        key = (metadata["split"], metadata.get("labels"), metadata.get("weak"), log.eval.model)
+        right[(*key, metadata.get("shots"))] = sum(value == "C" for value in scores) / len(scores)
+
+    assert len(cells) == 6 * 3
+    for row in cells.to_dict("records"):
+        k, weak, strong = row["shots"], row["weak"], row["strong"]
+        assert row["acc_weak"] == right["test", None, None, weak, None]
+        assert row["acc_strong0"] == right["test", None, None, strong, None]
+        if k:
+            assert row["acc_w2s"] == right["test", "weak", weak, strong, k]
+            assert row["acc_gold"] == right["test", "gold", None, strong, k]
+        assert (row["n"], row["n_union"], row["draws"]) == (40, 40, 1)
+
+
+def test_report_writes_tables_and_figure_and_says_simulated(finished: Path, tmp_path: Path) -> None:
+    written = write_report(str(finished / "logs"), tmp_path / "out")
+
+    assert {p.name for p in written.files} >= {"cells.csv", "accuracy.png", "accuracy.svg"}
+    assert "simulated models" in written.summary
+    table = pd.read_csv(tmp_path / "out" / "cells.csv")
+    assert list(table.columns[:3]) == ["weak", "strong", "shots"]
+    assert table.loc[table["pgr_gold_status"] != "ok", "pgr_gold"].isna().all()
+
+
+def copy(finished: Path, target: Path) -> Path:
+    import shutil
+
+    shutil.copytree(finished, target)
+    return target
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "logs").glob("*.eval")}
+
+
+@pytest.mark.slow
+def test_running_again_does_nothing_and_more_shots_run_only_the_new_cells(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = copy(finished, tmp_path / "again")
+    before = names(folder)
+    study = load_study(folder / "study.yaml")
+
+    assert run_study(study, str(folder / "logs")).ok
+    assert names(folder) == before
+
+    more = study.model_copy(update={"shots": (0, 1, 8, 24)})
+    assert run_study(more, str(folder / "logs")).ok
+    new = [
+        read_eval_log(str(folder / "logs" / name), header_only=True)
+        for name in names(folder) - before
+    ]
+    shots = Counter((log.eval.metadata or {}).get("shots") for log in new)
+    assert shots[24] == 9
+    assert shots[1] == shots[8] == 0
+    # each label run asked only what was missing: its old answers were taken over
+    runs = read_logs(str(folder / "logs")).runs
+    assert set(runs[runs["split"] == "pool"]["n"]) == {24 + 8}
+
+
+def test_logs_of_another_experiment_are_refused_before_any_call(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = copy(finished, tmp_path / "other")
+    before = names(folder)
+    study = load_study(folder / "study.yaml").model_copy(update={"seed": 7})
+
+    with pytest.raises(
+        StudyError, match=r"another experiment: its \w+ is .* use another --log-dir"
+    ):
+        run_study(study, str(folder / "logs"))
+    assert names(folder) == before
+
+
+# --- damaged directories --------------------------------------------------------------------------
+
+
+def test_a_torn_log_and_a_foreign_log_are_named(finished: Path, tmp_path: Path) -> None:
+    folder = copy(finished, tmp_path / "torn")
+    torn = next(p for p in sorted((folder / "logs").glob("*.eval")) if "w2s" in p.name)
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+
+    logs = read_logs(str(folder / "logs"))
+
+    assert [(n.level, n.file) for n in logs.notes] == [("problem", torn.name)]
+    cells = cells_table(Experiment(logs))
+    hurt = cells[cells["pgr_gold_status"].eq("incomplete") & cells["shots"].gt(0)]
+    assert len(hurt) == 1 or (hurt["weak"] == hurt["strong"]).all()
+
+
+def test_an_empty_folder_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="no log files"):
+        read_logs(str(tmp_path))
+
+
+def test_two_finished_logs_of_one_cell_that_differ_stop_the_analysis(
+    finished: Path, tmp_path: Path
+) -> None:
+    from inspect_ai.log import write_eval_log
+
+    folder = copy(finished, tmp_path / "twice")
+    path = next(p for p in sorted((folder / "logs").glob("*.eval")) if "gold" in p.name)
+    log = read_eval_log(str(path))
+    write_eval_log(log, str(path.with_name("copy-" + path.name)))
+    same = read_logs(str(folder / "logs"))
+    assert any("the same cell as" in note.text for note in same.notes)
+
+    assert log.samples
+    score = (log.samples[0].scores or {})["letter"]
+    score.answer = "A" if score.answer != "A" else "B"
+    write_eval_log(log, str(path.with_name("copy-" + path.name)))
+    with pytest.raises(LogError, match=r"copy-.* both finished logs of one cell and differ in 1"):
+        read_logs(str(folder / "logs"))
+
+
+def test_mixed_splits_stop_the_analysis(finished: Path, tmp_path: Path) -> None:
+    from inspect_ai.log import write_eval_log
+
+    folder = copy(finished, tmp_path / "mixed")
+    path = next(iter(sorted((folder / "logs").glob("*gold*.eval"))))
+    log = read_eval_log(str(path))
+    (log.eval.metadata or {})["prompt_version"] = "0"
+    write_eval_log(log, str(path))
+
+    with pytest.raises(LogError, match="different experiments: prompt_version is"):
+        read_logs(str(folder / "logs"))
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def w2s(*arguments: str) -> subprocess.CompletedProcess[str]:
+    script = Path(sys.executable).with_name("w2s")
+    return subprocess.run(
+        [str(script), *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nowhere.yaml", "--log-dir", "x"], "nowhere.yaml: cannot be read"),
+        (["report", "nowhere", "--out", "x"], "nowhere"),
+        (["run", "study.yaml"], "--log-dir"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    done = w2s(*arguments)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.slow
+def test_inspects_own_commands_work(tmp_path: Path) -> None:
+    def inspect(*arguments: str) -> str:
+        script = Path(sys.executable).with_name("inspect")
+        done = subprocess.run(
+            [str(script), *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    data = ["-T", "dataset=misconceptions", "-T", "test_size=20", "--display", "plain"]
+    file_route = ["evals/truthfulqa.py@few_shot", "-T", "labels=gold", "-T", "shots=8"]
+    logs = ["--log-dir", str(tmp_path)]
+
+    assert "w2s_icl" not in inspect("list", "tasks", "evals")
+    assert "evals/truthfulqa.py@zero_shot" in inspect("list", "tasks", "evals")
+    inspect("eval", *file_route, *data, "--model", "simulated/large", *logs)
+    inspect("eval", "w2s_icl/zero_shot", *data, "--model", "simulated/small", *logs)
+    for info in list_eval_logs(str(tmp_path)):
+        log = read_eval_log(info)
+        assert log.status == "success"
+        assert "say nothing" in (log.eval.metadata or {})["warning"]
+        before = log.results
+        inspect("score", info.name, "--overwrite", "--action", "overwrite")
+        after = read_eval_log(info).results
+        assert before
+        assert after
+        assert after.scores[0].metrics["accuracy"] == before.scores[0].metrics["accuracy"]
+    refused = subprocess.run(
+        [str(Path(sys.executable).with_name("inspect")), "eval", "w2s_icl/few_shot", *data]
+        + ["-T", "labels=weak", "-T", "weak=simulated/medium", *logs, "--model", "simulated/large"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Make it with: inspect eval" in " ".join(refused.stdout.split())
+    assert "Traceback" not in refused.stdout + refused.stderr
+
+
+def test_accuracies_of_the_stand_ins_are_ordered(finished: Path) -> None:
+    logs = read_logs(str(finished / "logs"))
+    zero = [Experiment(logs).zero_shot(model) for model in MODELS]
+
+    means = [float(np.nanmean(logs.correct[run])) for run in zero if run is not None]
+    assert means == sorted(means)

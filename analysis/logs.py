@@ -62,9 +62,9 @@ class Logs:
         directory: Where they were read.
         runs: One row per cell, index 0.. = row of `letters` and `correct`. Columns: those of `KEY`,
             and file, eval_id, n (answers), asked, unparsed, demo_ids, demo_labels,
-            demo_label_accuracy, shown_sha256, label_eval_id, reused_from, calls, input_tokens,
-            output_tokens, cached_tokens, cost (dollars, nan where a call's price is unknown),
-            simulated.
+            demo_label_accuracy, shown_sha256, label_eval_id, reused_from, epochs, calls,
+            input_tokens, output_tokens, cached_tokens, cost (dollars, nan where a call's price is
+            unknown), simulated.
         questions: One row per question, index = id. Columns: question, choices, gold (letter),
             n_options, category.
         letters: Answer of run i to question j; "" where the reply could not be read or there is
@@ -72,7 +72,7 @@ class Logs:
         correct: 1 or 0 (unread is 0); the mean over epochs where a cell was run several times; nan
             where there is no answer. Shape (runs, questions).
         planned: Columns of `KEY` for each cell that the study planned, empty when no log says.
-        metadata: What `IDENTITY` says, and dataset, models, versions.
+        metadata: What `IDENTITY` says, dataset and versions.
         notes: What was found on the way.
     """
 
@@ -185,7 +185,8 @@ def read_logs(directory: str) -> Logs:
     for file, header in unfinished:
         if tuple(_cell(header)[k] for k in KEY) not in done:
             notes.append(Note("problem", file, f"not finished: status {header.status}"))
-    return _aligned(directory, list(runs.values()), questions, _planned(headers), metadata, notes)
+    plans = [header for _, header in headers] + [header for _, header in unfinished]
+    return _aligned(directory, list(runs.values()), questions, _planned(plans), metadata, notes)
 
 
 def _nothing(directory: str, infos: Sequence[EvalLogInfo], notes: Sequence[Note]) -> LogError:
@@ -288,10 +289,16 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
         "input_tokens": sum(u.input_tokens for u in usage),
         "output_tokens": sum(u.output_tokens for u in usage),
         "cached_tokens": sum(u.input_tokens_cache_read or 0 for u in usage),
-        "cost": math.nan if None in costs else math.fsum(c for c in costs if c is not None),
+        "cost": _cost(costs, free=bool(metadata.get("reused_from"))),
         "simulated": header.eval.model.startswith("simulated/") or "warning" in metadata,
     }
     return run
+
+
+def _cost(costs: Sequence[float | None], *, free: bool) -> float:
+    """Dollars; nan where a price is unknown, or a cell that made calls reports no usage."""
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) if len(known) == len(costs) and (known or free) else math.nan
 
 
 def _one_per_cell(one: _Run, other: _Run, notes: list[Note]) -> _Run:
@@ -317,11 +324,11 @@ def _one_per_cell(one: _Run, other: _Run, notes: list[Note]) -> _Run:
     return kept
 
 
-def _planned(headers: Sequence[tuple[EvalLogInfo, EvalLog]]) -> pd.DataFrame:
+def _planned(headers: Sequence[EvalLog]) -> pd.DataFrame:
     """All cells that the studies named in the logs planned; `KEY` columns, no row twice."""
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
-    for _, header in headers:
+    for header in headers:
         plan = (header.eval.metadata or {}).get("study")
         if not isinstance(plan, Mapping) or str(plan) in seen:
             continue

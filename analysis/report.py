@@ -59,7 +59,8 @@ def summary(logs: Logs, experiment: Experiment, cells: pd.DataFrame) -> str:
     lines = []
     if logs.simulated:
         lines.append(f"! {SIMULATED_BANNER}")
-    last = cells.loc[cells.groupby(["weak", "strong"], sort=False)["shots"].idxmax()]
+    last = cells.sort_values("shots", kind="stable").groupby(["weak", "strong"]).tail(1)
+    last = last.sort_index()
     lines.append(f"{'weak → strong':<58} shots   weak  strong    w2s   gold  PGR (gold ceiling)")
     for row in last.to_dict("records"):
         pair = f"{figures.display_name(row['weak'])} → {figures.display_name(row['strong'])}"

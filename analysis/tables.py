@@ -41,7 +41,7 @@ Texts = NDArray[np.str_]
 
 @dataclass(frozen=True)
 class Arm:
-    """One kind of run of a cell, on the questions of `Cell.ids`.
+    """One kind of run of a cell, on the questions of `Cell.places`.
 
     Attributes:
         runs: Rows of the logs, one per draw.
@@ -68,9 +68,9 @@ class Cell:
         strong: The model that was prompted.
         shots: Demonstrations in the prompt.
         arms: By name: weak, strong0, w2s, gold, weak_gold; those that were run.
-        places: Rows of `Logs.questions` on which all arms have an answer; shape (n,).
-        n_union: Questions on which any arm was asked.
-        missing: Largest share of its questions that an arm has no answer to.
+        places: Rows of `Logs.questions` on which all runs have an answer; shape (n,).
+        n_union: Questions that any run was asked.
+        missing: Share of `n_union` that some run of the cell has no answer to.
     """
 
     weak: str
@@ -115,11 +115,10 @@ class Experiment:
     def __init__(self, logs: Logs) -> None:
         """Index the runs of `logs`."""
         self.logs = logs
-        columns = ("task", "split", "model", "labels", "weak", "shots", "draw")
-        self._place: dict[tuple[Any, ...], int] = {
-            key: i
-            for i, key in enumerate(logs.runs[list(columns)].itertuples(index=False, name=None))
-        }
+        columns = ["task", "split", "model", "labels", "weak", "shots", "draw"]
+        self._draws: dict[tuple[Any, ...], dict[int, int]] = {}
+        for run, key in enumerate(logs.runs[columns].itertuples(index=False, name=None)):
+            self._draws.setdefault(key[:-1], {})[key[-1]] = run
 
     @cached_property
     def models(self) -> list[str]:
@@ -154,15 +153,11 @@ class Experiment:
 
     def zero_shot(self, model: str, split: str = "test") -> int | None:
         """The run of a model without demonstrations."""
-        return self._place.get(("zero_shot", split, model, "", "", 0, 0))
+        return self._draws.get(("zero_shot", split, model, "", "", 0), {}).get(0)
 
     def few_shot(self, model: str, labels: str, shots: int, weak: str = "") -> dict[int, int]:
         """Runs by draw."""
-        found = {
-            key[6]: run
-            for key, run in self._place.items()
-            if key[:6] == ("few_shot", "test", model, labels, weak, shots)
-        }
+        found = self._draws.get(("few_shot", "test", model, labels, weak, shots), {})
         return dict(sorted(found.items()))
 
     def cells(self) -> Iterator[Cell]:
@@ -181,9 +176,8 @@ class Experiment:
             by_draw = {
                 "w2s": self.few_shot(strong, "weak", shots, weak),
                 "gold": self.few_shot(strong, "gold", shots),
-                "weak_gold": self.few_shot(weak, "gold", shots),
             }
-            # a draw that one arm lacks is dropped from all; an arm that was not run drops nothing
+            # a draw that one arm lacks is dropped from both; an arm that was not run drops nothing
             common = [set(runs) for runs in by_draw.values() if runs]
             draws = sorted(set.intersection(*common)) if common else []
             found |= {
@@ -191,20 +185,43 @@ class Experiment:
             }
         elif "strong0" in found:
             found["w2s"] = found["gold"] = found["strong0"]
-        rows = [run for runs in found.values() for run in runs.values()]
-        has = ~np.isnan(self.logs.correct[rows])
-        asked = has.any(axis=0)
-        places = np.flatnonzero(has.all(axis=0)) if rows else np.array([], dtype=np.intp)
-        wanted = self.logs.runs["asked"].to_numpy()[rows]
-        arms: dict[str, Arm] = {}
-        for arm, runs in found.items():
-            grid = np.ix_(np.array(list(runs.values()), dtype=np.intp), places)
-            arms[arm] = Arm(
-                tuple(runs.values()), self.logs.letters[grid].T, self.logs.correct[grid].T
-            )
-        n_union = max(int(asked.sum()), int(wanted.max()) if rows else 0)
+        places, n_union = self._common(found)
+        arms = {arm: self._arm(list(runs.values()), places) for arm, runs in found.items()}
+        if shots and "w2s" in found:
+            self._add_weak_gold(arms, weak, shots, list(found["w2s"]), places)
         missing = 1 - len(places) / n_union if n_union else 1.0
         return Cell(weak, strong, shots, arms, places, n_union, missing)
+
+    def _common(self, found: Mapping[str, Mapping[int, int]]) -> tuple[NDArray[np.intp], int]:
+        """Questions that all runs answered, and how many any was asked."""
+        rows = [run for runs in found.values() for run in runs.values()]
+        if not rows:
+            return np.array([], dtype=np.intp), 0
+        has = ~np.isnan(self.logs.correct[rows])
+        asked = int(self.logs.runs["asked"].to_numpy()[rows].max())
+        return np.flatnonzero(has.all(axis=0)), max(int(has.any(axis=0).sum()), asked)
+
+    def _arm(self, runs: Sequence[int], places: NDArray[np.intp]) -> Arm:
+        grid = np.ix_(np.array(runs, dtype=np.intp), places)
+        return Arm(tuple(runs), self.logs.letters[grid].T, self.logs.correct[grid].T)
+
+    def _add_weak_gold(
+        self,
+        arms: dict[str, Arm],
+        weak: str,
+        shots: int,
+        draws: Sequence[int],
+        places: NDArray[np.intp],
+    ) -> None:
+        """The weak model with gold demonstrations: an extra, which takes nothing from the rest.
+
+        It joins a cell only where it has every draw and every question of the cell.
+        """
+        runs = self.few_shot(weak, "gold", shots)
+        if all(draw in runs for draw in draws):
+            arm = self._arm([runs[draw] for draw in draws], places)
+            if not np.isnan(arm.correct).any():
+                arms["weak_gold"] = arm
 
 
 def cells_table(experiment: Experiment) -> pd.DataFrame:
@@ -214,7 +231,11 @@ def cells_table(experiment: Experiment) -> pd.DataFrame:
     `unparsed_*` are counts over all draws; `{ratio}_num` and `{ratio}_gap` are numerator and
     denominator; `{ratio}` and its interval are empty unless `{ratio}_status` is "ok".
     """
-    return pd.DataFrame([_cell_row(experiment, cell) for cell in experiment.cells()])
+    rows = [_cell_row(experiment, cell) for cell in experiment.cells()]
+    if not rows:  # zero-shot logs alone: no rows, but the columns all the same
+        nobody = Cell("", "", 0, {}, np.array([], dtype=np.intp), 0, 1.0)
+        return pd.DataFrame([_cell_row(experiment, nobody)]).iloc[:0]
+    return pd.DataFrame(rows)
 
 
 def _cell_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:

@@ -18,7 +18,12 @@ from inspect_ai import Task, eval_set
 from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - what Inspect refuses with
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.hooks import Hooks, ModelRetry, ModelUsageData, SampleEnd, TaskEnd, TaskStart, hooks
-from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
+from inspect_ai.log import (
+    EvalLog,
+    list_eval_logs,
+    read_eval_log,
+    read_eval_log_sample_summaries,
+)
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -360,8 +365,11 @@ class StudyProgress:
     def finished(self, log: EvalLog) -> None:
         """A cell ended, well or not."""
         self.cells += log.status == "success"
-        if self.shown:
-            self.console.print(_cell_line(log), highlight=False)
+        line = _cell_line(log)
+        # a failed cell is tried again: what it says is said once
+        if self.shown and line not in self.printed:
+            self.console.print(line, highlight=False)
+        self.printed.add(line)
 
 
 @hooks(name="w2s_progress", description="progress of a w2s study")
@@ -409,10 +417,19 @@ def _cell_line(log: EvalLog) -> str:
         mark = "✔" if read >= 100 * READABLE_LIMIT else "!"
         result = f"{value:5.1f} ± {error:.1f}   readable {read:.0f}%"
         return f"  {mark} {escape(name)} {escape(model)} {result}"
-    message = (log.error.message if log.error else log.status).strip().splitlines()
-    failed = sum(1 for s in log.samples or [] if s.error)
+    message, failed = _first_error(log)
     samples = f" ({failed} of {log.eval.dataset.samples} samples)" if failed else ""
-    return f"  ✗ {escape(name)} {escape(model)} {escape(message[0][:120])}{samples}  → inspect view"
+    return f"  ✗ {escape(name)} {escape(model)} {escape(message)}{samples}  → inspect view"
+
+
+def _first_error(log: EvalLog) -> tuple[str, int]:
+    """First line of what went wrong in a cell, and the number of samples that it happened to."""
+    errors = []
+    if log.location:
+        errors = [s.error for s in read_eval_log_sample_summaries(log.location) if s.error]
+    said = [log.error.message] if log.error else errors
+    lines = (said[0].strip() if said else "").splitlines() or [log.status]
+    return lines[0][:160], len(errors)
 
 
 def _model_name(model: str) -> str:

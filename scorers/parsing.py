@@ -392,7 +392,7 @@ _ANSWER_BEFORE = _rx(
 )
 _BOXED_BEFORE = _rx(r"boxed:[\s([\"']*\Z")
 _PICK_BEFORE = _rx(
-    r"\b(?:choose|chose|choosing|pick|picking|select|selected|selecting|go with|going with|go for|going for|"
+    r"\b(?:choose|chose|choosing|pick|picking|select|selected|selecting|go(?:ing)? (?:with|for)|"
     r"went with|opt for|opting for|vote for|stick with|stay(?:ing)? with|settle on|"
     r"lean(?:ing)? (?:towards?|to)|"
     r"favou?r|prefer|conclude|guess|bet on|mark|answer(?:ing)?|say|elijo|choisis|wähle|nehme|"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def write_jsonl(tmp_path: Path) -> Callable[[Sequence[dict[str, Any]]], str]:
 
 
 @pytest.fixture
-def run(log_dir: str) -> Iterator[Run]:
+def run(log_dir: str) -> Run:
     """Run a task on a model that answers the samples with the given replies, in turn."""
 
     def run_(task: Task, replies: Sequence[str], model: str = "mockllm/weak") -> EvalLog:
@@ -69,4 +69,4 @@ def run(log_dir: str) -> Iterator[Run]:
         assert log.status == "success", log.error
         return log
 
-    yield run_
+    return run_

@@ -3,6 +3,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from w2s_icl.scorers.parsing import Reading, parse_answer, read_reply
 
 SEEDS = (
@@ -119,7 +120,7 @@ EXPLAINED = [
     ("C", "Between A and C, I'd go with C."), ("C", "A and C are both plausible, but the answer is C."),
     ("C", "A is tempting, but C is the best answer."), ("C", "Many people say A, but the answer is C."),
     ("C", "Most people believe A. However, the correct answer is C."), ("C", "The answer isn't A, it is C."),
-    ("C", "A common belief is that seeds grow. The answer is C."), 
+    ("C", "A common belief is that seeds grow. The answer is C."),
     ("B", "A) This is a myth.\nB) Correct.\nC) False.\nD) False."), ("B", "A: incorrect\nB: correct\nC: incorrect"),
     ("B", f"A) {SEEDS[0]} - Incorrect\nB) {B_TEXT} - Correct"), ("B", f"A) {SEEDS[0]} ❌\nB) {B_TEXT} ✅"),
     ("C", "A) Seeds cannot grow there.\n\nB) Not quite.\n\nC) Plausible.\n\nD) No link.\n\nThe best answer is C."),

@@ -354,8 +354,11 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
         assert after
         assert after.scores[0].metrics["accuracy"] == before.scores[0].metrics["accuracy"]
     refused = subprocess.run(
-        [str(Path(sys.executable).with_name("inspect")), "eval", "w2s_icl/few_shot", *data]
-        + ["-T", "labels=weak", "-T", "weak=simulated/medium", *logs, "--model", "simulated/large"],
+        [
+            *(str(Path(sys.executable).with_name("inspect")), "eval", "w2s_icl/few_shot", *data),
+            *("-T", "labels=weak", "-T", "weak=simulated/medium"),
+            *("--model", "simulated/large", *logs),
+        ],
         capture_output=True,
         text=True,
         check=False,

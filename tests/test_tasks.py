@@ -104,7 +104,7 @@ def test_transcript_style_puts_the_same_demonstrations_into_one_message(
 ) -> None:
     log = run(few_shot(labels="gold", shots=3, style="transcript", **questions), "A")
 
-    system, user, reply = messages(log)
+    _, user, _ = messages(log)
     blocks = user.removeprefix("user: ").split("\n\nAnswer:")
     gold = [str(s.target) for s in load_split(**questions).draw(0)[:3]]
     assert [b.split("\n\n")[0].strip() for b in blocks[1:4]] == gold

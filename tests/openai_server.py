@@ -1,0 +1,349 @@
+"""A small OpenAI-compatible chat server for tests: loopback, scripted, and it forgets nothing.
+
+Its models read the prompt as a model does: question and options from the last user message, solved
+questions from the turns before it. Which option is right they look up in a question file; whether
+they say so is decided by a hash of (model, prompt), with a probability that depends on the model,
+on how many demonstrations it sees and on how many of their labels are right. The same prompt
+always gets the same reply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+SMALL = "meta-llama/llama-3.1-8b-instruct"
+MEDIUM = "meta-llama/llama-3.1-70b-instruct"
+LARGE = "qwen/qwen-2.5-72b-instruct"
+
+ABILITY: Mapping[str, float] = {SMALL: 0.50, MEDIUM: 0.65, LARGE: 0.75}
+"""Probability of a right answer without demonstrations."""
+
+LEARNED = 0.3
+"""What many demonstrations add to it when all their labels are right."""
+
+FORMS = (
+    "{0}", "{0}", "{0}", "{0})", "({0})", "{0}.", " {0}\n", "**{0}**", "The answer is {0}.",
+    "Answer: {0}", "The correct answer is ({0}).",
+)  # fmt: skip
+
+UNREADABLE = ("I'm not sure about this one.", "It depends on what is meant by that.", "")
+
+CLOSED = 499
+"""Status of a request whose client went away before the reply was sent."""
+
+Demonstration = tuple[str, str]
+"""A user turn and the assistant's turn after it."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a request shows: the demonstrations, then the question that is asked."""
+
+    demonstrations: tuple[Demonstration, ...]
+    question: str
+    options: Mapping[str, str]
+
+
+@dataclass
+class Request:
+    """One request and what became of it.
+
+    Attributes:
+        number: Counted from 0, in the order of arrival.
+        model: As the request names it.
+        raw: The body, byte for byte.
+        prompt: What it shows.
+        status: HTTP status of the reply.
+        reply: Text of the reply, None where there was none.
+        answer: The letter that the reply gives, None where it is meant to be unreadable.
+        right: Whether that letter is the right one.
+    """
+
+    number: int
+    model: str
+    raw: bytes
+    prompt: Prompt
+    status: int = 0
+    reply: str | None = None
+    answer: str | None = None
+    right: bool = False
+
+    @property
+    def shots(self) -> int:
+        return len(self.prompt.demonstrations)
+
+    @property
+    def option(self) -> str | None:
+        """Text of the option that was answered."""
+        return None if self.answer is None else self.prompt.options[self.answer]
+
+    @cached_property
+    def messages(self) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = json.loads(self.raw)["messages"]
+        return found
+
+
+class BadRequestError(ValueError):
+    """A request that this server does not understand."""
+
+
+class OpenAIServer:
+    """The server, running from `with` to its end.
+
+    Everything that may change between two runs is an attribute: `requests` (clear it to start
+    afresh), `rate_429`, `rate_500`, `latency`, `broken`.
+
+    Args:
+        questions: Rows with `question`, `choices` and `label`, as in the file given to the study.
+        rate_429: Share of requests that are refused, every second one with `Retry-After: 1`.
+        rate_500: Share of requests that fail.
+        seed: Of the failures, which depend on it and on the request's number alone.
+        latency: Seconds before each reply.
+        unreadable: Share of replies without an answer.
+        broken: Status that every request to a model gets, by model.
+    """
+
+    def __init__(
+        self,
+        questions: Sequence[Mapping[str, Any]],
+        *,
+        rate_429: float = 0.0,
+        rate_500: float = 0.0,
+        seed: int = 0,
+        latency: float = 0.0,
+        unreadable: float = 0.03,
+        broken: Mapping[str, int] | None = None,
+    ) -> None:
+        self.gold = {row["question"]: row["choices"][row["label"]] for row in questions}
+        self.rate_429 = rate_429
+        self.rate_500 = rate_500
+        self.seed = seed
+        self.latency = latency
+        self.unreadable = unreadable
+        self.broken = dict(broken or {})
+        self.requests: list[Request] = []
+        self._count = 0
+        self._lock = threading.Lock()
+        self._shared: dict[tuple[Demonstration, ...], tuple[Demonstration, ...]] = {}
+        self._http = _HTTPServer(("127.0.0.1", 0), _handler(self))
+        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+
+    def __enter__(self) -> OpenAIServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}/api/v1"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What sends Inspect's `openrouter/` provider here."""
+        return {"OPENROUTER_BASE_URL": self.url, "OPENROUTER_API_KEY": "x"}
+
+    @property
+    def answered(self) -> list[Request]:
+        """Requests that got a reply, in the order of arrival."""
+        return [r for r in list(self.requests) if r.status == 200]
+
+    def handle(self, raw: bytes) -> tuple[int, dict[str, str], dict[str, Any], Request | None]:
+        """Status, headers and body of the reply to one request, and its record."""
+        try:
+            body = json.loads(raw)
+            prompt = self._prompt(body)
+        except (BadRequestError, ValueError, KeyError, TypeError) as error:
+            return (*_error(400, f"not understood: {error!r}"), None)
+        with self._lock:
+            demonstrations = self._shared.setdefault(prompt.demonstrations, prompt.demonstrations)
+            prompt = Prompt(demonstrations, prompt.question, prompt.options)
+            request = Request(self._count, body["model"], raw, prompt)
+            self._count += 1
+            self.requests.append(request)
+        if self.latency:
+            time.sleep(self.latency)
+        status, headers, content = self._reply(request)
+        request.status = status
+        return status, headers, content, request
+
+    def _reply(self, request: Request) -> tuple[int, dict[str, str], dict[str, Any]]:
+        if request.model not in ABILITY:
+            return _error(404, f"No endpoints found for {request.model}.")
+        if request.model in self.broken:
+            return _error(self.broken[request.model], "this model is broken")
+        luck = _uniform(self.seed, request.number)
+        if luck < self.rate_429:
+            status, headers, content = _error(429, "Rate limit exceeded")
+            return status, {"Retry-After": "1"} if request.number % 2 else headers, content
+        if luck < self.rate_429 + self.rate_500:
+            return _error(500, "Internal server error")
+        self._answer(request)
+        words = sum(len(m["content"].split()) for m in request.messages)
+        said = max(1, len((request.reply or "").split()))
+        return (
+            200,
+            {},
+            {
+                "id": f"gen-{request.number}",
+                "object": "chat.completion",
+                "created": 1_700_000_000,
+                "model": request.model,
+                "choices": [
+                    {
+                        "index": 0,
+                        "message": {"role": "assistant", "content": request.reply},
+                        "finish_reason": "stop",
+                        "logprobs": None,
+                    }
+                ],
+                "usage": {
+                    "prompt_tokens": words,
+                    "completion_tokens": said,
+                    "total_tokens": words + said,
+                },
+            },
+        )
+
+    def _answer(self, request: Request) -> None:
+        """Decide the reply: a function of (model, prompt) and of nothing else."""
+        prompt = request.prompt
+        key = (
+            request.model,
+            prompt.demonstrations,
+            prompt.question,
+            sorted(prompt.options.items()),
+        )
+        if _uniform("unreadable", *key) < self.unreadable:
+            request.reply = _choose(UNREADABLE, "unreadable form", *key)
+            return
+        gold = self._letter(prompt.question, prompt.options)
+        labels = [(user, label) for user, label in prompt.demonstrations]
+        good = sum(label == self._letter(*_question(user)) for user, label in labels)
+        chance = ABILITY[request.model]
+        if labels:
+            quality = 2 * good / len(labels) - 1
+            chance += LEARNED * quality * (1 - math.exp(-len(labels) / 8))
+        request.right = _uniform("right", *key) < chance
+        wrong = [letter for letter in prompt.options if letter != gold]
+        request.answer = gold if request.right else _choose(wrong, "wrong option", *key)
+        request.reply = _choose(FORMS, "form", *key).format(request.answer)
+
+    def _letter(self, question: str, options: Mapping[str, str]) -> str:
+        """Letter of the right option."""
+        if question not in self.gold:
+            raise BadRequestError(f"no question of the file: {question!r}")
+        found = [letter for letter, text in options.items() if text == self.gold[question]]
+        if len(found) != 1:
+            raise BadRequestError(f"right option not among {dict(options)}")
+        return found[0]
+
+    def _prompt(self, body: Mapping[str, Any]) -> Prompt:
+        if body.get("stream"):
+            raise BadRequestError("this server does not stream")
+        messages = [(m["role"], m["content"]) for m in body["messages"]]
+        if messages and messages[0][0] == "system":
+            messages = messages[1:]
+        roles = [role for role, _ in messages]
+        if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+            raise BadRequestError(f"roles {roles}")
+        texts = [text for _, text in messages]
+        demonstrations = tuple(zip(texts[:-1:2], texts[1::2], strict=True))
+        question, options = _question(texts[-1])
+        self._letter(question, options)
+        for user, label in demonstrations:
+            shown, letters = _question(user)
+            self._letter(shown, letters)
+            if label not in letters:
+                raise BadRequestError(f"label {label!r} of {shown!r} is no option")
+        return Prompt(demonstrations, question, options)
+
+
+def _question(text: str) -> tuple[str, dict[str, str]]:
+    """Question and options by letter, from one user turn."""
+    options = re.findall(r"^([A-Z])[).:] (.*)$", text, re.MULTILINE)
+    if len(options) < 2:
+        raise BadRequestError(f"no question with options: {text!r}")
+    return text[: text.index(f"\n{options[0][0]}")].strip(), dict(options)
+
+
+def question_of(turn: str) -> str:
+    """The question in a user turn, without its options."""
+    return _question(turn)[0]
+
+
+def options_of(turn: str) -> dict[str, str]:
+    """The options in a user turn, by letter."""
+    return _question(turn)[1]
+
+
+def _uniform(*key: object) -> float:
+    digest = hashlib.sha256(repr(key).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
+
+
+def _choose(among: Sequence[str], *key: object) -> str:
+    return among[int(_uniform(*key) * len(among))]
+
+
+def _error(status: int, message: str) -> tuple[int, dict[str, str], dict[str, Any]]:
+    return status, {}, {"error": {"message": message, "code": status}}
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # clients keep their connections open
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no error of this server's."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = 1 << 16
+
+        def do_POST(self) -> None:  # the name that http.server asks for
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            request: Request | None = None
+            if re.sub(r"^(/api)?(/v1)?", "", self.path) == "/chat/completions":
+                status, headers, content, request = server.handle(raw)
+            else:
+                status, headers, content = _error(404, f"no such page: {self.path}")
+            body = json.dumps(content).encode()
+            try:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                self.wfile.flush()
+            except OSError:  # the client was stopped
+                if request:
+                    request.status = CLOSED
+                self.close_connection = True
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    return Handler

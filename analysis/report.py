@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from w2s_icl.analysis import figures
+from w2s_icl.analysis import figures, tables
 from w2s_icl.analysis.logs import Logs, read_logs
-from w2s_icl.analysis.tables import Experiment, cells_table, gold_table
+from w2s_icl.analysis.tables import Experiment
 
 SIMULATED_BANNER = "simulated models: these numbers say nothing about language models"
 
@@ -42,12 +43,23 @@ def write_report(log_dir: str, out: str | Path) -> Written:
     """
     logs = read_logs(log_dir)
     experiment = Experiment(logs)
-    cells, gold = cells_table(experiment), gold_table(experiment)
+    cells, gold = tables.cells_table(experiment), tables.gold_table(experiment)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "cells.csv"
-    cells.to_csv(path, index=False)
-    files = [path]
+    files: list[Path] = []
+    for name, table in {
+        "cells": cells,
+        "tests": tables.tests_table(experiment),
+        "matching": tables.matching_table(experiment),
+        "pooled": tables.pooled_table(experiment),
+        "models": tables.models_table(experiment),
+        "costs": tables.costs_table(experiment),
+        "missing": tables.missing_cells(experiment),
+    }.items():
+        files.append(out / f"{name}.csv")
+        table.to_csv(files[-1], index=False)
+    files.append(out / "stats.json")
+    files[-1].write_text(json.dumps(tables.stats_info(experiment), indent=2) + "\n", "utf-8")
     banner = SIMULATED_BANNER if logs.simulated else ""
     figure = figures.accuracy(cells, gold, experiment.models, banner=banner)
     files += figures.save(figure, out / "accuracy", cells)
@@ -69,6 +81,9 @@ def summary(logs: Logs, experiment: Experiment, cells: pd.DataFrame) -> str:
             for arm in ("weak", "strong0", "w2s", "gold")
         )
         lines.append(f"{pair:<58} {row['shots']:>5}  {accuracies}  {ratio_text(row, 'pgr_gold')}")
+    missing = tables.missing_cells(experiment)
+    if len(missing):
+        lines.append(f"! {len(missing)} planned cells are not there or not complete (missing.csv)")
     lines += [
         f"{'!' if note.level == 'problem' else '·'} {note.file}: {note.text}" for note in logs.notes
     ]

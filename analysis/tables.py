@@ -7,21 +7,30 @@ throughout; nan, and an empty field in the CSV files, where there is nothing to 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from w2s_icl.analysis.logs import MISSING_LIMIT, Logs
+from w2s_icl.analysis.logs import IDENTITY, KEY, MISSING_LIMIT, Logs
 from w2s_icl.analysis.stats import (
+    MatchCounts,
+    QuestionBootstrap,
     Ratio,
     clustered_ratio,
     gap_recovered,
+    holm,
+    imitation_excess,
+    matching_counts,
     mean_interval,
+    paired_difference,
+    pooled_gap_recovered,
 )
 
 DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
@@ -281,24 +290,7 @@ def _cell_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
 def _ratio_columns(definition: str, cell: Cell) -> dict[str, Any]:
     status = cell.status(definition)
     ratio = None if status else gap_recovered(*cell.columns(definition))
-    fields: Mapping[str, Callable[[Ratio], float]] = {
-        "_num": lambda r: r.numerator,
-        "_num_lo": lambda r: r.numerator_low,
-        "_num_hi": lambda r: r.numerator_high,
-        "_gap": lambda r: r.gap,
-        "_gap_lo": lambda r: r.gap_low,
-        "_gap_hi": lambda r: r.gap_high,
-        "": lambda r: r.value,
-        "_lo": lambda r: r.low,
-        "_hi": lambda r: r.high,
-        "_df": lambda r: r.df,
-        "_t_gap": lambda r: r.t_gap,
-    }
-    return {
-        **{definition + k: math.nan if ratio is None else f(ratio) for k, f in fields.items()},
-        f"{definition}_status": status or (ratio.status if ratio else "incomplete"),
-        f"{definition}_fragile": bool(ratio and ratio.fragile),
-    }
+    return _ratio_fields(definition, ratio, status or "")
 
 
 def _no_supervision(cell: Cell) -> float:
@@ -367,3 +359,360 @@ def gold_table(experiment: Experiment) -> pd.DataFrame:
             )
     columns = ["model", "shots", "n", "draws", "accuracy", "accuracy_lo", "accuracy_hi"]
     return pd.DataFrame(rows, columns=columns)
+
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+SEED = 20240
+
+FAMILIES: Mapping[str, tuple[str, str]] = {
+    "w2s_vs_weak": ("w2s", "weak"),
+    "w2s_vs_strong0": ("w2s", "strong0"),
+    "w2s_vs_gold": ("w2s", "gold"),
+}
+"""Tests that are adjusted together, by name: the two arms compared."""
+
+
+def _with_ends(*names: str) -> tuple[str, ...]:
+    return tuple(name + end for name in names for end in ("", "_lo", "_hi"))
+
+
+_CELL = ("weak", "strong", "shots")
+_TESTS = ("family", *_CELL, "contrast", "diff", "lo", "hi", "n10", "n01", "p", "p_holm")
+_SHARES = (
+    "match_both",
+    "match_strong",
+    "match_weak",
+    "match_neither",
+    "neither_right",
+    "neither_wrong",
+)
+_AGREEMENT = ("phi", "error_consistency", "capa")
+_MATCHING = (
+    *_CELL,
+    "n",
+    "draws",
+    *_SHARES,
+    *(f"{name}_count" for name in _SHARES),
+    "ww_n",
+    *(f"ww_{name}" for name in _SHARES),
+    *(f"ww_{name}_count" for name in _SHARES),
+    *_with_ends("fix_rate"),
+    "fix_count",
+    "strong_wrong_n",
+    *_with_ends("break_rate"),
+    "break_count",
+    "strong_right_n",
+    "imitation_m",
+    "imitation_w2s",
+    "imitation_gold",
+    *_with_ends("imitation_excess"),
+    *_with_ends(*(f"{name}_{other}" for name in _AGREEMENT for other in ("weak", "strong"))),
+)
+_POOLED = (
+    *("scope", "cells", "n", "draws"),
+    *_with_ends("pgr_pooled", "pgr_pooled_num", "pgr_pooled_gap"),
+    *(f"pgr_pooled_{name}" for name in ("t_gap", "df", "status", "fragile")),
+    "pgr_mean",
+    "pgr_median",
+)
+_MODELS = (
+    *("model", "n", *_with_ends("accuracy"), "unparsed", "unparsed_share"),
+    *("pool_n", "pool_accuracy", "pool_unparsed"),
+)
+_USAGE = ["calls", "input_tokens", "output_tokens", "cached_tokens", "cost"]
+_COSTS = ("model", "split", "labels", "weak", "shots", "draw", *_USAGE, "cost_known")
+
+
+def _usable(cell: Cell, *arms: str) -> bool:
+    """Whether these arms of a cell with demonstrations can be compared."""
+    complete = cell.n > 0 and cell.missing <= MISSING_LIMIT
+    return cell.shots > 0 and complete and all(arm in cell.arms for arm in arms)
+
+
+def _interval(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    return {name: value, f"{name}_lo": low, f"{name}_hi": high}
+
+
+def _share(name: str, events: ArrayLike) -> dict[str, float]:
+    """The mean of `events`, shape (n,) or (n, draws), with its interval; nan without any."""
+    values = np.asarray(events, dtype=np.float64)
+    if not len(values):
+        return _interval(name, math.nan, math.nan, math.nan)
+    return _interval(name, float(values.mean()), *mean_interval(values, level=LEVEL))
+
+
+def tests_table(experiment: Experiment) -> pd.DataFrame:
+    """Paired differences of accuracy, one row per family and complete cell with demonstrations.
+
+    `n10` and `n01` count the questions that only the first, only the second run of `contrast` has
+    right; they are empty where the test is not McNemar's. `p_holm` is adjusted within the family.
+    """
+    cells = list(experiment.cells())
+    rows: list[dict[str, Any]] = []
+    for family, (first, second) in FAMILIES.items():
+        tested: list[dict[str, Any]] = []
+        for cell in cells:
+            itself = second == "weak" and cell.weak == cell.strong  # that is w2s_vs_strong0
+            if itself or not _usable(cell, first, second):
+                continue
+            found = paired_difference(
+                cell.arms[first].correct, cell.arms[second].correct, level=LEVEL
+            )
+            tested.append(
+                {
+                    "family": family,
+                    "weak": cell.weak,
+                    "strong": cell.strong,
+                    "shots": cell.shots,
+                    "contrast": f"{first} - {second}",
+                    "diff": found.diff,
+                    "lo": found.low,
+                    "hi": found.high,
+                    "n10": found.n10,
+                    "n01": found.n01,
+                    "p": found.p,
+                }
+            )
+        adjusted = holm([row["p"] for row in tested])
+        rows += [row | {"p_holm": p} for row, p in zip(tested, adjusted, strict=True)]
+    return pd.DataFrame(rows, columns=list(_TESTS))
+
+
+def matching_table(experiment: Experiment) -> pd.DataFrame:
+    """Whose answers the runs with weak labels give; one row per (weak, strong, shots > 0).
+
+    Shares of questions, and `*_count`, both averaged over draws; `ww_*` over the questions that
+    the weak model has wrong. `neither_right` and `neither_wrong` (wrong or unread) split
+    `match_neither`. In a self pair `match_strong` and `match_weak` do not exist. Everything is
+    about the first answer where a cell was run several times; agreement is then empty, unless
+    all answers were right or wrong each time.
+    """
+    bootstrap = lru_cache(maxsize=4)(_bootstrap)  # one can take 30 MB
+    rows = [_matching_row(experiment, cell, bootstrap) for cell in experiment.cells() if cell.shots]
+    return pd.DataFrame(rows, columns=list(_MATCHING))
+
+
+def _bootstrap(n: int) -> QuestionBootstrap:
+    return QuestionBootstrap(n, RESAMPLES, SEED)
+
+
+def _matching_row(
+    experiment: Experiment, cell: Cell, bootstrap: Callable[[int], QuestionBootstrap]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "weak": cell.weak,
+        "strong": cell.strong,
+        "shots": cell.shots,
+        "n": cell.n,
+        "draws": cell.draws,
+    }
+    if not _usable(cell, "weak", "strong0", "w2s"):
+        return row
+    arms = cell.arms
+    questions = experiment.logs.questions.iloc[cell.places]
+    target = questions["gold"].to_numpy(dtype=np.str_)[:, None]
+    weak, strong, treated = (arms[arm].letters for arm in ("weak", "strong0", "w2s"))
+    counts = matching_counts(treated, strong[:, 0], weak[:, 0], target[:, 0])
+    right = treated == target
+    weak_wrong, strong_wrong = (weak != target)[:, 0], (strong != target)[:, 0]
+    elsewhere = right & (treated != strong) & (treated != weak)
+    self_pair = cell.weak == cell.strong
+    row |= _match_shares("", counts.every, elsewhere, self_pair)
+    row |= _match_shares("ww_", counts.weak_wrong, elsewhere[weak_wrong], self_pair)
+    row["ww_n"] = counts.weak_wrong.n
+    row |= _share("fix_rate", right[strong_wrong])
+    row |= {"fix_count": float(np.mean(counts.fixed)), "strong_wrong_n": counts.strong_wrong}
+    row |= _share("break_rate", ~right[~strong_wrong])
+    row |= {"break_count": float(np.mean(counts.broken)), "strong_right_n": counts.strong_right}
+    if "gold" in arms:
+        errors = weak_wrong & (weak[:, 0] != "")
+        repeated = [(arms[arm].letters == weak)[errors] for arm in ("w2s", "gold")]
+        excess = imitation_excess(*repeated, level=LEVEL)
+        row |= {
+            "imitation_m": excess.m,
+            "imitation_w2s": excess.treated,
+            "imitation_gold": excess.gold,
+            **_interval("imitation_excess", excess.value, excess.low, excess.high),
+        }
+    if all(np.isin(arms[arm].correct, (0, 1)).all() for arm in ("weak", "strong0", "w2s")):
+        for name, other in (("weak", arms["weak"]), ("strong", arms["strong0"])):
+            found = bootstrap(cell.n).agreement(
+                treated,
+                other.letters,
+                arms["w2s"].correct,
+                other.correct,
+                questions["n_options"].to_numpy(),
+                level=LEVEL,
+            )
+            for statistic in _AGREEMENT:
+                e = getattr(found, statistic)
+                row |= _interval(f"{statistic}_{name}", e.value, e.low, e.high)
+    return row
+
+
+def _match_shares(
+    prefix: str, counts: MatchCounts, elsewhere: NDArray[np.bool_], self_pair: bool
+) -> dict[str, float]:
+    """Shares and mean counts; `elsewhere` is right with the answer of neither, (n, draws)."""
+    found = {
+        "match_both": np.mean(counts.both),
+        "match_strong": math.nan if self_pair else np.mean(counts.strong),
+        "match_weak": math.nan if self_pair else np.mean(counts.weak),
+        "match_neither": np.mean(counts.neither),
+        "neither_right": elsewhere.sum(axis=0).mean(),
+    }
+    found["neither_wrong"] = found["match_neither"] - found["neither_right"]
+    return {
+        **{prefix + k: float(v) / counts.n if counts.n else math.nan for k, v in found.items()},
+        **{f"{prefix}{k}_count": float(v) for k, v in found.items()},
+    }
+
+
+def pooled_table(experiment: Experiment) -> pd.DataFrame:
+    """`pgr_gold` over several cells: the ratio of their mean numerator and mean gap.
+
+    One row per pair over all its shots, per shot count over all pairs, and over everything; pairs
+    of a model with itself have no ratio. `cells` counts the complete cells, which alone are used,
+    on the `n` questions and the `draws` that all of them have. `pgr_mean` and `pgr_median` of the
+    ratios that are reported one by one are secondary, and have no interval.
+    """
+    cells = [cell for cell in experiment.cells() if cell.shots and cell.weak != cell.strong]
+    scopes: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        scopes[f"{cell.weak} → {cell.strong}, all shots"].append(cell)
+    for cell in cells:
+        scopes[f"all pairs, {cell.shots} shot{'s' * (cell.shots != 1)}"].append(cell)
+    if cells:
+        scopes["all pairs, all shots"] = cells
+    rows = [{"scope": scope, **_pooled(experiment, group)} for scope, group in scopes.items()]
+    return pd.DataFrame(rows, columns=list(_POOLED))
+
+
+def _pooled(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
+    used = [cell for cell in cells if cell.status("pgr_gold") is None]
+    ratio = None
+    if used:
+        draw = experiment.logs.runs["draw"].to_numpy()
+        drawn = [draw[list(cell.arms["w2s"].runs)] for cell in used]  # the same in gold
+        draws = set(drawn[0]).intersection(*drawn)
+        places = set(used[0].places).intersection(*(cell.places for cell in used))
+        triples = []
+        for cell, its in zip(used, drawn, strict=True):
+            rows, columns = np.isin(cell.places, list(places)), np.isin(its, list(draws))
+            base, treated, ceiling = (column[rows] for column in cell.columns("pgr_gold"))
+            triples.append((base, treated[:, columns], ceiling[:, columns]))
+        if places and draws:
+            ratio = pooled_gap_recovered(triples, level=LEVEL)
+    single = [gap_recovered(*cell.columns("pgr_gold"), level=LEVEL) for cell in used]
+    values = [one.value for one in single if one.status == "ok"]
+    return {
+        "cells": len(used),
+        "n": ratio.n if ratio else 0,
+        "draws": ratio.draws if ratio else 0,
+        **_ratio_fields("pgr_pooled", ratio, "incomplete"),
+        "pgr_mean": float(np.mean(values)) if values else math.nan,
+        "pgr_median": float(np.median(values)) if values else math.nan,
+    }
+
+
+def _ratio_fields(name: str, ratio: Ratio | None, status: str) -> dict[str, Any]:
+    """The columns of a ratio; `status` says why there is none."""
+    fields: Mapping[str, Callable[[Ratio], float]] = {
+        "_num": lambda r: r.numerator,
+        "_num_lo": lambda r: r.numerator_low,
+        "_num_hi": lambda r: r.numerator_high,
+        "_gap": lambda r: r.gap,
+        "_gap_lo": lambda r: r.gap_low,
+        "_gap_hi": lambda r: r.gap_high,
+        "": lambda r: r.value,
+        "_lo": lambda r: r.low,
+        "_hi": lambda r: r.high,
+        "_df": lambda r: r.df,
+        "_t_gap": lambda r: r.t_gap,
+    }
+    return {
+        **{name + k: math.nan if ratio is None else f(ratio) for k, f in fields.items()},
+        f"{name}_status": ratio.status if ratio else status,
+        f"{name}_fragile": bool(ratio and ratio.fragile),
+    }
+
+
+def models_table(experiment: Experiment) -> pd.DataFrame:
+    """One row per model: its zero-shot run on the test questions, and its label run (`pool_*`).
+
+    Empty where there is no such run. An unread answer counts as wrong and is in `n`.
+    """
+    rows, runs = [], experiment.logs.runs
+    for model in experiment.models:
+        row: dict[str, Any] = {"model": model}
+        for split, prefix in (("test", ""), ("pool", "pool_")):
+            run = experiment.zero_shot(model, split)
+            if run is None:
+                continue
+            correct = experiment.logs.correct[run]
+            n, unparsed = (int(runs[name].iloc[run]) for name in ("n", "unparsed"))
+            row |= {f"{prefix}n": n, f"{prefix}unparsed": unparsed}
+            row |= _share(f"{prefix}accuracy", correct[~np.isnan(correct)])
+            row[f"{prefix}unparsed_share"] = unparsed / n if n else math.nan
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(_MODELS))
+
+
+def costs_table(experiment: Experiment) -> pd.DataFrame:
+    """Calls, tokens and dollars of each run, and after the runs of a model their sum ("all").
+
+    A cell that took its answers from another has no calls and cost 0. Any other run without a
+    recorded call is not taken for free: its cost is unknown, like that of a call without a price,
+    and so is every sum it is part of.
+    """
+    runs = experiment.logs.runs
+    rows: list[dict[str, Any]] = []
+    for model in experiment.models:
+        part = runs[runs["model"] == model].sort_values(
+            ["split", "labels", "weak", "shots", "draw"], kind="stable"
+        )
+        if part.empty:
+            continue
+        recorded = (part["calls"] > 0) | (part["reused_from"] != "")
+        part = part.assign(cost=part["cost"].where(recorded))
+        rows += [{str(k): v for k, v in row.items()} for row in part.to_dict("records")]
+        everything = dict.fromkeys(("split", "labels", "weak"), "all")
+        rows.append({"model": model, **everything, **part[_USAGE].sum(skipna=False)})
+    table = pd.DataFrame(rows, columns=list(_COSTS))
+    table["cost_known"] = table["cost"].notna()
+    integers = ["shots", "draw", *_USAGE[:-1]]
+    return table.astype(dict.fromkeys(integers, "Int64") | {"cost": "float64"})
+
+
+def stats_info(experiment: Experiment) -> dict[str, Any]:
+    """What the numbers of the other tables were computed with."""
+    metadata = experiment.logs.metadata
+    tested = tests_table(experiment)["family"]
+    return {
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        "seed": SEED,
+        "versions": {name: version(name) for name in ("w2s-icl", "numpy", "scipy", "pandas")},
+        "log_versions": {key: metadata.get(key) for key in ("w2s_icl", "inspect_ai")},
+        "families": {
+            family: {"contrast": f"{first} - {second}", "tests": int((tested == family).sum())}
+            for family, (first, second) in FAMILIES.items()
+        },
+        "experiment": {key: metadata.get(key) for key in ("dataset", *IDENTITY, "scorer_version")},
+    }
+
+
+def missing_cells(experiment: Experiment) -> pd.DataFrame:
+    """Planned runs that are not there, or lack more than 2% of their answers; see `why`."""
+    logs = experiment.logs
+    test = logs.runs["split"] == "test"
+    asked = logs.runs["asked"].mask(test, logs.runs.loc[test, "asked"].max())
+    short = 1 - logs.runs["n"] / asked > MISSING_LIMIT
+    state = dict(zip(logs.runs[list(KEY)].itertuples(index=False, name=None), short, strict=True))
+    rows = [
+        (*key, "incomplete" if key in state else "not run")
+        for key in logs.planned[list(KEY)].itertuples(index=False, name=None)
+        if state.get(key, True)
+    ]
+    return pd.DataFrame(rows, columns=[*KEY, "why"])

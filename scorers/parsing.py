@@ -63,9 +63,8 @@ _CHARACTERS: dict[int, str] = {
 _LOOKALIKES = str.maketrans("АВСЕНІЈКМОРЅТХΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABCEHIJKMOPSTXABEZHIKMNOPTYX")
 _SCRIPT_WORD = re.compile(r"[\u0370-\u03ff\u0400-\u04ff]{2}")
 _THINKING = re.compile(
-    r"<(/?)(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad)\s*>"
-    r"|◁(/?)think▷|\[(/?)THINK\]|<\|channel\|>analysis<\|message\|>"
-    r"|(<\|channel\|>)final<\|message\|>",
+    r"<(/?)(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad)\s*>|◁(/?)think▷|"
+    r"\[(/?)THINK\]|<\|channel\|>analysis<\|message\|>|(<\|channel\|>)final<\|message\|>",
     re.IGNORECASE,
 )
 _CJK = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
@@ -76,8 +75,9 @@ _REWRITES = [
         (r"~~[^~\n]{0,300}~~", " "),  # struck out: withdrawn by the model itself
         (r"<+((?-i:[A-Z]))>+(?![^<]{0,99}</\1>)", r"(\1)"),  # <B> as an answer, not as HTML
         (r"\[/INST\]|\A\s*\[INST\]", "\n"),
+        (r"\\n(?![a-z])", "\n"),
         (r"\[INST\]", "\n[INST]\n"),
-        (r"\\(?:boxed|fbox)\b\s*", "\nboxed: "),
+        (r"(?:\\(?:boxed|fbox)\b|\bboxed(?=\{))\s*", "\nboxed: "),
         (r"\\(?:text|math|bf|rm|large|quad|display)[a-z]{0,10}\b", " "),
         (r"```[a-z]{0,12}|[*`${}\\]", ""),
         (_ANSWER_TAG, "\nAnswer: "),
@@ -130,7 +130,11 @@ def _normalise(reply: str) -> str:
     text = _clip(_spell(_clip(reply)))
     for pattern, new in _REWRITES:
         text = pattern.sub(new, text)
-    return re.sub(r"\AA: (?=\(?[A-Z]\)?(?:[.):]|\s*\Z))", "", text.strip())  # "A: B" as in Q and A
+    return re.sub(
+        r"\A(?:Q: [^\n]*\n+)?A: (?=I(?:'m| don't| can)|\(?[A-Z]\)?(?:[.):]|\s*(?:\n|\Z)))",
+        "",
+        text.strip(),
+    )  # "A: B" as in Q and A
 
 
 # --- Mentions ------------------------------------------------------------------------------------
@@ -145,20 +149,24 @@ _NOT_ARTICLE = re.compile(
     r"on|in|to|by|at|it|then|too|fits|wins|remains|must|should|may|might|will|looks|sounds)\b"
 )
 _LETTER = (
-    r"(?<![\w&+])(?<!\w[-'./])"
-    r"(?:[A-Z]|(?:(?<=ption )|(?<=hoice )|(?<=etter ))[a-z]|[a-z](?=[)\].:,;!\"']|\s*(?:\n|\Z)))"
-    r"(?![\w&+°]|[-'/][a-z0-9]|\.(?![A-Z][a-z])\w)"
+    r"(?<![\w&+])(?<!\w[-'./])(?:[A-Z]|(?:(?<=ption )|(?<=hoice )|(?<=etter ))[a-z]|"
+    r"[a-z](?=[)\].:,;!\"']|\s*(?:\n|\Z))|\A[a-z](?= (?:i (?:guess|think|believe|suppose)|"
+    r"probably)\b))(?![\w&+°]|[-'/](?!s (?:the|correct|right|my)\b)(?:[a-z0-9]|[A-Z](?![a-z]))|"
+    r"\. [A-Z]\. [A-Z][a-z]|\.(?![A-Z][a-z])\w)"
 )
 _BETWEEN = (
-    r"[)\]\"']*(?:\s?[,/+&]\s?|,?\s(?:and|or|and/or|nor|und|oder|et|ou|or maybe|or perhaps|"
-    r"or possibly)\s)"
-    r"(?:either |both |maybe |option |choice )?[(\[\"']*"
+    r"[)\]\"']*(?:\s?(?:[,/+&]|(?:->|→)(?=\s?[A-Z]\b(?!\s?\()))\s?|,?\s\(?(?:but also|"
+    r"as well as|and|or|"
+    r"and/or|nor|und|oder|et|ou|or maybe|or perhaps|or possibly)\s)(?:either |both |maybe |option |"
+    r"choice )?[(\[\"']*"
 )
 _ONE = re.compile(_LETTER)
-_ITEM = re.compile(r"^[(\[]?([A-Z])[)\].:]", re.MULTILINE)
+_ITEM = re.compile(r"^(?:[Oo]ption |[Cc]hoice )?[(\[]?([A-Z])[)\].:]", re.MULTILINE)
 _LETTERS = re.compile(rf"{_LETTER}(?:{_BETWEEN}{_LETTER})*")
 _JOIN = re.compile(rf"{_BETWEEN}\Z")
-_SINGULAR = re.compile(rf"{_CLOSE} (?:is|isn't|was|can't|cannot|seems|would)\b")
+_SINGULAR = re.compile(
+    rf"{_CLOSE} (?:is|isn't|was|can't|cannot|seems|would|remains)\b|{_CLOSE} ?是"
+)
 _GAP = re.compile(r"[\W_]{0,12}")
 _STOPS = re.compile(r"[)\]\"']*(?:\s*\Z|\s*\n|\s?[.!;,:(])")
 _DENIAL = re.compile(r"\b(?:not?|never|none|cannot|nothing|without|\w+n'?t|un\w+)\b")
@@ -211,6 +219,10 @@ def _is_word(text: str, start: int, end: int) -> bool:
             r"[\"']?[.,]?\s*(?:\Z|\n)|[)\]:]|\. ?[A-Z]| is (?:the )?(?:correct|right|best|answer)",
             after,
         )
+    if text[start:end] == "a" and end == len(text) and start > 20:  # cut off at "This is a"
+        return not re.search(
+            r"(?:answer|option|choice|letter)\W+(?:\w+\W+){0,3}\Z", text[:start][-40:]
+        )
     article = re.match(r" [\dA-Za-z\u00c0-\u024f]", after) and not _NOT_ARTICLE.match(after)
     return text[start:end] == "A" and bool(article)
 
@@ -247,25 +259,23 @@ def _mentions(text: str, texts: dict[tuple[str, ...], str]) -> list[_Mention]:
             inside.add(word.start)
 
     found: list[_Mention] = []
-    for match in _LETTERS.finditer(text):
+    position = 0
+    while match := _LETTERS.search(text, position):
         spans = [
             (match.start() + m.start(), match.start() + m.end()) for m in _ONE.finditer(match[0])
         ]
+        position = match.end()
         if spans[0][0] in inside:
             continue
-        while (
-            len(spans) > 1
-            and (
-                spans[-1][0] in inside
-                or _is_word(text, *spans[-1])
-                # "B, and A is wrong": the last letter opens a statement of its own.
-                or (
-                    "," in text[spans[-2][1] : spans[-1][0]] and _SINGULAR.match(text, spans[-1][1])
-                )
-            )
-        ):
+        while len(spans) > 1:
+            (_, before), (at, after) = spans[-2:]
+            # "B, and A is wrong": the last letter opens a statement of its own.
+            own = "," in text[before:at] and _SINGULAR.match(text, after)
+            if not own and at not in inside and not _is_word(text, at, after):
+                break
             spans.pop()
         (start, _), (_, end) = spans[0], spans[-1]
+        position = end
         letters = tuple(dict.fromkeys(text[a:b].upper() for a, b in spans))
         if len(letters) > 1:
             found.append(_Mention(letters, start, end, "letter"))
@@ -300,7 +310,10 @@ def _join(text: str, mentions: list[_Mention], count: int) -> list[_Mention]:
     for m in mentions:
         last = joined[-1] if joined else None
         gap = text[last.end : m.start] if last else "?"
-        if last and _JOIN.fullmatch(gap):
+        # "B, A is wrong" and two sentences quoted after each other are no list.
+        sentence = m.kind == "text" and " " in text[m.start : m.end]
+        apart = (gap == ", " and sentence) or ("," in gap and _SINGULAR.match(text, m.end))
+        if last and not apart and _JOIN.fullmatch(gap):
             letters = tuple(dict.fromkeys(last.letters + m.letters))
             joined[-1] = _Mention(letters, last.start, m.end, "letter")
             continue
@@ -327,43 +340,43 @@ def _rx(*parts: str) -> re.Pattern[str]:
 
 _YES_MARK, _NO_MARK = "[✅✓✔☑]", "[❌✗✘✕❎]"
 _ADVERB = (
-    r"(?:the|to be|a|an|most|very|likely|probably|clearly|therefore|thus|definitely|indeed|also|"
-    r"both|actually|still|now|more|single|only|in fact|simply|just|all|really|certainly|obviously|"
-    r"again)"
+    r"(?:the|to be|(?-i:a)|an|most|very|likely|probably|clearly|therefore|thus|definitely|indeed|"
+    r"also|both|actually|still|now|more|single|only|in fact|simply|just|all|really|certainly|"
+    r"obviously|again|like)"
 )
-_IS = (
-    r"(?:is|'s|are|was|were|seems|appears|looks|would be|must be|has to be|should be|can be|being)"
-)
+_IS = r"(?:is|'s|are|was|were|seems|sounds|appears|looks|being|(?:would|must|has to|should|can) be)"
 _NO = (
     r"(?:incorrect|wrong|false|untrue|inaccurate|not (?:\w+ ){0,2}(?:correct|right|true|accurate|"
     rf"answer|best|supported|valid|it)|{_NO_MARK})"
 )
 _DENIED_AFTER = _rx(
-    rf"{_CLOSE}(?: {_IS}(?: {_ADVERB})* (?:{_NO}|not\b|myth|misconception|eliminated|out\b|"
-    r"ruled out|unlikely|misleading|impossible)"
+    rf"{_CLOSE}(?: {_IS}(?: (?:{_ADVERB}|common|popular|old|widespread))* (?:{_NO}|not\b|myth|"
+    r"misconception|mistake|eliminated|out\b|ruled out|unlikely|misleading|impossible)"
+    r"| (?:at first|initially)\b|[., ]+(?:actually|wait|hmm+)[,. ]+no\s*(?:[.,!]|$)"
     r"| (?:\w+n't|cannot|can not|does not|would not|must not)\b"
     rf"|[ :,.(>=-]*(?:(?:this|that|it|which)(?: is|'s) )?{_NO}"
-    r"|(?: ?[:?,-]| ?\.\.+) no(?:[,.!;:-]|\s*$| wait)"
-    r"| ?(?:は|も|が|는|은|이|가)? ?(?:で は|じゃな|아니|是错|不对|不正确|错|誤|違|間違|"
-    r"नहीं|गलत|ليس|неверн|неправ)"
+    r"|(?: ?[:?,-]| ?\.\.+) no(?:[,.!;:-]|\s*$| wait)| ?(?:は|も|が|는|은|이|가)? ?(?:で は|"
+    r"じゃな|아니|是错|不对|不正确|错|誤|違|間違|नहीं|गलत|ليس|неверн|неправ)"
     r"| (?:es incorrect|ist falsch|est fausse?|è sbagliat))"
 )
 _DENIED_BEFORE = _rx(
     r"(?:\bnot|n't|\bcannot|\bnever|\bneither|\bnor|\bthan|\binstead of|\bexcept|\bwithout|"
-    r"\bunlike|\bexclud\w+|\brul\w+ out|\beliminat\w+|\bdiscard\w*|\breject\w*|\bdismiss\w*|"
-    r"\bavoid\w*|\bnicht|\bpas|\bno (?:es|é)|\bnon è|\binte|\bikke|\bniet|\bnie|\bне|ليس|"
-    r"不是|不选|而非|"
+    r"\bunlike|\bexclud\w+|\brul\w+ out|\beliminat(?:e[ds]?|ing)|\bconsider(?:ing)?|\b(?:anything|"
+    r"everything|all) but|\bdiscard\w*|\breject\w*|\bdismiss\w*|\bavoid\w*|\bnicht|\bpas|"
+    r"\bno (?:es|é)|\bnon è|\binte|\bikke|\bniet|\bnie|\bне|ليس|不是|不选|而非|"
     r"\b(?:wrong|incorrect|false|worst) (?:answer|option|choice)s?:?)"
-    r"(?: (?:be|been|is|it|it's|that|the|answer|correct|option|choice|letter|just|necessarily|"
-    r"think|believe|select|choose|pick|go|with|say|either|la|el))* ?\Z"
+    r"(?: (?:be|been|is|it|it's|that|the|answer|correct|"
+    r"option|choice|letter|just|necessarily|think|believe|select|choose|pick|go|with|say|either|la|"
+    r"el))* ?\Z"
 )
 _OTHERS_SAY = _rx(
-    r"\b(?:people|many|others?|some|students|someone|you|they|tempt\w+|myth|misconception)\b"
-    r"[^,]{0,30}\Z",
-    r"\b(?:if|whether|suppose|assuming|wrong|initial(?:ly)?|original(?:ly)?|previous|earlier|not|"
-    r"never|\w+n't|cannot|inclined|want(?:ed)? to|was going to|considered|almost|would have(?! to)|"
-    r"mistakes?|mistaken|first (?:answer|choice|guess|thought|"
-    r"instinct)|common(?:ly)?(?: \w+)? (?:answer|choice))\b[^,.:]{0,30}\Z",
+    r"\b(?:people|many|others?|some|students|someone|they|tempt\w+|myth|misconception|(?:one|"
+    r"most) (?:might|may|could|would|say|think)|you(?!'d want| should|'re looking))\b[^,]{0,30}\Z",
+    r"\b(?:if|whether|wonder|suppose|assuming|wrong|initial(?:ly)?|original(?:ly)?|previous|"
+    r"earlier|not|never|\w+n't|cannot|was inclined|(?<!you'd )want(?:ed)? to|was going to|"
+    r"considered|almost|"
+    r"would have(?! to)|mistakes?|mistaken|first (?:answer|choice|guess|thought|instinct)|"
+    r"(?:common|popular|usual|intuitive)(?:ly)?(?: \w+)? (?:answer|choice))\b[^,.:]{0,30}\Z",
     r"\bat first\b[^.:]{0,60}\Z",
 )
 _REASON = _rx(r"\b(?:because|since|why|although|though|while|even if)\b[^,]{0,40}\Z")
@@ -375,49 +388,49 @@ _FILL = (
 )
 _ANSWER_WORD = (
     r"(?:\b(?:answers?|ans|antwort|antwoord|lösung|r[ée]ponse|respuesta|risposta|resposta|"
-    r"svar(?:et)?|"
-    r"vastaus|odpowiedź|odpověď|odgovor|r[aă]spuns(?:ul)?|jawaban|cevap|válasz|đáp án|ответ|"
-    r"вариант|відповідь|απάντηση|solution|conclusion|verdict|(?:correct|right|best|accurate|final|"
-    r"my|true|suitable|appropriate) (?:option|choice|pick|selection|statement|response|letter|one|"
-    r"guess))\b|答案|正解|答え|정답|उत्तर|الإجابة|الجواب)"
+    r"svar(?:et)?|vastaus|odpowiedź|odpověď|odgovor|r[aă]spuns(?:ul)?|jawaban|cevap|válasz|đáp án|"
+    r"ответ|вариант|відповідь|απάντηση|solution|conclusion|verdict|(?:correct|right|best|accurate|"
+    r"final|my|true|suitable|appropriate) (?:option|choice|pick|selection|statement|response|"
+    r"letter|one|guess))\b|答案|正解|答え|정답|उत्तर|الإجابة|الجواب)"
 )
 _ANSWER_BEFORE = _rx(
     rf"(?:{_ANSWER_WORD}(?:(?!\b(?-i:[A-Z])\b)[^.!?\n]){{0,60}}?"
-    r"(?:\s?[:=]|\s?-+>?|→|\b(?:is|are|was|be|would be|ist|est|es|lautet|è|é|est[ea]|är|er|on|to|"
-    r"je|adalah|ialah|is)\b|是|为|は|은|는|هي|هو)"
+    r"(?:\s?[:=]|\s?-+>?|→|'s|\b(?:is|are|was|be|would be|ist|est|es|lautet|è|é|est[ea]|är|er|on|"
+    r"to|je|adalah|ialah|is)\b|是|为|は|은|는|هي|هو)"
     rf"[\s\"'([:]*{_FILL}"
-    r"|\b(?:answer|ans|choice|option|letter|selection|pick|response|output|result|conclusion)s?"
+    r"|\b(?:answer|ans|choice|option|letter|selection|pick|response|output|result|conclusion)"
     rf"\"?\s*(?:\((?:[^()\n]{{0,40}})\))?\s*[:=]\s*{_FILL}|\banswer|\bans\.?"
     rf"|\b(?:correct|richtig) (?:is|ist):?{_FILL}) ?\Z"
 )
 _BOXED_BEFORE = _rx(r"boxed:[\s([\"']*\Z")
 _PICK_BEFORE = _rx(
     r"\b(?:choose|chose|choosing|pick|picking|select|selected|selecting|go(?:ing)? (?:with|for)|"
-    r"went with|opt for|opting for|vote for|stick with|stay(?:ing)? with|settle on|"
-    r"lean(?:ing)? (?:towards?|to)|"
-    r"favou?r|prefer|conclude|guess|bet on|mark|answer(?:ing)?|say|elijo|choisis|wähle|nehme|"
-    r"(?:chang|switch|updat|revis|correct)\w*(?: (?:it|that|this|my|the|answer|choice))*"
-    r"(?: from (?:option )?(?-i:[A-Z]))? to|(?:points?|leads?|led)(?: me| us)? to)"
+    r"went with|opt for|opting for|vote(?: for)?|stick with|stay(?:ing)? with|settle on|"
+    r"lean(?:ing)? (?:towards?|to)|favou?r|prefer|conclude|guess|bet on|mark|answer(?:ing)?|say|"
+    r"elijo|choisis|wähle|nehme|(?:chang|switch|updat|revis|correct)\w*(?: (?:it|that|this|my|the|"
+    r"answer|choice))*(?: from (?:option )?(?-i:[A-Z]))? to|(?:points?|leads?|led)(?: me| us)? to)"
     rf"{_FILL}:?\Z",
     r"[选選] ?(?:[择擇] ?)?\Z",
 )
 _SHORT_BEFORE = _rx(
     r"(?:\bits|\bprob|\b(?:it|that|this)(?:'s| is| must be| has to be| would be| could be|"
-    r" might be| should be)"
-    r"|\bc'est|\bthink|\bbelieve|\bprobably|\blikely|\bmaybe|\bperhaps|\bso|\bthus|\bhence|"
-    r"\btherefore|\bthen|\bleaving|\bleaves?|\bleft with|\bremains|\bonly|\bnamely|\bbut|\brather|"
-    r"\bactually|\bno|\bnope|\bwait|\bsorry|\bmean|\bmeant|\bcorrection|\binstead|\bmake that|"
-    r"\byes|\bsure|\bok|\bokay|\bwell|\bhmm+|\bdefinitely|\bcertainly|\bfinal|\bis|\bbe|\bon|"
-    r"\bes|\best|\bist|\bé|\bè|是|\boption|\bchoice|\bletter|->|→|=>|=|:)"
+    r" might be| should be)|\bc'est|\bthink|\bbelieve|\bprobably|\blikely|\bmaybe|\bperhaps|\bso|"
+    r"\bthus|\bhence|\btherefore|\bthen|\bleaving|\bleaves?|\bleft with|\bremains|\bonly|\bnamely|"
+    r"\bbut|\brather|\bactually|\bno|\bnope|\bwait|\bsorry|\bmean|\bmeant|\bcorrection|\binstead|"
+    r"\bmake that|\byes|\bsure|\bclearly|\bobviously|\breally|\bmatches|\bok|\bokay|\bwell|\bhmm+|"
+    r"\bdefinitely|\bcertainly|\bfinal|\bis|\bbe|\bon|\bes|\best|\bist|\bé|\bè|是|\boption|\bchoice|"
+    r"\bletter|->|→|=>|=|:)"
     rf"{_FILL}[:,.!-]*\Z"
 )
 _GOOD_AFTER = _rx(
-    rf"{_CLOSE}(?: {_IS}(?: {_ADVERB})* (?:correct|right|best|better|answer|accurate|true|closest|"
-    r"(?<=the )one\b|(?<=most )(?:likely|plausible|probable)|my (?:\w+ )?(?:answer|choice|pick))"
-    r"| (?:remains|fits|wins|makes the most sense)\b| it is\s*(?:[.,!]|$)|[ :,-]+yes\s*(?:[.,!]|$)"
-    r"| (?:for sure|all the way|the winner|(?:the )?most (?:convincing|plausible|likely|"
-    r"accurate))\b"
-    r"|[ :,.(>=-]*(?:(?:this|that|it|which)(?: is|'s) )?(?:the )?"
+    rf"{_CLOSE}(?:(?: |(?='s)){_IS}(?: {_ADVERB})* (?:correct|right|best|better|answer|accurate|"
+    rf"true|"
+    r"closest|truthful|remaining|left\b|what i(?:'d| would) \w+|(?<=the )one\b|(?<=only )one\b|"
+    r"(?<=most )(?:likely|plausible|probable)|my (?:\w+ )?(?:answer|choice|pick))| (?:remains|fits|"
+    r"wins|makes the most sense)\b| (?:it is|is it)\s*(?:[.,!]|$)|[ :,?-]+yes\s*(?:[.,!]|$)|"
+    r" gets my vote|(?: states| tells) the truth| (?:sagen|wählen)\b| (?:for sure|all the way|"
+    r"the winner|(?:the )?most (?:convincing|plausible|likely|accurate))\b|[ :,.(>=-]*(?:(?:this|"
+    r"that|it|which)(?: is|'s) )?(?:the )?"
     rf"(?:correct|right|true|accurate|{_YES_MARK})(?: (?:answer|option|choice|one|statement))?"
     r"\s*(?:[.,!;:)\n]|\Z|because)| ?(?:が|가|이) ?(?:正|정답)| ?是 ?(?:正确|对))"
 )
@@ -425,22 +438,22 @@ _LEAD = _rx(
     r"\W*(?:(?:assistant|model|ai|bot|option|choice|letter|sure|ok|okay)\b\W*){0,3}\Z",
 )
 _REST = _rx(
-    r"[)\]\"'}]*(?:\s*\Z|\s*[.:,;!?)\]\n(=-]|\s*\n| (?:because|since|as|due|based|given|for|over|"
-    r"though|although|but|if|when|while|here|instead|rather than|not|all the way|I)\b)"
+    r"[)\]\"'}]*(?:\s*\Z|\s*[.:,;!?)(\[\]\n=-]|\s*\n| (?:because|since|as|due|based|given|for|over|"
+    r"though|although|but|if|when|while|here|instead|rather than|not|all the way|I|probably|"
+    r"is(?=\s*[.!]*\Z))\b)"
 )
 _REFUSAL = _rx(
     r"\b(?:(?:can't|cannot|can not|unable to|won't|not able to|not going to|decline to|"
     r"refuse to)\b|as an ai|i'm sorry|i am sorry|i don't know|not sure|no opinion|apologi[sz]e)"
 )
 _CORRECTION = _rx(
-    r"\b(?:wait|correction|reconsider\w*|re-?evaluat\w+|re-?(?:check|read|think)\w*|double-?check|"
-    r"second thoughts?|scratch that|mistaken?|apologi\w+|sorry|i mean|i meant|"
-    r"take (?:that|it) back|(?:chang|switch|correct)\w* (?:it|that|this|to|my)|"
-    r"revis\w+|updated?|corrected|reflecti(?:on|ng)|oops|whoops|hold on|hang on|rethink\w*|"
-    r"kidding|misread|misspoke|typo|edit(?= ?:)|(?:closer|again)"
-    r"(?= ?,)|clos\w+ (?:look|inspection)|looking (?:closer|again)|i (?:now )?reali[sz]e|"
-    r"(?:my|an|the) (?:\w+ )?error|having thought|"
-    r"(?:was|were|is|that's) (?:not right|incorrect|wrong))\b",
+    r"\b(?:(?<!no )(?<!to )wait|hmm+|after (?:some )?(?:thinking|thought)|correction|reconsider\w*|"
+    r"re-?evaluat\w+|re-?(?:check|read|think)\w*|double-?check|second thoughts?|scratch that|"
+    r"mistaken?|apologi\w+|sorry|i mean|i meant|take (?:that|it) back|(?:chang|switch|"
+    r"correct)\w* (?:it|that|this|to|my)|revis\w+|updated?|corrected|reflecti(?:on|ng)|oops|whoops|"
+    r"hold on|hang on|rethink\w*|kidding|misread|misspoke|typo|edit(?= ?:)|(?:closer|again)(?= ?,)|"
+    r"clos\w+ (?:look|inspection)|looking (?:closer|again)|i (?:now )?reali[sz]e|(?:my|an|"
+    r"the) (?:\w+ )?error|having thought|(?:was|were|is|that's) (?:not right|incorrect|wrong))\b",
     r"\b(?:espera|perd[óo]n|disculp\w+|me equivoqu\w+|correcci[óo]n|correção|desculpe|quis dizer|"
     r"quiero decir|pardon|me suis trompée?|attendez|moment|entschuldigung|korrektur|ich meine?|"
     r"stimmt nicht|vielmehr|anzi|scus[ai]|mi correggo|correzione|aspetta|нет|подождите|исправл\w+|"
@@ -448,14 +461,17 @@ _CORRECTION = _rx(
 )
 _CONCLUSION = _rx(
     r"\b(?:actually|no\b[,.: -]|nope|rather|final|finally|instead|therefore|so|thus|hence|"
-    r"conclu\w+|ultimately|overall|in summary|in short|to sum up|consequently|in the end|"
-    r"make that)"
+    r"conclu\w+|ultimately|overall|in summary|in short|to sum up|consequently|in the end|make that)"
 )
 _CORRECTED_BEFORE = _rx(rf"(?:{_CORRECTION.pattern})(?:[^.!?\n]{{0,40}}[,:-])?[\s,.:!…-]*{_FILL}\Z")
 _TENTATIVE = _rx(
     r"\b(?:could|might|may|can)(?: also| well)? be\b[^,.]{0,15}\Z|\bpossibly\b[^,.]*\Z"
 )
+_ASKING = _rx(r"\W*(?:is|could|might|would|should) (?:it|the|this|that)\b")
 _ENDED = _rx(r"[.!?:;)](?:\s|\Z)\W*\Z")  # a sentence, before a letter alone
+_SEEMS = _rx(
+    rf"{_CLOSE} (?:seems|looks|appears|sounds)[^.!?;\n]{{0,40}},? but (?:actually|really|in fact)\b"
+)
 _TICKED, _CROSSED = _rx(rf"\s*{_YES_MARK}\W*"), _rx(rf"\s*{_NO_MARK}\W*")
 _MAYBE = _rx(r"\b(?:could|might|may|maybe|perhaps|possibly)\b")
 _HEARSAY = _rx(
@@ -465,6 +481,16 @@ _HEARSAY = _rx(
 )
 _HEDGE = _rx(r"\b(?:not|\w+n't|or|and|but)\b")
 _DENIED_ITEM = _rx(rf"[^\n]{{0,200}}?(?:\b|(?<= )){_NO}")
+
+
+def _rivals(text: str) -> bool:
+    """Whether some letter stands in the text: neither denied nor in a list of three or more."""
+    return any(
+        len(_ONE.findall(m[0])) < 3
+        and not _is_word(text, *m.span())
+        and not _DENIED_AFTER.match(text, m.end())
+        for m in _LETTERS.finditer(text)
+    )
 
 
 def _claim(text: str, m: _Mention) -> _Claim | None:
@@ -481,7 +507,8 @@ def _claim(text: str, m: _Mention) -> _Claim | None:
     sure = not _TENTATIVE.search(left)
     rests = bool(_REST.match(right)) or m.kind == "both"
     last = not re.search(r"\w", text[m.end :])
-    asked = not last and re.match(rf"{_CLOSE} ?\?", right)
+    doubted = not last or "?" in text[: m.start] or _ASKING.match(clause)
+    asked = doubted and re.match(rf"{_CLOSE} ?\?", right) and not _GOOD_AFTER.match(right)
     if lined and last and not re.search(r"\w", text[: m.start]) and m.kind != "text":
         return _Claim(m, "bare_letter", strong=True)
     if _BOXED_BEFORE.search(left):
@@ -490,7 +517,7 @@ def _claim(text: str, m: _Mention) -> _Claim | None:
         return None
     if heard and (_ANSWER_BEFORE.search(left) or _PICK_BEFORE.search(left)):
         return _Claim(m, "answer_phrase", strong=sure)
-    if heard and not _REASON.search(said) and _GOOD_AFTER.match(right):
+    if heard and not _REASON.search(said) and not _SEEMS.match(right) and _GOOD_AFTER.match(right):
         return _Claim(m, "verdict", strong=True)
     if _TICKED.fullmatch(mark):
         return _Claim(m, "verdict", strong=True)
@@ -500,9 +527,10 @@ def _claim(text: str, m: _Mention) -> _Claim | None:
         return _Claim(m, "letter_line" if m.kind != "text" else "option_text", strong=True)
     if last and len(m.letters) == 1 and re.search(r"[(\[]\Z", text[: m.start]):
         return _Claim(m, "letter_line", strong=False)
-    only = last and text[: m.start].endswith(", ") and not _ONE.search(text[: m.start])
+    only = last and text[: m.start].endswith((", ", " - ")) and not _rivals(text[: m.start])
+    near = mark.rstrip(" \"'([{<")[-120:] or (left if left[-1:] == ":" else "")
     short = (
-        only or _SHORT_BEFORE.search(left) or (m.kind != "text" and _CORRECTED_BEFORE.search(left))
+        only or _SHORT_BEFORE.search(near) or (m.kind != "text" and _CORRECTED_BEFORE.search(left))
     )
     if heard and rests and short:
         return _Claim(m, "short_statement", strong=False)
@@ -541,22 +569,28 @@ def _is_list(text: str, first: _Claim) -> bool:
     items = [m for m in _ITEM.finditer(text) if m.start() > first.mention.start]
     if not items or items[0][1] != "B" or all(_DENIED_ITEM.match(text, m.end()) for m in items):
         return False
-    tight = "\n\n" not in text[first.mention.end : items[0].start(1)]
+    between = text[first.mention.end : items[0].start(1)]
+    if re.search(r"\b(?:wrong|incorrect|others?)\b", between):
+        return False
+    tight = "\n\n" not in between
     return tight or (len(items) > 1 and items[1][1] == "C")
 
 
 _STEP = _rx(
-    r"(?:^|(?<=[.!?;,✅❌] ))[^\w\n✅❌]{0,4}(?:(?:option|choice|statement) )?[(\[]?"
-    r"(?-i:([A-Z]))(?:[)\]] ?[:.-]?|[:.])"
+    r"(?:^|(?<=[.!?;,✅❌✗✘✓✔] )|(?=\())[^\w\n✅❌]{0,4}(?:(?:option|choice|statement) )?[(\[]?"
+    r"(?-i:([A-Z]))(?:[)\]] ?[:.-]?|[:.]|(?= [✅❌✗✘✓✔]))"
 )
 _RIGHT_STEP = _rx(rf"{_YES_MARK}|(?<!not )\b(?:correct|true|right|accurate|yes)\b")
-_WRONG_STEP = _rx(rf"{_NO_MARK}|\b(?:incorrect|false|wrong|untrue|inaccurate|not?|never|\w+n't)\b")
+_WRONG_STEP = _rx(
+    rf"{_NO_MARK}|\b(?:myth|misconception|incorrect|false|wrong|untrue|inaccurate|not?|never|"
+    rf"\w+n't)\b"
+)
 
 
 def _walked(text: str) -> tuple[str | None, set[int]]:
     """The one option found right in a walk that finds each other wrong; where its letters stand."""
     steps = list(_STEP.finditer(text))[:60]
-    right, seen = [], []
+    right, wrong, seen = [], 0, []
     ends = [*(step.start() for step in steps[1:]), len(text)]
     for step, end in zip(steps, ends, strict=False):
         judged = text[step.end() : end].split("\n\n")[0]
@@ -564,12 +598,12 @@ def _walked(text: str) -> tuple[str | None, set[int]]:
         bad = re.search(_NO_MARK, judged) or _WRONG_STEP.search(judged)
         if good and (not bad or good.start() < bad.start()):
             right.append(step[1])
-        elif not bad:
-            return None, set()
+        wrong += bool(bad and step[1] not in right)
         seen.append(step[1])
     ordered = len(seen) > 2 and seen == list(ascii_uppercase[: len(seen)])
-    letter = right[0] if ordered and len(right) == 1 else None
-    return letter, {step.start(1) for step in steps}
+    if not ordered or 0 < wrong + len(right) < len(seen):
+        return None, set()
+    return right[0] if len(right) == 1 else None, {step.start(1) for step in steps}
 
 
 def _read_text(text: str, mentions: list[_Mention], texts: dict[tuple[str, ...], str]) -> Reading:
@@ -578,6 +612,9 @@ def _read_text(text: str, mentions: list[_Mention], texts: dict[tuple[str, ...],
     for m in mentions:
         before = re.split(r"[.!?;\n]", text[max(0, m.start - 120) : m.start])[-1]
         after = text[m.end : m.end + 60]
+        before = re.sub(r"(?i)^\W*(?:while|although|though)\b[^,]*,", "", before)
+        if re.match(r" (?:and|or) [A-Z]", after):  # "in Japan and China" states another option
+            continue
         if m.kind == "text" and not _HEARSAY.search(before) and not _DENIED_AFTER.match(after):
             stated[m.letters[0]] = m
     words = _words(text)
@@ -589,7 +626,10 @@ def _read_text(text: str, mentions: list[_Mention], texts: dict[tuple[str, ...],
         if size > 1 or (named and not _HEDGE.search(text)):
             return Reading(letter, "option_text")
     near = _closest([w.text for w in words], texts) if len(words) <= 60 else None
-    if near and len(stated) < 2:
+    if len(words) == 1 and len(words[0].text) > 2:  # "Armstrong", of the names to choose from
+        ends = [c for key, c in texts.items() if key[-1] == words[0].text and len(key) < 4]
+        near = ends[0] if len(ends) == 1 else None
+    if near and len(stated) < 2 and all(near in m.letters for m in mentions):
         return Reading(near, "option_text")
     return Reading(None, "contradiction" if len(stated) > 1 else "no_answer")
 
@@ -625,8 +665,18 @@ def _read(text: str, texts: dict[tuple[str, ...], str], count: int) -> Reading:
     agreed = all(c.mention.letters == (walked,) or c.mention.start in steps for c in claims)
     if walked and agreed and walked in ascii_uppercase[:count]:
         return Reading(walked, "verdict")
+    if (
+        steps
+        and not walked
+        and len(steps) == count
+        and claims[:1]
+        and claims[0].mention.start in steps
+    ):
+        claims = [c for c in claims if c.mention.start not in steps]
     if claims and _is_list(text, claims[0]):
-        claims = claims[1:]
+        weak = ("letter_line", "short_statement")
+        items = {m.start(1) for m in _ITEM.finditer(text)}
+        claims = [c for c in claims[1:] if c.mention.start not in items or c.how not in weak]
     if claims:
         reading = _settle(text, claims)
         unsure = len(_MAYBE.findall(text)) > 1 and len({m.letters for m in mentions}) > 1
@@ -661,8 +711,9 @@ def _keyed(reply: str) -> str:
 # --- Replies -------------------------------------------------------------------------------------
 
 _NEXT_QUESTION = re.compile(
-    r"\n(?:(?:next |new |another )?(?:question|problem|exercise|frage|pregunta)\b ?\d*\.? ?[:\n]"
-    r"|q ?\d*[:.)]|(?:human|user) ?[:\n]|\[/?inst\]|[^\n]{3,300}\? ?\n+(?=[(\[]?A[).:\]]))",
+    r"\n(?:(?:next |new |another )?(?:question|problem|exercise|instruction|prompt|frage|"
+    r"pregunta)\b ?\d*\.? ?[:\n]|q ?\d*[:.)]|(?:human|user) ?[:\n]|\[/?inst\]|"
+    r"[^\n]{3,300}\? ?\n+(?=[(\[]?A[).:\]]))",
     re.IGNORECASE,
 )
 

@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -88,7 +87,7 @@ class Request:
         """Text of the option that was answered."""
         return None if self.answer is None else self.prompt.options[self.answer]
 
-    @cached_property
+    @property
     def messages(self) -> list[dict[str, str]]:
         found: list[dict[str, str]] = json.loads(self.raw)["messages"]
         return found
@@ -102,7 +101,8 @@ class OpenAIServer:
     """The server, running from `with` to its end.
 
     Everything that may change between two runs is an attribute: `requests` (clear it to start
-    afresh), `rate_429`, `rate_500`, `latency`, `broken`.
+    afresh), `rate_429`, `rate_500`, `latency`, `broken`, and `mute`: (model, question) of replies
+    that are to be unreadable.
 
     Args:
         questions: Rows with `question`, `choices` and `label`, as in the file given to the study.
@@ -132,6 +132,7 @@ class OpenAIServer:
         self.latency = latency
         self.unreadable = unreadable
         self.broken = dict(broken or {})
+        self.mute: set[tuple[str, str]] = set()
         self.requests: list[Request] = []
         self._count = 0
         self._lock = threading.Lock()
@@ -193,7 +194,7 @@ class OpenAIServer:
         if luck < self.rate_429 + self.rate_500:
             return _error(500, "Internal server error")
         self._answer(request)
-        words = sum(len(m["content"].split()) for m in request.messages)
+        words = len(request.raw.split())
         said = max(1, len((request.reply or "").split()))
         return (
             200,
@@ -228,7 +229,8 @@ class OpenAIServer:
             prompt.question,
             sorted(prompt.options.items()),
         )
-        if _uniform("unreadable", *key) < self.unreadable:
+        mute = (request.model, prompt.question) in self.mute
+        if mute or _uniform("unreadable", *key) < self.unreadable:
             request.reply = _choose(UNREADABLE, "unreadable form", *key)
             return
         gold = self._letter(prompt.question, prompt.options)

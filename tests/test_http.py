@@ -124,6 +124,12 @@ def write_study(folder: Path, **changes: Any) -> Path:
     return path
 
 
+def pool_order(study: Path) -> list[str]:
+    """Questions of the pool in the order in which a prompt shows them."""
+    dataset = str(study.with_name("questions.jsonl"))
+    return [str(sample.input) for sample in load_split(dataset, test_size=TEST_SIZE).draw(0)]
+
+
 def start(study: Path, log_dir: Path, server: OpenAIServer) -> subprocess.Popen[str]:
     """`w2s run`, as a person starts it, but with the server in the place of OpenRouter."""
     script = Path(sys.executable).with_name("w2s")
@@ -201,9 +207,14 @@ def server() -> Iterator[OpenAIServer]:
 
 @pytest.fixture(scope="module")
 def undisturbed(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The study of this file, run once without anything going wrong."""
+    """The study of this file, run once without anything going wrong.
+
+    One weak model leaves a question unread that would be shown.
+    """
     folder = tmp_path_factory.mktemp("undisturbed")
-    return finish(write_study(folder), folder / "logs", server)
+    study = write_study(folder)
+    server.mute = {(MEDIUM, pool_order(study)[1])}
+    return finish(study, folder / "logs", server)
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +272,10 @@ def weak_prefix(
 
 
 def cell_of(
-    requests: Sequence[Request], model: str, prefix: tuple[Demonstration, ...], test: set[str]
+    requests: Sequence[Request],
+    model: str,
+    prefix: tuple[Demonstration, ...],
+    test: set[str],
 ) -> list[Request]:
     """The requests of one cell, one per test question."""
     found = [
@@ -399,9 +413,17 @@ def check_numbers(run: Finished, test: set[str]) -> None:
             assert row["n"] == len(test)
             for arm, (model, prefix) in arms.items():
                 cell = cell_of(requests, model, prefix, test)
-                right, unread = sum(r.right for r in cell), sum(r.answer is None for r in cell)
+                right, unread = (
+                    sum(r.right for r in cell),
+                    sum(r.answer is None for r in cell),
+                )
                 unparsed += unread
-                assert round(row[f"acc_{arm}"] * len(test), 9) == right, (weak, strong, k, arm)
+                assert round(row[f"acc_{arm}"] * len(test), 9) == right, (
+                    weak,
+                    strong,
+                    k,
+                    arm,
+                )
                 assert row[f"unparsed_{arm}"] == unread, (weak, strong, k, arm)
     assert unparsed > 0, "the server must have answered unreadably somewhere"
 
@@ -416,8 +438,7 @@ def test_question_that_a_weak_model_left_unread_is_passed_over_in_every_cell(
     undisturbed: Finished,
 ) -> None:
     zero = zero_shot_answers(undisturbed.answered)
-    dataset = str(undisturbed.study.with_name("questions.jsonl"))
-    order = [str(s.input) for s in load_split(dataset, test_size=TEST_SIZE).draw(0)]
+    order = pool_order(undisturbed.study)
     last = 1 + max(i for i, q in enumerate(order) if all((m, q) in zero for m in MODELS))
     read = [q for q in order[:last] if all(zero[m, q].answer for m in MODELS)]
 
@@ -425,7 +446,8 @@ def test_question_that_a_weak_model_left_unread_is_passed_over_in_every_cell(
 
     shown = [question_of(turn) for turn, _ in gold[max(SHOTS)]]
     assert shown == read[: max(SHOTS)]
-    assert shown != order[: max(SHOTS)], "no question among the first was left unread"
+    assert zero[MEDIUM, order[1]].answer is None
+    assert order[1] not in shown
 
 
 @pytest.mark.slow
@@ -474,7 +496,8 @@ def test_model_that_does_not_exist_fails_its_cell_by_name_and_no_other(
     assert run.code == 1, run.said
     failed = [line for line in run.out.splitlines() if "✗" in line]
     assert failed
-    assert all(re.search(r"✗ zero +llama-9-1b-instruct .*404", line) for line in failed), run.said
+    assert all(re.search(r"✗ zero +llama-9-1b-instruct ", line) for line in failed), run.said
+    assert all("404" in line for line in failed), run.said
     assert "Traceback" not in run.out + run.err
     assert re.search(r"✔ zero +llama-3.1-8b-instruct|! zero +llama-3.1-8b-instruct", run.out)
     assert len([r for r in run.answered if r.model == SMALL and r.shots == 0]) == 4
@@ -496,7 +519,7 @@ def test_second_run_asks_nothing_and_changes_nothing(
     assert accuracies(run.out) == accuracies(copied.out)
 
 
-@pytest.mark.parametrize("added", [5, pytest.param(18, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("added", [5])
 def test_added_shot_count_asks_for_its_own_cells_only(
     added: int, copied: Finished, server: OpenAIServer
 ) -> None:
@@ -558,15 +581,18 @@ def accuracies(out: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("stop", "after"),
+    [(signal.SIGINT, 0.15), (signal.SIGINT, 0.6), (signal.SIGKILL, 0.6)],
+)
 def test_stopped_run_is_completed_by_the_same_command(
-    stop: signal.Signals, small: Finished, tmp_path: Path
+    stop: signal.Signals, after: float, small: Finished, tmp_path: Path
 ) -> None:
     study, log_dir = write_study(tmp_path, **SMALL_STUDY), tmp_path / "logs"
-    most = len(small.requests) * 2 // 3
-    with OpenAIServer(ROWS, latency=0.02) as server:
+    enough = len(small.requests) * after
+    with OpenAIServer(ROWS, latency=0.05) as server:
         process = start(study, log_dir, server)
-        wait_until(lambda: len(server.requests) >= most or process.poll() is not None)
+        wait_until(lambda: len(server.requests) >= enough or process.poll() is not None)
         process.send_signal(stop)
         out, err = process.communicate(timeout=60)
         before, kept = server.answered, scored(log_dir)

@@ -1,0 +1,470 @@
+"""Tables against the worked example of STATS section 14, and against damage."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from w2s_icl.analysis import tables  # as a module: pytest would collect `tests_table` by its name
+from w2s_icl.analysis.logs import KEY, Logs
+from w2s_icl.analysis.stats import pooled_gap_recovered
+from w2s_icl.analysis.tables import Experiment, cells_table
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+TARGET = "ACAABBDDDDAADAAADBBABCDCDABCCAABADCDCCBB"
+WEAK = "AABDC-DCBDADCABABABDCBBDABBABAACBBCDBBBB"
+STRONG = "ABCACBCDDDAADAAADDBABDACAABACAAAADCDCCBC"
+W2S = (
+    "AABABBADDDAADABADCBABCBCAABCCAABADCDCCBB",
+    "AAAAB-DDDDAADAAADBBABBACAABCCAABADCDCCBB",
+    "AABABBDDDDAADAAADBBABCACBABCCAABADCDCCBC",
+)
+GOLD = (
+    "ABDABBDDDDAADAAADBBABCACDABCCAABADCDCCBB",
+    "AAAABBDDDDAADAAADBBABCACDABCCAABADCDCCBB",
+    "ABAACBDDDDAADAAADDBABDACDABCCAABADCDCCBB",
+)
+UNREAD = "-" * len(TARGET)
+
+Key = tuple[str, str, str, str, str, int, int]
+
+
+def zero(model: str, split: str = "test") -> Key:
+    return (model, "zero_shot", split, "", "", 0, 0)
+
+
+def shown(model: str, weak: str = "", draw: int = 0, shots: int = 4) -> Key:
+    """A run with the labels of `weak`, gold ones without."""
+    return (model, "few_shot", "test", "weak" if weak else "gold", weak, shots, draw)
+
+
+def drawn(letters: Sequence[str], model: str, weak: str = "", shots: int = 4) -> dict[Key, str]:
+    return {shown(model, weak, draw, shots): column for draw, column in enumerate(letters)}
+
+
+def experiment(
+    answers: Mapping[Key, str],
+    planned: Sequence[Key] = (),
+    runs: Mapping[Key, Mapping[str, Any]] | None = None,
+) -> Experiment:
+    """Runs by their letters: "-" is unread, " " no answer; `runs` changes columns of a run."""
+    letters = np.array([list(column) for column in answers.values()])
+    correct = np.where(letters == " ", np.nan, letters == np.array(list(TARGET)))
+    rows = [
+        {
+            **dict(zip(KEY, key, strict=True)),
+            "n": len(column) - column.count(" "),
+            "asked": len(column),
+            "unparsed": column.count("-"),
+            "demo_label_accuracy": math.nan,
+            "reused_from": "",
+            "calls": 40,
+            "input_tokens": 4000,
+            "output_tokens": 40,
+            "cached_tokens": 0,
+            "cost": 0.25,
+            "simulated": False,
+            **(runs or {}).get(key, {}),
+        }
+        for key, column in answers.items()
+    ]
+    questions = pd.DataFrame(
+        {"gold": list(TARGET), "n_options": 4, "category": ""}, index=pd.RangeIndex(len(TARGET))
+    )
+    logs = Logs(
+        directory="logs",
+        runs=pd.DataFrame(rows),
+        questions=questions,
+        letters=np.where(np.isin(letters, ("-", " ")), "", letters),
+        correct=correct,
+        planned=pd.DataFrame(list(planned), columns=list(KEY)),
+        metadata={"seed": 7, "inspect_ai": ["0.3.285"]},
+        notes=(),
+    )
+    return Experiment(logs)
+
+
+ZERO = {zero("w"): WEAK, zero("s"): STRONG}
+EXAMPLE = {**ZERO, **drawn(W2S, "s", "w"), **drawn(GOLD, "s")}
+
+
+def only(table: pd.DataFrame, **where: Any) -> dict[str, Any]:
+    """The one row of a table where the columns have these values."""
+    (row,) = (row for row in table.to_dict("records") if all(row[k] == v for k, v in where.items()))
+    return {str(name): value for name, value in row.items()}
+
+
+def draws(n: int) -> dict[Key, str]:
+    return {**ZERO, **drawn(W2S[:n], "s", "w"), **drawn(GOLD[:n], "s")}
+
+
+def assert_values(row: Mapping[str, Any], expected: Mapping[str, float]) -> None:
+    found = {name: row[name] for name in expected}
+    assert found == pytest.approx(expected, abs=5.1e-7, nan_ok=True)
+
+
+# --- the worked example ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n_draws", "w2s", "gold"), [(1, 0.825, 0.925), (2, 0.85, 0.9375), (3, 2.575 / 3, 2.75 / 3)]
+)
+def test_accuracies_of_the_example(n_draws: int, w2s: float, gold: float) -> None:
+    row = only(cells_table(experiment(draws(n_draws))), shots=4)
+
+    expected = {"acc_weak": 0.35, "acc_weak_lo": 0.221345, "acc_weak_hi": 0.504941}
+    assert_values(row, expected | {"acc_strong0": 0.725, "acc_w2s": w2s, "acc_gold": gold})
+
+
+@pytest.mark.parametrize(
+    ("n_draws", "definition", "values"),
+    [
+        (
+            1,
+            "pgr_gold",
+            (0.475, 0.575, 0.414887, 0.735113, 7.263932, 39, 0.826087, 0.640064, 1.002164),
+        ),
+        (
+            2,
+            "pgr_gold",
+            (0.5, 0.5875, 0.430124, 0.744876, 7.550886, 39, 0.851064, 0.698131, 1.025439),
+        ),
+        (
+            3,
+            "pgr_gold",
+            (
+                *(0.508333, 0.566667, 0.407238, 0.726095, 7.189368, 9.414050),
+                *(0.897059, 0.719901, 1.106712),
+            ),
+        ),
+        (
+            3,
+            "pgr_zero",
+            (0.508333, 0.375, 0.187710, 0.562290, 4.049922, 39, 1.355556, 1.043848, 2.102374),
+        ),
+        (
+            3,
+            "egr",
+            (
+                *(0.133333, 0.191667, 0.065246, 0.318088, 3.073504, 10.070793),
+                *(0.695652, 0.100787, 1.436265),
+            ),
+        ),
+    ],
+)
+def test_ratios_of_the_example(n_draws: int, definition: str, values: tuple[float, ...]) -> None:
+    row = only(cells_table(experiment(draws(n_draws))), shots=4)
+
+    ends = ("_num", "_gap", "_gap_lo", "_gap_hi", "_t_gap", "_df", "", "_lo", "_hi")
+    assert_values(row, {definition + end: v for end, v in zip(ends, values, strict=True)})
+    assert row[f"{definition}_status"] == "ok"
+    assert row["scope"] == ("random_demos" if n_draws == 3 else "fixed_demos")
+    if n_draws == 3:
+        assert_values(row, {"pgr_no_supervision": 0.661765})
+
+
+def test_tests_of_the_example_are_mcnemars_for_one_draw() -> None:
+    table = tables.tests_table(experiment(draws(1)))
+
+    assert table["contrast"].tolist() == ["w2s - weak", "w2s - strong0", "w2s - gold"]
+    assert table[["n10", "n01"]].to_numpy().tolist() == [[20, 1], [5, 1], [0, 4]]
+    assert table["p"].tolist() == pytest.approx([2.098083e-05, 0.21875, 0.125], rel=1e-6)
+    assert table["diff"].tolist() == pytest.approx([0.475, 0.1, -0.1])
+    assert table["p_holm"].tolist() == table["p"].tolist()  # each is alone in its family
+
+
+def test_tests_are_t_tests_over_three_draws() -> None:
+    found = tables.tests_table(experiment(EXAMPLE))
+
+    row = only(found, family="w2s_vs_weak")
+    assert row["diff"] == pytest.approx(0.508333, abs=5e-7)
+    assert row["lo"] < row["diff"] < row["hi"]
+    assert found[["n10", "n01"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("draw", "shares", "weak_wrong"),
+    [
+        (0, (13, 16, 5, 6), (1, 16, 4, 5)),
+        (1, (13, 17, 4, 6), (1, 17, 2, 6)),
+        (2, (12, 19, 3, 6), (0, 18, 2, 6)),
+    ],
+)
+def test_matching_of_each_draw_of_the_example(
+    draw: int,
+    shares: tuple[int, ...],
+    weak_wrong: tuple[int, ...],
+) -> None:
+    one = {**ZERO, **drawn([W2S[draw]], "s", "w")}
+    row = only(tables.matching_table(experiment(one)))
+
+    names = ("match_both", "match_strong", "match_weak", "match_neither")
+    assert [row[f"{name}_count"] for name in names] == list(shares)
+    assert [row[f"ww_{name}_count"] for name in names] == list(weak_wrong)
+    assert_values(row, {name: k / 40 for name, k in zip(names, shares, strict=True)})
+    assert_values(row, {f"ww_{n}": k / 26 for n, k in zip(names, weak_wrong, strict=True)})
+    by_hand = sum(
+        a == t and a not in (s, w)
+        for a, t, s, w in zip(W2S[draw], TARGET, STRONG, WEAK, strict=True)
+    )
+    assert row["neither_right_count"] == by_hand
+    assert row["neither_right"] + row["neither_wrong"] == pytest.approx(row["match_neither"])
+
+
+def test_matching_over_the_draws_of_the_example() -> None:
+    row = only(tables.matching_table(experiment(EXAMPLE)))
+
+    counts = {"both": 38 / 3, "strong": 52 / 3, "weak": 4, "neither": 6}
+    assert_values(row, {f"match_{name}_count": k for name, k in counts.items()})
+    assert_values(row, {f"match_{name}": k / 40 for name, k in counts.items()})
+    assert_values(row, {"ww_match_both_count": 2 / 3, "ww_match_strong_count": 17, "ww_n": 26})
+    assert_values(row, {"ww_match_weak_count": 8 / 3, "ww_match_neither_count": 17 / 3})
+    assert_values(row, {"fix_count": 6, "strong_wrong_n": 11, "fix_rate": 6 / 11})
+    assert_values(row, {"break_count": 2 / 3, "strong_right_n": 29, "break_rate": 2 / 87})
+    excess = {"imitation_w2s": 0.133333, "imitation_gold": 0.026667, "imitation_excess": 0.106667}
+    assert_values(row, excess | {"imitation_m": 25, "n": 40, "draws": 3})
+    assert row["imitation_excess_lo"] < 0.106667 < row["imitation_excess_hi"]
+
+
+def test_agreement_and_rates_of_the_first_draw() -> None:
+    row = only(tables.matching_table(experiment(draws(1))))
+
+    expected = {
+        "phi_weak": 0.200019,
+        "error_consistency_weak": 0.121339,
+        "capa_weak": 0.183168,
+        "phi_strong": 0.600463,
+        "error_consistency_strong": 0.575972,
+        "capa_strong": 0.287257,
+        "fix_rate": 5 / 11,
+        "break_rate": 1 / 29,
+    }
+    assert_values(row, expected)
+    for name in expected:
+        assert row[f"{name}_lo"] < row[name] < row[f"{name}_hi"]
+    # Wilson's interval by its formula
+    p, n, z2 = 5 / 11, 11, 1.959963984540054**2
+    half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    assert_values(row, {"fix_rate_lo": centre - half, "fix_rate_hi": centre + half})
+
+
+def test_a_pair_with_one_cell_pools_to_that_cell() -> None:
+    table = tables.pooled_table(experiment(EXAMPLE))
+
+    assert table["scope"].tolist() == [
+        "w → s, all shots",
+        "all pairs, 4 shots",
+        "all pairs, all shots",
+    ]
+    for row in table.to_dict("records"):
+        expected = {
+            **{"cells": 1, "n": 40, "draws": 3, "pgr_pooled_num": 0.508333},
+            **{"pgr_pooled": 0.897059, "pgr_pooled_lo": 0.719901, "pgr_pooled_hi": 1.106712},
+            **{"pgr_pooled_df": 9.414050, "pgr_mean": 0.897059, "pgr_median": 0.897059},
+        }
+        assert_values({str(name): value for name, value in row.items()}, expected)
+        assert row["pgr_pooled_status"] == "ok"
+        assert row["pgr_pooled_fragile"] is False
+
+
+# --- several cells --------------------------------------------------------------------------------
+
+
+def test_pooling_averages_before_it_divides() -> None:
+    as_gold = {**drawn(GOLD, "s", "w", shots=8), **drawn(GOLD, "s", shots=8)}
+
+    row = only(tables.pooled_table(experiment(EXAMPLE | as_gold)), scope="w → s, all shots")
+
+    x, d = 0.508333 + 0.566667, 2 * 0.566667
+    assert row["cells"] == 2
+    assert row["pgr_pooled"] == pytest.approx(x / d, abs=1e-6)
+    assert row["pgr_mean"] == pytest.approx((0.897059 + 1) / 2, abs=1e-6)
+
+
+def test_pooling_keeps_the_draws_and_questions_that_all_cells_have() -> None:
+    two_draws = {**drawn(W2S[:2], "s", "w", shots=8), **drawn(GOLD[:2], "s", shots=8)}
+    missing = {zero("w2"): " " + WEAK[1:], **drawn(W2S, "s", "w2")}
+
+    row = only(
+        tables.pooled_table(experiment(EXAMPLE | two_draws | missing)), scope="w → s, all shots"
+    )
+    everything = only(
+        tables.pooled_table(experiment(EXAMPLE | two_draws | missing)),
+        scope="all pairs, all shots",
+    )
+
+    right = [[a == t for a, t in zip(c, TARGET, strict=True)] for c in (WEAK, *W2S[:2], *GOLD[:2])]
+    weak, treated, ceiling = np.array(right[0]), np.array(right[1:3]).T, np.array(right[3:]).T
+    assert (row["cells"], row["draws"], row["n"]) == (2, 2, 40)
+    assert row["pgr_pooled"] == pooled_gap_recovered([(weak, treated, ceiling)] * 2).value
+    assert everything["cells"] == 2  # one question of 40 is more than 2%
+    assert everything["n"] == 40
+
+
+def test_holm_goes_over_the_cells_of_a_family() -> None:
+    second = {**drawn([W2S[1]], "s", "w", shots=8), **drawn([GOLD[1]], "s", shots=8)}
+
+    table = tables.tests_table(experiment(draws(1) | second))
+
+    for _, family in table.groupby("family"):
+        low, high = sorted(family["p"])
+        adjusted = min(2 * low, 1)
+        assert sorted(family["p_holm"]) == pytest.approx([adjusted, max(adjusted, high)])
+    assert len(table) == 6
+
+
+# --- what is missing ------------------------------------------------------------------------------
+
+
+def test_a_draw_that_one_arm_lacks_is_dropped() -> None:
+    lacking = {key: column for key, column in EXAMPLE.items() if key != shown("s", draw=2)}
+    e = experiment(lacking)
+
+    assert only(tables.matching_table(e))["draws"] == 2
+    assert_values(only(cells_table(e), shots=4), {"pgr_gold": 0.851064, "pgr_gold_df": 39})
+    assert_values(only(tables.pooled_table(e), scope="all pairs, 4 shots"), {"draws": 2})
+
+
+def test_a_cell_with_too_few_answers_has_counts_only() -> None:
+    key = shown("s", "w", 1)
+    planned = [*EXAMPLE, zero("w", "pool")]
+    e = experiment(EXAMPLE | {key: " " + W2S[1][1:]}, planned)
+
+    row = only(tables.matching_table(e))
+    assert (row["n"], row["draws"]) == (39, 3)
+    assert all(
+        math.isnan(v) for name, v in row.items() if name not in (*tables._CELL, "n", "draws")
+    )
+    assert tables.tests_table(e).empty
+    pooled = only(tables.pooled_table(e), scope="w → s, all shots")
+    assert (pooled["cells"], pooled["pgr_pooled_status"]) == (0, "incomplete")
+    assert math.isnan(pooled["pgr_pooled"])
+    expected = [(*key, "incomplete"), (*zero("w", "pool"), "not run")]
+    assert [tuple(row) for row in tables.missing_cells(e).to_numpy()] == expected
+
+
+def test_unread_replies_are_wrong_and_match_nothing() -> None:
+    e = experiment({**ZERO, **drawn([UNREAD] * 3, "s", "w"), **drawn(GOLD, "s")})
+
+    row = only(tables.matching_table(e))
+    assert_values(row, {"match_neither": 1, "neither_wrong": 1, "fix_rate": 0, "break_rate": 1})
+    assert_values(row, {"imitation_w2s": 0, "phi_weak": math.nan, "capa_strong": math.nan})
+    assert only(tables.tests_table(e), family="w2s_vs_weak")["diff"] == pytest.approx(-0.35)
+
+
+def test_when_all_replies_are_unread_there_is_no_ratio() -> None:
+    e = experiment(dict.fromkeys(EXAMPLE, UNREAD))
+
+    pooled = only(tables.pooled_table(e), scope="all pairs, all shots")
+    assert pooled["pgr_pooled_status"] == "gap_not_established"
+    assert_values(pooled, dict.fromkeys(("pgr_pooled", "pgr_mean", "pgr_median"), math.nan))
+    row = only(tables.matching_table(e))
+    assert_values(row, {"imitation_m": 0, "imitation_excess": math.nan, "break_rate": math.nan})
+    assert_values(row, {"ww_n": 40, "match_neither": 1})
+    model = only(tables.models_table(e), model="w")
+    assert_values(model, {"accuracy": 0, "unparsed": 40, "unparsed_share": 1, "pool_n": math.nan})
+
+
+def test_a_self_pair_is_compared_with_its_own_answers_only() -> None:
+    e = experiment({zero("s"): STRONG, **drawn(W2S, "s", "s"), **drawn(GOLD, "s")})
+
+    row = only(tables.matching_table(e))
+    assert_values(row, {"match_both_count": 30, "match_neither_count": 10} | {"match_both": 0.75})
+    for name in ("match_strong", "match_weak"):
+        empty = (name, f"{name}_count", f"ww_{name}", f"ww_{name}_count")
+        assert_values(row, dict.fromkeys(empty, math.nan))
+    assert row["phi_weak"] == row["phi_strong"]
+    assert tables.tests_table(e)["family"].tolist() == ["w2s_vs_strong0", "w2s_vs_gold"]
+    assert tables.pooled_table(e).empty
+
+
+def test_without_gold_runs_there_is_no_imitation_and_no_ratio() -> None:
+    e = experiment({**ZERO, **drawn(W2S, "s", "w")})
+
+    row = only(tables.matching_table(e))
+    assert_values(row, {"fix_count": 6, "imitation_m": math.nan, "imitation_w2s": math.nan})
+    assert tables.tests_table(e)["family"].tolist() == ["w2s_vs_weak", "w2s_vs_strong0"]
+    assert only(tables.pooled_table(e), scope="w → s, all shots")["cells"] == 0
+
+
+def test_repeated_runs_have_no_agreement() -> None:
+    e = experiment(EXAMPLE)
+    halves = e.logs.correct.copy()
+    halves[2, 0] = 0.5
+    row = only(tables.matching_table(Experiment(dataclasses.replace(e.logs, correct=halves))))
+
+    assert_values(row, {"phi_weak": math.nan, "capa_strong_hi": math.nan, "fix_count": 6})
+
+
+# --- models, costs, provenance --------------------------------------------------------------------
+
+
+def test_models_have_their_zero_shot_run_and_their_label_run() -> None:
+    e = experiment(EXAMPLE | {zero("w", "pool"): TARGET[:30] + UNREAD[:5] + " " * 5})
+
+    table = tables.models_table(e)
+
+    assert table["model"].tolist() == ["w", "s"]
+    weak = only(table, model="w")
+    assert_values(weak, {"n": 40, "accuracy": 0.35, "accuracy_lo": 0.221345, "unparsed": 1})
+    assert_values(weak, {"unparsed_share": 1 / 40, "pool_n": 35, "pool_accuracy": 30 / 35})
+    assert_values(weak, {"pool_unparsed": 5})
+    assert_values(only(table, model="s"), {"accuracy": 0.725, "pool_accuracy": math.nan})
+
+
+def test_unknown_cost_is_never_zero_and_a_reused_answer_costs_nothing() -> None:
+    free = {"calls": 0, "input_tokens": 0, "output_tokens": 0, "cost": 0.0}
+    changed: dict[Key, dict[str, Any]] = {
+        shown("s", draw=1): {"cost": math.nan},
+        shown("s", "w"): free | {"reused_from": "a.eval"},
+        zero("w", "pool"): free,
+    }
+    runs = EXAMPLE | {zero("w", "pool"): TARGET, zero("x"): TARGET}
+
+    table = tables.costs_table(experiment(runs, runs=changed))
+
+    assert len(table) == len(runs) + 3
+    unpriced = only(table, model="s", labels="gold", draw=1)
+    reused = only(table, model="s", labels="weak", draw=0)
+    unrecorded = only(table, model="w", split="pool")
+    totals = [only(table, model=model, labels="all") for model in "wsx"]
+    costs = [row["cost"] for row in (unpriced, reused, unrecorded, *totals)]
+    assert costs == pytest.approx([math.nan, 0, math.nan, math.nan, math.nan, 0.25], nan_ok=True)
+    known = [row["cost_known"] for row in (unpriced, reused, unrecorded, *totals)]
+    assert known == [False, True, False, False, False, True]
+    assert [row["calls"] for row in totals] == [40, 240, 40]
+    assert table["shots"].isna().sum() == 3
+
+
+def test_info_names_the_families_and_what_computed_them() -> None:
+    info = tables.stats_info(experiment(EXAMPLE))
+
+    assert (info["level"], info["resamples"], info["seed"]) == (0.95, 10_000, 20240)
+    assert info["families"]["w2s_vs_weak"] == {"contrast": "w2s - weak", "tests": 1}
+    assert set(info["versions"]) == {"w2s-icl", "numpy", "scipy", "pandas"}
+    assert info["log_versions"]["inspect_ai"] == ["0.3.285"]
+    assert info["experiment"]["seed"] == 7
+
+
+def test_columns_do_not_depend_on_the_rows() -> None:
+    full = experiment(EXAMPLE, [zero("x")])
+    empty = experiment(ZERO)
+
+    for make in (
+        tables.tests_table,
+        tables.matching_table,
+        tables.pooled_table,
+        tables.models_table,
+        tables.costs_table,
+        tables.missing_cells,
+    ):
+        assert make(empty).columns.tolist() == make(full).columns.tolist()
+        assert not make(full).empty

@@ -753,6 +753,8 @@ def read_reply(reply: str, options: Sequence[str]) -> Reading:
     text = _normalise(_keyed(reply))
     if not re.search(r"\w", text):
         return Reading(None, "empty")
+    # cut off after the article: "I think it is a"
+    text = re.sub(r"(?i)\b(it|this|that|there)('s| is| was| has been) a\s*\Z", r"\1\2", text)
     text = re.sub(r"\A(\W*([A-Za-z])\b)(?:\W+\2\b)+\W*\Z", r"\1", text)  # "B B B"
     texts = _texts(options)
     letter = texts.get(tuple(w.text for w in _words(text[:1000])))

@@ -1005,3 +1005,8 @@ def test_a_runaway_reply_is_read_quickly(piece: str) -> None:
 
 def test_reading_is_a_frozen_value() -> None:
     assert Reading("A", "bare_letter") == read_reply("A", SEEDS)
+
+
+@pytest.mark.parametrize("reply", ["It is a", "I think it is a ", "Well, that's a", "There was a"])
+def test_a_reply_cut_off_after_the_article_has_no_letter(reply: str) -> None:
+    assert parse_answer(reply, SEEDS) is None

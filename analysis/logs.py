@@ -64,7 +64,7 @@ class Logs:
             and file, eval_id, n (answers), asked, unparsed, demo_ids, demo_labels,
             demo_label_accuracy, shown_sha256, label_eval_id, reused_from, epochs, calls,
             input_tokens, output_tokens, cached_tokens, cost (dollars, nan where a call's price is
-            unknown), simulated.
+            unknown), endpoint (address and arguments of the model), simulated.
         questions: One row per question, index = id. Columns: question, choices, gold (letter),
             n_options, category.
         letters: Answer of run i to question j; "" where the reply could not be read or there is
@@ -224,8 +224,13 @@ def _one_experiment(headers: Sequence[tuple[EvalLogInfo, EvalLog]]) -> dict[str,
     keys = (*IDENTITY, "dataset", "dataset_source", "n_pool", "n_near_duplicates", "scorer_version")
     versions = {str((h.eval.metadata or {}).get("w2s_icl", "")) for _, h in headers}
     inspect = {h.eval.packages.get("inspect_ai", "") for _, h in headers}
+    studies = {
+        str(((h.eval.metadata or {}).get("study") or {}).get("name", "")) for _, h in headers
+    }
     return {
         **{key: mine.get(key) for key in keys},
+        "study": sorted(studies - {""}),
+        "system_message": mine.get("system_message"),
         "w2s_icl": sorted(versions),
         "inspect_ai": sorted(inspect),
     }
@@ -253,7 +258,8 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
     marks: dict[int | str, list[float]] = defaultdict(list)
     seen: set[tuple[int | str, int]] = set()
     calls = 0
-    for sample in read_eval_log_sample_summaries(info):
+    samples = list(read_eval_log_sample_summaries(info))  # a torn log must leave no questions
+    for sample in samples:
         if (sample.id, sample.epoch) in seen:
             raise LogError(f"{file}: question {sample.id!r} is in it twice (epoch {sample.epoch})")
         seen.add((sample.id, sample.epoch))
@@ -285,6 +291,7 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
         "shown_sha256": metadata.get("shown_sha256") or "",
         "label_eval_id": metadata.get("label_eval_id") or "",
         "reused_from": metadata.get("reused_from") or "",
+        "endpoint": f"{header.eval.model_base_url} {sorted(header.eval.model_args.items())}",
         "calls": calls,
         "input_tokens": sum(u.input_tokens for u in usage),
         "output_tokens": sum(u.output_tokens for u in usage),
@@ -307,11 +314,11 @@ def _one_per_cell(one: _Run, other: _Run, notes: list[Note]) -> _Run:
     Raises:
         LogError: They answer the same question differently.
     """
-    mine = dict(zip(one.ids, one.letters, strict=True))
+    mine = dict(zip(one.ids, zip(one.letters, one.correct, strict=True), strict=True))
     differ = [
         id_
-        for id_, letter in zip(other.ids, other.letters, strict=True)
-        if mine.get(id_, letter) != letter
+        for id_, *answer in zip(other.ids, other.letters, other.correct, strict=True)
+        if mine.get(id_, tuple(answer)) != tuple(answer)
     ]
     if differ:
         raise LogError(

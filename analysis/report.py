@@ -1,20 +1,32 @@
-"""Everything that `w2s report` writes, and what it says in the terminal."""
+"""Everything that `w2s report` writes: tables, figures, one HTML page, and lines for the terminal.
+
+No number is computed here: tables hold them, sentences word them, the template lays them out.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from w2s_icl.analysis import figures, tables
+from w2s_icl.analysis import figures, sentences, tables
+from w2s_icl.analysis.checks import Check, run_checks
 from w2s_icl.analysis.logs import Logs, read_logs
 from w2s_icl.analysis.tables import Experiment
 
 SIMULATED_BANNER = "simulated models: these numbers say nothing about language models"
+
+Row = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,104 @@ class Written:
     summary: str
 
 
+@dataclass(frozen=True)
+class View:
+    """One figure of the report.
+
+    Attributes:
+        name: Of its files, and its anchor in the page.
+        heading: In the words of the notebook that the project began from.
+        sentence: What it shows, from the numbers and their intervals.
+        caption: What is drawn, and by which method.
+        table: The numbers drawn.
+        draw: Makes the figure; None where there is nothing to draw, and `sentence` says why.
+    """
+
+    name: str
+    heading: str
+    sentence: str
+    caption: str
+    table: pd.DataFrame
+    draw: Callable[[], Figure] | None
+
+
+class Results:
+    """The tables of one experiment, and the one cell that the sentences are about."""
+
+    def __init__(self, logs: Logs) -> None:
+        """Compute every table."""
+        self.logs = logs
+        self.experiment = Experiment(logs)
+        self.cells = tables.cells_table(self.experiment)
+        self.gold = tables.gold_table(self.experiment)
+        self.curves = tables.curves_table(self.cells, self.gold)
+        self.tests = tables.tests_table(self.experiment)
+        self.matching = tables.matching_table(self.experiment)
+        self.costs = tables.costs_table(self.experiment)
+        self.missing = tables.missing_cells(self.experiment)
+        self.models = tables.models_table(self.experiment)
+        self.pooled = tables.pooled_table(self.experiment)
+        self.checks = run_checks(self.experiment, self.cells)
+        self.names = figures.display_names(self.experiment.models)
+        self.banner = SIMULATED_BANNER if logs.simulated else ""
+
+    @property
+    def last(self) -> int:
+        """The largest shot count."""
+        return self.experiment.shots[-1]
+
+    @property
+    def headline(self) -> Row | None:
+        """The weakest labels for the strongest model at the largest shot count, by rule.
+
+        Picked before anything is seen: the best of many pairs would be an overestimate. A model's
+        own labels where no other pair was planned; None without demonstrations.
+        """
+        rows = self.cells[(self.cells["shots"] == self.last) & (self.cells["shots"] > 0)]
+        order = {name: i for i, name in enumerate(self.experiment.models)}
+        found = sorted(
+            rows.to_dict("records"),
+            key=lambda r: (r["weak"] == r["strong"], -order[r["strong"]], order[r["weak"]]),
+        )
+        return found[0] if found else None
+
+    def test(self, row: Row, family: str) -> Row | None:
+        """The row of `tests` for a cell."""
+        return _only(self.tests[self.tests["family"] == family], row)
+
+    def match(self, row: Row) -> Row | None:
+        """The row of `matching` for a cell."""
+        return _only(self.matching, row)
+
+    def usage(self, row: Row) -> Row:
+        """Tokens and cost of a cell's runs with weak labels, over its draws."""
+        runs = self.costs
+        mine = (runs["model"] == row["strong"]) & (runs["weak"] == row["weak"])
+        mine &= (runs["labels"] == "weak") & (runs["shots"] == row["shots"])
+        return {
+            "runs": int(mine.sum()),
+            "input_tokens": int(runs.loc[mine, "input_tokens"].sum()),
+            "cost": float(runs.loc[mine, "cost"].sum(skipna=False)),
+        }
+
+    @property
+    def total(self) -> Row:
+        """Calls, tokens and cost of everything."""
+        sums = self.costs[self.costs["split"] == "all"]
+        return {
+            **{c: int(sums[c].sum()) for c in ("calls", "input_tokens", "output_tokens")},
+            "cost": float(sums["cost"].sum(skipna=False)),
+        }
+
+
+def _only(table: pd.DataFrame, row: Row) -> Row | None:
+    same = (table["weak"] == row["weak"]) & (table["strong"] == row["strong"])
+    found = table[same & (table["shots"] == row["shots"])].to_dict("records")
+    return found[0] if found else None
+
+
 def write_report(log_dir: str, out: str | Path) -> Written:
-    """Read the logs of a study and write its tables and figures.
+    """Read the logs of a study and write its tables, figures and `report.html`.
 
     Args:
         log_dir: Inspect log directory, local or remote.
@@ -41,66 +149,428 @@ def write_report(log_dir: str, out: str | Path) -> Written:
     Raises:
         LogError: As `read_logs`.
     """
-    logs = read_logs(log_dir)
-    experiment = Experiment(logs)
-    cells, gold = tables.cells_table(experiment), tables.gold_table(experiment)
+    results = Results(read_logs(log_dir))
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
-    for name, table in {
-        "cells": cells,
-        "tests": tables.tests_table(experiment),
-        "matching": tables.matching_table(experiment),
-        "pooled": tables.pooled_table(experiment),
-        "models": tables.models_table(experiment),
-        "costs": tables.costs_table(experiment),
-        "missing": tables.missing_cells(experiment),
-    }.items():
+    for name in ("cells", "tests", "matching", "pooled", "models", "costs", "missing"):
+        table = getattr(results, name)
         files.append(out / f"{name}.csv")
+        # the numbers of the figure `matching` are those of the table, under one name
         table.to_csv(files[-1], index=False)
     files.append(out / "stats.json")
-    files[-1].write_text(json.dumps(tables.stats_info(experiment), indent=2) + "\n", "utf-8")
-    banner = SIMULATED_BANNER if logs.simulated else ""
-    figure = figures.accuracy(cells, gold, experiment.models, banner=banner)
-    files += figures.save(figure, out / "accuracy", cells)
-    return Written(files, summary(logs, experiment, cells))
+    stats = tables.stats_info(results.experiment)
+    files[-1].write_text(json.dumps(stats, indent=2) + "\n", "utf-8")
+    drawn: list[tuple[View, Markup]] = []
+    for view in views(results):
+        if view.draw is None:
+            drawn.append((view, Markup()))
+            continue
+        written = figures.save(view.draw(), out / view.name, view.table)
+        files += [path for path in written if path not in files]
+        svg = (out / view.name).with_suffix(".svg").read_text("utf-8")
+        drawn.append((view, inline_svg(svg, view.name, view.heading, view.sentence)))
+    files.append(out / "report.html")
+    files[-1].write_text(page(results, drawn, stats), "utf-8")
+    return Written(files, summary(results))
 
 
-def summary(logs: Logs, experiment: Experiment, cells: pd.DataFrame) -> str:
+# --- figures --------------------------------------------------------------------------------------
+
+_INTERVALS = (
+    "Bars are 95% intervals: Wilson's for one draw, t over questions and draws for several."
+)
+
+
+def views(results: Results) -> list[View]:
+    """The notebook's views, in its order."""
+    r, cells, curves, match = results, results.cells, results.curves, results.matching
+    models, row, banner = r.experiment.models, results.headline, results.banner
+    weak, strong = (r.names[row[k]] if row else "" for k in ("weak", "strong"))
+    given = cells[cells["shots"] > 0]
+    others = given[given["weak"] != given["strong"]]
+    own = curves[curves["weak"] == curves["model"]]
+    nothing = "No run with weak labels was planned or run."
+    matched = r.match(row) if row else None
+    drawn = bool(match["match_both"].notna().any())
+    return [
+        View(
+            "accuracy",
+            "Accuracy against demonstrations, with gold curves",
+            _join(
+                sentences.accuracy(row, r.test(row, "w2s_vs_strong0"), weak, strong) if row else "",
+                sentences.over_cells(
+                    r.tests, "w2s_vs_strong0", "the change against the model's own zero-shot run"
+                ),
+            )
+            or nothing,
+            f"{_INTERVALS} Points are shifted sideways so that bars do not cover each other; a "
+            "line stops where a shot count was not run. Hollow circle: no demonstrations, one run "
+            "for all curves. Dotted: the labeller's own zero-shot accuracy.",
+            curves,
+            (lambda: figures.accuracy(curves, models, banner=banner)) if len(curves) else None,
+        ),
+        View(
+            "self_supervision",
+            "Self-supervision",
+            _self_sentence(r),
+            f"A model is shown its own zero-shot answers as labels. {_INTERVALS}",
+            curves[curves["model"].isin(set(own["model"])) & curves["weak"].isin(["", *models])],
+            (lambda: figures.self_supervision(curves, models, banner=banner)) if len(own) else None,
+        ),
+        View(
+            "pgr",
+            "PGR with zero-shot ceiling, and PGR with gold ceiling",
+            _pgr_sentence(r, row, weak, strong),
+            "Performance gap recovered: 0 is the weak model, 1 the ceiling. Intervals are "
+            "Fieller's, paired by question, with a minimum variance. Where the gap is not "
+            "established or is reversed there is no ratio, and a mark on the axis says so. Hollow: "
+            "fragile, the gap is below 3 standard errors. Dash: what the same model scores without "
+            "any labels.",
+            _columns(others, (*_CELL, "scope"), "pgr_", "egr"),
+            (lambda: figures.pgr(cells, models, banner=banner)) if len(others) else None,
+        ),
+        View(
+            "matching",
+            "Response matching, all questions",
+            sentences.matches(matched, weak, strong) if row else nothing,
+            "Shares of questions. An unreadable answer matches nobody. Panels of a model with "
+            "itself know only its own zero-shot answer or another one.",
+            match,
+            (lambda: figures.matching(match, models, banner=banner)) if drawn else None,
+        ),
+        View(
+            "matching_weak_wrong",
+            "Response matching where the weak model was wrong",
+            sentences.matches(matched, weak, strong, weak_wrong=True) if row else nothing,
+            "As above, on the questions that the labeller's own zero-shot answer has wrong: here "
+            "imitation costs. Below 30 questions the numbers are counts.",
+            _columns(match, _CELL, "ww_"),
+            (lambda: figures.matching(match, models, weak_wrong=True, banner=banner))
+            if drawn
+            else None,
+        ),
+        View(
+            "conditional",
+            "Correctness given the strong model's own answer",
+            sentences.fixes(matched, weak, strong) if row else nothing,
+            "Of the questions it had wrong zero-shot, the share it now has right; of those it had "
+            f"right, the share it now has wrong. {_INTERVALS}",
+            _columns(match, _CELL, "fix_", "break_", "strong_wrong", "strong_right"),
+            (lambda: figures.conditional(match, models, banner=banner)) if drawn else None,
+        ),
+        View(
+            "correlation",
+            "Correlations per pair",
+            sentences.correlations(matched, weak, strong) if row else nothing,
+            "Phi, the correlation of right and wrong, over questions. Intervals are in the table: "
+            "question bootstrap on the atanh scale. Phi rises with accuracy; error_consistency and "
+            "capa in matching.csv correct for it.",
+            _columns(match, _CELL, "phi"),
+            (lambda: figures.correlation(match, models, banner=banner)) if drawn else None,
+        ),
+    ]
+
+
+_CELL = ("weak", "strong", "shots", "n", "draws")
+
+
+def _columns(table: pd.DataFrame, names: Sequence[str], *starts: str) -> pd.DataFrame:
+    """The columns of these names, and those that start so."""
+    return table[[c for c in map(str, table) if c in names or c.startswith(starts)]]
+
+
+def _join(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
+
+
+def _self_sentence(r: Results) -> str:
+    rows = [
+        (row, r.test(row, "w2s_vs_strong0"))
+        for row in r.cells[r.cells["weak"] == r.cells["strong"]].to_dict("records")
+        if row["shots"] == r.last and row["shots"] > 0
+    ]
+    parts = [
+        f"{r.names[row['strong']]} {sentences.change(test)}"
+        for row, test in rows
+        if test is not None
+    ]
+    if not parts:
+        return "No model was shown its own labels at the largest shot count."
+    return (
+        f"With {r.last} of its own labels, against its own zero-shot run: {'; '.join(parts)}. "
+        "Intervals are paired by question."
+    )
+
+
+def _pgr_sentence(r: Results, row: Row | None, weak: str, strong: str) -> str:
+    if row is None or row["weak"] == row["strong"]:
+        return "No pair of different models was planned or run: there is no gap to recover."
+    return _join(
+        sentences.recovered(row, "pgr_gold", weak, strong),
+        sentences.recovered(row, "pgr_zero", weak, strong),
+        f"Gold ceiling: {sentences.statuses(r.cells, 'pgr_gold')}",
+        f"Zero-shot ceiling: {sentences.statuses(r.cells, 'pgr_zero')}",
+    )
+
+
+def inline_svg(svg: str, name: str, title: str, description: str) -> Markup:
+    """A figure for the page: named, described, in colours that follow the theme.
+
+    Args:
+        svg: What matplotlib wrote.
+        name: Prefix of every id in it, so that figures on one page stay apart.
+        title: What a screen reader calls it.
+        description: What a screen reader says of it.
+    """
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", body)
+    body = body.replace("*{stroke", f"#{name}-svg *{{stroke")
+    head, rest = body.split(">", 1)
+    head = re.sub(r' (?:width|height)="[^"]*"', "", head)
+    for colour, (token, _) in figures.COLOURS.items():
+        rest = rest.replace(colour, f"var(--{token})")
+    label = Markup('<title id="{0}-title">{1}</title><desc id="{0}-desc">{2}</desc>').format(
+        name, title, description
+    )
+    named = f'id="{name}-svg" role="img" aria-labelledby="{name}-title {name}-desc"'
+    return Markup(f"{head} {named}>{label}{rest}")
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+DEFINITIONS = (
+    ("pgr_gold", "(w2s − weak) / (gold − weak)", "the headline: the gap to the same model, shown "
+     "the same demonstrations with gold labels"),
+    ("pgr_zero", "(w2s − weak) / (strong zero-shot − weak)", "against the strong model's zero-shot "
+     "accuracy; learning the format alone can lift it over 1"),
+    ("pgr_goldfloor", "(w2s − weak with gold) / (gold − weak with gold)", "the weak model is shown "
+     "gold labels too"),
+    ("egr", "(w2s − strong zero-shot) / (gold − strong zero-shot)", "of the gain that gold labels "
+     "give over none, the share that weak labels give"),
+    ("pgr_no_supervision", "(strong zero-shot − weak) / (gold − weak)", "what ignoring the labels "
+     "would score as pgr_gold; weak labels that leave the ratio below it have hurt"),
+)  # fmt: skip
+"""Ratios: column, formula, meaning."""
+
+
+def page(results: Results, drawn: Sequence[tuple[View, Markup]], stats: Mapping[str, Any]) -> str:
+    """`report.html`: one file that asks for nothing else."""
+    r, metadata = results, results.logs.metadata
+    runs = r.logs.runs.sort_values(["model", "split", "labels", "weak", "shots", "draw"])
+    study = ", ".join(metadata.get("study") or ()) or "logs"
+    ids = "".join(sorted(str(i) for i in runs["eval_id"]))
+    environment = Environment(
+        loader=PackageLoader("w2s_icl.analysis", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("report.html.j2").render(
+        banner=r.banner,
+        study=study,
+        run_id=hashlib.sha256(ids.encode()).hexdigest()[:12],
+        n_test=int(r.cells["n"].max()) if len(r.cells) else int(runs["n"].max()),
+        n_models=len(r.experiment.models),
+        n_runs=len(runs),
+        log_dir=r.logs.directory,
+        missing=len(r.missing),
+        cards=_cards(r),
+        rows=[_summary_row(r, pair) for pair in r.experiment.pairs],
+        last=r.last,
+        baselines=[_baseline(r, row) for row in r.models.to_dict("records")],
+        views=[(view, svg, _numbers(view.table)) for view, svg in drawn],
+        checks=r.checks,
+        marks={"holds": "✓", "fails": "!", "unknown": "?"},
+        definitions=DEFINITIONS,
+        settings={key: metadata.get(key) for key in _SETTINGS},
+        system_message=metadata.get("system_message"),
+        stats=stats,
+        runs=runs.to_dict("records"),
+        colours=list(figures.COLOURS.items()),
+    )
+
+
+_SETTINGS = (
+    *("dataset", "dataset_source", "dataset_sha256", "test_size", "n_pool", "n_near_duplicates"),
+    *("seed", "near_duplicates", "style", "prompt_version", "scorer_version"),
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One of the four numbers on top."""
+
+    value: str
+    what: str
+    interval: str
+
+
+def _cards(r: Results) -> list[Card]:
+    row, total = r.headline, r.total
+    unread = int(r.logs.runs["unparsed"].sum())
+    answers = int(r.logs.runs["n"].sum())
+    cost = Card(
+        sentences.money(total["cost"]) if not math.isnan(total["cost"]) else "cost unknown",
+        f"for {total['calls']:,} calls, {sentences.tokens(total['input_tokens'])} tokens in",
+        f"{sentences.percent(unread / answers if answers else math.nan)} of replies unreadable",
+    )
+    if row is None:
+        return [cost]
+    weak, strong = r.names[row["weak"]], r.names[row["strong"]]
+    test = r.test(row, "w2s_vs_strong0")
+    covers = test is not None and test["lo"] <= 0 <= test["hi"]
+    itself = row["weak"] == row["strong"]
+    definition = "egr" if itself else "pgr_gold"
+    name = "of its gain from gold labels" if itself else "PGR, gold ceiling"
+    status = row[f"{definition}_status"]
+    ignoring = sentences.ratio(row["pgr_no_supervision"])
+    value, low, high = (sentences.ratio(row[f"{definition}{end}"]) for end in ("", "_lo", "_hi"))
+    sure = status == "ok"
+    low_acc, high_acc = (sentences.percent(row[f"acc_w2s_{end}"]) for end in ("lo", "hi"))
+    gain = ("–", "not run")
+    if test is not None:
+        diff = sentences.points(test["diff"])
+        least, most = (sentences.points(test[k], sign=False) for k in ("lo", "hi"))
+        gain = (f"{diff} points", f"95% {least} to {most}")
+    return [
+        Card(
+            sentences.percent(row["acc_w2s"]),
+            f"{strong} with {row['shots']} labels by {'itself' if itself else weak}",
+            f"95% {low_acc} to {high_acc}" if not pd.isna(row["acc_w2s"]) else "not run",
+        ),
+        Card(
+            gain[0],
+            f"{'no clear change ' if covers else ''}against its own zero-shot run, paired",
+            gain[1],
+        ),
+        Card(
+            value if sure else "no ratio",
+            name + (f"; without labels {ignoring}" if sure and not itself else ""),
+            f"95% {low} to {high}" if sure else status.replace("_", " "),
+        ),
+        cost,
+    ]
+
+
+def _summary_row(r: Results, pair: tuple[str, str]) -> list[tuple[str, str]]:
+    """Cells of the summary table: what is said, and what is said below it."""
+    weak, strong = pair
+    row = next(
+        c
+        for c in r.cells.to_dict("records")
+        if (c["weak"], c["strong"], c["shots"]) == (weak, strong, r.last)
+    )
+    test, usage = r.test(row, "w2s_vs_strong0"), r.usage(row)
+    run = usage["runs"] > 0
+
+    def accuracy(arm: str) -> tuple[str, str]:
+        value, low, high = (row[f"acc_{arm}{end}"] for end in ("", "_lo", "_hi"))
+        if pd.isna(value):
+            return ("not run" if not run or arm != "w2s" else "incomplete", "")
+        return f"{100 * value:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"
+
+    def recovered(definition: str) -> tuple[str, str]:
+        status = row[f"{definition}_status"]
+        if status in ("self", "trivial"):
+            return "–", ""
+        if status == "incomplete":
+            return "–", "not run or incomplete"
+        if status == "ok":
+            low, high = (sentences.ratio(row[f"{definition}{end}"]) for end in ("_lo", "_hi"))
+            fragile = ", fragile" if row[f"{definition}_fragile"] else ""
+            return sentences.ratio(row[definition]), f"{low} to {high}{fragile}"
+        gap = [row[f"{definition}_gap{end}"] for end in ("_lo", "_hi")]
+        low, high = (sentences.points(end, sign=False) for end in gap)
+        if pd.isna(row[f"{definition}_gap_lo"]) or row["n"] < figures.FEW:
+            return "no ratio", "too few questions"
+        reason = "gap reversed" if status == "gap_reversed" else "gap not established"
+        return "no ratio", f"{reason}: {low} to {high} points"
+
+    gain = ("–", "")
+    if test is not None:
+        low, high = (sentences.points(test[k], sign=False) for k in ("lo", "hi"))
+        gain = sentences.points(test["diff"]), f"{low} to {high}"
+    unread = row["unparsed_w2s"]
+    return [
+        (f"{r.names[weak]} → {'itself' if weak == strong else r.names[strong]}", ""),
+        (accuracy("weak")[0], ""),
+        (accuracy("strong0")[0], ""),
+        accuracy("w2s"),
+        (accuracy("gold")[0], ""),
+        gain,
+        recovered("pgr_gold"),
+        (sentences.ratio(row["pgr_no_supervision"]), ""),
+        recovered("egr"),
+        recovered("pgr_zero"),
+        ("–" if pd.isna(unread) else f"{int(unread)}", ""),
+        (sentences.tokens(usage["input_tokens"]) if run else "–", ""),
+        (sentences.money(usage["cost"]) if run else "–", ""),
+    ]
+
+
+def _baseline(r: Results, row: Row) -> list[tuple[str, str]]:
+    """Zero-shot accuracy of a model, and what all its runs cost."""
+    sums = r.costs[(r.costs["model"] == row["model"]) & (r.costs["split"] == "all")]
+    cost = float(sums["cost"].sum(skipna=False)) if len(sums) else math.nan
+    low, high = (sentences.percent(row[f"accuracy_{end}"]) for end in ("lo", "hi"))
+    known = not pd.isna(row["accuracy"])
+    return [
+        (r.names[row["model"]], row["model"]),
+        (sentences.percent(row["accuracy"]), f"{low} to {high}" if known else "not run"),
+        (sentences.percent(row["unparsed_share"]), ""),
+        (sentences.percent(row["pool_accuracy"]), ""),
+        (f"{int(sums['calls'].sum()):,}", ""),
+        (sentences.tokens(float(sums["input_tokens"].sum())), ""),
+        (sentences.money(cost), ""),
+    ]
+
+
+def _numbers(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """A table as texts: three decimals, empty where there is nothing."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, float):
+            return str(value)
+        return "" if math.isnan(value) else f"{value:.3f}".rstrip("0").rstrip(".").replace("-", "−")
+
+    rows = [[text(value) for value in row] for row in table.itertuples(index=False, name=None)]
+    return [str(column) for column in table.columns], rows
+
+
+# --- the terminal ---------------------------------------------------------------------------------
+
+
+def summary(results: Results) -> str:
     """The result at the largest shot count of each pair, and what a reader must know."""
-    lines = []
-    if logs.simulated:
-        lines.append(f"! {SIMULATED_BANNER}")
-    last = cells.sort_values("shots", kind="stable").groupby(["weak", "strong"]).tail(1)
-    last = last.sort_index()
-    lines.append(f"{'weak → strong':<58} shots   weak  strong    w2s   gold  PGR (gold ceiling)")
-    for row in last.to_dict("records"):
-        pair = f"{figures.display_name(row['weak'])} → {figures.display_name(row['strong'])}"
+    r = results
+    lines = [f"! {r.banner}"] if r.banner else []
+    width = max([len(" → ") + 2 * max(map(len, r.names.values()), default=0), len("weak → strong")])
+    lines.append(
+        f"{'weak → strong':<{width}} shots   weak  strong    w2s   gold  PGR (gold ceiling)"
+    )
+    for row in r.cells[r.cells["shots"] == r.last].to_dict("records"):
+        pair = f"{r.names[row['weak']]} → {r.names[row['strong']]}"
         accuracies = "  ".join(
             "    –" if pd.isna(row[f"acc_{arm}"]) else f"{100 * row[f'acc_{arm}']:5.1f}"
             for arm in ("weak", "strong0", "w2s", "gold")
         )
-        lines.append(f"{pair:<58} {row['shots']:>5}  {accuracies}  {ratio_text(row, 'pgr_gold')}")
-    missing = tables.missing_cells(experiment)
-    if len(missing):
-        lines.append(f"! {len(missing)} planned cells are not there or not complete (missing.csv)")
-    lines += [
-        f"{'!' if note.level == 'problem' else '·'} {note.file}: {note.text}" for note in logs.notes
-    ]
+        ratio = sentences.ratio_with_interval(row, "pgr_gold")
+        lines.append(f"{pair:<{width}} {row['shots']:>5}  {accuracies}  {ratio}")
+    for check in r.checks:
+        lines += _check_lines(check)
     return "\n".join(lines)
 
 
-def ratio_text(row: Mapping[Any, Any], definition: str) -> str:
-    """A ratio with its interval where it is reported, else why it is not.
-
-    Example:
-        >>> ratio_text({"egr": 0.7, "egr_lo": 0.1, "egr_hi": 1.4, "egr_status": "ok"}, "egr")
-        '0.70 (0.10 to 1.40)'
-        >>> ratio_text({"egr_status": "gap_reversed"}, "egr")
-        'gap reversed'
-    """
-    status = str(row[f"{definition}_status"])
-    if status != "ok":
-        return status.replace("_", " ")
-    value, low, high = (row[f"{definition}{end}"] for end in ("", "_lo", "_hi"))
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+def _check_lines(check: Check, most: int = 8) -> list[str]:
+    """A check that fails, with at most so many of its items; remarks of one that holds."""
+    if check.state == "unknown" or (check.state == "holds" and not check.items):
+        return []
+    more = len(check.items) - most
+    return [
+        f"{'!' if check.state == 'fails' else '·'} {check.text}",
+        *(f"    {item}" for item in check.items[:most]),
+        *([f"    and {more} more: see Checks in report.html"] if more > 0 else []),
+    ]

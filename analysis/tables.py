@@ -329,7 +329,10 @@ def _clustered(experiment: Experiment, cell: Cell) -> float:
 
 
 def gold_table(experiment: Experiment) -> pd.DataFrame:
-    """One row per (model, shots) with gold labels: accuracy and interval; 0 is zero-shot."""
+    """One row per (model, shots) with gold labels: accuracy and interval; 0 is zero-shot.
+
+    A run that lacks more than 2% of its answers has no row.
+    """
     rows: list[dict[str, Any]] = []
     for model in experiment.models:
         for shots in experiment.shots:
@@ -342,8 +345,9 @@ def gold_table(experiment: Experiment) -> pd.DataFrame:
             if not runs:
                 continue
             correct = experiment.logs.correct[list(runs)]
+            asked = experiment.logs.runs["asked"].to_numpy()[list(runs)].max()
             both = correct[:, ~np.isnan(correct).any(axis=0)].T
-            if not len(both):
+            if not len(both) or 1 - len(both) / asked > MISSING_LIMIT:
                 continue
             low, high = mean_interval(both)
             rows.append(
@@ -357,8 +361,27 @@ def gold_table(experiment: Experiment) -> pd.DataFrame:
                     "accuracy_hi": high,
                 }
             )
-    columns = ["model", "shots", "n", "draws", "accuracy", "accuracy_lo", "accuracy_hi"]
+    columns = ["model", "shots", "n", "draws", *_with_ends("accuracy")]
     return pd.DataFrame(rows, columns=columns)
+
+
+def curves_table(cells: pd.DataFrame, gold: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every prompted model, one row per point of its curves.
+
+    `labels` is "none" for the zero-shot run, else "gold" or "weak", `weak` the labeller where there
+    is one. Points that were not run or are incomplete have no row.
+
+    Args:
+        cells: As `cells_table`.
+        gold: As `gold_table`.
+    """
+    labels = np.where(gold["shots"] == 0, "none", "gold")
+    scope = np.where(gold["draws"] >= 3, "random_demos", "fixed_demos")
+    treated = {"strong": "model", **{f"acc_w2s{e}": f"accuracy{e}" for e in ("", "_lo", "_hi")}}
+    taught = cells[cells["shots"] > 0].rename(columns=treated).assign(labels="weak")
+    parts = [gold.assign(labels=labels, weak="", scope=scope), taught]
+    table = pd.concat([p[list(_CURVES)] for p in parts if len(p)] or [parts[0][list(_CURVES)]])
+    return table.dropna(subset="accuracy").reset_index(drop=True)
 
 
 LEVEL = 0.95
@@ -379,6 +402,10 @@ def _with_ends(*names: str) -> tuple[str, ...]:
 
 _CELL = ("weak", "strong", "shots")
 _TESTS = ("family", *_CELL, "contrast", "diff", "lo", "hi", "n10", "n01", "p", "p_holm")
+_CURVES = (
+    *("model", "labels", "weak", "shots", "n", "draws", "scope"),
+    *_with_ends("accuracy"),
+)
 _SHARES = (
     "match_both",
     "match_strong",

@@ -25,7 +25,13 @@ from rich.markup import escape
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.evals.simulated import SIMULATED_BANNER
 from w2s_icl.scorers.multiple_choice import SCORER_VERSION, multiple_choice_letter
-from w2s_icl.solvers.few_shot import PROMPT_VERSION, Demonstrations, Style, few_shot_prompt
+from w2s_icl.solvers.few_shot import (
+    PROMPT_VERSION,
+    SYSTEM_MESSAGE,
+    Demonstrations,
+    Style,
+    few_shot_prompt,
+)
 from w2s_icl.solvers.labels import default_log_dir, demonstrations, find_answers, read_labels
 
 Part = Literal["test", "pool"]
@@ -251,6 +257,7 @@ def _cell(
             **metadata,
             **split_metadata(questions, style),
             "scorer_version": SCORER_VERSION,
+            "system_message": SYSTEM_MESSAGE,
             "w2s_icl": version("w2s-icl"),
             **_banner(),
         },

@@ -43,12 +43,15 @@ def rows(n: int, options: int = 4) -> list[dict[str, Any]]:
     ]
 
 
+def write_questions(path: Path, content: Sequence[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in content), "utf-8")
+    return path
+
+
 @pytest.fixture
 def write_jsonl(tmp_path: Path) -> Callable[[Sequence[dict[str, Any]]], str]:
     def write(content: Sequence[dict[str, Any]], name: str = "questions.jsonl") -> str:
-        path = tmp_path / name
-        path.write_text("".join(json.dumps(row) + "\n" for row in content), "utf-8")
-        return str(path)
+        return str(write_questions(tmp_path / name, content))
 
     return write
 

@@ -56,6 +56,6 @@ def report(logs: str, out: str) -> None:
 
     written = write_report(logs, out)
     click.echo(written.summary)
-    for path in written.files:
-        click.echo(f"wrote {path}")
+    page, *others = reversed(written.files)
+    click.echo(f"wrote {page}, and beside it {len(others)} tables and figures")
     click.echo(f"logs  inspect view --log-dir {logs}")

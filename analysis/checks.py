@@ -1,0 +1,301 @@
+"""What must hold before the numbers are believed; each check says what it found, by file."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from w2s_icl.analysis.stats import MIN_QUESTIONS
+from w2s_icl.analysis.tables import Experiment, missing_cells
+
+UNREAD_LIMIT = 0.02
+"""Share of unreadable replies of one run above which it is named."""
+
+CLUSTER_LIMIT = 1.15
+"""Clustered over plain standard error above which it is named."""
+
+State = Literal["holds", "fails", "unknown"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        state: "unknown" where the logs do not say.
+        text: What was found, one sentence.
+        items: What failed, or what else a reader must know; each names its file or cell.
+    """
+
+    state: State
+    text: str
+    items: tuple[str, ...] = ()
+
+
+def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
+    """All checks of logs and cells, in the order of the report.
+
+    Args:
+        experiment: The logs, by cells.
+        cells: As `tables.cells_table`.
+    """
+    return [
+        _complete(experiment),
+        _files(experiment),
+        _same_questions(experiment, cells),
+        _no_leak(experiment),
+        _labels_are_the_logged_answers(experiment),
+        _same_demonstrations(experiment),
+        _one_zero_shot(experiment),
+        _readable(experiment),
+        _one_endpoint(experiment),
+        _costs(experiment),
+        _draws(experiment, cells),
+        _enough_questions(cells),
+        _clusters(cells),
+    ]
+
+
+def _check(items: Iterable[str], good: str, bad: str) -> Check:
+    found = tuple(items)
+    return Check("fails", bad, found) if found else Check("holds", good)
+
+
+def _shown(experiment: Experiment) -> Iterator[dict[str, Any]]:
+    """Runs with demonstrations."""
+    runs = experiment.logs.runs
+    for row in runs[runs["shots"] > 0].to_dict("records"):
+        yield {str(name): value for name, value in row.items()}
+
+
+def _complete(experiment: Experiment) -> Check:
+    planned, missing = experiment.logs.planned, missing_cells(experiment)
+    if planned.empty:
+        return Check("unknown", "no plan is in the logs (they were not made by `w2s run`)")
+    return _check(
+        (f"{_cell_text(row)}: {row['why']}" for row in missing.to_dict("records")),
+        f"{len(planned)} of {len(planned)} planned cells are finished",
+        f"{len(planned) - len(missing)} of {len(planned)} planned cells are finished",
+    )
+
+
+def _cell_text(row: Any) -> str:
+    if row["task"] == "zero_shot":
+        return f"{row['model']}, zero-shot on the {row['split']}"
+    giver = f" of {row['weak']}" if row["weak"] else ""
+    return f"{row['model']}, {row['shots']} {row['labels']} labels{giver}, draw {row['draw']}"
+
+
+def _files(experiment: Experiment) -> Check:
+    notes = experiment.logs.notes
+    problems = [f"{note.file}: {note.text}" for note in notes if note.level == "problem"]
+    if problems:
+        return Check("fails", f"{len(problems)} logs could not be used", tuple(problems))
+    other = tuple(f"{note.file}: {note.text}" for note in notes)
+    return Check("holds", "every log of the suite in the directory could be read", other)
+
+
+def _same_questions(experiment: Experiment, cells: pd.DataFrame) -> Check:
+    runs = experiment.logs.runs
+    short = [
+        f"{row['file']}: {row['n']} of {n} questions have an answer"
+        for split, n in _most(runs).items()
+        for row in runs[runs["split"] == split].to_dict("records")
+        if row["n"] < n and split == "test"
+    ]
+    smaller = cells[(cells["n"] < cells["n_union"]) & (cells["n"] > 0)]
+    lost = f"; {len(smaller)} cells are computed on the questions that all their runs answered"
+    return _check(
+        short,
+        "all runs answer the same test questions with the same options in the same order",
+        f"{len(short)} runs lack answers{lost if len(smaller) else ''}",
+    )
+
+
+def _most(runs: pd.DataFrame) -> dict[str, int]:
+    """Questions per split, as most runs of it were asked."""
+    both = runs[["n", "asked"]].max(axis=1)
+    return {str(k): int(v) for k, v in both.groupby(runs["split"]).max().items()}
+
+
+def _no_leak(experiment: Experiment) -> Check:
+    logs = experiment.logs
+    test = (logs.runs["split"] == "test").to_numpy()
+    asked = np.flatnonzero(~np.isnan(logs.correct[test]).all(axis=0))
+    tested = {str(id_) for id_ in logs.questions.index.take(asked)}
+    return _check(
+        (
+            f"{run['file']}: shows test question {', '.join(sorted(leaked))}"
+            for run in _shown(experiment)
+            if (leaked := {str(id_) for id_ in run["demo_ids"]} & tested)
+        ),
+        "no test question is among the demonstrations",
+        "test questions are among the demonstrations",
+    )
+
+
+def _labels_are_the_logged_answers(experiment: Experiment) -> Check:
+    logs = experiment.logs
+    place = {id_: i for i, id_ in enumerate(logs.questions.index)}
+    gold = logs.questions["gold"].to_numpy()
+    wrong, compared = [], 0
+    for run in _shown(experiment):
+        labels = list(zip(run["demo_ids"], run["demo_labels"], strict=False))
+        pool = experiment.zero_shot(run["weak"], "pool") if run["labels"] == "weak" else None
+        if run["labels"] == "weak" and pool is not None:
+            source = logs.letters[pool]
+        elif run["labels"] == "gold":
+            source = gold
+        else:
+            continue
+        known = [(source[place[id_]], label) for id_, label in labels if id_ in place]
+        compared += len(known)
+        differ = sum(logged != label for logged, label in known)
+        if differ:
+            wrong.append(f"{run['file']}: {differ} of {len(known)} labels differ")
+    if not compared:
+        return Check("unknown", "the labels' source is not among these logs")
+    return _check(
+        wrong,
+        f"all {compared:,} labels shown equal the logged answers of the weak run, or the gold ones",
+        "labels shown differ from the logged answers they were taken from",
+    )
+
+
+def _same_demonstrations(experiment: Experiment) -> Check:
+    runs = list(_shown(experiment))
+    seen: dict[int, Counter[tuple[Any, ...]]] = {}
+    for run in runs:
+        seen.setdefault(run["draw"], Counter())[run["demo_ids"]] += 1
+    # the order of a draw: of its longest prompts, what most of them show
+    orders = {
+        draw: max(found, key=lambda ids: (len(ids), found[ids])) for draw, found in seen.items()
+    }
+    wrong = [
+        f"{run['file']}: other demonstrations than draw {run['draw']} elsewhere"
+        for run in runs
+        if run["demo_ids"] != orders[run["draw"]][: len(run["demo_ids"])]
+    ]
+    if not any(run["demo_ids"] for run in runs):
+        return Check("unknown", "the logs do not say which demonstrations were shown")
+    return _check(
+        wrong,
+        "all arms of a draw show the same demonstrations in the same order, a longer prompt the "
+        "shorter one's first",
+        "arms that should differ in labels alone show different demonstrations",
+    )
+
+
+def _one_zero_shot(experiment: Experiment) -> Check:
+    without = [
+        f"{model}: no finished zero-shot run on the test questions"
+        for model in experiment.models
+        if experiment.zero_shot(model) is None
+    ]
+    return _check(
+        without,
+        "one zero-shot run of each model, used as its baseline everywhere",
+        "zero-shot baselines are missing",
+    )
+
+
+def _readable(experiment: Experiment) -> Check:
+    runs = experiment.logs.runs
+    unread = runs["unparsed"] / runs["n"].where(runs["n"] > 0)
+    return _check(
+        (
+            f"{row['file']}: {row['unparsed']} of {row['n']} replies of {row['model']} not readable"
+            for row in runs[unread > UNREAD_LIMIT].to_dict("records")
+        ),
+        f"at least {1 - UNREAD_LIMIT:.0%} of the replies of every run are readable "
+        f"({_percent(unread.max())} of the worst are not)",
+        "many replies could not be read; they count as wrong (pgr_gold_parsed in cells.csv leaves "
+        "them out)",
+    )
+
+
+def _percent(share: float) -> str:
+    return "none" if math.isnan(share) else f"{100 * share:.1f}%"
+
+
+def _one_endpoint(experiment: Experiment) -> Check:
+    runs = experiment.logs.runs
+    if "endpoint" not in runs:
+        return Check("unknown", "the logs do not say which endpoint answered")
+    several = runs.groupby("model", sort=False)["endpoint"].nunique()
+    return _check(
+        (
+            f"{model}: {n} addresses or sets of model arguments"
+            for model, n in several.items()
+            if n > 1
+        ),
+        "one address and one set of arguments per model (behind a router, this does not tell which "
+        "provider answered)",
+        "a model was reached in several ways",
+    )
+
+
+def _costs(experiment: Experiment) -> Check:
+    runs = experiment.logs.runs
+    unknown = runs[runs["cost"].isna()]["model"].value_counts(sort=False)
+    return _check(
+        (f"{model}: cost of {n} runs unknown" for model, n in unknown.items()),
+        "the cost of every call is known",
+        "no price is known for some calls: sums of cost are left open (`prices` in the study)",
+    )
+
+
+def _draws(experiment: Experiment, cells: pd.DataFrame) -> Check:
+    few = cells[(cells["shots"] > 0) & (cells["draws"] > 0)]
+    planned = experiment.logs.planned
+    wanted = int(planned["draw"].max()) + 1 if len(planned) else 0
+    lost = [
+        f"{row['weak']} → {row['strong']}, {row['shots']} shots: {row['draws']} of {wanted} draws"
+        for row in few[few["draws"] < wanted].to_dict("records")
+    ]
+    if lost:
+        return Check("fails", "cells use fewer draws than were planned", tuple(lost))
+    if len(few) and (few["draws"] < 3).any():
+        return Check(
+            "fails",
+            "fewer than 3 draws: the intervals speak about these demonstrations only, not about "
+            "others (`draws: 5` in the study)",
+        )
+    return Check("holds", "at least 3 draws: the intervals speak about demonstrations like these")
+
+
+def _enough_questions(cells: pd.DataFrame) -> Check:
+    few = cells[(cells["n"] > 0) & (cells["n"] < MIN_QUESTIONS)]
+    return _check(
+        (_pair_text(row) + f": {row['n']} questions" for row in few.to_dict("records")),
+        f"every cell has at least {MIN_QUESTIONS} questions",
+        f"cells with fewer than {MIN_QUESTIONS} questions have no ratio",
+    )
+
+
+def _clusters(cells: pd.DataFrame) -> Check:
+    ratios: Sequence[float] = cells["se_ratio_cluster"].dropna().tolist()
+    if not ratios:
+        return Check(
+            "unknown", "no standard error by category: no categories, or no ratio is reported"
+        )
+    wide = cells[cells["se_ratio_cluster"] > CLUSTER_LIMIT]
+    return _check(
+        (
+            f"{_pair_text(row)}: {row['se_ratio_cluster']:.2f} times the plain standard error"
+            for row in wide.to_dict("records")
+        ),
+        f"standard errors clustered by category are at most {CLUSTER_LIMIT} times the plain ones "
+        f"(largest {max(ratios):.2f})",
+        "questions of a category go together: plain intervals are too short there",
+    )
+
+
+def _pair_text(row: Any) -> str:
+    return f"{row['weak']} → {row['strong']}, {row['shots']} shots"

@@ -1,0 +1,356 @@
+"""Sentences of the report, made from numbers and their intervals; none claims more than they do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from w2s_icl.analysis.figures import FEW
+
+Row = Mapping[Any, Any]
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A fraction as percent; "–" where there is none.
+
+    Example:
+        >>> percent(0.8512), percent(float("nan"))
+        ('85.1%', '–')
+    """
+    return "–" if pd.isna(share) else f"{100 * share:.{digits}f}%"
+
+
+def points(difference: float, *, sign: bool = True) -> str:
+    """A difference of fractions in percentage points, without the word.
+
+    Example:
+        >>> points(0.075), points(-0.01), points(-0.00001, sign=False)
+        ('+7.5', '−1.0', '0.0')
+    """
+    if pd.isna(difference):
+        return "–"
+    text = f"{100 * difference:+.1f}" if sign else f"{100 * difference:.1f}"
+    if float(text) == 0:
+        return "0.0"
+    return text.replace("-", MINUS)
+
+
+def ratio(value: float) -> str:
+    """A ratio, whose digits mean nothing far out.
+
+    Example:
+        >>> ratio(0.833), ratio(12.0), ratio(-0.2)
+        ('0.83', 'over 10', '−0.20')
+    """
+    if pd.isna(value):
+        return "–"
+    if abs(value) > 10:
+        return "over 10" if value > 0 else f"below {MINUS}10"
+    return f"{value:.2f}".replace("-", MINUS)
+
+
+def ratio_with_interval(row: Row, definition: str) -> str:
+    """A ratio with its interval where it is reported, else why it is not.
+
+    Example:
+        >>> ratio_with_interval({"egr": 0.7, "egr_lo": 0.1, "egr_hi": 1.4, "egr_status": "ok",
+        ...                      "egr_fragile": True}, "egr")
+        '0.70 (0.10 to 1.40, fragile)'
+        >>> ratio_with_interval({"egr_status": "gap_reversed"}, "egr")
+        'gap reversed'
+    """
+    status = str(row[f"{definition}_status"])
+    if status != "ok":
+        return status.replace("_", " ")
+    value, low, high = (ratio(row[f"{definition}{end}"]) for end in ("", "_lo", "_hi"))
+    return f"{value} ({low} to {high}{', fragile' if row[f'{definition}_fragile'] else ''})"
+
+
+def change(row: Row) -> str:
+    """A paired difference of accuracy; no claim where the interval covers 0.
+
+    Args:
+        row: diff, lo, hi: fractions.
+
+    Example:
+        >>> change({"diff": 0.075, "lo": 0.03, "hi": 0.125})
+        'gains 7.5 points (95% 3.0 to 12.5)'
+        >>> change({"diff": 0.01, "lo": -0.02, "hi": 0.04})
+        'no clear change: +1.0 points (95% −2.0 to 4.0)'
+    """
+    diff, low, high = row["diff"], row["lo"], row["hi"]
+    if low > 0:
+        return f"gains {points(diff, sign=False)} points (95% {_ends(low, high)})"
+    if high < 0:
+        return f"loses {points(-diff, sign=False)} points (95% {_ends(-high, -low)})"
+    return f"no clear change: {points(diff)} points (95% {_ends(low, high)})"
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{points(low, sign=False)} to {points(high, sign=False)}"
+
+
+def accuracy(row: Row, gains: Row | None, weak: str, strong: str) -> str:
+    """The headline cell: accuracy with weak labels, and what that changes.
+
+    Args:
+        row: A row of cells.csv.
+        gains: The row of tests.csv that compares it with the model's own zero-shot run.
+        weak: Name of the labeller.
+        strong: Name of the prompted model.
+    """
+    if pd.isna(row["acc_w2s"]):
+        return f"{strong} with labels by {weak} was not run, or is incomplete."
+    gold = row["acc_gold"]
+    beside = "" if pd.isna(gold) else f"; with gold labels for the same questions {percent(gold)}"
+    against = (
+        f" Against its own zero-shot run: {change(gains)}, paired by question." if gains else ""
+    )
+    return (
+        f"With {_demonstrations(row)} labelled by {weak}, {strong} answers "
+        f"{percent(row['acc_w2s'])} right (95% {percent(row['acc_w2s_lo'])} to "
+        f"{percent(row['acc_w2s_hi'])}), zero-shot {percent(row['acc_strong0'])}{beside}.{against}"
+    )
+
+
+def _demonstrations(row: Row) -> str:
+    return f"{row['shots']} demonstration{'s' * (row['shots'] != 1)}"
+
+
+def over_cells(tests: pd.DataFrame, family: str, what: str) -> str:
+    """How many intervals of a family lie above 0, below it, and around it.
+
+    Args:
+        tests: As `tables.tests_table`.
+        family: One of its families.
+        what: The comparison in words.
+    """
+    rows = tests[tests["family"] == family]
+    if rows.empty:
+        return ""
+    above, below = int((rows["lo"] > 0).sum()), int((rows["hi"] < 0).sum())
+    adjusted = int((rows["p_holm"] < 0.05).sum())
+    return (
+        f"Over all {len(rows)} cells with demonstrations, the interval of {what} lies above 0 in "
+        f"{above}, below 0 in {below} and covers 0 in {len(rows) - above - below}; after Holm's "
+        f"adjustment over these {len(rows)} comparisons, {adjusted} differ from 0 (p below 0.05)."
+    )
+
+
+def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
+    """One ratio of the headline cell, or why there is none.
+
+    Args:
+        row: A row of cells.csv.
+        definition: Column of the ratio.
+        weak: Name of the labeller.
+        strong: Name of the prompted model.
+    """
+    ceiling = {"pgr_gold": "its ceiling with gold labels", "pgr_zero": "its own zero-shot accuracy"}
+    place = f"{weak} → {strong}, {_demonstrations(row)}"
+    status = row[f"{definition}_status"]
+    if status == "ok":
+        text = (
+            f"{place}: weak labels recover {ratio(row[definition])} of the gap between the weak "
+            f"model and {ceiling[definition]} (95% {ratio(row[f'{definition}_lo'])} to "
+            f"{ratio(row[f'{definition}_hi'])})."
+        )
+        return text + _fragile(row, definition) + (_beside(row) if definition == "pgr_gold" else "")
+    gap, low, high = (row[f"{definition}_gap{end}"] for end in ("", "_lo", "_hi"))
+    if status == "gap_not_established" and row["n"] < 30:
+        why = f"there are only {row['n']} questions, of at least 30"
+    elif status == "gap_not_established":
+        why = (
+            f"the gap between the weak model and {ceiling[definition]} is {points(gap)} points "
+            f"(95% {_ends(low, high)}), too small to be told from 0 with {row['n']} questions; "
+            "that is a result about the sample size, not about the method"
+        )
+    elif status == "gap_reversed":
+        why = (
+            f"the weak model is above {ceiling[definition]}: the gap is {points(gap)} points "
+            f"(95% {_ends(low, high)})"
+        )
+    else:
+        why = {
+            "self": "the model labels for itself",
+            "trivial": "there are no demonstrations",
+        }.get(status, "a run that it needs is missing or incomplete")
+    return f"{place}: no ratio with {ceiling[definition]} as ceiling, because {why}."
+
+
+def _fragile(row: Row, definition: str) -> str:
+    if not row[f"{definition}_fragile"]:
+        return ""
+    return " The gap is below 3 of its standard errors: the ratio is fragile."
+
+
+def _beside(row: Row) -> str:
+    if pd.isna(row["pgr_no_supervision"]):
+        return ""
+    ignoring, egr = ratio(row["pgr_no_supervision"]), ratio_with_interval(row, "egr")
+    return (
+        f" The same model without any labels would score {ignoring}; of its gain from gold labels, "
+        f"weak ones give {egr} (egr)."
+    )
+
+
+def statuses(cells: pd.DataFrame, definition: str) -> str:
+    """How many cells have a ratio, and why the others have none.
+
+    Args:
+        cells: As `tables.cells_table`.
+        definition: Column of the ratio.
+    """
+    rows = cells[(cells["shots"] > 0) & (cells["weak"] != cells["strong"])]
+    counts = rows[f"{definition}_status"].value_counts()
+    if not len(rows):
+        return "No pair of different models was planned or run: there is no gap to recover."
+    others = [
+        f"{counts[status]} {text}"
+        for status, text in (
+            ("gap_not_established", "a gap that is not established"),
+            ("gap_reversed", "a reversed gap"),
+            ("incomplete", "runs missing"),
+        )
+        if counts.get(status)
+    ]
+    fragile = int(rows[f"{definition}_fragile"].eq(True).sum())
+    return (
+        f"A ratio is reported for {counts.get('ok', 0)} of {len(rows)} cells"
+        + (f", {fragile} of them fragile" if fragile else "")
+        + (f"; {_listed(others)}." if others else ".")
+    )
+
+
+def _listed(parts: list[str]) -> str:
+    return "of the rest, " + ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+
+
+def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False) -> str:
+    """Whose answers the prompted model gives in the headline cell.
+
+    Args:
+        row: A row of matching.csv.
+        weak: Name of the labeller.
+        strong: Name of the prompted model.
+        weak_wrong: Of the questions that the labeller has wrong.
+    """
+    prefix = "ww_" if weak_wrong else ""
+    if row is None or pd.isna(row[f"{prefix}match_both"]):
+        return f"{weak} → {strong}: nothing to compare."
+    n = int(row[f"{prefix}n"])
+
+    def share(name: str) -> str:
+        few = n < FEW
+        return f"{row[f'{prefix}{name}_count']:.3g}" if few else percent(row[f"{prefix}{name}"], 0)
+
+    where = f"On the {n} questions that {weak} has wrong" if weak_wrong else f"On {n} questions"
+    if pd.isna(row[f"{prefix}match_weak"]):
+        text = (
+            f"{where}, {strong} with {row['shots']} of its own labels keeps its zero-shot answer "
+            f"on {share('match_both')}."
+        )
+    else:
+        text = (
+            f"{where}, {strong} with {row['shots']} labels by {weak} gives the answer that both "
+            f"gave zero-shot on {share('match_both')}, only its own on {share('match_strong')}, "
+            f"only {weak}'s on {share('match_weak')}, another one on {share('match_neither')}."
+        )
+    return text + (_imitation(row, weak) if weak_wrong else "")
+
+
+def _imitation(row: Row, weak: str) -> str:
+    value, low, high = (row[f"imitation_excess{end}"] for end in ("", "_lo", "_hi"))
+    if pd.isna(value) or row["imitation_m"] < FEW:
+        return ""
+    clear = "" if low > 0 or high < 0 else " (no clear difference)"
+    return (
+        f" It repeats {weak}'s wrong answer {points(value)} points more often than with gold "
+        f"labels (95% {_ends(low, high)}){clear}."
+    )
+
+
+def fixes(row: Row | None, weak: str, strong: str) -> str:
+    """What the labels fix and break in the headline cell.
+
+    Args:
+        row: A row of matching.csv.
+        weak: Name of the labeller.
+        strong: Name of the prompted model.
+    """
+    parts: list[str] = []
+    for kind, verb, n in (
+        ("fix", "gets right", "strong_wrong_n"),
+        ("break", "gets wrong", "strong_right_n"),
+    ):
+        if row is None or pd.isna(row[f"{kind}_rate"]):
+            continue
+        of, before = int(row[n]), "wrong" if kind == "fix" else "right"
+        count = f"{row[f'{kind}_count']:.3g} of the {of}"
+        rate = (
+            ""
+            if of < FEW
+            else (
+                f" ({percent(row[f'{kind}_rate'], 0)}, 95% {percent(row[f'{kind}_rate_lo'], 0)} to "
+                f"{percent(row[f'{kind}_rate_hi'], 0)})"
+            )
+        )
+        parts.append(f"{verb} {count} questions it had {before} zero-shot{rate}")
+    if row is None or not parts:
+        return f"{weak} → {strong}: nothing to compare."
+    return f"With {row['shots']} labels by {weak}, {strong} {' and '.join(parts)}."
+
+
+def correlations(row: Row | None, weak: str, strong: str) -> str:
+    """Phi of the headline cell.
+
+    Args:
+        row: A row of matching.csv.
+        weak: Name of the labeller.
+        strong: Name of the prompted model.
+    """
+    if row is None:
+        return f"{weak} → {strong}: nothing to compare."
+    parts = [
+        f"{ratio(row[f'phi_{which}'])} with {name} zero-shot (95% {ratio(row[f'phi_{which}_lo'])} "
+        f"to {ratio(row[f'phi_{which}_hi'])})"
+        for which, name in (("strong", strong), ("weak", weak))
+        if not pd.isna(row[f"phi_{which}"])
+    ]
+    if not parts:
+        return f"{weak} → {strong}: no correlation; a run is all right, all wrong or missing."
+    if weak == strong:
+        parts = parts[:1]
+    return (
+        f"Whether {strong} is right with {row['shots']} labels by {weak} correlates "
+        f"{' and '.join(parts)}."
+    )
+
+
+def money(dollars: float) -> str:
+    """Dollars; unknown is said.
+
+    Example:
+        >>> money(6.824), money(0.0042), money(float("nan"))
+        ('$6.82', '$0.0042', 'unknown')
+    """
+    if math.isnan(dollars):
+        return "unknown"
+    return f"${dollars:.2f}" if dollars >= 0.1 or dollars == 0 else f"${dollars:.2g}"
+
+
+def tokens(count: float) -> str:
+    """Tokens, rounded.
+
+    Example:
+        >>> tokens(22_910_000), tokens(23_400), tokens(999)
+        ('22.91 M', '23 k', '999')
+    """
+    if count >= 1e5:
+        return f"{count / 1e6:.2f} M"
+    return f"{count / 1e3:.0f} k" if count >= 1e3 else f"{count:.0f}"

@@ -1,0 +1,103 @@
+"""Planted truth through the whole pipeline: questions in, report out, intervals against formulas.
+
+`W2S_PLANTED_SEEDS=20 pytest tests/test_planted.py` runs twenty studies of each kind; the default is
+as many as a test suite can afford.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from scipy.stats import binom
+
+from tests.conftest import rows, write_questions
+from w2s_icl.analysis.report import write_report
+from w2s_icl.evals.run import run_study
+from w2s_icl.evals.simulated import (
+    Parameters,
+    planted_accuracy,
+    planted_pgr,
+    planted_w2s_accuracy,
+)
+from w2s_icl.evals.study import load_study
+
+pytestmark = pytest.mark.slow
+
+SEEDS = int(os.environ.get("W2S_PLANTED_SEEDS", "1"))
+SHOTS = 16
+WEAK, STRONG = "simulated/custom-weak", "simulated/custom-strong"
+
+
+def study(folder: Path, seed: int, weak: Parameters, strong: Parameters) -> Path:
+    """One study: its cells.csv is the result."""
+    folder.mkdir()
+    questions = write_questions(folder / "questions.jsonl", rows(500))
+    arguments = {
+        name: {
+            "questions": str(questions),
+            "seed": seed,
+            **{key: getattr(model, key) for key in ("ability", "gain", "dip", "copy")},
+        }
+        for name, model in ((WEAK, weak), (STRONG, strong))
+    }
+    content = {
+        "dataset": str(questions),
+        "test_size": 200,
+        "seed": seed,
+        "models": [WEAK, STRONG],
+        "pairs": [[WEAK, STRONG]],
+        "shots": [0, SHOTS],
+        "draws": 3,
+        "model_args": arguments,
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    assert run_study(load_study(path), str(folder / "logs")).ok
+    write_report(str(folder / "logs"), folder / "out")
+    return folder / "out"
+
+
+def result(out: Path) -> dict[str, float | str]:
+    cells = pd.read_csv(out / "cells.csv")
+    (row,) = cells[cells["shots"] == SHOTS].to_dict("records")
+    return {str(k): v for k, v in row.items()}
+
+
+def test_intervals_cover_what_is_planted(tmp_path: Path) -> None:
+    weak, strong = Parameters(0.55), Parameters(0.75)
+    planted = {
+        "acc_weak": planted_accuracy(weak, 0),
+        "acc_strong0": planted_accuracy(strong, 0),
+        "acc_w2s": planted_w2s_accuracy(weak, strong, SHOTS),
+        "acc_gold": planted_accuracy(strong, SHOTS),
+        "pgr_gold": planted_pgr(weak, strong, SHOTS),
+        "pgr_zero": planted_pgr(weak, strong, SHOTS, ceiling="zero_shot"),
+    }
+    covered = []
+    for seed in range(SEEDS):
+        row = result(study(tmp_path / str(seed), seed, weak, strong))
+        for name, truth in planted.items():
+            low, high = float(row[f"{name}_lo"]), float(row[f"{name}_hi"])
+            if low == low:  # nan where no ratio is reported
+                covered.append(low <= truth <= high)
+    print(f"{sum(covered)} of {len(covered)} intervals cover what is planted")
+
+    assert len(covered) >= 5 * SEEDS
+    assert binom.cdf(sum(covered), len(covered), 0.95) > 1e-4
+
+
+def test_no_ratio_between_equal_models_that_learn_nothing(tmp_path: Path) -> None:
+    equal = Parameters(0.7, gain=0.0, dip=0.0, copy=0.0)
+    statuses = []
+    for seed in range(SEEDS):
+        out = study(tmp_path / str(seed), 100 + seed, equal, equal)
+        row = result(out)
+        statuses += [row["pgr_gold_status"], row["pgr_zero_status"]]
+        assert "no ratio" in (out / "report.html").read_text("utf-8")
+    print(pd.Series(statuses).value_counts().to_dict())
+
+    assert "ok" not in statuses

@@ -376,24 +376,30 @@ def _aligned(
     metadata: Mapping[str, Any],
     notes: Sequence[Note],
 ) -> Logs:
-    letters = np.full((len(runs), len(questions.content)), "", dtype="U1")
+    # neither numbers nor files may depend on the order in which a directory lists its logs
+    runs = sorted(runs, key=lambda run: tuple(run.row[k] for k in KEY))
+    ids = sorted(questions.place, key=lambda id_: (isinstance(id_, str), id_))
+    place = {id_: i for i, id_ in enumerate(ids)}
+    letters = np.full((len(runs), len(ids)), "", dtype="U1")
     correct = np.full(letters.shape, np.nan)
     for i, run in enumerate(runs):
-        places = [questions.place[id_] for id_ in run.ids]
+        places = [place[id_] for id_ in run.ids]
         letters[i, places] = run.letters
         correct[i, places] = run.correct
+    content = [questions.content[questions.place[id_]] for id_ in ids]
     table = pd.DataFrame(
         {
-            "question": [c[0] for c in questions.content],
-            "choices": [c[1] for c in questions.content],
-            "gold": [c[2] for c in questions.content],
-            "n_options": [len(c[1]) for c in questions.content],
-            "category": questions.category,
+            "question": [c[0] for c in content],
+            "choices": [c[1] for c in content],
+            "gold": [c[2] for c in content],
+            "n_options": [len(c[1]) for c in content],
+            "category": [questions.category[questions.place[id_]] for id_ in ids],
         },
-        index=pd.Index(list(questions.place), name="id", dtype=object),
+        index=pd.Index(ids, name="id", dtype=object),
     )
     frame = pd.DataFrame([run.row for run in runs])
-    return Logs(directory, frame, table, letters, correct, planned, metadata, tuple(notes))
+    told = tuple(sorted(notes, key=lambda note: (note.file, note.text)))
+    return Logs(directory, frame, table, letters, correct, planned, metadata, told)
 
 
 def _file(name: str) -> str:

@@ -17,6 +17,8 @@ import yaml
 from inspect_ai.log import list_eval_logs, read_eval_log
 
 from tests.conftest import rows
+from tests.test_stats import slow_gap_recovered
+from w2s_icl.analysis import tables
 from w2s_icl.analysis.logs import LogError, read_logs
 from w2s_icl.analysis.report import write_report
 from w2s_icl.analysis.tables import Experiment, cells_table
@@ -190,6 +192,83 @@ def test_report_writes_tables_and_figure_and_says_simulated(finished: Path, tmp_
     assert table.loc[table["pgr_gold_status"] != "ok", "pgr_gold"].isna().all()
 
 
+def test_tables_are_those_of_a_count_by_hand(finished: Path) -> None:
+    """From whole logs, by question id, with other code than the tables'."""
+    experiment = Experiment(read_logs(str(finished / "logs")))
+    letters: dict[tuple[Any, ...], dict[Any, str]] = {}
+    gold: dict[Any, str] = {}
+    for info in list_eval_logs(str(finished / "logs")):
+        log = read_eval_log(info)
+        m = log.eval.metadata or {}
+        key = (log.eval.model, m["split"], m.get("labels"), m.get("weak"), m.get("shots", 0))
+        letters[key] = {s.id: (s.scores or {})["letter"].answer or "" for s in log.samples or ()}
+        gold |= {s.id: str(s.target) for s in log.samples or ()}
+    cells = cells_table(experiment)
+    match = tables.matching_table(experiment)
+
+    assert len(match) == 12
+    for row in match.to_dict("records"):
+        weak, strong, k = row["weak"], row["strong"], row["shots"]
+        w = letters[weak, "test", None, None, 0]
+        s = letters[strong, "test", None, None, 0]
+        a = letters[strong, "test", "weak", weak, k]
+        g = letters[strong, "test", "gold", None, k]
+        for prefix, ids in (("", list(a)), ("ww_", [q for q in a if w[q] != gold[q]])):
+            as_s = [a[q] == s[q] != "" for q in ids]
+            as_w = [a[q] == w[q] != "" for q in ids]
+            both = sum(x and y for x, y in zip(as_s, as_w, strict=True))
+            shares = {"both": both}
+            if weak != strong:
+                shares |= {"strong": sum(as_s) - both, "weak": sum(as_w) - both}
+            shares["neither"] = len(ids) - sum(shares.values())
+            for name, count in shares.items():
+                assert row[f"{prefix}match_{name}"] == pytest.approx(count / len(ids), abs=1e-9)
+        wrong = [q for q in a if s[q] != gold[q]]
+        assert row["fix_count"] == sum(a[q] == gold[q] for q in wrong)
+        assert row["strong_wrong_n"] == len(wrong)
+        if weak == strong:
+            continue
+        columns = [[[int(run[q] == gold[q])] for q in a] for run in (w, a, g)]
+        expected = slow_gap_recovered(*columns)
+        (cell,) = cells[
+            (cells["weak"] == weak) & (cells["strong"] == strong) & (cells["shots"] == k)
+        ].to_dict("records")
+        assert cell["pgr_gold_status"] == expected["status"]
+        for name, column in {"value": "", "low": "_lo", "high": "_hi", "gap": "_gap"}.items():
+            assert cell[f"pgr_gold{column}"] == pytest.approx(expected[name], abs=1e-6, nan_ok=True)
+
+
+def test_logs_on_s3_are_read_as_local_ones_are(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        bucket = boto3.client("s3")
+        bucket.create_bucket(Bucket="studies")
+        for path in sorted((finished / "logs").iterdir(), reverse=True):
+            bucket.upload_file(str(path), "studies", f"one/{path.name}")
+        remote = read_logs("s3://studies/one")
+    finally:
+        server.stop()
+    local = read_logs(str(finished / "logs"))
+
+    pd.testing.assert_frame_equal(remote.runs, local.runs)
+    pd.testing.assert_frame_equal(remote.questions, local.questions)
+    assert (remote.letters == local.letters).all()
+
+
 def copy(finished: Path, target: Path) -> Path:
     import shutil
 
@@ -281,16 +360,19 @@ def test_two_finished_logs_of_one_cell_that_differ_stop_the_analysis(
         read_logs(str(folder / "logs"))
 
 
-def test_mixed_splits_stop_the_analysis(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["prompt_version", "dataset_sha256", "seed"])
+def test_logs_of_two_experiments_stop_the_analysis(
+    finished: Path, tmp_path: Path, key: str
+) -> None:
     from inspect_ai.log import write_eval_log
 
     folder = copy(finished, tmp_path / "mixed")
     path = next(iter(sorted((folder / "logs").glob("*gold*.eval"))))
     log = read_eval_log(str(path))
-    (log.eval.metadata or {})["prompt_version"] = "0"
+    (log.eval.metadata or {})[key] = "0"
     write_eval_log(log, str(path))
 
-    with pytest.raises(LogError, match="different experiments: prompt_version is"):
+    with pytest.raises(LogError, match=rf"_gold-.*different experiments: {key} is"):
         read_logs(str(folder / "logs"))
 
 

@@ -583,7 +583,7 @@ def accuracies(out: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "after"),
-    [(signal.SIGTERM, 0.15), (signal.SIGKILL, 0.6)],
+    [(signal.SIGKILL, 0.5)],
 )
 def test_stopped_run_is_completed_by_the_same_command(
     stop: signal.Signals, after: float, small: Finished, tmp_path: Path

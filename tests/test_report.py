@@ -72,7 +72,7 @@ class Page(HTMLParser):
 
 
 def test_page_is_one_file_with_unique_ids_and_named_figures(write: Write) -> None:
-    html = page(write(logs(3)))
+    html = page(write(logs(2, shots=(0, 64))))
     found = Page(html)
 
     assert len(found.ids) == len(set(found.ids))
@@ -89,7 +89,8 @@ def test_page_is_one_file_with_unique_ids_and_named_figures(write: Write) -> Non
 
 
 def test_two_builds_are_equal(write: Write) -> None:
-    first, second = write(logs(2), "one"), write(logs(2), "two")
+    made = logs(2, shots=(0, 64), pairs=[(0, 1)])
+    first, second = write(made, "one"), write(made, "two")
 
     names = {path.name for path in first.iterdir()}
     assert names == {path.name for path in second.iterdir()}
@@ -98,7 +99,7 @@ def test_two_builds_are_equal(write: Write) -> None:
 
 
 def test_the_notebooks_views_are_there_by_name(write: Write) -> None:
-    html = page(write(logs(2)))
+    html = page(write(logs(2, shots=(0, 64))))
 
     for heading in (
         "Accuracy against demonstrations, with gold curves",
@@ -114,7 +115,7 @@ def test_the_notebooks_views_are_there_by_name(write: Write) -> None:
 
 
 def test_numbers_of_the_sentences_are_those_of_the_tables(write: Write) -> None:
-    out = write(logs(2))
+    out = write(logs(2, shots=(0, 64)))
     cells = pd.read_csv(out / "cells.csv")
     weak, strong = NAMES[:2]
     row = cells[(cells["weak"] == weak) & (cells["strong"] == strong)].iloc[-1]
@@ -164,7 +165,7 @@ def test_no_ratio_is_reported_and_the_page_says_why(write: Write, made: Logs, re
 
 
 def test_a_reversed_gap_is_said(write: Write) -> None:
-    made = logs(2, accuracy=(0.9, 0.6), learned=0.2, pairs=[(0, 1)])
+    made = logs(2, shots=(0, 8), accuracy=(0.9, 0.6), learned=0.2, pairs=[(0, 1)])
     assert set(cells_table(Experiment(made))["pgr_gold_status"]) == {"gap_reversed", "trivial"}
     out = write(made)
 
@@ -173,7 +174,7 @@ def test_a_reversed_gap_is_said(write: Write) -> None:
 
 
 def test_no_claim_where_the_interval_covers_0(write: Write) -> None:
-    said = prose(write(logs(2, learned=0, pairs=[(0, 1)])))
+    said = prose(write(logs(2, shots=(0, 64), learned=0, pairs=[(0, 1)])))
 
     assert "no clear change" in said
     assert not re.search(r"\b(?:gains|loses|significant\w*|generaliz\w* better)\b", said)
@@ -304,7 +305,7 @@ OUTSIDE = """() => [...document.querySelectorAll('body *')].filter(e => {
 def test_page_asks_for_nothing_and_stays_inside(
     browser: Browser, write: Write, width: int, scheme: Any
 ) -> None:
-    out = write(logs(3, shots=(0, 2, 64)))
+    out = write(logs(2, shots=(0, 64)))
     tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     asked: list[str] = []
     errors: list[str] = []

@@ -1,7 +1,7 @@
 """Planted truth through the whole pipeline: questions in, report out, intervals against formulas.
 
-`W2S_PLANTED_SEEDS=20 pytest tests/test_planted.py` runs twenty studies of each kind; the default is
-as many as a test suite can afford.
+`W2S_PLANTED_SEEDS=20 pytest tests/test_planted.py` runs twenty studies of each kind; without it one
+study of equal models is run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from w2s_icl.evals.study import load_study
 
 pytestmark = pytest.mark.slow
 
-SEEDS = int(os.environ.get("W2S_PLANTED_SEEDS", "1"))
+SEEDS = int(os.environ.get("W2S_PLANTED_SEEDS", "0"))
 SHOTS = 16
 WEAK, STRONG = "simulated/custom-weak", "simulated/custom-strong"
 
@@ -68,6 +68,7 @@ def result(folder: Path) -> dict[str, float | str]:
     return {str(k): v for k, v in row.items()}
 
 
+@pytest.mark.skipif(SEEDS < 2, reason="one study cannot tell: set W2S_PLANTED_SEEDS to 20")
 def test_intervals_cover_what_is_planted(tmp_path: Path) -> None:
     weak, strong = Parameters(0.55), Parameters(0.75)
     planted = {
@@ -94,7 +95,7 @@ def test_intervals_cover_what_is_planted(tmp_path: Path) -> None:
 def test_no_ratio_between_equal_models_that_learn_nothing(tmp_path: Path) -> None:
     equal = Parameters(0.7, gain=0.0, dip=0.0, copy=0.0)
     statuses = []
-    for seed in range(SEEDS):
+    for seed in range(max(SEEDS, 1)):
         folder = study(tmp_path / str(seed), 100 + seed, equal, equal, draws=1)
         row = result(folder)
         statuses += [row["pgr_gold_status"], row["pgr_zero_status"]]

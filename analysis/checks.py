@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from w2s_icl.analysis.sentences import percent
 from w2s_icl.analysis.stats import MIN_QUESTIONS
 from w2s_icl.analysis.tables import Experiment, missing_cells
 
@@ -103,11 +103,11 @@ def _files(experiment: Experiment) -> Check:
 
 def _same_questions(experiment: Experiment, cells: pd.DataFrame) -> Check:
     runs = experiment.logs.runs
+    test = runs[runs["split"] == "test"]
+    asked = int(test[["n", "asked"]].to_numpy().max(initial=0))
     short = [
-        f"{row['file']}: {row['n']} of {n} questions have an answer"
-        for split, n in _most(runs).items()
-        for row in runs[runs["split"] == split].to_dict("records")
-        if row["n"] < n and split == "test"
+        f"{row['file']}: {row['n']} of {asked} questions have an answer"
+        for row in test[test["n"] < asked].to_dict("records")
     ]
     smaller = cells[(cells["n"] < cells["n_union"]) & (cells["n"] > 0)]
     lost = f"; {len(smaller)} cells are computed on the questions that all their runs answered"
@@ -116,12 +116,6 @@ def _same_questions(experiment: Experiment, cells: pd.DataFrame) -> Check:
         "all runs answer the same test questions with the same options in the same order",
         f"{len(short)} runs lack answers{lost if len(smaller) else ''}",
     )
-
-
-def _most(runs: pd.DataFrame) -> dict[str, int]:
-    """Questions per split, as most runs of it were asked."""
-    both = runs[["n", "asked"]].max(axis=1)
-    return {str(k): int(v) for k, v in both.groupby(runs["split"]).max().items()}
 
 
 def _no_leak(experiment: Experiment) -> Check:
@@ -214,20 +208,14 @@ def _readable(experiment: Experiment) -> Check:
             for row in runs[unread > UNREAD_LIMIT].to_dict("records")
         ),
         f"at least {1 - UNREAD_LIMIT:.0%} of the replies of every run are readable "
-        f"({_percent(unread.max())} of the worst are not)",
+        f"({percent(unread.max())} of the worst are not)",
         "many replies could not be read; they count as wrong (pgr_gold_parsed in cells.csv leaves "
         "them out)",
     )
 
 
-def _percent(share: float) -> str:
-    return "none" if math.isnan(share) else f"{100 * share:.1f}%"
-
-
 def _one_endpoint(experiment: Experiment) -> Check:
     runs = experiment.logs.runs
-    if "endpoint" not in runs:
-        return Check("unknown", "the logs do not say which endpoint answered")
     several = runs.groupby("model", sort=False)["endpoint"].nunique()
     return _check(
         (

@@ -173,7 +173,7 @@ def accuracy(curves: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
     shown = [m for m in models if (prompted == m).any()] or list(models)
     names = display_names(models)
     with mpl.rc_context(STYLE):
-        figure, panels = _figure(len(shown), 3.5, sharey=True)
+        figure, panels = _figure(len(shown), 3.5)
         shots = sorted({0, *(int(k) for k in curves["shots"])})
         for axes, model in zip(panels, shown, strict=True):
             accuracy_panel(curves, model, models, names, shots, axes)
@@ -671,11 +671,11 @@ def _columns(panels: int) -> int:
     return max(1, -(-panels // -(-panels // 4))) if panels else 1
 
 
-def _figure(panels: int, height: float, *, sharey: bool) -> tuple[Figure, list[Axes]]:
+def _figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
     columns = _columns(panels)
     lines = max(1, -(-panels // columns))
     figure = _canvas(height * lines + 0.9)
-    grid = list(figure.subplots(lines, columns, sharey=sharey, squeeze=False).ravel())
+    grid = list(figure.subplots(lines, columns, sharey=True, squeeze=False).ravel())
     for axes in grid[panels:]:
         axes.remove()
     return figure, grid[:panels]
@@ -702,7 +702,7 @@ def _pair_panels(
             if axes not in panels:
                 axes.remove()
     else:
-        figure, panels = _figure(len(pairs), 2.4, sharey=True)
+        figure, panels = _figure(len(pairs), 2.4)
     lines: set[int] = set()
     for axes, pair, rows in sorted(
         zip(panels, pairs, _by_pair(table), strict=True), key=lambda panel: _place(panel[0])

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from w2s_icl.analysis import figures, sentences, tables
 from w2s_icl.analysis.checks import Check, run_checks
 from w2s_icl.analysis.logs import Logs, read_logs
+from w2s_icl.analysis.stats import MIN_QUESTIONS
 from w2s_icl.analysis.tables import Experiment
 
 SIMULATED_BANNER = "simulated models: these numbers say nothing about language models"
@@ -89,17 +91,21 @@ class Results:
         """The largest shot count."""
         return self.experiment.shots[-1]
 
-    @property
+    @cached_property
+    def last_rows(self) -> Sequence[Row]:
+        """The row of each pair at the largest shot count."""
+        return self.cells[self.cells["shots"] == self.last].to_dict("records")
+
+    @cached_property
     def headline(self) -> Row | None:
         """The weakest labels for the strongest model at the largest shot count, by rule.
 
         Picked before anything is seen: the best of many pairs would be an overestimate. A model's
         own labels where no other pair was planned; None without demonstrations.
         """
-        rows = self.cells[(self.cells["shots"] == self.last) & (self.cells["shots"] > 0)]
         order = {name: i for i, name in enumerate(self.experiment.models)}
         found = sorted(
-            rows.to_dict("records"),
+            self.last_rows if self.last else [],
             key=lambda r: (r["weak"] == r["strong"], -order[r["strong"]], order[r["weak"]]),
         )
         return found[0] if found else None
@@ -287,8 +293,8 @@ def _join(*parts: str) -> str:
 def _self_sentence(r: Results) -> str:
     rows = [
         (row, r.test(row, "w2s_vs_strong0"))
-        for row in r.cells[r.cells["weak"] == r.cells["strong"]].to_dict("records")
-        if row["shots"] == r.last and row["shots"] > 0
+        for row in r.last_rows
+        if row["weak"] == row["strong"] and r.last
     ]
     parts = [
         f"{r.names[row['strong']]} {sentences.change(test)}"
@@ -305,7 +311,7 @@ def _self_sentence(r: Results) -> str:
 
 def _pgr_sentence(r: Results, row: Row | None, weak: str, strong: str) -> str:
     if row is None or row["weak"] == row["strong"]:
-        return "No pair of different models was planned or run: there is no gap to recover."
+        return sentences.statuses(r.cells, "pgr_gold")
     return _join(
         sentences.recovered(row, "pgr_gold", weak, strong),
         sentences.recovered(row, "pgr_zero", weak, strong),
@@ -378,7 +384,7 @@ def page(results: Results, drawn: Sequence[tuple[View, Markup]], stats: Mapping[
         log_dir=r.logs.directory,
         missing=len(r.missing),
         cards=_cards(r),
-        rows=[_summary_row(r, pair) for pair in r.experiment.pairs],
+        rows=[_summary_row(r, row) for row in r.last_rows],
         last=r.last,
         baselines=[_baseline(r, row) for row in r.models.to_dict("records")],
         views=[(view, svg, _numbers(view.table)) for view, svg in drawn],
@@ -455,14 +461,9 @@ def _cards(r: Results) -> list[Card]:
     ]
 
 
-def _summary_row(r: Results, pair: tuple[str, str]) -> list[tuple[str, str]]:
+def _summary_row(r: Results, row: Row) -> list[tuple[str, str]]:
     """Cells of the summary table: what is said, and what is said below it."""
-    weak, strong = pair
-    row = next(
-        c
-        for c in r.cells.to_dict("records")
-        if (c["weak"], c["strong"], c["shots"]) == (weak, strong, r.last)
-    )
+    weak, strong = row["weak"], row["strong"]
     test, usage = r.test(row, "w2s_vs_strong0"), r.usage(row)
     run = usage["runs"] > 0
 
@@ -484,7 +485,7 @@ def _summary_row(r: Results, pair: tuple[str, str]) -> list[tuple[str, str]]:
             return sentences.ratio(row[definition]), f"{low} to {high}{fragile}"
         gap = [row[f"{definition}_gap{end}"] for end in ("_lo", "_hi")]
         low, high = (sentences.points(end, sign=False) for end in gap)
-        if pd.isna(row[f"{definition}_gap_lo"]) or row["n"] < figures.FEW:
+        if pd.isna(row[f"{definition}_gap_lo"]) or row["n"] < MIN_QUESTIONS:
             return "no ratio", "too few questions"
         reason = "gap reversed" if status == "gap_reversed" else "gap not established"
         return "no ratio", f"{reason}: {low} to {high} points"
@@ -551,7 +552,7 @@ def summary(results: Results) -> str:
     lines.append(
         f"{'weak → strong':<{width}} shots   weak  strong    w2s   gold  PGR (gold ceiling)"
     )
-    for row in r.cells[r.cells["shots"] == r.last].to_dict("records"):
+    for row in r.last_rows:
         pair = f"{r.names[row['weak']]} → {r.names[row['strong']]}"
         accuracies = "  ".join(
             "    –" if pd.isna(row[f"acc_{arm}"]) else f"{100 * row[f'acc_{arm}']:5.1f}"

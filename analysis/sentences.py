@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from w2s_icl.analysis.figures import FEW
+from w2s_icl.analysis.stats import MIN_QUESTIONS
 
 Row = Mapping[Any, Any]
 
@@ -162,8 +163,8 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
         )
         return text + _fragile(row, definition) + (_beside(row) if definition == "pgr_gold" else "")
     gap, low, high = (row[f"{definition}_gap{end}"] for end in ("", "_lo", "_hi"))
-    if status == "gap_not_established" and row["n"] < 30:
-        why = f"there are only {row['n']} questions, of at least 30"
+    if status == "gap_not_established" and row["n"] < MIN_QUESTIONS:
+        why = f"there are only {row['n']} questions, of at least {MIN_QUESTIONS}"
     elif status == "gap_not_established":
         why = (
             f"the gap between the weak model and {ceiling[definition]} is {points(gap)} points "

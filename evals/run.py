@@ -7,8 +7,9 @@ samples that an interrupted log already holds.
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -42,7 +43,10 @@ from w2s_icl.evals.study import (
     Cell,
     Study,
     StudyError,
+    all_cells,
     build,
+    chain_ask,
+    chain_cells,
     few_shot_cells,
     labelling,
     set_prices,
@@ -50,10 +54,16 @@ from w2s_icl.evals.study import (
 )
 from w2s_icl.evals.truthfulqa import short_name, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.labels import IDENTITY
+from w2s_icl.solvers.labels import CHAIN, IDENTITY, SEVERAL
 
-Key = tuple[str | None, ...]
-"""What a cell is: task, part, model, labels, weak, shots, draw."""
+CELL = ("task", "split", "labels", "weak", "shots", "draw", "prompt")
+"""Metadata that tell the cells of a model apart."""
+
+Key = tuple[str, ...]
+"""What a cell is: its model, and the values of `CELL` as texts."""
+
+VERDICT_DRAWS = 3
+"""Draws below which nothing is said about other demonstrations than those shown."""
 
 READABLE_LIMIT = 0.99
 Z95 = 1.959964
@@ -98,29 +108,39 @@ def run_study(
     split = study.load_split()
     set_prices(study)
     refuse_other_experiments(study, split, log_dir)
-    first = zero_shot_cells(study)
     state = labelling(study, split, log_dir)
-    _print_plan(study, split, log_dir, console)
+    print_plan(study, log_dir, console)
+    planned = len(all_cells(study, split))
 
-    def phase_one() -> list[Task]:
-        return [
-            build(study, cell, log_dir, state.ask[cell.model] if cell.args.get("split") else None)
-            for cell in first
-        ]
+    def make(cells: Sequence[Cell]) -> list[Task]:
+        tasks = []
+        for cell in cells:
+            ask: Collection[int | str] | None = None
+            if cell.split == "pool" and cell.labels:
+                ask = chain_ask(study, cell, split, state.unread)
+            elif cell.split == "pool":
+                ask = state.ask[cell.model, cell.prompt]
+            tasks.append(build(study, cell, log_dir, ask))
+        return tasks
 
-    progress = StudyProgress(console, _planned_cells(study), shown=display is None)
+    progress = StudyProgress(console, planned, shown=display is None)
     evaluate = partial(_evaluate, log_dir=log_dir, display=display or "none", progress=progress)
     with progress:
-        logs = evaluate(phase_one())
-        while all(log.status == "success" for log in logs):
+        cells = zero_shot_cells(study)
+        logs = evaluate(make(cells))
+        while _all_well(logs):
             state = labelling(study, split, log_dir)
             if state.complete:
                 break
-            logs = evaluate(phase_one())
-        labelled = all(log.status == "success" for log in logs)
-        second = few_shot_cells(study, state.unread, split) if labelled else []
-        if second:
-            tasks = [*phase_one(), *(build(study, cell, log_dir) for cell in second)]
+            logs = evaluate(make(cells))
+        for place in study.chain_places:
+            if not _all_well(logs):
+                break
+            cells += chain_cells(study, state.unread, split, place)
+            logs = evaluate(make(cells))
+        last = few_shot_cells(study, state.unread, split)
+        if last and _all_well(logs):
+            tasks = make([*cells, *last])
             refuse_other_demonstrations(tasks, log_dir)
             repeated = _same_prompt(tasks, log_dir)
             logs = evaluate([task for task in tasks if id(task) not in repeated])
@@ -129,13 +149,13 @@ def run_study(
                     if id(task) in repeated:
                         _reuse(task, repeated[id(task)], log_dir)
                 logs = evaluate(tasks)
-    outcome = Outcome(logs, _planned_cells(study), [log for log in logs if log.status != "success"])
+    outcome = Outcome(logs, planned, [log for log in logs if log.status != "success"])
     _print_results(study, outcome, log_dir, console, retries=progress.retries)
     return outcome
 
 
-def _planned_cells(study: Study) -> int:
-    return len(zero_shot_cells(study)) + len(few_shot_cells(study, (), study.load_split()))
+def _all_well(logs: Sequence[EvalLog]) -> bool:
+    return all(log.status == "success" for log in logs)
 
 
 def _evaluate(
@@ -186,9 +206,11 @@ def _same_prompt(tasks: Sequence[Task], log_dir: str) -> dict[int, Key]:
     }
     groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
     for task in tasks:
-        shown = (task.metadata or {}).get("shown_sha256")
-        if shown:
-            groups[str(task.model), shown].append(task)
+        metadata = task.metadata or {}
+        # a question that is asked again is asked to see what a second call changes
+        once = (task.epochs or 1) == metadata["permutations"]
+        if metadata.get("shown_sha256") and metadata["split"] == "test" and once:
+            groups[str(task.model), metadata["prompt_sha256"]].append(task)
     repeated: dict[int, Key] = {}
     for group in groups.values():
         keys = [_key(task.metadata or {}, str(task.model)) for task in group]
@@ -212,13 +234,16 @@ def _reuse(task: Task, source: Key, log_dir: str) -> None:
     if header is None:
         return  # the other cell failed: this one asks for itself
     log = read_eval_log(header.location)
-    outputs = {str(sample.id): sample.output for sample in log.samples or [] if sample.epoch == 1}
+    outputs: dict[str, dict[str, Any]] = defaultdict(dict)
+    for answered in log.samples or []:
+        output = answered.output.model_dump(mode="json", exclude_none=True)
+        outputs[str(answered.id)][str(answered.epoch)] = output
     samples = []
     for sample in task.dataset:
         reused = {
             "cell": header.eval.task,
             "log": header.location.rsplit("/", 1)[-1],
-            "output": outputs[str(sample.id)].model_dump(mode="json", exclude_none=True),
+            "outputs": outputs[str(sample.id)],
         }
         metadata = {**(sample.metadata or {}), "reused_from": reused["log"], REUSED: reused}
         samples.append(sample.model_copy(update={"metadata": metadata}))
@@ -256,13 +281,13 @@ def refuse_other_demonstrations(tasks: Sequence[Task], log_dir: str) -> None:
         StudyError: Naming the log and the way out.
     """
     mine = {
-        _key(task.metadata or {}, str(task.model)): (task.metadata or {}).get("shown_sha256")
+        _key(task.metadata or {}, str(task.model)): (task.metadata or {}).get("prompt_sha256")
         for task in tasks
     }
     for log in _logs(log_dir):
         metadata = log.eval.metadata or {}
         key = _key(metadata, log.eval.model)
-        if log.status == "success" and mine.get(key) not in (None, metadata.get("shown_sha256")):
+        if log.status == "success" and mine.get(key) not in (None, metadata.get("prompt_sha256")):
             raise StudyError(
                 f"{log_dir} holds {log.location.rsplit('/', 1)[-1]}, a finished cell that showed "
                 "other demonstrations than this study shows in the same cell: the weak labels were "
@@ -272,10 +297,7 @@ def refuse_other_demonstrations(tasks: Sequence[Task], log_dir: str) -> None:
 
 
 def _key(metadata: Mapping[str, Any], model: str) -> Key:
-    return (
-        model,
-        *(str(metadata.get(k)) for k in ("task", "split", "labels", "weak", "shots", "draw")),
-    )
+    return (model, *(str(metadata.get(k)) for k in CELL))
 
 
 def _logs(log_dir: str) -> list[EvalLog]:
@@ -410,7 +432,7 @@ def _metric(log: EvalLog, name: str) -> float:
 
 
 def _cell_line(log: EvalLog) -> str:
-    name, model = f"{log.eval.task:<12}", f"{_model_name(log.eval.model):<26}"
+    name, model = f"{log.eval.task:<16}", f"{_model_name(log.eval.model):<26}"
     if log.status == "success":
         value, error = 100 * _metric(log, "accuracy"), 100 * Z95 * _metric(log, "stderr")
         read = 100 * _metric(log, "readable")
@@ -436,40 +458,56 @@ def _model_name(model: str) -> str:
     return model.rsplit("/", 1)[-1] if model.count("/") > 1 else model
 
 
-def _print_plan(study: Study, split: Split, log_dir: str, console: Console) -> None:
-    cells: list[Cell] = [*zero_shot_cells(study), *few_shot_cells(study, (), split)]
+def print_plan(study: Study, log_dir: str | None = None, console: Console | None = None) -> None:
+    """Say what a study consists of, what is done, and what its verdict would lack.
+
+    Args:
+        study: The study.
+        log_dir: Where finished cells are looked for.
+        console: Where it is printed.
+    """
+    console = console or Console(soft_wrap=True)
+    say = partial(console.print, highlight=False)
+    split = study.load_split()
     done = {
         _key(log.eval.metadata or {}, log.eval.model)
-        for log in _logs(log_dir)
+        for log in (_logs(log_dir) if log_dir else [])
         if log.status == "success"
     }
-    console.print(f"Plan  study {escape(study.name)}  →  {escape(log_dir)}", highlight=False)
-    console.print(
+    say(f"Plan  study {escape(study.name)}" + (f"  →  {escape(log_dir)}" if log_dir else ""))
+    say(
         f"{len(split.test)} test questions, {len(split.pool)} in the pool "
-        f"({split.provenance['n_near_duplicates']} near-duplicates barred), seed {study.seed}",
-        highlight=False,
+        f"({split.provenance['n_near_duplicates']} near-duplicates barred), seed {study.seed}, "
+        f"{study.draws} draw{'s' * (study.draws > 1)}"
     )
     rows: dict[str, list[int]] = {}
-    for cell in cells:
-        stage = cell.stage if not cell.labels else f"{cell.labels} demonstrations"
-        part = "pool" if cell.args.get("split") == "pool" else "test"
-        task = "few_shot" if cell.labels else "zero_shot"
-        fields = (
-            ("labels", cell.labels),
-            ("weak", cell.weak),
-            ("shots", cell.shots),
-            ("draw", cell.draw),
-        )
-        metadata = {"task": task, "split": part, **(dict(fields) if cell.labels else {})}
-        row = rows.setdefault(stage, [0, 0])
+    for cell in all_cells(study, split):
+        fields = {"task": cell.task, "split": cell.split, "prompt": cell.prompt}
+        if cell.labels:
+            fields |= {name: getattr(cell, name) for name in ("labels", "weak", "shots", "draw")}
+        row = rows.setdefault(cell.stage, [0, 0])
         row[0] += 1
-        row[1] += _key(metadata, cell.model) in done
+        row[1] += _key(fields, cell.model) in done
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "cells", "done", "to run"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage, (total, finished) in rows.items():
         table.add_row(stage, str(total), str(finished), str(total - finished))
     console.print(table)
+    say(_verdict_line(study))
+
+
+def _verdict_line(study: Study) -> str:
+    """Whether the study can earn a verdict, and what it lacks."""
+    at = ", ".join(map(str, study.verdict_shots))
+    lacks = [f"labels {kind}" for kind in study.missing_arms()]
+    if not any(weak != strong for weak, strong in study.all_pairs):
+        lacks.append("a pair of different models")
+    if study.draws < VERDICT_DRAWS:
+        lacks.append(f"draws: at least {VERDICT_DRAWS}, better 5 (now {study.draws})")
+    if lacks:
+        return f"! verdict at {at} shots lacks {'; '.join(lacks)}: no claim can be made"
+    return f"verdict at {at} shots: every arm that it needs is planned"
 
 
 def _print_results(
@@ -483,10 +521,9 @@ def _print_results(
             continue
         accuracy = _metric(log, "accuracy")
         if metadata["task"] == "zero_shot":
-            found[log.eval.model, "no demonstrations"][0].append(accuracy)
+            found[log.eval.model, _arm_name(metadata)][0].append(accuracy)
         else:
-            giver = f" by {short_name(metadata['weak'])}" if metadata.get("weak") else ""
-            found[log.eval.model, metadata["labels"] + giver][metadata["shots"]].append(accuracy)
+            found[log.eval.model, _arm_name(metadata)][metadata["shots"]].append(accuracy)
     table = Table(title="accuracy, %", title_justify="left", box=None, pad_edge=False)
     table.add_column("prompted model")
     table.add_column("labels")
@@ -523,14 +560,26 @@ def _print_results(
     console.print(f"report  w2s report {escape(log_dir)} --out report", highlight=False)
 
 
-def _order(study: Study, log: EvalLog) -> tuple[int, ...]:
+def _arm_name(metadata: Mapping[str, Any]) -> str:
+    """An arm in words, as "weak by 8b"."""
+    name = str(metadata.get("labels") or "no demonstrations")
+    if metadata.get("weak"):
+        models = re.split(f"([{CHAIN}{SEVERAL}])", metadata["weak"])
+        name += " by " + "".join(m if m in (CHAIN, SEVERAL) else short_name(m) for m in models)
+    return f"{name}, {metadata['prompt']}" if metadata.get("prompt") else name
+
+
+def _order(study: Study, log: EvalLog) -> tuple[Any, ...]:
     """Prompted models as in the study; of one model zero-shot, then gold, then by weak model."""
     metadata = log.eval.metadata or {}
-    kinds, weak = ("None", *study.labels), metadata.get("weak")
+    kinds, weak = ("None", *study.labels), metadata.get("weak") or ""
+    labels = str(metadata.get("labels"))
     return (
         study.models.index(log.eval.model),
-        kinds.index(str(metadata.get("labels"))),
-        study.models.index(weak) if weak in study.models else -1,
+        str(metadata.get("prompt") or ""),
+        kinds.index(labels) if labels in kinds else len(kinds),
+        study.models.index(weak) if weak in study.models else len(study.models) * bool(weak),
+        weak,
     )
 
 

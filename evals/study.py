@@ -8,9 +8,9 @@ apart by their arguments exactly as passed.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,9 +32,37 @@ from pydantic import (
 
 from w2s_icl.evals.questions import DATASETS, NearDuplicates, Split, load_split
 from w2s_icl.evals.simulated import SIMULATED_BANNER
-from w2s_icl.evals.truthfulqa import MAX_TOKENS, few_shot, split_metadata, zero_shot
+from w2s_icl.evals.truthfulqa import Part, few_shot, split_metadata, zero_shot
 from w2s_icl.solvers.few_shot import Style
-from w2s_icl.solvers.labels import find_answers, label_kinds, needs_weak
+from w2s_icl.solvers.labels import (
+    CHAIN,
+    SELF,
+    SEVERAL,
+    Answers,
+    depth,
+    find_answers,
+    label_kinds,
+    majority,
+    needs_weak,
+)
+
+PROMPT_ARMS = (
+    "disclosure=source",
+    "disclosure=accuracy",
+    "cot=bare",
+    "cot=reasoning",
+    "question=hidden",
+)
+"""What `prompts` may name: one changed argument of the tasks each."""
+
+MAIN_KINDS = ("gold", "weak")
+"""Kinds of labels that are run at every shot count, and with every prompt arm."""
+
+VERDICT_KINDS = (*MAIN_KINDS, "random", "noise_matched", "unlabelled", SELF)
+"""Kinds of labels without which the report's verdict has a condition that is not run."""
+
+CONFIDENT_LOGPROBS = 5
+"""Tokens whose probability a label run asks for, when labels are chosen by it; servers allow 5."""
 
 RESERVE = 8
 """Pool questions labelled beyond the largest shot count, for answers that cannot be read."""
@@ -70,8 +98,23 @@ class Study(BaseModel):
         models: As Inspect names them, weakest first.
         pairs: (weak, strong); by default each model with itself and with every stronger one.
         shots: Demonstrations in the prompt; 0 is the zero-shot cell.
-        labels: Kinds of labels, of `solvers.labels.label_kinds()`.
+        labels: Kinds of labels, of `solvers.labels.label_kinds()`. "self" adds each prompted
+            model's own labels; all models that label vote in "majority".
         draws: How many permutations of the pool are shown.
+        control_shots: Shot counts of everything but gold and weak labels; all of `shots` by
+            default.
+        headline: Shot counts of the declared result, over which it is averaged; the largest by
+            default. The report's verdict is about these and no others.
+        margin: How far below noise-matched and own labels the weak ones may fall and still be "at
+            least" as good, as a fraction of the questions.
+        prompts: Prompt arms beside the plain one, as the tasks' arguments: "disclosure=source",
+            "disclosure=accuracy", "cot=bare", "cot=reasoning", "question=hidden". Each is run with
+            gold and weak labels (of these, those in `labels`), and zero-shot where it applies.
+        chains: Lists of models, each labelling for the next: [A, B, C] shows C the labels that B
+            gave after A's.
+        epochs: How often the same question is asked: of the zero-shot runs, or by kind of run
+            ("zero_shot", or a kind of labels).
+        permutations: Ask each test question so many times, its options rotated, and average.
         near_duplicates: "drop" bars pool questions that are near-duplicates of a test question.
         style: "chat" turns, or one "transcript".
         max_tokens: Longest reply, in tokens.
@@ -93,26 +136,38 @@ class Study(BaseModel):
     shots: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 2, 4, 8, 16, 32, 64)
     labels: tuple[str, ...] = ("gold", "weak")
     draws: PositiveInt = 1
+    control_shots: tuple[PositiveInt, ...] | None = None
+    headline: tuple[PositiveInt, ...] = ()
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    prompts: tuple[str, ...] = ()
+    chains: tuple[Annotated[tuple[str, ...], Field(min_length=3)], ...] = ()
+    epochs: PositiveInt | Mapping[str, PositiveInt] = 1
+    permutations: PositiveInt = 1
     near_duplicates: NearDuplicates = "drop"
     style: Style = "chat"
-    max_tokens: PositiveInt = MAX_TOKENS
+    max_tokens: PositiveInt | None = None
     label_pool: Literal["needed", "all"] = "needed"
     prices: Mapping[str, Price] = {}
     model_args: Mapping[str, Mapping[str, Any]] = {}
     max_connections: PositiveInt | None = None
 
-    @field_validator("models", "shots", "labels")
+    @field_validator("control_shots", "headline", mode="before")
     @classmethod
-    def _different(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        twice = sorted({str(v) for v in value if value.count(v) > 1})
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, int) else value
+
+    @field_validator("models", "shots", "labels", "control_shots", "headline", "prompts", "chains")
+    @classmethod
+    def _different(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        twice = sorted({str(v) for v in value or () if (value or ()).count(v) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} stands there twice")
         return value
 
-    @field_validator("shots")
+    @field_validator("shots", "control_shots", "headline")
     @classmethod
-    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(sorted(value))
+    def _ascending(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return None if value is None else tuple(sorted(value))
 
     @field_validator("labels")
     @classmethod
@@ -122,9 +177,34 @@ class Study(BaseModel):
                 raise ValueError(f"must be of {', '.join(label_kinds())}, got {kind!r}")
         return value
 
+    @field_validator("prompts")
+    @classmethod
+    def _arms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for arm in value:
+            if arm not in PROMPT_ARMS:
+                raise ValueError(f"must be of {', '.join(PROMPT_ARMS)}, got {arm!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Study:
+        for key in ("control_shots", "headline"):
+            other = sorted(set(getattr(self, key) or ()) - set(self.shots))
+            if other:
+                raise ValueError(f"{key} must be among shots {list(self.shots)}, got {other}")
+        if isinstance(self.epochs, Mapping):
+            for kind in self.epochs:
+                if kind not in ("zero_shot", *label_kinds()):
+                    raise ValueError(
+                        f"epochs must be of zero_shot, {', '.join(label_kinds())}, got {kind!r}"
+                    )
+        if "majority" in self.labels and len(self.weak_models) < 2:
+            raise ValueError("labels: majority needs at least two models that label (see pairs)")
+        return self
+
     @model_validator(mode="after")
     def _models_named(self) -> Study:
         named = {"pairs": [m for pair in self.pairs for m in pair]}
+        named |= {"chains": [m for chain in self.chains for m in chain]}
         named |= {"prices": list(self.prices), "model_args": list(self.model_args)}
         for key, models in named.items():
             for model in models:
@@ -146,12 +226,72 @@ class Study(BaseModel):
         return tuple((w, s) for i, w in enumerate(models) for s in models[i:])
 
     @property
+    def strong_models(self) -> tuple[str, ...]:
+        """Models that are shown demonstrations, in the order of `models`."""
+        strong = {s for _, s in self.all_pairs}
+        return tuple(m for m in self.models if m in strong)
+
+    @property
     def weak_models(self) -> tuple[str, ...]:
-        """Models that some cell needs labels from, in the order of `models`."""
-        if not any(needs_weak(kind) for kind in self.labels) or max(self.shots) == 0:
+        """Models that some cell needs zero-shot labels from, in the order of `models`."""
+        if max(self.shots) == 0:
             return ()
-        weak = {w for w, _ in self.all_pairs}
+        weak = {chain[0] for chain in self.chains}
+        if any(needs_weak(kind) for kind in self.labels):
+            weak |= {w for w, _ in self.all_pairs}
+        if SELF in self.labels:
+            weak |= set(self.strong_models)
         return tuple(m for m in self.models if m in weak)
+
+    @property
+    def chain_places(self) -> range:
+        """Places in a chain, from 0, of the models whose label runs are prompted with labels."""
+        return range(1, max((len(chain) for chain in self.chains), default=2) - 1)
+
+    @property
+    def label_prompts(self) -> tuple[str, ...]:
+        """Arms of the prompt in which the weak models label: plain, and with reasoning."""
+        return ("", "cot=bare") if "cot=reasoning" in self.prompts else ("",)
+
+    @property
+    def verdict_shots(self) -> tuple[int, ...]:
+        """Shot counts of the declared result."""
+        return self.headline or (max(self.shots),)
+
+    def missing_arms(self) -> tuple[str, ...]:
+        """Kinds of labels that the verdict needs and this study does not run at its headline."""
+        at_headline = set(self.verdict_shots) <= set(self.control_shots or self.shots)
+        return tuple(
+            kind
+            for kind in VERDICT_KINDS
+            if kind not in self.labels
+            or (kind not in MAIN_KINDS and not at_headline)
+            or max(self.shots) == 0
+        )
+
+    def arm_shots(self, kind: str) -> tuple[int, ...]:
+        """Numbers of demonstrations at which an arm is run: a kind of labels, or a prompt arm."""
+        shots = self.shots if kind in MAIN_KINDS else (self.control_shots or self.shots)
+        return tuple(k for k in shots if k > 0)
+
+    def givers(self, kind: str) -> list[tuple[str | None, str]]:
+        """(who gives the labels, who is prompted) for a kind of labels, "" where nobody does."""
+        if kind == SELF:
+            return [(m, m) for m in self.strong_models]
+        if kind == "majority":
+            return [(SEVERAL.join(self.weak_models), m) for m in self.strong_models]
+        if needs_weak(kind):
+            return list(self.all_pairs)
+        return [(None, m) for m in self.strong_models]
+
+    def epochs_of(self, cell: Cell) -> int:
+        """How often a question is asked, in the same words, in a cell with the plain prompt."""
+        if cell.prompt or CHAIN in (cell.weak or ""):
+            return 1
+        kind = SELF if cell.weak == cell.model else cell.labels or "zero_shot"
+        if isinstance(self.epochs, Mapping):
+            return self.epochs.get(kind, 1)
+        return self.epochs if kind == "zero_shot" else 1
 
     def load_split(self) -> Split:
         """Test and pool, checked to be large enough.
@@ -166,11 +306,13 @@ class Study(BaseModel):
             seed=self.seed,
             near_duplicates=self.near_duplicates,
         )
-        if len(split.pool) < max(self.shots):
+        hops = max((len(chain) - 1 for chain in self.chains), default=1)
+        if len(split.pool) < hops * max(self.shots):
             barred = split.provenance["n_near_duplicates"]
             raise StudyError(
-                f"shots must be at most {len(split.pool)}, the questions in the pool, got "
-                f"{max(self.shots)}; {split.provenance['dataset']} holds "
+                f"shots must be at most {len(split.pool) // hops}, "
+                + ("the questions in the pool" if hops == 1 else f"a {hops}th of the pool (chains)")
+                + f", got {max(self.shots)}; {split.provenance['dataset']} holds "
                 f"{len(split.test) + len(split.pool) + barred} questions, of which "
                 f"{len(split.test)} are the test (test_size) and {barred} near-duplicates of a "
                 "test question (near_duplicates: keep would show them)"
@@ -227,74 +369,172 @@ class Cell:
     """One log of the study.
 
     Attributes:
-        stage: Which stage of the plan it belongs to.
         model: The model that is prompted.
+        split: "test" or "pool".
         labels: Kind of labels, "" for a zero-shot cell.
         weak: Who gave the labels, where that matters.
         shots: Demonstrations in the prompt.
         draw: Number of the draw.
+        prompt: Arm of the prompt, "" for the plain one.
         args: What the task function is called with: what differs from its defaults.
     """
 
-    stage: Literal["zero-shot, test", "weak labels, pool", "demonstrations"]
     model: str
+    split: Part = "test"
     labels: str = ""
     weak: str | None = None
     shots: int = 0
     draw: int = 0
+    prompt: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """Name of its task."""
+        return "few_shot" if self.labels else "zero_shot"
+
+    @property
+    def stage(self) -> str:
+        """Which line of the plan it belongs to."""
+        arm = f", {self.prompt}" if self.prompt else ""
+        if not self.labels:
+            name = "zero-shot, test" if self.split == "test" else "weak labels, pool"
+        elif self.split == "pool":
+            name = "chain labels, pool"
+        elif CHAIN in (self.weak or ""):
+            name = "chain demonstrations"
+        elif self.weak == self.model:
+            name = "own demonstrations"
+        else:
+            name = f"{self.labels} demonstrations"
+        return name + arm
+
+
+def _cell(study: Study, model: str, **fields: Any) -> Cell:
+    """A cell with the arguments that make its task."""
+    shared = ("dataset", "test_size", "seed", "near_duplicates", "style", "max_tokens")
+    args: dict[str, Any] = {
+        key: value
+        for key in shared
+        if (value := getattr(study, key)) != Study.model_fields[key].default
+    }
+    cell = Cell(model, **fields)
+    if cell.labels:
+        args |= {"labels": cell.labels, "shots": cell.shots, "draw": cell.draw}
+    if cell.weak:
+        args["weak"] = cell.weak
+    if cell.split != "test":
+        args["split"] = cell.split
+    elif study.permutations > 1:
+        args["permutations"] = study.permutations
+    args |= dict(word.split("=") for word in cell.prompt.split())
+    return replace(cell, args=args)
 
 
 def zero_shot_cells(study: Study) -> list[Cell]:
     """The first phase: one baseline per model, one label run per weak model."""
-    models = [m for m in study.models if any(m in pair for pair in study.all_pairs)]
+    named = {m for pair in study.all_pairs for m in pair} | {m for c in study.chains for m in c}
+    models = [m for m in study.models if m in named]
+    arms = [arm for arm in study.prompts if arm in ("cot=bare", "question=hidden")]
     return [
-        *(Cell("zero-shot, test", m, args=_task_args(study)) for m in models),
+        *(_cell(study, m) for m in models),
+        *(_cell(study, m, prompt=arm) for arm in arms for m in study.strong_models),
         *(
-            Cell("weak labels, pool", m, args={"split": "pool", **_task_args(study)})
+            _cell(study, m, split="pool", prompt=arm)
+            for arm in study.label_prompts
             for m in study.weak_models
         ),
     ]
 
 
+def chain_cells(study: Study, skip: Collection[int | str], split: Split, place: int) -> list[Cell]:
+    """Label runs of the models that stand at one place of their chains.
+
+    Args:
+        study: The study.
+        skip: Pool questions that some weak model left unread: no cell shows them.
+        split: Test and pool.
+        place: 1 for the models that come second in a chain.
+    """
+    # two chains may begin alike
+    givers = dict.fromkeys(
+        (CHAIN.join(chain[:place]), chain[place])
+        for chain in study.chains
+        if len(chain) > place + 1
+    )
+    return [
+        _shown(study, model, "weak", weak, shots, draw, skip, split, part="pool")
+        for weak, model in givers
+        for draw in range(study.draws)
+        for shots in study.arm_shots("chain")
+    ]
+
+
 def few_shot_cells(study: Study, skip: Collection[int | str], split: Split) -> list[Cell]:
-    """The second phase: every (strong, labels, weak, shots, draw), gold before the others.
+    """The last phase: every (strong, labels, weak, shots, draw), gold before the others.
 
     Args:
         study: The study.
         skip: Pool questions that some weak model left unread: no cell shows them.
         split: Test and pool.
     """
-    strong = [m for m in study.models if any(m == s for _, s in study.all_pairs)]
-    cells: list[Cell] = []
-    for kind in sorted(study.labels, key=lambda kind: kind != "gold"):
-        givers = study.all_pairs if needs_weak(kind) else [(None, s) for s in strong]
-        for weak, model in givers:
-            for draw in range(study.draws):
-                order = [s.id for s in split.draw(draw) if s.id is not None]
-                for shots in study.shots:
-                    if shots == 0:
-                        continue
-                    args: dict[str, Any] = {"labels": kind, "shots": shots, "draw": draw}
-                    if weak:
-                        args["weak"] = weak
-                    # only what this prompt would have shown, so that cells stay the same when a
-                    # larger study leaves out something further down the draw
-                    passed = _passed_over(order, shots, skip)
-                    if passed:
-                        args["skip"] = passed
-                    cells.append(
-                        Cell(
-                            "demonstrations",
-                            model,
-                            kind,
-                            weak,
-                            shots,
-                            draw,
-                            {**args, **_task_args(study)},
-                        )
-                    )
-    return cells
+    arms: dict[tuple[str, str | None, str, str], Sequence[int]] = {}
+    for kind in sorted(study.labels, key=lambda kind: (kind != "gold", kind != "weak")):
+        for weak, model in study.givers(kind):
+            # a pair of a model with itself has its own labels in "weak" already
+            key = ("weak" if kind == SELF else kind, weak, model, "")
+            arms.setdefault(key, study.arm_shots(kind))
+    for chain in study.chains:
+        arms["weak", CHAIN.join(chain[:-1]), chain[-1], ""] = study.arm_shots("chain")
+    for prompt in study.prompts:
+        for kind in MAIN_KINDS:
+            if kind in study.labels and (kind == "weak" or prompt != "cot=reasoning"):
+                for weak, model in study.givers(kind):
+                    arms[kind, weak, model, prompt] = study.arm_shots(prompt)
+    return [
+        _shown(study, model, labels, weak, k, draw, skip, split, prompt=prompt)
+        for (labels, weak, model, prompt), shots in arms.items()
+        for draw in range(study.draws)
+        for k in shots
+    ]
+
+
+def _shown(
+    study: Study,
+    model: str,
+    labels: str,
+    weak: str | None,
+    shots: int,
+    draw: int,
+    skip: Collection[int | str],
+    split: Split,
+    *,
+    part: Part = "test",
+    prompt: str = "",
+) -> Cell:
+    """A cell with demonstrations."""
+    cell = _cell(
+        study,
+        model,
+        labels=labels,
+        weak=weak,
+        shots=shots,
+        draw=draw,
+        split=part,
+        prompt=prompt,
+    )
+    # only what this prompt would have shown, so that cells stay the same when a larger study leaves
+    # out something further down the draw; a chain's label run shows the far end of it
+    order = [s.id for s in split.draw(draw) if s.id is not None]
+    reach = shots
+    if part == "pool":
+        order, reach = order[::-1], shots * depth(weak or "") + RESERVE
+    elif CHAIN in (weak or ""):
+        reach = shots + RESERVE  # it passes over what the last model of the chain left unread
+    passed = _passed_over(order, reach, skip)
+    if labels == "confident":
+        passed = [id_ for id_ in order if id_ in skip]  # it may show any question of the pool
+    return replace(cell, args={**cell.args, "skip": passed}) if passed else cell
 
 
 def _passed_over(
@@ -309,16 +549,6 @@ def _passed_over(
         else:
             shots -= 1
     return passed
-
-
-def _task_args(study: Study) -> dict[str, Any]:
-    """Arguments that all tasks share, those that differ from the tasks' defaults."""
-    keys = ("dataset", "test_size", "seed", "near_duplicates", "style", "max_tokens")
-    return {
-        key: value
-        for key in keys
-        if (value := getattr(study, key)) != Study.model_fields[key].default
-    }
 
 
 def build(study: Study, cell: Cell, log_dir: str, ask: Collection[int | str] | None = None) -> Task:
@@ -342,6 +572,13 @@ def build(study: Study, cell: Cell, log_dir: str, ask: Collection[int | str] | N
     if ask is not None:
         asked = [sample for sample in task.dataset if sample.id in ask]
         task.dataset = MemoryDataset(asked, name=task.dataset.name, location=task.dataset.location)
+    if cell.split == "test":
+        times = study.epochs_of(cell) * study.permutations
+        task.epochs = times if times > 1 else None
+    elif "confident" in study.labels and not cell.labels:
+        task.config = task.config.merge(
+            GenerateConfig(logprobs=True, top_logprobs=CONFIDENT_LOGPROBS)
+        )
     # whatever model was active while the task was made, the cell's own decides
     metadata = {key: value for key, value in (task.metadata or {}).items() if key != "warning"}
     if cell.model.startswith("simulated/"):
@@ -354,16 +591,33 @@ def build(study: Study, cell: Cell, log_dir: str, ask: Collection[int | str] | N
     return task
 
 
+def all_cells(study: Study, split: Split) -> list[Cell]:
+    """Every cell, as planned before it is known what is left unread."""
+    return [
+        *zero_shot_cells(study),
+        *(c for place in study.chain_places for c in chain_cells(study, (), split, place)),
+        *few_shot_cells(study, (), split),
+    ]
+
+
 def plan_metadata(study: Study) -> dict[str, Any]:
-    """What was planned, so that a reader of the logs can tell what is missing."""
+    """What was planned, so that a reader of the logs can tell what is missing.
+
+    `blocks` holds a line per arm: model, task, split, labels, weak, prompt, shot counts, draws.
+    """
+    blocks: dict[tuple[str, ...], tuple[set[int], set[int]]] = {}
+    for cell in all_cells(study, study.load_split()):
+        arm = (cell.model, cell.task, cell.split, cell.labels, cell.weak or "", cell.prompt)
+        shots, draws = blocks.setdefault(arm, (set(), set()))
+        shots.add(cell.shots)
+        draws.add(cell.draw)
     return {
         "name": study.name,
         "models": list(study.models),
         "pairs": [list(pair) for pair in study.all_pairs],
-        "labels": list(study.labels),
-        "labels_by_weak": [kind for kind in study.labels if needs_weak(kind)],
-        "shots": list(study.shots),
-        "draws": study.draws,
+        "headline": list(study.verdict_shots),
+        "margin": study.margin,
+        "blocks": [[*arm, sorted(shots), len(draws)] for arm, (shots, draws) in blocks.items()],
     }
 
 
@@ -405,13 +659,13 @@ class Labelling:
     """State of the weak models' labels in a log directory.
 
     Attributes:
-        ask: By weak model, ids that its label run should cover: those it has answered and, until
-            the labelling is complete, those still wanted.
-        unread: Ids that some weak model answered unreadably.
+        ask: By weak model and arm of its prompt, ids that this label run should cover: those it has
+            answered and, until the labelling is complete, those still wanted.
+        unread: Ids that some weak model answered unreadably, and ties of a vote.
         complete: Whether every cell of the study could now be built.
     """
 
-    ask: Mapping[str, frozenset[int | str]]
+    ask: Mapping[tuple[str, str], frozenset[int | str]]
     unread: frozenset[int | str]
     complete: bool
 
@@ -420,35 +674,64 @@ def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
     """Which pool questions need labels, given the answers that are in the logs.
 
     For each draw the first `max(shots)` questions that all weak models answered readably are shown;
-    those, and `RESERVE` more, need labels.
+    those, and `RESERVE` more, need labels. A chain needs the last ones of the draw as well: its
+    label runs show them.
     """
     split_of = split_metadata(split, study.style)
-    logs = [find_answers(model, "pool", split_of, log_dir) for model in study.weak_models]
-    unread = frozenset(
-        id_ for log in logs if log for id_, letter in log.letters.items() if letter is None
-    )
-    answered = [frozenset(log.letters) if log else frozenset() for log in logs]
+    logs = {
+        (model, prompt): find_answers(model, "pool", split_of, log_dir, prompt=prompt)
+        for prompt in study.label_prompts
+        for model in study.weak_models
+    }
+    unread = {
+        id_ for log in logs.values() if log for id_, letter in log.letters.items() if letter is None
+    }
+    if "majority" in study.labels:
+        unread |= _ties([log for (_, prompt), log in logs.items() if not prompt])
+    answered = {run: frozenset(log.letters) if log else frozenset() for run, log in logs.items()}
     ask: set[int | str] = set()
     needed: set[int | str] = set()
-    if study.weak_models:
+    if logs:
         for draw in range(study.draws):
             order = [s.id for s in split.draw(draw) if s.id is not None]
-            usable = [id_ for id_ in order if id_ not in unread]
-            if len(usable) < max(study.shots):
-                raise StudyError(
-                    f"shots: {max(study.shots)} demonstrations are wanted, but all weak models "
-                    f"gave a readable answer to only {len(usable)} of the {len(order)} questions "
-                    "in the pool"
-                )
-            last = order.index(usable[max(study.shots) - 1])
-            needed.update(order[: last + 1])
-            ask.update(order[: last + 1 + RESERVE])
-        if study.label_pool == "all":
+            for ids in (order, order[::-1]) if study.chains else (order,):
+                usable = [id_ for id_ in ids if id_ not in unread]
+                if len(usable) < max(study.shots):
+                    raise StudyError(
+                        f"shots: {max(study.shots)} demonstrations are wanted, but all weak models "
+                        f"gave a readable answer to only {len(usable)} of the {len(order)} "
+                        "questions in the pool"
+                    )
+                last = ids.index(usable[max(study.shots) - 1])
+                needed.update(ids[: last + 1])
+                ask.update(ids[: last + 1 + RESERVE])
+        # the most confident labels can only be found among all
+        if study.label_pool == "all" or "confident" in study.labels:
             ask = needed = {s.id for s in split.pool if s.id is not None}
-    complete = all(needed <= have for have in answered)
+    complete = all(needed <= have for have in answered.values())
     more = frozenset() if complete else frozenset(ask)
     return Labelling(
-        {model: have | more for model, have in zip(study.weak_models, answered, strict=True)},
-        unread,
-        complete,
+        {run: have | more for run, have in answered.items()}, frozenset(unread), complete
     )
+
+
+def _ties(logs: Sequence[Answers | None]) -> set[int | str]:
+    """Questions that all weak models answered, and on which no answer leads."""
+    options = [log.options() for log in logs if log]
+    if len(options) < len(logs) or not options:
+        return set()
+    asked = set.intersection(*(set(one) for one in options))
+    return {id_ for id_ in asked if majority([one[id_] for one in options]) is None}
+
+
+def chain_ask(
+    study: Study, cell: Cell, split: Split, skip: Collection[int | str]
+) -> set[int | str]:
+    """Pool questions that a chain's label run asks: what its labels are shown on.
+
+    That is the start of the draw, for the cell that ends the chain, and the far end of it, for a
+    label run further down. Inspect leaves out those that the run itself shows.
+    """
+    order = [s.id for s in split.draw(cell.draw) if s.id is not None and s.id not in skip]
+    hops = max(len(chain) for chain in study.chains) - 1
+    return {*order[: cell.shots + RESERVE], *order[-(hops * cell.shots + RESERVE) :]}

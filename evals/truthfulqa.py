@@ -8,6 +8,7 @@
 Once installed, the same as `w2s_icl/zero_shot` and `w2s_icl/few_shot` from any directory.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -27,17 +28,31 @@ from w2s_icl.evals.simulated import SIMULATED_BANNER
 from w2s_icl.scorers.multiple_choice import SCORER_VERSION, multiple_choice_letter
 from w2s_icl.solvers.few_shot import (
     PROMPT_VERSION,
-    SYSTEM_MESSAGE,
+    Cot,
     Demonstrations,
+    Disclosure,
+    Prompt,
+    QuestionText,
     Style,
     few_shot_prompt,
 )
-from w2s_icl.solvers.labels import default_log_dir, demonstrations, find_answers, read_labels
+from w2s_icl.solvers.labels import (
+    CHAIN,
+    SELF,
+    SEVERAL,
+    default_log_dir,
+    demonstrations,
+    find_answers,
+    read_labels,
+)
 
 Part = Literal["test", "pool"]
 
 MAX_TOKENS = 16
 """Tokens of a reply: enough for a letter and a few words round it."""
+
+COT_MAX_TOKENS = 1024
+"""Tokens of a reply that reasons first."""
 
 VIEWER = ViewerConfig(
     task_samples_view=TaskSamplesView(
@@ -96,33 +111,43 @@ def _plain_errors(make: Callable[P, Task]) -> Callable[P, Task]:
 @_plain_errors
 def zero_shot(
     split: Part = "test",
+    cot: Cot | bool = "none",
+    question: QuestionText = "shown",
+    permutations: int = 1,
     dataset: str = "mc4",
     test_size: int = 200,
     seed: int = 42,
     near_duplicates: NearDuplicates = "drop",
     style: Style = "chat",
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
 ) -> Task:
     """Ask questions without demonstrations: a baseline on the test, weak labels on the pool.
 
     Args:
         split: "test", the scored questions, or "pool", those that may be shown.
+        cot: "bare" asks for reasoning before the answer.
+        question: "hidden" shows the options alone.
+        permutations: Ask each question so many times, its options rotated by one place each time,
+            and average.
         dataset: Name of a question set, or the path of one (see `evals.questions`).
         test_size: How many questions are scored; the rest is the pool.
         seed: Of the split, the option order and the draws.
         near_duplicates: "drop" bars pool questions that are near-duplicates of a test question.
         style: "chat" turns, or one "transcript".
-        max_tokens: Longest reply, in tokens.
+        max_tokens: Longest reply, in tokens: by default 16, or 1,024 with `cot`.
     """
-    if split not in get_args(Part):
-        raise ValueError(f"split must be test or pool, got {split!r}")
+    _check_part(split)
+    prompt = Prompt(style, cot=_cot(cot), question=question)
+    if prompt.cot == "reasoning":
+        raise ValueError("cot must be none or bare without demonstrations, got 'reasoning'")
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
     return _cell(
-        "zero" if split == "test" else "zero_pool",
+        cell_name("", 0, split=split, prompt=prompt.arm),
         questions,
         questions.test if split == "test" else questions.pool,
         Demonstrations(),
-        style=style,
+        prompt=prompt,
+        permutations=permutations,
         max_tokens=max_tokens,
         tags=["truthfulqa", "zero-shot" if split == "test" else "weak labels"],
         metadata={"task": "zero_shot", "split": split},
@@ -133,27 +158,42 @@ def zero_shot(
 @_plain_errors
 def few_shot(
     labels: str = "gold",
-    weak: str | None = None,
+    weak: str | Sequence[str] | None = None,
     shots: int = 8,
     draw: int = 0,
+    split: Part = "test",
+    disclosure: Disclosure = "none",
+    cot: Cot | bool = "none",
+    question: QuestionText = "shown",
+    permutations: int = 1,
     skip: Sequence[int | str] | int | str | None = None,
     dataset: str = "mc4",
     test_size: int = 200,
     seed: int = 42,
     near_duplicates: NearDuplicates = "drop",
     style: Style = "chat",
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
 ) -> Task:
     """Ask the test questions after `shots` labelled demonstrations from the pool.
 
     Args:
-        labels: Who labelled the demonstrations: "gold", "weak", or another source registered in
-            `solvers.labels`.
-        weak: Model whose logged zero-shot answers on the pool are the labels; required by "weak".
-            Its log is looked for in Inspect's log directory (INSPECT_LOG_DIR, or ./logs).
+        labels: Who labelled the demonstrations: "gold", "weak", "self" (the prompted model's own
+            zero-shot answers), a control, or another source registered in `solvers.labels`.
+        weak: Model whose logged answers on the pool are the labels; required by "weak" and what is
+            made from weak labels. Several, with commas between them, vote in "majority". "A>B" is
+            a chain: the labels of B, prompted with the labels of A. Logs are looked for in
+            Inspect's log directory (INSPECT_LOG_DIR, or ./logs).
         shots: Demonstrations in the prompt: the first `shots` of the draw, so a longer prompt
             always contains the shorter one.
         draw: Which seeded permutation of the pool is shown.
+        split: "pool" is the label run of a chain: it asks the pool, but for the questions that it
+            shows, which are the last of the draw.
+        disclosure: What the prompt says of the labels: "none", their "source", or their "accuracy"
+            too.
+        cot: "bare" asks for reasoning before the answer; "reasoning" shows the weak model's too.
+        question: "hidden" shows the options alone, of demonstrations and questions.
+        permutations: Ask each question so many times, its options rotated by one place each time,
+            and average.
         skip: Ids of pool questions that are not shown. A study names here what any of its weak
             models left unread, so that all of its cells show the same demonstrations.
         dataset: As `zero_shot`, and so are the rest.
@@ -165,38 +205,89 @@ def few_shot(
     """
     if isinstance(draw, bool) or not isinstance(draw, int) or draw < 0:
         raise ValueError(f"draw must be a whole number from 0, got {draw!r}")
+    _check_part(split)
+    prompt = Prompt(style, disclosure, _cot(cot), question)
+    weak = weak if weak is None or isinstance(weak, str) else SEVERAL.join(map(str, weak))
+    if labels == SELF:
+        labels, weak = "weak", weak or _own_model()
+    if prompt.cot == "reasoning" and labels != "weak":
+        raise ValueError(
+            f"cot=reasoning shows what a weak model wrote: labels must be weak or {SELF}, "
+            f"got {labels!r}"
+        )
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
     split_of = split_metadata(questions, style)
     skipped = _ids(skip)
     order = [s for s in questions.draw(draw) if str(s.id) not in skipped]
     log_dir = default_log_dir()
-    label_set = read_labels(labels, order, weak=weak, draw=draw, split=split_of, log_dir=log_dir)
+    label_set = read_labels(
+        labels,
+        order,
+        weak=weak,
+        shots=shots,
+        draw=draw,
+        split=split_of,
+        log_dir=log_dir,
+        prompt="cot=bare" if prompt.cot == "reasoning" else "",
+    )
+    asked = questions.test
+    if split == "pool":
+        # the far end of the draw: the questions at its start are those that will be shown
+        order = [s for s in reversed(order) if s.id not in label_set.taken]
     shown, unread = demonstrations(order, label_set, shots=shots)
-    right = [d.label == d.gold for d in shown.items]
+    if split == "pool":
+        ids = {d.id for d in shown.items}
+        asked = tuple(s for s in questions.pool if s.id not in ids)
+    elif weak and labels != "majority":
+        asked = _marked(asked, weak.rpartition(CHAIN)[2], split_of, log_dir)
     return _cell(
-        cell_name(labels, shots, weak=weak, draw=draw),
+        cell_name(labels, shots, weak=weak, draw=draw, split=split, prompt=prompt.arm),
         questions,
-        _marked(questions.test, weak, split_of, log_dir),
+        asked,
         shown,
-        style=style,
+        prompt=prompt,
+        permutations=permutations,
         max_tokens=max_tokens,
         tags=["truthfulqa", labels],
         metadata={
             "task": "few_shot",
-            "split": "test",
+            "split": split,
             "labels": labels,
             "weak": weak,
             "shots": shots,
             "draw": draw,
             "demo_ids": [d.id for d in shown.items],
-            "demo_labels": [d.label for d in shown.items],
-            "demo_label_accuracy": sum(right) / len(right) if right else None,
+            "demo_labels": [d.label or "" for d in shown.items],
+            "demo_label_accuracy": None if math.isnan(shown.right_share) else shown.right_share,
+            "demo_choices": [list(d.choices) for d in shown.items],
             "shown_sha256": shown.sha256,
             "skipped": sorted(skipped),
             "unread": unread,
+            **({"chain_shown": sorted(label_set.taken, key=str)} if split == "pool" else {}),
             **label_set.provenance,
         },
     )
+
+
+def _own_model() -> str:
+    """The model of this run, which labels for itself."""
+    try:
+        return str(get_model())
+    except ValueError:
+        raise ValueError(
+            f"labels={SELF} needs to know the model when the task is made: run it by "
+            "`inspect eval ... --model MODEL`, or name it: labels=weak, weak=MODEL"
+        ) from None
+
+
+def _check_part(split: str) -> None:
+    if split not in get_args(Part):
+        raise ValueError(f"split must be test or pool, got {split!r}")
+
+
+def _cot(cot: Cot | bool) -> Cot:
+    """`-T cot=true` is "bare"."""
+    return cot if isinstance(cot, str) else "bare" if cot else "none"
 
 
 def split_metadata(questions: Split, style: Style) -> dict[str, Any]:
@@ -204,18 +295,34 @@ def split_metadata(questions: Split, style: Style) -> dict[str, Any]:
     return {**questions.provenance, "style": style, "prompt_version": PROMPT_VERSION}
 
 
-def cell_name(labels: str, shots: int, *, weak: str | None = None, draw: int = 0) -> str:
-    """What the viewer and the terminal call a few-shot cell.
+def cell_name(
+    labels: str,
+    shots: int,
+    *,
+    weak: str | None = None,
+    draw: int = 0,
+    split: Part = "test",
+    prompt: str = "",
+) -> str:
+    """What the viewer and the terminal call a cell.
 
     Example:
-        >>> cell_name("gold", 8)
-        'gold_k08'
+        >>> cell_name("gold", 8), cell_name("", 0), cell_name("", 0, split="pool")
+        ('gold_k08', 'zero', 'zero_pool')
         >>> cell_name("weak", 64, weak="openrouter/meta-llama/llama-3.1-8b-instruct")
         'w2s_8b_k64'
+        >>> cell_name("weak", 8, weak="a/x-8b>a/x-70b", prompt="disclosure=source")
+        'w2s_8b-70b_source_k08'
     """
-    arm = "w2s" if labels == "weak" else labels
-    giver = f"_{short_name(weak)}" if weak else ""
-    return f"{arm}{giver}_k{shots:02d}" + (f"_d{draw}" if draw else "")
+    arm = {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(labels, labels)
+    if weak and SEVERAL not in weak:
+        arm += "_" + "-".join(map(short_name, weak.split(CHAIN)))
+    # the word that tells prompts apart: "source", "bare" of cot, "hidden"
+    words = [word.replace("cot=bare", "cot").rpartition("=")[2] for word in prompt.split()]
+    parts = [arm, *words, *(["pool"] if split == "pool" else [])]
+    if labels:
+        parts.append(f"k{shots:02d}")
+    return "_".join(parts) + (f"_d{draw}" if draw else "")
 
 
 def short_name(model: str) -> str:
@@ -236,11 +343,22 @@ def _cell(
     asked: Sequence[Sample],
     shown: Demonstrations,
     *,
-    style: Style,
-    max_tokens: int,
+    prompt: Prompt,
+    permutations: int,
+    max_tokens: int | None,
     tags: list[str],
     metadata: dict[str, Any],
 ) -> Task:
+    if isinstance(permutations, bool) or not isinstance(permutations, int) or permutations < 1:
+        raise ValueError(f"permutations must be a whole number from 1, got {permutations!r}")
+    if max_tokens is None:
+        max_tokens = MAX_TOKENS if prompt.cot == "none" else COT_MAX_TOKENS
+    # only what differs from the defaults: Inspect tells cells apart by a solver's arguments too
+    changed: dict[str, Any] = {
+        name: value for name, value in vars(prompt).items() if value != getattr(Prompt(), name)
+    }
+    if permutations > 1:
+        changed["permutations"] = permutations
     return Task(
         name=name,
         dataset=MemoryDataset(
@@ -248,16 +366,20 @@ def _cell(
             name=f"{questions.provenance['dataset']} {metadata['split']}",
             location=str(questions.provenance["dataset_source"]),
         ),
-        solver=few_shot_prompt(shown, style),
-        scorer=multiple_choice_letter(),
+        solver=few_shot_prompt(shown, **changed),
+        scorer=multiple_choice_letter(permutations),
+        epochs=permutations if permutations > 1 else None,
         config=GenerateConfig(temperature=0, max_tokens=max_tokens),
         # eval_set tells cells apart by name, arguments, model and version, not by their data
         version=f"{PROMPT_VERSION}.{SCORER_VERSION}-{questions.provenance['dataset_sha256'][:12]}",
         metadata={
             **metadata,
-            **split_metadata(questions, style),
+            **split_metadata(questions, prompt.style),
+            "prompt": prompt.arm,
+            "permutations": permutations,
+            "prompt_sha256": prompt.sha256(shown),
             "scorer_version": SCORER_VERSION,
-            "system_message": SYSTEM_MESSAGE,
+            "system_message": prompt.system_message(shown),
             "w2s_icl": version("w2s-icl"),
             **_banner(),
         },
@@ -277,10 +399,10 @@ def _banner() -> dict[str, str]:
 
 
 def _marked(
-    test: Sequence[Sample], weak: str | None, split_of: Mapping[str, Any], log_dir: str
-) -> Sequence[Sample]:
+    test: tuple[Sample, ...], weak: str, split_of: Mapping[str, Any], log_dir: str
+) -> tuple[Sample, ...]:
     """The test questions, marked with how the weak model did on each where a log says it."""
-    answers = find_answers(weak, "test", split_of, log_dir) if weak else None
+    answers = find_answers(weak, "test", split_of, log_dir)
     if answers is None:
         return test
     marked: list[Sample] = []
@@ -290,7 +412,7 @@ def _marked(
             weak_was = {"weak": "right" if right else "wrong"}
             sample = sample.model_copy(update={"metadata": {**(sample.metadata or {}), **weak_was}})
         marked.append(sample)
-    return marked
+    return tuple(marked)
 
 
 def _ids(skip: Sequence[int | str] | int | str | None) -> set[str]:

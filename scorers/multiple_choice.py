@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from string import ascii_uppercase
 from typing import Any
@@ -52,7 +53,7 @@ METRICS = [accuracy(), stderr(), readable()]
 
 
 @scorer(name="letter", metrics=METRICS)
-def multiple_choice_letter() -> Scorer:
+def multiple_choice_letter(permutations: int = 1) -> Scorer:
     """Compare the letter that the reply gives with the right one.
 
     A reply that cannot be read has the value NOANSWER, which counts as wrong, an empty answer and a
@@ -60,16 +61,27 @@ def multiple_choice_letter() -> Scorer:
     reason where the reply is no answer at all. `Score.metadata` says how the reply was read
     (`read_as`), the text of the option (`option`), and the options' probabilities
     (`option_probabilities`) where the provider sent log-probabilities.
+
+    Args:
+        permutations: With n > 1, epoch e was asked with its options rotated to the left by
+            (e - 1) mod n places. Answer, target and probabilities are letters of the options in
+            their own order all the same; `Score.metadata` keeps the letter that was `shown`.
     """
 
     async def score(state: TaskState, target: Target) -> Score:
         options = [choice.value for choice in state.choices]
-        reading, reason = _read(state.output, options)
+        turn = (state.epoch - 1) % permutations % max(len(options), 1)
+        letters = ascii_uppercase[: len(options)]
+        own = dict(zip(letters, letters[turn:] + letters[:turn], strict=True))
+        reading, reason = _read(state.output, [*options[turn:], *options[:turn]])
         gold = f"Gold: {_option(target.text, options)}"
         metadata: dict[str, Any] = {"read_as": reading.how}
         probabilities = option_probabilities(state.output, len(options))
         if probabilities:
-            metadata["option_probabilities"] = probabilities
+            metadata["option_probabilities"] = {own[k]: p for k, p in probabilities.items()}
+        if reading.letter is not None and permutations > 1:
+            metadata["shown"] = reading.letter
+            reading = replace(reading, letter=own[reading.letter])
         if reading.letter is None:
             return Score(
                 value=NOANSWER,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any, Literal, get_args
@@ -27,6 +28,15 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 Style = Literal["chat", "transcript"]
 """`chat`: one user and one assistant turn per demonstration. `transcript`: all in one message."""
 
+Disclosure = Literal["none", "source", "accuracy"]
+"""What the system message says of the labels: nothing, who gave them, or how many are right too."""
+
+Cot = Literal["none", "bare", "reasoning"]
+"""Chain of thought: none; before the answer; in the demonstrations as well."""
+
+QuestionText = Literal["shown", "hidden"]
+"""`hidden`: the options alone, in demonstrations and question alike."""
+
 PROMPT_VERSION = "1"
 """Rises when a prompt changes by as much as a space."""
 
@@ -35,8 +45,38 @@ SYSTEM_MESSAGE = (
     "else."
 )
 
+COT_MESSAGE = (
+    "Answer the multiple-choice question. Think step by step, then give the letter of the correct "
+    'option on a last line of its own, as "ANSWER: X".'
+)
+
+HIDDEN_MESSAGE = (
+    "Each message holds the options of a multiple-choice question that is not shown. Reply with "
+    "the letter of the option that is most likely correct and nothing else."
+)
+
+HIDDEN_COT_MESSAGE = (
+    "Each message holds the options of a multiple-choice question that is not shown. Think step by "
+    "step, then give the letter of the option that is most likely correct on a last line of its "
+    'own, as "ANSWER: X".'
+)
+
+UNLABELLED_MESSAGE = (
+    "The questions before the last one are shown without their answers. Answer only the last one."
+)
+
+DISCLOSURES: Mapping[Disclosure, str] = {
+    "none": "",
+    "source": "The answers to the questions before the last one come from {source}.",
+    "accuracy": (
+        "The answers to the questions before the last one come from {source}; {percent}% of them "
+        "are right."
+    ),
+}
+"""What follows the first sentences of the system message."""
+
 REUSED = "reused_output"
-"""Key of `Sample.metadata` under which an answer stands that another cell's log already holds."""
+"""Key of `Sample.metadata` under which answers stand that another cell's log already holds."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +87,23 @@ class Demonstration:
         id: The question's id.
         question: Its text.
         choices: Its options in the order shown.
-        label: The letter it is solved with.
+        label: The letter it is solved with; None where no answer is shown.
         gold: The letter of the right option (never shown).
+        reasoning: What stands in the answer's place, ending in the label, where that is not the
+            bare letter.
     """
 
     id: int | str
     question: str
     choices: tuple[str, ...]
-    label: str
+    label: str | None
     gold: str
+    reasoning: str = ""
+
+    @property
+    def answer(self) -> str | None:
+        """The assistant's turn."""
+        return self.reasoning or self.label
 
 
 @dataclass(frozen=True)
@@ -68,22 +116,124 @@ class Demonstrations:
     Attributes:
         items: In the order shown.
         note: One line of markdown for the transcript: how many there are, whose labels they bear.
+        source: Who gave the labels, in the words of `DISCLOSURES`.
     """
 
     items: tuple[Demonstration, ...] = ()
     note: str = ""
+    source: str = ""
+
+    @property
+    def right_share(self) -> float:
+        """Share of right labels; nan where no label is shown."""
+        labelled = [d for d in self.items if d.label is not None]
+        return sum(d.label == d.gold for d in labelled) / len(labelled) if labelled else math.nan
 
     @property
     def sha256(self) -> str:
         """Digest of what is shown: questions, options and labels, in order."""
-        shown = [[d.id, d.question, d.choices, d.label] for d in self.items]
-        text = json.dumps(shown, ensure_ascii=False)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return _digest([[d.id, d.question, d.choices, d.answer] for d in self.items])
 
     @property
     def name(self) -> str:
         """Number of demonstrations and the start of their digest."""
         return f"{len(self.items)} shown, {self.sha256[:16]}"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How demonstrations and question are put to the model.
+
+    Attributes:
+        style: `chat` turns, or one `transcript`.
+        disclosure: What the system message says of the labels.
+        cot: Whether the model is asked to reason before it answers, and whether the demonstrations
+            do. `reasoning` needs demonstrations that carry some.
+        question: Whether the questions' texts are shown.
+    """
+
+    style: Style = "chat"
+    disclosure: Disclosure = "none"
+    cot: Cot = "none"
+    question: QuestionText = "shown"
+
+    def __post_init__(self) -> None:
+        """Refuse what is not allowed."""
+        for name, allowed in (
+            ("style", Style),
+            ("disclosure", Disclosure),
+            ("cot", Cot),
+            ("question", QuestionText),
+        ):
+            words = get_args(allowed)
+            if getattr(self, name) not in words:
+                raise ValueError(
+                    f"{name} must be {', '.join(words[:-1])} or {words[-1]}, "
+                    f"got {getattr(self, name)!r}"
+                )
+
+    @property
+    def arm(self) -> str:
+        """What differs from the plain prompt, as "disclosure=source"; "" where nothing does.
+
+        Example:
+            >>> Prompt(cot="bare", question="hidden").arm
+            'cot=bare question=hidden'
+        """
+        changed = {"disclosure": "none", "cot": "none", "question": "shown"}
+        return " ".join(
+            f"{name}={getattr(self, name)}"
+            for name, plain in changed.items()
+            if getattr(self, name) != plain
+        )
+
+    def system_message(self, shown: Demonstrations = Demonstrations()) -> str:
+        """The first message of every prompt of a cell."""
+        if self.question == "hidden":
+            message = HIDDEN_MESSAGE if self.cot == "none" else HIDDEN_COT_MESSAGE
+        else:
+            message = SYSTEM_MESSAGE if self.cot == "none" else COT_MESSAGE
+        if any(d.label is None for d in shown.items):
+            return f"{message} {UNLABELLED_MESSAGE}"
+        if self.disclosure == "none" or not shown.items:
+            return message
+        said = DISCLOSURES[self.disclosure].format(
+            source=shown.source, percent=f"{100 * shown.right_share:.0f}"
+        )
+        return f"{message} {said}"
+
+    def prefix(self, shown: Demonstrations) -> list[ChatMessage]:
+        """All messages before the question's own."""
+        messages: list[ChatMessage] = [ChatMessageSystem(content=self.system_message(shown))]
+        if self.style == "chat":
+            for d in shown.items:
+                messages.append(ChatMessageUser(content=self._asked(d.question, d.choices)))
+                if d.answer is not None:
+                    messages.append(ChatMessageAssistant(content=d.answer))
+        return messages
+
+    def last_turn(
+        self, shown: Demonstrations, question: str, choices: Sequence[str]
+    ) -> ChatMessageUser:
+        """The message that asks the question."""
+        text = self._asked(question, choices)
+        if self.style == "transcript":
+            solved = [
+                self._asked(d.question, d.choices)
+                + ("" if d.answer is None else f"\n\nAnswer: {d.answer}")
+                for d in shown.items
+            ]
+            text = "\n\n".join([*solved, f"{text}\n\nAnswer:"])
+        return ChatMessageUser(content=text)
+
+    def sha256(self, shown: Demonstrations) -> str:
+        """Digest of all that stands before the question: equal prompts have equal digests."""
+        solved = self.last_turn(shown, "", ()).content if self.style == "transcript" else ""
+        messages = [[m.role, m.content] for m in self.prefix(shown)]
+        return _digest([messages, solved, self.style, self.question])
+
+    def _asked(self, question: str, choices: Sequence[str]) -> str:
+        return question_text("" if self.question == "hidden" else question, choices)
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:
@@ -97,18 +247,26 @@ def question_text(question: str, choices: Sequence[str]) -> str:
         B) In Antarctica
     """
     options = zip(ascii_uppercase, choices, strict=False)
-    return question + "\n\n" + "\n".join(f"{letter}) {text}" for letter, text in options)
+    lettered = "\n".join(f"{letter}) {text}" for letter, text in options)
+    return f"{question}\n\n{lettered}" if question else lettered
 
 
 def prompt_messages(
-    shown: Demonstrations, question: str, choices: Sequence[str], style: Style = "chat"
+    shown: Demonstrations, question: str, choices: Sequence[str], prompt: Prompt = Prompt()
 ) -> list[ChatMessage]:
     """The whole prompt for one question."""
-    return [*_prefix(shown, style), _last_turn(shown, question, choices, style)]
+    return [*prompt.prefix(shown), prompt.last_turn(shown, question, choices)]
 
 
 @solver
-def few_shot_prompt(shown: Demonstrations = Demonstrations(), style: Style = "chat") -> Solver:
+def few_shot_prompt(
+    shown: Demonstrations = Demonstrations(),
+    style: Style = "chat",
+    disclosure: Disclosure = "none",
+    cot: Cot = "none",
+    question: QuestionText = "shown",
+    permutations: int = 1,
+) -> Solver:
     """Ask each question after the demonstrations in `shown`; none is a zero-shot prompt.
 
     A sample whose metadata hold an answer under `REUSED` takes it instead of asking again: the very
@@ -117,21 +275,27 @@ def few_shot_prompt(shown: Demonstrations = Demonstrations(), style: Style = "ch
 
     Args:
         shown: The demonstrations, in order.
-        style: `chat` or `transcript`.
+        style: As `Prompt`, and so are the next three.
+        disclosure: What the system message says of the labels.
+        cot: Chain of thought.
+        question: Whether questions are shown.
+        permutations: With n > 1, epoch e shows the options of the question that is asked rotated
+            to the left by (e - 1) mod n places; the demonstrations stay as they are.
     """
-    if style not in get_args(Style):
-        raise ValueError(f"style must be chat or transcript, got {style!r}")
-    prefix = _prefix(shown, style)
+    prompt = Prompt(style, disclosure, cot, question)
+    prefix = prompt.prefix(shown)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         choices = [choice.value for choice in state.choices]
-        state.messages = [*prefix, _last_turn(shown, state.input_text, choices, style)]
+        turn = (state.epoch - 1) % permutations % max(len(choices), 1)
+        choices = [*choices[turn:], *choices[:turn]]
+        state.messages = [*prefix, prompt.last_turn(shown, state.input_text, choices)]
         if shown.note:
             transcript().info(shown.note, source="few_shot")
         reused: Any = state.metadata.get(REUSED)
         if reused is None:
             return await generate(state)
-        state.output = ModelOutput.model_validate(reused["output"])
+        state.output = ModelOutput.model_validate(reused["outputs"][str(state.epoch)])
         state.messages.append(state.output.message)
         transcript().info(
             f"No call: the same prompt was answered in cell `{reused['cell']}` of this study "
@@ -143,23 +307,6 @@ def few_shot_prompt(shown: Demonstrations = Demonstrations(), style: Style = "ch
     return solve
 
 
-def _prefix(shown: Demonstrations, style: Style) -> list[ChatMessage]:
-    """All messages before the question's own."""
-    messages: list[ChatMessage] = [ChatMessageSystem(content=SYSTEM_MESSAGE)]
-    if style == "chat":
-        for d in shown.items:
-            messages.append(ChatMessageUser(content=question_text(d.question, d.choices)))
-            messages.append(ChatMessageAssistant(content=d.label))
-    return messages
-
-
-def _last_turn(
-    shown: Demonstrations, question: str, choices: Sequence[str], style: Style
-) -> ChatMessageUser:
-    text = question_text(question, choices)
-    if style == "transcript":
-        solved = [
-            f"{question_text(d.question, d.choices)}\n\nAnswer: {d.label}" for d in shown.items
-        ]
-        text = "\n\n".join([*solved, f"{text}\n\nAnswer:"])
-    return ChatMessageUser(content=text)
+def _digest(content: Any) -> str:
+    text = json.dumps(content, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from string import ascii_uppercase
 from typing import Any
@@ -20,7 +22,6 @@ from typing import Any
 from inspect_ai.dataset import Sample
 from inspect_ai.log import (
     EvalLog,
-    EvalSampleSummary,
     list_eval_logs,
     read_eval_log,
     read_eval_log_sample_summaries,
@@ -35,6 +36,13 @@ IDENTITY = ("dataset_sha256", "test_size", "seed", "near_duplicates", "style", "
 """Metadata on which two logs must agree to be of one experiment."""
 
 
+CHAIN = ">"
+"""Between the models of a chain: "A>B" are the labels of B after demonstrations labelled by A."""
+
+SEVERAL = ","
+"""Between the models that vote."""
+
+
 class LabelError(ValueError):
     """Labels that are not there or not usable: says what is missing and how to get it."""
 
@@ -45,17 +53,32 @@ class LabelRequest:
 
     Attributes:
         pool: Questions in the order of the draw, skipped ones taken out.
-        weak: The model whose labels are wanted, where the kind needs one.
+        weak: Who gave the weak labels, where the kind needs that: a model; several, joined by
+            commas; or a chain, "A>B" for the labels of B after demonstrations labelled by A.
+        shots: How many demonstrations will be shown.
         draw: Number of the draw.
         split: Metadata of dataset, split and prompt; a label log must agree on `IDENTITY`.
         log_dir: Where finished logs are.
+        prompt: Arm of the prompt that the weak model answered, "" for the plain one.
     """
 
     pool: Sequence[Sample]
     weak: str | None = None
+    shots: int = 0
     draw: int = 0
     split: Mapping[str, Any] = field(default_factory=dict)
     log_dir: str = ""
+    prompt: str = ""
+
+    def chance(self, sample: Sample, purpose: str) -> random.Random:
+        """A generator for one question of one draw: the same in every cell and at every shot count.
+
+        Args:
+            sample: The question.
+            purpose: Keeps the choices of different label kinds apart.
+        """
+        seed = self.split.get("seed", 42)
+        return random.Random(f"{seed}/{self.draw}/{sample.id}/{purpose}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +92,11 @@ class LabelSet:
         giver: Who labelled, as the transcript says it.
         provenance: For the log's metadata.
         command: The command that makes the labels, for errors.
+        source: Who labelled, as the prompt's `disclosure` says it; `giver` by default.
+        only: Ids of the only questions that may be shown, None for all.
+        reasoning: What the labeller wrote, by question id, where demonstrations may carry it.
+        shown: False when the demonstrations are shown without their labels.
+        taken: Ids of the questions that were shown to make these labels, in a chain.
     """
 
     kind: str
@@ -76,6 +104,11 @@ class LabelSet:
     giver: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    source: str = ""
+    only: frozenset[int | str] | None = None
+    reasoning: Mapping[int | str, str] = field(default_factory=dict)
+    shown: bool = True
+    taken: frozenset[int | str] = frozenset()
 
 
 LabelSource = Callable[[LabelRequest], LabelSet]
@@ -84,12 +117,25 @@ _SOURCES: dict[str, LabelSource] = {}
 _NEED_WEAK: set[str] = set()
 
 
+SELF = "self"
+"""`labels=self` is `labels=weak` with the prompted model as its own weak model."""
+
+
 def label_source(kind: str, *, weak: bool = False) -> Callable[[LabelSource], LabelSource]:
     """Register a function as the source of labels of the name `kind`.
 
     Args:
         kind: What `-T labels=` and a study call it.
         weak: Whether it is made from a weak model's answers, so that each weak model has its own.
+
+    Example:
+        >>> from w2s_icl.solvers import labels
+        >>> @labels.label_source("last")
+        ... def last_option(request):
+        ...     return LabelSet("last", {s.id: s.choices[-1] for s in request.pool}, "nobody")
+        >>> "last" in labels.label_kinds(), labels.needs_weak("last")
+        (True, False)
+        >>> del labels._SOURCES["last"]
     """
 
     def register(source: LabelSource) -> LabelSource:
@@ -101,8 +147,8 @@ def label_source(kind: str, *, weak: bool = False) -> Callable[[LabelSource], La
 
 
 def label_kinds() -> tuple[str, ...]:
-    """Names of all registered label sources."""
-    return tuple(_SOURCES)
+    """Names of all label kinds: the registered sources, and `SELF`."""
+    return (*_SOURCES, SELF)
 
 
 def needs_weak(kind: str) -> bool:
@@ -115,26 +161,31 @@ def read_labels(
     pool: Sequence[Sample],
     *,
     weak: str | None = None,
+    shots: int = 0,
     draw: int = 0,
     split: Mapping[str, Any] | None = None,
     log_dir: str | None = None,
+    prompt: str = "",
 ) -> LabelSet:
     """Labels of one kind for the questions of `pool`.
 
     Args:
-        kind: One of `label_kinds()`.
+        kind: A registered label source.
         pool: Questions that may be shown, in the order of the draw.
-        weak: The weak model, as Inspect names it; required by "weak", refused by "gold".
+        weak: Who gave the weak labels, as in `LabelRequest`; required by the kinds that are made
+            from them, refused by the others.
+        shots: How many demonstrations will be shown.
         draw: Number of the draw.
         split: Metadata of dataset, split and prompt; a label log must agree on `IDENTITY`.
         log_dir: Where to look for the weak model's log (default: INSPECT_LOG_DIR, or ./logs).
+        prompt: Arm of the prompt that the weak model answered, "" for the plain one.
 
     Raises:
         ValueError: `kind` is unknown, or `weak` is missing or superfluous.
         LabelError: No finished log holds the labels, or two hold different ones.
     """
     if kind not in _SOURCES:
-        raise ValueError(f"labels must be one of {', '.join(_SOURCES)}, got {kind!r}")
+        raise ValueError(f"labels must be one of {', '.join(label_kinds())}, got {kind!r}")
     if needs_weak(kind) and not weak:
         raise ValueError(
             f"labels={kind} needs weak, the model whose zero-shot answers are the labels: "
@@ -142,12 +193,16 @@ def read_labels(
         )
     if not needs_weak(kind) and weak:
         raise ValueError(f"weak={weak!r} has no meaning with labels={kind}; leave it out")
+    if weak and SEVERAL in weak and kind != "majority":
+        raise ValueError(f"labels={kind} takes one weak model, got {weak!r}")
     request = LabelRequest(
         pool=pool,
         weak=weak,
+        shots=shots,
         draw=draw,
         split=split or {},
         log_dir=log_dir or default_log_dir(),
+        prompt=prompt,
     )
     return _SOURCES[kind](request)
 
@@ -178,6 +233,8 @@ def demonstrations(
     for sample in pool:
         if len(shown) == shots:
             break
+        if label_set.only is not None and sample.id not in label_set.only:
+            continue
         if sample.id not in label_set.labels:
             raise LabelError(
                 f"labels={label_set.kind}: question {sample.id!r} is among the first {shots} of "
@@ -200,8 +257,9 @@ def demonstrations(
                 id=_id(sample),
                 question=str(sample.input),
                 choices=tuple(choices),
-                label=ascii_uppercase[choices.index(text)],
+                label=ascii_uppercase[choices.index(text)] if label_set.shown else None,
                 gold=str(sample.target),
+                reasoning=label_set.reasoning.get(_id(sample), ""),
             )
         )
     if len(shown) < shots:
@@ -209,7 +267,8 @@ def demonstrations(
             f"shots={shots}, but only {len(shown)} questions of the pool have a label that could "
             f"be read; {len(unread)} have none"
         )
-    return Demonstrations(tuple(shown), _note(shown, label_set)), unread
+    source = label_set.source or label_set.giver
+    return Demonstrations(tuple(shown), _note(shown, label_set), source), unread
 
 
 def labels_sha256(labels: Mapping[int | str, str | None]) -> str:
@@ -232,6 +291,8 @@ def _id(sample: Sample) -> int | str:
 def _note(shown: Sequence[Demonstration], label_set: LabelSet) -> str:
     if not shown:
         return ""
+    if not label_set.shown:
+        return f"**{len(shown)} demonstrations** without answers."
     wrong = [d for d in shown if d.label != d.gold]
     note = f"**{len(shown)} demonstrations**, labels by {label_set.giver}; {len(wrong)} are wrong"
     if wrong:
@@ -247,24 +308,43 @@ def _note(shown: Sequence[Demonstration], label_set: LabelSet) -> str:
 @label_source("gold")
 def _gold(request: LabelRequest) -> LabelSet:
     """TruthfulQA's own answers."""
-    gold = {_id(s): (s.choices or [])[ascii_uppercase.index(str(s.target))] for s in request.pool}
-    return LabelSet("gold", gold, "the dataset (gold)")
+    return LabelSet(
+        "gold",
+        {_id(s): _gold_text(s) for s in request.pool},
+        "the dataset (gold)",
+        source="the authors of the questions",
+    )
 
 
 @label_source("weak", weak=True)
 def _weak(request: LabelRequest) -> LabelSet:
-    """The weak model's own zero-shot answers on the pool, wrong ones included."""
+    """The weak model's own answers on the pool, wrong ones included."""
     weak = request.weak or ""
-    command = f"inspect eval w2s_icl/zero_shot -T split=pool{_flags(request.split)} --model {weak}"
-    log = find_answers(weak, "pool", request.split, request.log_dir)
+    command = label_command(weak, request)
+    log = find_answers(
+        weak,
+        "pool",
+        request.split,
+        request.log_dir,
+        prompt=request.prompt,
+        shots=request.shots,
+        draw=request.draw,
+    )
     if log is None:
         raise LabelError(
-            f"labels=weak: no finished log in {request.log_dir} holds the zero-shot answers of "
-            f"{weak} on this pool. Make it with: {command}"
+            f"labels=weak: no finished log in {request.log_dir} holds the answers of {weak} on "
+            f"this pool{f' with {request.prompt}' if request.prompt else ''}. Make it with: "
+            f"{command}"
         )
     labels = log.options()
     read = {key: text for key, text in labels.items() if text is not None}
     right = sum(log.correct[key] for key in read)
+    step = {
+        "weak": weak,
+        "log": log.file,
+        "eval_id": log.eval_id,
+        "labels_sha256": labels_sha256(labels),
+    }
     return LabelSet(
         "weak",
         labels,
@@ -272,14 +352,171 @@ def _weak(request: LabelRequest) -> LabelSet:
         {
             "label_log": log.file,
             "label_eval_id": log.eval_id,
-            "labels_sha256": labels_sha256(labels),
+            "labels_sha256": step["labels_sha256"],
             "labels_n": len(labels),
             "labels_unread": len(labels) - len(read),
             "labels_coverage": len(read) / n if (n := request.split.get("n_pool")) else None,
             "labels_accuracy": right / len(read) if read else None,
+            "depth": depth(weak),
+            "label_chain": [*log.chain, step],
         },
         command,
+        source="another language model",
+        reasoning=_texts(log) if request.prompt else {},
+        taken=log.shown,
     )
+
+
+@label_source("random")
+def _random(request: LabelRequest) -> LabelSet:
+    """Any option, all equally likely."""
+    labels = {_id(s): request.chance(s, "random").choice(s.choices or []) for s in request.pool}
+    return LabelSet("random", labels, "a random draw", source="a random draw among the options")
+
+
+@label_source("flipped")
+def _flipped(request: LabelRequest) -> LabelSet:
+    """Always a wrong option."""
+    labels = {_id(s): _wrong(request, s) for s in request.pool}
+    return LabelSet("flipped", labels, "a random draw among the wrong options")
+
+
+@label_source("noise_matched", weak=True)
+def _noise_matched(request: LabelRequest) -> LabelSet:
+    """Gold labels, as many of them wrong as of the weak labels among the same demonstrations."""
+    weak = _weak(request)
+    shown = [s for s in request.pool if weak.labels.get(_id(s)) is not None][: request.shots]
+    errors = sum(weak.labels[_id(s)] != _gold_text(s) for s in shown)
+    ranked = sorted(shown, key=lambda s: request.chance(s, "noise").random())
+    wrong = {s.id for s in ranked[:errors]}
+    # what the weak model left unread is passed over here as well
+    labels: dict[int | str, str | None] = {
+        _id(s): _wrong(request, s) if s.id in wrong else _gold_text(s)
+        for s in request.pool
+        if weak.labels.get(_id(s)) is not None
+    }
+    labels |= {key: None for key, text in weak.labels.items() if text is None}
+    return LabelSet(
+        "noise_matched",
+        labels,
+        f"the dataset, with as many errors as {request.weak} makes",
+        {**weak.provenance, "noise_errors": errors},
+        weak.command,
+        source="a source that makes random errors",
+    )
+
+
+@label_source("unlabelled")
+def _unlabelled(request: LabelRequest) -> LabelSet:
+    """The questions and options alone."""
+    return LabelSet("unlabelled", {_id(s): _gold_text(s) for s in request.pool}, "", shown=False)
+
+
+@label_source("majority", weak=True)
+def _majority(request: LabelRequest) -> LabelSet:
+    """The answer that most of several weak models give; none where two lead."""
+    models = (request.weak or "").split(SEVERAL)
+    if len(models) < 2 or len(set(models)) < len(models):
+        raise ValueError(
+            "labels=majority needs the names of at least two different models: "
+            f"-T weak=MODEL,MODEL,..., got {request.weak!r}"
+        )
+    each = [_weak(replace(request, weak=model)) for model in models]
+    answered = set.intersection(*(set(one.labels) for one in each))
+    labels = {key: majority([one.labels[key] for one in each]) for key in answered}
+    read = sum(any(one.labels[key] is not None for one in each) for key in answered)
+    return LabelSet(
+        "majority",
+        labels,
+        f"the majority of {', '.join(models)}",
+        {
+            "label_log": ", ".join(one.provenance["label_log"] for one in each),
+            "label_eval_id": ", ".join(one.provenance["label_eval_id"] for one in each),
+            "labels_sha256": labels_sha256(labels),
+            "labels_n": len(labels),
+            "labels_ties": read - sum(text is not None for text in labels.values()),
+        },
+        each[0].command,
+        source="a vote among several language models",
+    )
+
+
+@label_source("confident", weak=True)
+def _confident(request: LabelRequest) -> LabelSet:
+    """The weak labels that the weak model gave the highest probability."""
+    weak = _weak(request)
+    log = find_answers(request.weak or "", "pool", request.split, request.log_dir)
+    probabilities = log.probabilities if log else {}
+    pool = {s.id for s in request.pool}
+    known = [key for key, text in weak.labels.items() if text is not None and key in pool]
+    known = [key for key in known if key in probabilities]
+    if len(known) < request.shots:
+        raise LabelError(
+            f"labels=confident: shots={request.shots}, but {weak.provenance['label_log']} holds "
+            f"the probability of {len(known)} answers of {request.weak}. Make the label run with "
+            "log-probabilities, which not every provider sends, and without that log in the "
+            f"directory: {weak.command} --logprobs --top-logprobs 5"
+        )
+    place = {s.id: i for i, s in enumerate(request.pool)}
+    known.sort(key=lambda key: (-probabilities[key], place[key]))
+    chosen = known[: request.shots]
+    return replace(
+        weak,
+        kind="confident",
+        only=frozenset(chosen),
+        provenance={
+            **weak.provenance,
+            "labels_with_probability": len(known),
+            "least_probability": min((probabilities[key] for key in chosen), default=None),
+        },
+    )
+
+
+def _gold_text(sample: Sample) -> str:
+    return (sample.choices or [])[ascii_uppercase.index(str(sample.target))]
+
+
+def _wrong(request: LabelRequest, sample: Sample) -> str:
+    """A wrong option, all equally likely."""
+    gold = _gold_text(sample)
+    wrong = [text for text in sample.choices or [] if text != gold]
+    return request.chance(sample, "wrong").choice(wrong)
+
+
+def majority(answers: Sequence[str | None]) -> str | None:
+    """The most frequent of the answers that could be read; None where there is none, or a tie.
+
+    Example:
+        >>> majority(["x", "y", "x", None]), majority(["x", "y"])
+        ('x', None)
+    """
+    counts = Counter(text for text in answers if text is not None).most_common(2)
+    if not counts or (len(counts) > 1 and counts[0][1] == counts[1][1]):
+        return None
+    return counts[0][0]
+
+
+def depth(weak: str) -> int:
+    """How many models stand in a chain of label givers: 1 for a weak model of its own.
+
+    Example:
+        >>> depth("small"), depth("small>medium")
+        (1, 2)
+    """
+    return weak.count(CHAIN) + 1
+
+
+def label_command(weak: str, request: LabelRequest) -> str:
+    """The command that makes the label run of a weak model, or of the last model of a chain."""
+    before, _, model = weak.rpartition(CHAIN)
+    flags = _flags(request.split)
+    if before:
+        return (
+            f"inspect eval w2s_icl/few_shot -T split=pool -T labels=weak -T 'weak={before}' "
+            f"-T shots={request.shots} -T draw={request.draw}{flags} --model {model}"
+        )
+    arm = "".join(f" -T {word}" for word in request.prompt.split())
+    return f"inspect eval w2s_icl/zero_shot -T split=pool{arm}{flags} --model {model}"
 
 
 def _flags(split: Mapping[str, Any]) -> str:
@@ -297,21 +534,32 @@ def _flags(split: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Answers:
-    """The zero-shot answers of one model in one finished log.
+    """The answers of one model in one finished log.
 
     Attributes:
-        file: Name of the log file.
+        location: Address of the log.
         eval_id: Inspect's id of the run.
         letters: Letter by question id, None where the reply could not be read.
         choices: Options by question id, in the order shown.
         correct: Whether the answer was right, by question id.
+        probabilities: Probability of the chosen option by question id, where it was recorded.
+        chain: Label runs further up the chain, the first one first.
+        shown: Ids of the questions shown in this run, or further up the chain.
     """
 
-    file: str
+    location: str
     eval_id: str
     letters: Mapping[int | str, str | None]
     choices: Mapping[int | str, Sequence[str]]
     correct: Mapping[int | str, bool]
+    probabilities: Mapping[int | str, float] = field(default_factory=dict)
+    chain: Sequence[Mapping[str, Any]] = ()
+    shown: frozenset[int | str] = frozenset()
+
+    @property
+    def file(self) -> str:
+        """Name of the log file."""
+        return self.location.rsplit("/", 1)[-1]
 
     def options(self) -> dict[int | str, str | None]:
         """Text of the chosen option by question id."""
@@ -321,24 +569,48 @@ class Answers:
         }
 
 
-def find_answers(model: str, part: str, split: Mapping[str, Any], log_dir: str) -> Answers | None:
-    """The finished zero-shot log of `model` on `part` ("test" or "pool") of the same split.
+def find_answers(
+    weak: str,
+    part: str,
+    split: Mapping[str, Any],
+    log_dir: str,
+    *,
+    prompt: str = "",
+    shots: int = 0,
+    draw: int = 0,
+) -> Answers | None:
+    """The finished log with the answers of a labeller on `part` ("test" or "pool") of a split.
 
-    It is chosen by content: task, model, status, dataset, split and prompt version. Of several that
-    agree wherever both answered, the one with most answers counts; of equals, the first written.
+    It is chosen by content: task, model, status, dataset, split and prompt. Of several that agree
+    wherever both answered, the one with most answers counts; of equals, the first written.
+
+    Args:
+        weak: A model, for its zero-shot run; or a chain "A>B", for the run of B with demonstrations
+            labelled by A.
+        part: "test" or "pool".
+        split: Metadata of dataset, split and prompt version.
+        log_dir: Where finished logs are.
+        prompt: Arm of the prompt, "" for the plain one.
+        shots: Demonstrations in the run of a chain.
+        draw: Draw of these demonstrations.
 
     Raises:
         LabelError: Two finished logs answer the same question differently.
     """
     identity = {key: split[key] for key in IDENTITY if key in split}
+    before, _, model = weak.rpartition(CHAIN)
     wanted = {"task": "zero_shot", "split": part, **identity}
+    if before:
+        chain = {"labels": "weak", "weak": before, "shots": shots, "draw": draw}
+        wanted = {"task": "few_shot", "split": part, **identity, **chain}
     found: list[Answers] = []
     for info in list_eval_logs(log_dir):
         header = _header(info.name, info.mtime, info.size)
         if header is None or header.status != "success" or header.invalidated:
             continue
         metadata = header.eval.metadata or {}
-        if header.eval.model == model and all(metadata.get(k) == v for k, v in wanted.items()):
+        same = all(metadata.get(k) == v for k, v in wanted.items())
+        if header.eval.model == model and same and metadata.get("prompt", "") == prompt:
             found.append(_answers(info.name, info.mtime, info.size))
     found.sort(key=lambda a: (-len(a.letters), a.file))
     for other in found[1:]:
@@ -368,22 +640,35 @@ def _answers(name: str, mtime: float | None, size: int) -> Answers:
     letters: dict[int | str, str | None] = {}
     choices: dict[int | str, Sequence[str]] = {}
     correct: dict[int | str, bool] = {}
+    probabilities: dict[int | str, float] = {}
     for summary in read_eval_log_sample_summaries(name):
-        letter, right = _read(summary)
-        letters.setdefault(summary.id, letter)
-        choices.setdefault(summary.id, summary.choices or [])
-        correct.setdefault(summary.id, right)
+        if summary.id in letters:
+            continue  # the first epoch is the label
+        score = next(iter((summary.scores or {}).values()), None)
+        letters[summary.id] = (score.answer or None) if score else None
+        choices[summary.id] = summary.choices or []
+        correct[summary.id] = score is not None and score.value == "C"
+        options = ((score.metadata if score else None) or {}).get("option_probabilities") or {}
+        if score and score.answer in options:
+            probabilities[summary.id] = options[score.answer]
+    metadata = (header.eval.metadata if header else None) or {}
     return Answers(
-        file=name.rsplit("/", 1)[-1],
+        location=name,
         eval_id=header.eval.eval_id if header else "",
         letters=letters,
         choices=choices,
         correct=correct,
+        probabilities=probabilities,
+        chain=metadata.get("label_chain") or (),
+        shown=frozenset([*(metadata.get("demo_ids") or ()), *(metadata.get("chain_shown") or ())]),
     )
 
 
-def _read(summary: EvalSampleSummary) -> tuple[str | None, bool]:
-    score = next(iter((summary.scores or {}).values()), None)
-    if score is None:
-        return None, False
-    return score.answer or None, score.value == "C"
+def _texts(log: Answers) -> dict[int | str, str]:
+    """What the labeller wrote, by question id, where an answer could be read in it."""
+    samples = read_eval_log(log.location).samples or []
+    return {
+        sample.id: sample.output.completion.strip()
+        for sample in samples
+        if sample.epoch == 1 and log.letters.get(sample.id)
+    }

@@ -42,7 +42,9 @@ CLOSED = 499
 """Status of a request whose client went away before the reply was sent."""
 
 Demonstration = tuple[str, str]
-"""A user turn and the assistant's turn after it."""
+"""A user turn and the assistant's turn after it, "" where there is none."""
+
+ANSWER_LINE = re.compile(r"^ANSWER: ([A-Z])$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ class Request:
         return None if self.answer is None else self.prompt.options[self.answer]
 
     @property
+    def logprob(self) -> float:
+        """How sure the model is of its answer."""
+        return math.log(0.3 + 0.7 * _uniform("sure", self.model, self.prompt.question))
+
+    @property
     def messages(self) -> list[dict[str, str]]:
         found: list[dict[str, str]] = json.loads(self.raw)["messages"]
         return found
@@ -126,6 +133,7 @@ class OpenAIServer:
         broken: Mapping[str, int] | None = None,
     ) -> None:
         self.gold = {row["question"]: row["choices"][row["label"]] for row in questions}
+        self.by_options = {frozenset(row["choices"]): row["question"] for row in questions}
         self.rate_429 = rate_429
         self.rate_500 = rate_500
         self.seed = seed
@@ -209,7 +217,7 @@ class OpenAIServer:
                         "index": 0,
                         "message": {"role": "assistant", "content": request.reply},
                         "finish_reason": "stop",
-                        "logprobs": None,
+                        "logprobs": self._logprobs(request),
                     }
                 ],
                 "usage": {
@@ -234,8 +242,8 @@ class OpenAIServer:
             request.reply = _choose(UNREADABLE, "unreadable form", *key)
             return
         gold = self._letter(prompt.question, prompt.options)
-        labels = [(user, label) for user, label in prompt.demonstrations]
-        good = sum(label == self._letter(*_question(user)) for user, label in labels)
+        labels = [(user, label) for user, label in prompt.demonstrations if label]
+        good = sum(letter_of(label) == self._letter(*_question(user)) for user, label in labels)
         chance = ABILITY[request.model]
         if labels:
             quality = 2 * good / len(labels) - 1
@@ -244,9 +252,19 @@ class OpenAIServer:
         wrong = [letter for letter in prompt.options if letter != gold]
         request.answer = gold if request.right else _choose(wrong, "wrong option", *key)
         request.reply = _choose(FORMS, "form", *key).format(request.answer)
+        if "step by step" in request.messages[0]["content"]:
+            request.reply = f"Long known: {request.option}.\n\nANSWER: {request.answer}"
+
+    def _logprobs(self, request: Request) -> dict[str, Any] | None:
+        """The letter's log-probability, where it was asked for."""
+        if not json.loads(request.raw).get("logprobs") or request.answer is None:
+            return None
+        token = {"token": request.answer, "bytes": None, "logprob": request.logprob}
+        return {"content": [{**token, "top_logprobs": [token]}], "refusal": None}
 
     def _letter(self, question: str, options: Mapping[str, str]) -> str:
-        """Letter of the right option."""
+        """Letter of the right option; the question may be hidden."""
+        question = question or self.by_options.get(frozenset(options.values()), "")
         if question not in self.gold:
             raise BadRequestError(f"no question of the file: {question!r}")
         found = [letter for letter, text in options.items() if text == self.gold[question]]
@@ -260,19 +278,31 @@ class OpenAIServer:
         messages = [(m["role"], m["content"]) for m in body["messages"]]
         if messages and messages[0][0] == "system":
             messages = messages[1:]
-        roles = [role for role, _ in messages]
-        if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
-            raise BadRequestError(f"roles {roles}")
-        texts = [text for _, text in messages]
-        demonstrations = tuple(zip(texts[:-1:2], texts[1::2], strict=True))
-        question, options = _question(texts[-1])
+        turns: list[list[str]] = []
+        for role, text in messages:
+            if role == "user":
+                turns.append([text, ""])
+            elif role == "assistant" and turns and not turns[-1][1]:
+                turns[-1][1] = text
+            else:
+                raise BadRequestError(f"roles {[role for role, _ in messages]}")
+        asked, answered = turns.pop()
+        if answered:
+            raise BadRequestError("the last turn is not the user's")
+        question, options = _question(asked)
         self._letter(question, options)
-        for user, label in demonstrations:
+        for user, label in turns:
             shown, letters = _question(user)
             self._letter(shown, letters)
-            if label not in letters:
+            if label and letter_of(label) not in letters:
                 raise BadRequestError(f"label {label!r} of {shown!r} is no option")
-        return Prompt(demonstrations, question, options)
+        return Prompt(tuple((user, label) for user, label in turns), question, options)
+
+
+def letter_of(label: str) -> str:
+    """The letter of a label, which reasoning may stand before."""
+    line = ANSWER_LINE.search(label)
+    return line[1] if line else label
 
 
 def _question(text: str) -> tuple[str, dict[str, str]]:
@@ -280,7 +310,9 @@ def _question(text: str) -> tuple[str, dict[str, str]]:
     options = re.findall(r"^([A-Z])[).:] (.*)$", text, re.MULTILINE)
     if len(options) < 2:
         raise BadRequestError(f"no question with options: {text!r}")
-    return text[: text.index(f"\n{options[0][0]}")].strip(), dict(options)
+    return text[: re.search(rf"^{options[0][0]}", text, re.MULTILINE).start()].strip(), dict(
+        options
+    )
 
 
 def question_of(turn: str) -> str:

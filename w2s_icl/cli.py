@@ -48,6 +48,17 @@ def run(study: str, log_dir: str, display: str | None) -> None:
 
 
 @main.command()
+@click.argument("study", type=click.Path(dir_okay=False))
+@click.option("--log-dir", help="Where finished cells are looked for.")
+def plan(study: str, log_dir: str | None) -> None:
+    """Say what STUDY consists of, what is done, and what its verdict would lack. Asks no model."""
+    from w2s_icl.evals.run import print_plan
+    from w2s_icl.evals.study import load_study
+
+    print_plan(load_study(study), log_dir)
+
+
+@main.command()
 @click.argument("logs")
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
 def report(logs: str, out: str) -> None:

@@ -30,6 +30,7 @@ Scope = Literal["fixed_demos", "random_demos"]
 
 MIN_QUESTIONS: Final = 30
 MIN_RANDOM_DRAWS: Final = 3
+MIN_EXPECTED: Final = 5
 MAX_PLANNED_QUESTIONS: Final = 20_000
 
 # Times 1/n^2: the variance of a mean difference when four of n questions differ (2 standard
@@ -80,7 +81,7 @@ def _means(*columns: Floats) -> _Means:
     return _Means(n, draws, cube.sum(axis=(1, 2)), by_question, by_draw)
 
 
-def _floored(variance: float, n: int) -> float:
+def _floored(variance: float, n: float) -> float:
     return float(np.maximum(variance, _FLOOR / n**2))
 
 
@@ -454,6 +455,40 @@ def mean_interval(correct: ArrayLike, *, level: float = 0.95) -> tuple[float, fl
     return float(np.maximum(low, 0)), float(np.minimum(high, 1))
 
 
+def uniform_p(counts: ArrayLike, expected: ArrayLike) -> float:
+    """P value of counts by place against the counts of a uniform choice, by chi-square.
+
+    Places where fewer than `MIN_EXPECTED` are expected are taken together, for the approximation
+    to hold. Where the options are not equally many the test is conservative.
+
+    Args:
+        counts: Answers by place, shape (m,); fractions where a question was asked several times.
+        expected: What is expected there, with the same sum.
+
+    Returns:
+        nan with fewer than two places to compare.
+
+    Example:
+        >>> round(uniform_p([30, 20, 25, 25], [25, 25, 25, 25]), 3)
+        0.572
+        >>> uniform_p([100, 0, 0, 0], [25, 25, 25, 25]) < 1e-9
+        True
+    """
+    found, wanted = (np.asarray(values, dtype=np.float64) for values in (counts, expected))
+    large = wanted >= MIN_EXPECTED
+    cells = [(f, w) for f, w in zip(found[large], wanted[large], strict=True)]
+    rest = (found[~large].sum(), wanted[~large].sum())
+    if rest[1] >= MIN_EXPECTED:
+        cells.append(rest)
+    elif cells:
+        least = min(range(len(cells)), key=lambda i: cells[i][1])
+        cells[least] = (cells[least][0] + rest[0], cells[least][1] + rest[1])
+    if len(cells) < 2:
+        return np.nan
+    square = sum((f - w) ** 2 / w for f, w in cells)
+    return float(stats.chi2.sf(square, len(cells) - 1))
+
+
 def mcnemar(a: ArrayLike, b: ArrayLike) -> tuple[int, int, float]:
     """Exact McNemar test of two single runs on the same questions.
 
@@ -509,16 +544,20 @@ class Difference:
     p: float
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Difference:
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, *, line: float = 0.0, level: float = 0.95
+) -> Difference:
     """Mean of a - b with its t interval and test, paired by question.
 
     The variance is that of the ratios, at least 4/n^2. The test is exact McNemar when both are
     a single 0/1 run, or two draws that agree on every question; in all other cases, two draws
-    that differ and repeated runs among them, it is the t test that belongs to the interval.
+    that differ, repeated runs and lines other than 0 among them, it is the t test that belongs to
+    the interval.
 
     Args:
         a: Correctness per question, in [0, 1], shape (n,) or (n, draws).
         b: As `a`; row i is the same question, column j the same draw.
+        line: The difference that is tested.
         level: Coverage of the interval, in (0, 1).
 
     Returns:
@@ -542,11 +581,67 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Dif
     n10: float = np.nan
     n01: float = np.nan
     per_question = left.mean(axis=1), right.mean(axis=1)
-    if draws < MIN_RANDOM_DRAWS and _is_binary(*per_question):
+    if line == 0 and draws < MIN_RANDOM_DRAWS and _is_binary(*per_question):
         n10, n01, p = mcnemar(*per_question)
     else:
-        p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df))
+        p = float(2 * stats.t.sf(abs(diff - line) / np.sqrt(variance), df))
     return Difference(n, draws, diff, low, high, n10, n01, p)
+
+
+def subgroup_difference(
+    a: ArrayLike, b: ArrayLike, where: ArrayLike, *, level: float = 0.95
+) -> Difference:
+    """Mean of a - b over a subgroup of the questions that may differ from draw to draw.
+
+    The estimate is a ratio, d = sum of where (a - b) / sum of where, over questions and draws.
+    Its variance is that of the mean of e = where (a - b - d) / mean(where) over the m questions
+    that count in any draw, as in `paired_difference`: over questions, from three draws on also
+    over draws, with degrees of freedom from m - 1. It is at least 4 / k^2, k the mean number of
+    questions of a draw. Where the subgroup is the same in every draw, or there is one draw, all
+    this is `paired_difference` of the subgroup, and that is what is returned.
+
+    Args:
+        a: Correctness per question, in [0, 1], shape (n,) or (n, draws).
+        b: As `a`; row i is the same question, column j the same draw.
+        where: Whether the question counts, bool, shape (n,) or (n, draws). Draws without any
+            question are allowed.
+        level: Coverage of the interval, in (0, 1).
+
+    Returns:
+        Fractions. `n` is k, rounded, at least 1. All is nan and `n` is 0 when no question counts;
+        the interval and a p value that needs it are nan when one does.
+
+    Raises:
+        ValueError: As `gap_recovered`, or `where` holds other values than true and false.
+
+    References:
+        Cochran (1977), Sampling Techniques, 3rd edition, chapter 6 (the linearized ratio).
+
+    Example:
+        >>> right = np.arange(200)
+        >>> d = subgroup_difference(right < 150, right < 145, right >= 100)
+        >>> d.n, round(d.diff, 3), round(d.low, 3), round(d.high, 3), d.n10, d.p
+        (100, 0.05, 0.007, 0.093, 5, 0.0625)
+    """
+    _check_level(level)
+    left, right, mask = _columns(a=a, b=b, where=where)
+    if not _is_binary(mask):
+        raise ValueError("where must hold only true and false")
+    counted = mask.any(axis=1)
+    left, right, mask = left[counted], right[counted], mask[counted]
+    draws = mask.shape[1]
+    if not len(mask):
+        return Difference(0, draws, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+    if mask.all():
+        return paired_difference(left, right, level=level)
+    difference = left - right
+    diff = float((mask * difference).sum() / mask.sum())
+    _, variance, df = _means(mask * (difference - diff) / mask.mean()).combine(1)
+    per_draw = float(mask.sum() / draws)
+    variance = _floored(variance, per_draw)
+    low, high = _t_interval(diff, variance, df, level)
+    p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df))
+    return Difference(max(round(per_draw), 1), draws, diff, low, high, np.nan, np.nan, p)
 
 
 def holm(p: ArrayLike) -> Floats:

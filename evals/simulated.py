@@ -1,9 +1,10 @@
 """Offline stand-in models, an Inspect provider: `simulated/small`, `simulated/medium`, ...
 
 They let the suite run without a key, a network or model weights, and let its tests compare what
-the analysis finds with what was planted. They are an item-response simulator, not language
-models; `SIMULATED_BANNER` says so and stands in the metadata of every output. What they do is
-written in the docstring of `SimulatedAPI`.
+the analysis finds with what was planted. They are an item-response simulator and a regression on
+the looks of the options, not language models, and their numbers say nothing about any;
+`SIMULATED_BANNER` says so and stands in the metadata of every output. What they do is written in
+the docstring of `SimulatedAPI`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from string import ascii_uppercase
 from typing import Any, Literal, NamedTuple
 
 import anyio
+import numpy as np
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
@@ -40,10 +42,22 @@ from inspect_ai.model import (
     modelapi,
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
+from numpy.typing import NDArray
 from tenacity import wait_fixed
 from tenacity.wait import WaitBaseT
 
 from w2s_icl.evals.questions import load_questions
+from w2s_icl.evals.students import (
+    STUDENT,
+    STUDENT_SCALE,
+    STUDENTS,
+    SURFACE,
+    fit_surface,
+    habit,
+    label_quality,
+    surface_probabilities,
+    surface_ranking,
+)
 
 SIMULATED_BANNER = "simulated models: these numbers say nothing about language models"
 
@@ -105,6 +119,8 @@ class Parameters:
         prose_rate: Replies zero-shot that talk and name no option, in [0, 0.5].
         seed: The world: difficulties, popular errors and all noise. Models are comparable
             question by question only within one world.
+        cause: What makes a student of `students.STUDENTS` gain: "labels", or "format" alone. ""
+            for the other models. Part of the name, not settable with `-M`.
     """
 
     ability: float
@@ -114,6 +130,7 @@ class Parameters:
     refusal_rate: float = 0.007
     prose_rate: float = 0.003
     seed: int = 0
+    cause: Literal["", "labels", "format"] = ""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -128,12 +145,16 @@ class Parameters:
             _check_range(name, getattr(self, name), low, high)
 
 
+_SETTABLE = tuple(field.name for field in fields(Parameters) if field.name != "cause")
+
+
 def model_parameters(model: str | Parameters, **changes: Any) -> Parameters:
     """Parameters of a model by name, with changes as `-M` gives them.
 
     Args:
-        model: `small`, `medium`, `large`, `custom` or `custom-<anything>`, with or without
-            `simulated/` before it; parameters are changed and returned.
+        model: `small`, `medium`, `large`, `custom`, `learner`, `format` or `copier`, the last
+            four also with `-<anything>` after it, all with or without `simulated/` before it;
+            parameters are changed and returned.
         **changes: Fields of `Parameters`; text is read as a number.
 
     Raises:
@@ -143,10 +164,9 @@ def model_parameters(model: str | Parameters, **changes: Any) -> Parameters:
         >>> model_parameters("simulated/small", gain="0.5").gain
         0.5
     """
-    known = [field.name for field in fields(Parameters)]
     for name in changes:
-        if name not in known:
-            raise ValueError(f"model argument must be one of {', '.join(known)}, got {name!r}")
+        if name not in _SETTABLE:
+            raise ValueError(f"model argument must be one of {', '.join(_SETTABLE)}, got {name!r}")
     values: dict[str, Any] = {
         name: _whole(name, value) if name == "seed" else _number(name, value)
         for name, value in changes.items()
@@ -154,11 +174,17 @@ def model_parameters(model: str | Parameters, **changes: Any) -> Parameters:
     if isinstance(model, Parameters):
         return replace(model, **values)
     short = model.removeprefix("simulated/")
+    kind = short.partition("-")[0]
     if short in FAMILY:
         values.setdefault("ability", FAMILY[short])
-    elif short != "custom" and not short.startswith("custom-"):
+    elif kind in STUDENTS:
+        return Parameters(**STUDENT | STUDENTS[kind] | values)
+    elif kind == SURFACE:
+        raise ValueError(f"simulated/{short} has no parameters and no formula: it learns")
+    elif kind != "custom":
         raise ValueError(
-            f"model must be one of {', '.join(FAMILY)}, custom or custom-<name>, got {short!r}"
+            f"model must be one of {', '.join(FAMILY)}, custom, {', '.join(STUDENTS)}, {SURFACE} "
+            f"or one of the last {len(STUDENTS) + 2} with -<name> after it, got {short!r}"
         )
     elif "ability" not in values:
         raise ValueError(
@@ -237,8 +263,7 @@ def planted_accuracy(
     if unlabelled:
         seen = _Evidence(labelled=0, unlabelled=shots)
     else:
-        wrong = (1 - right_share) / (1 - 1 / options)
-        seen = _Evidence(labelled=shots, wrong=wrong, popular=popular_share)
+        seen = _shares(shots, right_share, popular_share, options)
     return _curve(parameters, seen, options).accuracy
 
 
@@ -273,11 +298,8 @@ def _w2s(weak: Parameters, strong: Parameters, shots: int, options: int) -> floa
                 * (right**n_right * popular**n_popular * max(1 - right - popular, 0.0) ** n_other)
             )
             if chance > 0:
-                seen = _Evidence(
-                    labelled=shots,
-                    wrong=(1 - n_right / shots) / (1 - 1 / options) if shots else 0.0,
-                    popular=n_popular / shots if shots else 0.0,
-                )
+                share = max(shots, 1)
+                seen = _shares(shots, n_right / share, n_popular / share, options)
                 total += chance * _curve(strong, seen, options).accuracy
     return total
 
@@ -319,10 +341,37 @@ class _Evidence(NamedTuple):
     known: float = 1.0  # share of the labelled ones whose question it knows
     wrong: float = 0.0  # share of wrong labels among those over that expected by chance
     popular: float = 0.0  # share of popular errors among those
+    excess: float = 0.0  # and what it has beyond random errors; see `_excess`
     bare: float = 0.0  # share of labels that are bare letters
     digest: str = ""
     characters: int = 0
     instructed: bool = False  # the system message asks for a letter
+    reasoning: bool = False  # it asks for reasoning first
+    weights: NDArray[np.float64] | None = None  # what the surface learner has learned
+
+
+def _shares(shots: int, right: float, popular: float, options: int) -> _Evidence:
+    """Evidence of `shots` labels with these shares of right ones and of popular errors."""
+    if not shots:
+        return _Evidence()
+    wrong = 1 - right
+    return _Evidence(
+        labelled=shots,
+        wrong=wrong / (1 - 1 / options),
+        popular=popular,
+        excess=_excess(popular, wrong / (options - 1), 1 / (options - 1)),
+    )
+
+
+def _excess(popular: float, by_chance: float, most_by_chance: float) -> float:
+    """Popular errors beyond those that random errors bring, over the most there can be.
+
+    Args:
+        popular: Their number, or share.
+        by_chance: That expected if as many wrong labels were drawn from all wrong options.
+        most_by_chance: That expected if all labels were wrong, as a share of the labels.
+    """
+    return (popular - by_chance) / (1 - most_by_chance) if most_by_chance < 1 else 0.0
 
 
 class _Curve(NamedTuple):
@@ -348,15 +397,23 @@ def _curve_at(
     known: float,
     wrong: float,
     popular: float,
+    excess: float,
     options: int,
 ) -> _Curve:
     p = parameters
     knows = (p.ability - 0.25) / 0.75
     start = min(max(knows + (1 - knows) / options, 0.01), 0.99)
-    seen = _saturation(labelled)
-    quality = max(1 - 2 * wrong**2, -3.0)
-    judged = known * quality + (1 - known) * UNLABELLED_SHARE
-    hinted = UNLABELLED_SHARE * (_saturation(labelled + unlabelled) - seen)
+    if p.cause:
+        shown = labelled + (unlabelled if p.cause == "format" else 0)
+        seen = 1 - math.exp(-shown / STUDENT_SCALE)
+        judged = 1.0 if p.cause == "format" else known * label_quality(wrong)
+        hinted = 0.0
+        popular = habit(excess)
+    else:
+        seen = _saturation(labelled)
+        quality = max(1 - 2 * wrong**2, -3.0)
+        judged = known * quality + (1 - known) * UNLABELLED_SHARE
+        hinted = UNLABELLED_SHARE * (_saturation(labelled + unlabelled) - seen)
     dip = p.dip * (labelled / 3) * math.exp(1 - labelled / 3)
     plain = _NORMAL.inv_cdf(start) + p.gain * (seen * judged + hinted) - dip
     copied = p.copy * seen * known * popular
@@ -374,6 +431,7 @@ def _curve(parameters: Parameters, seen: _Evidence, options: int) -> _Curve:
         seen.known,
         seen.wrong,
         seen.popular,
+        seen.excess,
         options,
     )
 
@@ -461,11 +519,13 @@ class _Block(NamedTuple):
 _MARKER = re.compile(r"^[ \t]*(?:\(([A-Z])\)|([A-Z])([).:]))[ \t]+(?=\S)", re.MULTILINE)
 _OPTION_END = re.compile(r"[ \t]*\n(?=[ \t]*(?:\n|(?:correct )?answer\s*:))", re.IGNORECASE)
 _ANSWER = re.compile(r"\s*^[ \t]*(?:correct )?answer[ \t]*:[ \t]*(.*)$", re.I | re.M)
+_LAST_LINE = re.compile(r"^[ \t*]*answer[ \t]*:[ \t*]*\(?([A-Z])\b[).* \t]*$", re.I | re.M)
 _LETTER = re.compile(r"\W*([A-Z])\W*", re.IGNORECASE)
 _LETTER_FIRST = re.compile(r"[\s*_(\[]*([A-Z])(?:[).:\]*]|$)")
 _LETTER_LATER = re.compile(r"\b(?i:answer|option)\b\W*(?:is\b)?\W*([A-Z])\b(?!')")
 _LABEL_PREFIX = re.compile(r"^(?:question|q)?\s*\d*\s*[:.)]\s*", re.IGNORECASE)
 _ASKS_LETTER = re.compile(r"\bletter\b", re.IGNORECASE)
+_ASKS_REASONING = re.compile(r"\bstep by step\b", re.IGNORECASE)
 
 
 def _parse(text: str) -> list[_Block]:
@@ -481,23 +541,54 @@ def _parse(text: str) -> list[_Block]:
             continue
         spans = [(markers[i][3], markers[j][2]) for i, j in pairwise(run)]
         last = markers[run[-1]][3]
-        stop = _OPTION_END.search(text, last)
-        final = stop.start() if stop else len(text)
+        final = _end_of_options(text, markers, run)
         options = tuple(text[a:b].strip() for a, b in [*spans, (last, final)])
         begin = end
         question = text[begin : markers[at][2]].strip()
-        if not question and blocks and blocks[-1].label is None:
+        if not question and blocks and blocks[-1].label is None and blocks[-1].question:
             # lettered lines inside the question were taken for its options
             begin = blocks.pop().start
             question = text[begin : markers[at][2]].strip()
         shown = _ANSWER.match(text, final)
         end = shown.end() if shown else final
         letter, bare = _read_label(shown[1], options) if shown else (None, False)
+        if not bare:
+            until = _next_options(text, markers, run)
+            for said in _LAST_LINE.finditer(text, final, until):  # after some reasoning
+                letter, end = said[1].upper(), said.end()
         blocks.append(_Block(question, options, letter, bare, begin, markers[at][2], end))
         at = run[-1] + 1
         while at < len(markers) and markers[at][2] < end:
             at += 1
     return blocks
+
+
+def _next_options(
+    text: str, markers: Sequence[tuple[str, str, int, int]], run: Sequence[int]
+) -> int:
+    """Where the next lettered list after a run of markers begins, else the end of the text."""
+    for at in range(run[-1] + 1, len(markers)):
+        if markers[at][1] == markers[run[0]][1] and len(_option_run(markers, at)) > 1:
+            return markers[at][2]
+    return len(text)
+
+
+def _end_of_options(
+    text: str, markers: Sequence[tuple[str, str, int, int]], run: Sequence[int]
+) -> int:
+    """Where the last option of a run of markers ends.
+
+    At an empty line or an answer; but where turns were joined by single line breaks, the lines
+    after the option are the next question.
+    """
+    last = markers[run[-1]][3]
+    until = _next_options(text, markers, run)
+    stop = _OPTION_END.search(text, last, until)
+    final = stop.start() if stop else until
+    if until < len(text) and not text[final:until].strip():
+        line = text.find("\n", last, final)
+        return line if line >= 0 else final
+    return final
 
 
 def _option_run(markers: Sequence[tuple[str, str, int, int]], at: int) -> list[int]:
@@ -522,6 +613,8 @@ def _read_label(text: str, options: Sequence[str]) -> tuple[str | None, bool]:
     text = text.strip()
     if match := _LETTER.fullmatch(text):
         return match[1].upper(), True
+    if "\n" in text and (said := _LAST_LINE.findall(text)):
+        return said[-1].upper(), False
     if match := _LETTER_FIRST.match(text) or _LETTER_LATER.search(text):
         return match[1].upper(), False
     if text:
@@ -551,7 +644,8 @@ def _split_message(text: str) -> tuple[str, str]:
         if last >= 0:
             cut = text.index("\n", last + 1)
             closing = _closing(text[:cut])
-            if closing is not None and closing.label is not None:
+            whole = closing and (closing.bare or not _LAST_LINE.search(text, cut))
+            if closing and closing.label and whole:
                 return text[:cut], text[cut:]
     cut = text.rfind("\n\n", 0, max(text.rfind("\n\nA) "), 0))
     if cut > 0 and _MARKER.match(text, text.rfind("\n", 0, cut) + 1):
@@ -595,6 +689,12 @@ _PROSE = (
     "This depends on what is meant, and people have long disagreed about it.",
     "Several of these sound plausible, so it is hard to say without more context.",
     "Much has been written about this question over the years.",
+)
+_REASONING = (
+    "Most of what is offered here repeats what people like to say. What is left fits the facts.",
+    "The wording of each option was weighed against what is known. Only one of them holds up.",
+    "Three things count here: what is claimed, how broadly, and on what grounds.",
+    "Popular belief and evidence part ways on this. The evidence decides.",
 )
 _SHORT_FORMS: tuple[str, ...] = (
     "{letter})",
@@ -649,6 +749,7 @@ class _Choice(NamedTuple):
     confidence: float
     unread: Literal["", "refusal", "prose"]
     guess: bool = False
+    probabilities: tuple[float, ...] = ()  # of all options, where a model has them
 
 
 def _letter_logprobs(
@@ -688,6 +789,8 @@ def _letter_logprobs(
 
 
 def _letter_probabilities(choice: _Choice, n_options: int) -> list[float]:
+    if choice.probabilities:
+        return list(choice.probabilities)
     rest = 1 - choice.confidence
     second = rest if n_options == 2 else rest / (n_options - 1) if choice.guess else 0.7 * rest
     others = (rest - second) / max(n_options - 2, 1)
@@ -707,8 +810,9 @@ class SimulatedAPI(ModelAPI):
     It reads the prompt and nothing else. The question is the last lettered question in the last
     user message; the demonstrations are the lettered questions before it, in the system message,
     in user messages (labelled by the assistant message that follows, if any) or in the same
-    message (labelled by an `Answer:` line). A question is recognised by its text and its right
-    option by the option's text, so order and number of distractors are free.
+    message (labelled by an `Answer:` line). Of a label with reasoning its last line counts,
+    `ANSWER: B`. A question is recognised by its text and its right option by the option's text,
+    so order and number of distractors are free; where the options stand alone it is not known.
 
     **Right or wrong.** Model m answers question q of n options in prompt p from a latent score
 
@@ -752,11 +856,39 @@ class SimulatedAPI(ModelAPI):
     weak labels. A question it does not know, or whose right option is not offered, it answers
     by a uniform guess that no demonstration moves.
 
+    **Students** have one planted cause of a gain each; `-<anything>` may follow their names.
+    `learner`, `format` and `copier` answer as above, with ability 0.75, dip 0, no unread
+    replies, and by default
+
+        learner  gain 0.5,  copy 0      learns the task from labels that are better than chance
+        format   gain 0.37, copy 0      gains from any demonstrations, whatever their labels
+        copier   gain 0.9,  copy 0.15   learns, and takes over its teacher's errors
+
+    in the formulas g, Q and h are others:
+
+        g(k) = 1 - exp(-k / 4)
+        Q = clip((11/12 - w) / (11/12 - 3/4), 0, 1)    learner, copier
+        Q = 1                                          format; k counts unlabelled ones, too
+        h = clip((x - 0.05) / (0.20 - 0.05), 0, 1)
+
+    Of four options, Q is 1 from 44% right labels on and 0 up to 31%. x is the share of popular
+    errors among the labels less that of as many random errors, over its greatest value: for
+    four options (p - (1 - r) / 3) / (1 - 1/3) with the shares p of popular errors and r of right
+    labels. Labels that cannot be judged, or are not there, teach `learner` and `copier` nothing.
+
+    `surface` is no formula but learns: see `students.fit_surface`. It sees the options alone,
+    twenty features of their looks; a conditional logit, pulled towards a weak prior, is fitted
+    to the labels in the prompt, once per prefix, and it answers with the likeliest option, of
+    equals by a hash of the text. It needs no `questions` and its letters' log-probabilities are
+    those of the logit. Of `Parameters` it takes the seed alone, for injected failures; all
+    names give the same answers.
+
     **Words.** A bare letter in 70% of zero-shot replies (90% when the system message asks for a
     letter or the prompt ends in `Answer:`), tending to all with bare-letter demonstrations; else
     `B)`, `**B**`, `The correct answer is B) ...` or the option's text, where that cannot be
     misread and fits into `max_tokens`. Below 8 tokens always the bare letter. An unread reply
-    is cut at `max_tokens`.
+    is cut at `max_tokens`. When the system message says "step by step", two made-up sentences
+    and a last line `ANSWER: B`, or as much of that line as `max_tokens` leaves room for.
 
     **Log-probabilities**, when `logprobs` is set: one token, the letter (for an unread reply
     its first word), and the letters under `top_logprobs`. The chosen letter has Phi(|t + z|),
@@ -769,7 +901,7 @@ class SimulatedAPI(ModelAPI):
     gives copies. Transcript and chat style of the same demonstrations give the same choice.
 
     Parameters, as `-M name=value`: those of `Parameters` (ability, gain, dip, copy,
-    refusal_rate, prose_rate, seed), and
+    refusal_rate, prose_rate, seed; of `surface` seed), and
 
         questions        file of what it knows: question, choices, label (0-based); .jsonl,
                          .json or .csv; default: the bundled misconceptions
@@ -809,15 +941,19 @@ class SimulatedAPI(ModelAPI):
         _check_range("rate_limit_rate", self.rate_limit_rate, 0, 1)
         _check_range("fail_rate + rate_limit_rate", self.fail_rate + self.rate_limit_rate, 0, 1)
         _check_range("retry_delay", self.retry_delay, 0, 3600)
-        names = [field.name for field in fields(Parameters)]
+        self.identity = model_name.removeprefix("simulated/")
+        self.surface = self.identity.partition("-")[0] == SURFACE
+        names = ["seed"] if self.surface else list(_SETTABLE)
         own = ["questions", "latency", "fail_rate", "rate_limit_rate", "retry_delay"]
         for name in settings:
             if name not in names:
                 raise ValueError(
                     f"model argument must be one of {', '.join(names + own)}, got {name!r}"
                 )
-        self.parameters = model_parameters(model_name, **settings)
-        self.identity = model_name.removeprefix("simulated/")
+        formula = "custom" if self.surface else model_name  # of a surface learner only the seed
+        self.parameters = model_parameters(
+            formula, **({"ability": 0.5} if self.surface else {}), **settings
+        )
         self._knowledge = _load_knowledge(self.questions)
         self._evidence: OrderedDict[tuple[str, ...], _Evidence] = OrderedDict()
         self._failures: dict[tuple[str, str], int] = {}
@@ -943,10 +1079,11 @@ class SimulatedAPI(ModelAPI):
         """What the demonstrations say, as this model can tell."""
         roles, texts = prefix[1::2], prefix[2::2]
         blocks: list[_Block] = []
-        instructed = False
+        instructed = reasoning = False
         for i, (role, text) in enumerate(zip(roles, texts, strict=True)):
             if role == "system":
                 instructed = instructed or bool(_ASKS_LETTER.search(text))
+                reasoning = reasoning or bool(_ASKS_REASONING.search(text))
             if role not in ("system", "user"):
                 continue
             found = self._questions(text)
@@ -957,7 +1094,7 @@ class SimulatedAPI(ModelAPI):
         blocks += self._questions(prefix[0])
         labelled = [block for block in blocks if block.label is not None]
         n_known = n_wrong = n_popular = 0
-        by_chance = 0.0
+        by_chance = popular_by_chance = most_by_chance = 0.0
         canon = []  # style, spacing and introductions leave no trace in this
         for block in blocks:
             question, right, options = self._know(block)
@@ -971,29 +1108,48 @@ class SimulatedAPI(ModelAPI):
             by_chance += 1 - 1 / len(options)
             wrong = [option for option in options if option != right]
             n_popular += shown == popular_error(self.parameters.seed, question, wrong)
+            popular_by_chance += (shown != right) / len(wrong)
+            most_by_chance += 1 / len(wrong)
         return _Evidence(
             labelled=len(labelled),
             unlabelled=len(blocks) - len(labelled),
             known=n_known / len(labelled) if labelled else 1.0,
             wrong=n_wrong / by_chance if n_known else 0.0,
             popular=n_popular / n_known if n_known else 0.0,
+            excess=_excess(
+                n_popular / n_known, popular_by_chance / n_known, most_by_chance / n_known
+            )
+            if n_known
+            else 0.0,
             bare=sum(block.bare for block in labelled) / len(labelled) if labelled else 0.0,
             digest=sha256(json.dumps(canon).encode()).hexdigest() if canon else "",
             characters=len(prefix[0]) + sum(map(len, texts)),
             instructed=instructed,
+            reasoning=reasoning,
+            weights=self._learn(labelled) if self.surface else None,
         )
+
+    def _learn(self, labelled: Sequence[_Block]) -> NDArray[np.float64]:
+        """Weights of the surface learner after these demonstrations."""
+        shown = [(b.options, ascii_uppercase.index(b.label or "A")) for b in labelled]
+        shown = [(options, at) for options, at in shown if at < len(options)]
+        return fit_surface([options for options, _ in shown], [at for _, at in shown])
 
     def _know(self, block: _Block) -> tuple[str, str | None, list[str]]:
         """Question as it is known, its right option (None: a guess) and the options."""
         options = [normalise(option) for option in block.options]
         question = _recall(block.question, self._knowledge)
         if question is None:
-            return normalise(block.question), None, options
+            return normalise(block.question) or "\n".join(sorted(options)), None, options
         right = self._knowledge[question]
         return question, right if options.count(right) == 1 else None, options
 
     def _choose(self, asked: _Block, seen: _Evidence) -> _Choice:
         """The option a model takes, and how sure it is."""
+        if seen.weights is not None:
+            chances = surface_probabilities(seen.weights, asked.options).tolist()
+            first, second = surface_ranking(seen.weights, asked.options)[:2]
+            return _Choice(first, second, chances[first], "", probabilities=tuple(chances))
         seed, name = self.parameters.seed, self.identity
         question, right, options = self._know(asked)
         curve = _curve(self.parameters, seen, len(options))
@@ -1028,11 +1184,17 @@ class SimulatedAPI(ModelAPI):
         self, choice: _Choice, asked: _Block, tail: str, seen: _Evidence, limit: int | None
     ) -> str:
         """The choice in words."""
-        key = (self.parameters.seed, self.identity, normalise(asked.question), seen.digest)
+        about = normalise(asked.question) or "\n".join(sorted(map(normalise, asked.options)))
+        key = (self.parameters.seed, self.identity, about, seen.digest)
         style = _uniform("style", *key)
         if choice.unread:
             texts = _REFUSALS if choice.unread == "refusal" else _PROSE
             return texts[int(style * len(texts))]
+        if seen.reasoning:
+            answer = f"ANSWER: {ascii_uppercase[choice.option]}"
+            reply = f"{_REASONING[int(style * len(_REASONING))]}\n\n{answer}"
+            forms = (reply, answer, ascii_uppercase[choice.option])
+            return next(f for f in forms if limit is None or _tokens(len(f)) <= max(limit, 1))
         cued = seen.instructed or tail.rstrip().endswith("Answer:")
         start = 0.9 if cued else 0.7
         bare = 1 - (1 - start) * math.exp(-seen.labelled * seen.bare / 4)

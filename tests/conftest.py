@@ -62,7 +62,7 @@ def run(log_dir: str) -> Run:
 
     def run_(task: Task, replies: Sequence[str], model: str = "mockllm/weak") -> EvalLog:
         outputs = []
-        for i in range(max(len(task.dataset), 1)):
+        for i in range(max(len(task.dataset), 1) * (task.epochs or 1)):
             output = ModelOutput.from_content(model, replies[i % len(replies)])
             output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
             outputs.append(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from inspect_ai.log import list_eval_logs, read_eval_log
+from rich.console import Console
 
 from tests.conftest import rows
 from tests.test_stats import slow_gap_recovered
@@ -22,8 +24,14 @@ from w2s_icl.analysis import tables
 from w2s_icl.analysis.logs import LogError, read_logs
 from w2s_icl.analysis.report import write_report
 from w2s_icl.analysis.tables import Experiment, cells_table
-from w2s_icl.evals.run import run_study
-from w2s_icl.evals.study import StudyError, few_shot_cells, load_study, zero_shot_cells
+from w2s_icl.evals.run import print_plan, run_study
+from w2s_icl.evals.study import (
+    StudyError,
+    chain_cells,
+    few_shot_cells,
+    load_study,
+    zero_shot_cells,
+)
 
 Write = Callable[..., str]
 MODELS = ["simulated/small", "simulated/medium", "simulated/large"]
@@ -63,6 +71,100 @@ def test_cells_of_a_study(study_file: Callable[..., Path]) -> None:
     assert len({json.dumps([c.model, dict(c.args)]) for c in cells}) == len(cells)
 
 
+def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
+    small, medium, large = (f"simulated/{name}" for name in ("small", "medium", "large"))
+    study = load_study(
+        study_file(
+            dataset="misconceptions",
+            test_size=50,
+            shots=[0, 2, 8],
+            pairs=[[small, large], [medium, large]],
+            labels=["self", "random", "noise_matched", "gold", "weak", "majority"],
+            control_shots=8,
+            prompts=["cot=reasoning", "disclosure=source", "question=hidden"],
+            chains=[[small, medium, large], [large, large, large, large]],
+            epochs={"weak": 3},
+        )
+    )
+    cells = few_shot_cells(study, (), study.load_split())
+    arms: dict[tuple[str, str | None, str], list[int]] = {}
+    for cell in cells:
+        arms.setdefault((cell.labels, cell.weak, cell.prompt), []).append(cell.shots)
+
+    assert {cell.model for cell in cells} == {large}
+    assert arms == {
+        ("gold", None, ""): [2, 8],
+        ("weak", small, ""): [2, 8],
+        ("weak", medium, ""): [2, 8],
+        ("weak", large, ""): [8],
+        ("random", None, ""): [8],
+        ("noise_matched", small, ""): [8],
+        ("noise_matched", medium, ""): [8],
+        ("majority", f"{small},{medium},{large}", ""): [8],
+        ("weak", f"{small}>{medium}", ""): [8],
+        ("weak", f"{large}>{large}>{large}", ""): [8],
+        ("weak", small, "cot=reasoning"): [8],
+        ("weak", medium, "cot=reasoning"): [8],
+        ("gold", None, "disclosure=source"): [8],
+        ("weak", small, "disclosure=source"): [8],
+        ("weak", medium, "disclosure=source"): [8],
+        ("gold", None, "question=hidden"): [8],
+        ("weak", small, "question=hidden"): [8],
+        ("weak", medium, "question=hidden"): [8],
+    }
+    asked = {(c.weak, c.prompt): study.epochs_of(c) for c in cells if c.labels == "weak"}
+    assert {arm for arm, times in asked.items() if times == 3} == {(small, ""), (medium, "")}
+    first = [(c.model, c.split, c.prompt) for c in zero_shot_cells(study)]
+    assert first.count((large, "test", "question=hidden")) == 1
+    assert [m for m, split, arm in first if split == "pool" and arm == "cot=bare"] == [
+        small,
+        medium,
+        large,
+    ]
+    assert [(c.weak, c.model) for c in chain_cells(study, (), study.load_split(), 1)] == [
+        (small, medium),
+        (large, large),
+    ]
+
+
+def test_own_labels_stand_once_where_pairs_have_them_already(
+    study_file: Callable[..., Path],
+) -> None:
+    study = load_study(
+        study_file(dataset="misconceptions", test_size=50, shots=[8], labels=["self", "weak"])
+    )
+    cells = few_shot_cells(study, (), study.load_split())
+
+    assert len(cells) == len({(c.model, c.weak) for c in cells}) == 6
+
+
+def test_plan_says_what_a_verdict_lacks(study_file: Callable[..., Path]) -> None:
+    def said(**changes: Any) -> str:
+        console = Console(file=io.StringIO(), width=200, soft_wrap=True)
+        study = study_file(**{"dataset": "misconceptions", "test_size": 50, **changes})
+        print_plan(load_study(study), console=console)
+        text = console.file
+        assert isinstance(text, io.StringIO)
+        return text.getvalue()
+
+    kinds = ["gold", "weak", "random", "noise_matched", "unlabelled", "self"]
+    assert "every arm that it needs is planned" in said(labels=kinds, draws=5)
+    assert "lacks labels random; labels unlabelled; draws: at least 3, better 5 (now 1)" in said(
+        labels=["gold", "weak", "self", "noise_matched"]
+    )
+    assert "at 16 shots lacks labels random" in said(
+        labels=kinds, headline=16, control_shots=64, shots=[16, 64]
+    )
+
+
+def test_the_study_of_controls_lacks_nothing() -> None:
+    study = load_study(ROOT / "studies" / "controls.yaml")
+
+    assert study.missing_arms() == ()
+    assert study.draws >= 3
+    assert len(study.shots) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -72,6 +174,12 @@ def test_cells_of_a_study(study_file: Callable[..., Path]) -> None:
         ({"shots": [2, -1]}, r"shots.1: .*greater than or equal to 0, got -1"),
         ({"labels": ["gold", "silver"]}, "labels: must be of gold, weak.*got 'silver'"),
         ({"pairs": [["simulated/small", "x/y"]]}, "pairs names 'x/y', which is not among models"),
+        ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got \[5\]"),
+        ({"prompts": ["loud"]}, "prompts: must be of disclosure=source.*got 'loud'"),
+        ({"epochs": {"golden": 2}}, "epochs must be of zero_shot, gold.*got 'golden'"),
+        ({"chains": [["simulated/small", "x/y", "x/z"]]}, "chains names 'x/y', which is not among"),
+        ({"margin": 2}, "margin: .*less than 1, got 2"),
+        ({"models": ["a/b"], "labels": ["majority"]}, "majority needs at least two models"),
         ({"test_size": "many"}, "test_size: .*got 'many'"),
         ({"near_duplicates": "perhaps"}, "near_duplicates: .*'drop' or 'keep'"),
         ({"prices": {"simulated/small": {"input": 1}}}, "prices.simulated/small.output is missing"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
@@ -19,10 +20,11 @@ from inspect_ai.model import (
     ModelOutput,
     TopLogprob,
 )
+from scipy.stats import chisquare
 
 from tests.conftest import Run, rows
 from w2s_icl.evals.questions import load_split
-from w2s_icl.evals.truthfulqa import few_shot, zero_shot
+from w2s_icl.evals.truthfulqa import few_shot, split_metadata, zero_shot
 from w2s_icl.scorers.multiple_choice import option_probabilities
 from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE
 from w2s_icl.solvers.labels import (
@@ -337,3 +339,208 @@ def test_letters_run_to_the_last_option(run: Run, write_jsonl: Write) -> None:
     assert log.results
     assert log.results.scores[0].metrics["accuracy"].value == 1
     assert {str(s.target) for s in task.dataset} <= set(ascii_uppercase[:6])
+
+
+# --- controls, prompt arms, chains ----------------------------------------------------------------
+
+
+def few(**arguments: Any) -> Mapping[str, Any]:
+    """Metadata of a few-shot task."""
+    return few_shot(**arguments).metadata or {}
+
+
+def test_controls_need_no_weak_model_and_show_what_gold_shows(questions: dict[str, Any]) -> None:
+    gold = few(labels="gold", shots=16, **questions)
+    shares = {}
+    for kind in ("random", "flipped", "unlabelled"):
+        control = few(labels=kind, shots=16, **questions)
+        assert control["demo_ids"] == gold["demo_ids"]
+        assert control["demo_choices"] == gold["demo_choices"]
+        shares[kind] = control["demo_label_accuracy"]
+
+    assert shares["flipped"] == 0
+    assert shares["unlabelled"] is None
+    assert few(labels="unlabelled", shots=2, **questions)["demo_labels"] == ["", ""]
+
+
+def test_random_labels_are_uniform_over_the_options_and_differ_by_draw(write_jsonl: Write) -> None:
+    many = {"dataset": write_jsonl(rows(2000)), "test_size": 10, "near_duplicates": "keep"}
+    shown = [few(labels="random", shots=1900, draw=draw, **many) for draw in (0, 1)]
+
+    counts = Counter(shown[0]["demo_labels"])
+    assert chisquare([counts[letter] for letter in LETTERS]).pvalue > 0.01
+    assert shown[0]["demo_label_accuracy"] == pytest.approx(0.25, abs=0.04)
+    first, second = (dict(zip(one["demo_ids"], one["demo_labels"], strict=True)) for one in shown)
+    both = [first[id_] == second[id_] for id_ in first if id_ in second]
+    assert sum(both) / len(both) == pytest.approx(0.25, abs=0.04)
+
+
+@pytest.mark.parametrize("kind", ["random", "flipped", "unlabelled", "gold"])
+def test_a_longer_prompt_of_a_control_contains_the_shorter(
+    kind: str, questions: dict[str, Any]
+) -> None:
+    short, long = (few(labels=kind, shots=k, **questions) for k in (4, 16))
+    for key in ("demo_ids", "demo_labels"):
+        assert long[key][:4] == short[key]
+
+
+def test_noise_matched_errs_as_often_as_the_weak_model_but_elsewhere(
+    run: Run, questions: dict[str, Any]
+) -> None:
+    run(zero_shot(split="pool", **questions), ["A", "B", "A", "not sure", "D"])
+    elsewhere = False
+    for shots in (1, 2, 5, 12, 20):
+        weak, noise = (
+            few(labels=kind, weak=WEAK, shots=shots, **questions)
+            for kind in ("weak", "noise_matched")
+        )
+        assert noise["demo_ids"] == weak["demo_ids"]
+        assert noise["demo_label_accuracy"] == weak["demo_label_accuracy"]
+        assert noise["unread"] == weak["unread"]
+        assert noise["label_eval_id"] == weak["label_eval_id"]
+        elsewhere |= noise["demo_labels"] != weak["demo_labels"]
+    assert elsewhere
+
+
+def test_own_labels_are_weak_labels_of_the_same_model(run: Run, questions: dict[str, Any]) -> None:
+    run(zero_shot(split="pool", **questions), LETTERS)
+    own = few(labels="self", weak=WEAK, shots=3, **questions)
+
+    assert (own["labels"], own["weak"]) == ("weak", WEAK)
+    with pytest.raises(ValueError, match="labels=self needs to know the model"):
+        few_shot(labels="self", shots=3, **questions)
+
+
+def test_majority_wins_and_a_tie_is_passed_over_and_counted(
+    run: Run, questions: dict[str, Any]
+) -> None:
+    order = [s.id for s in load_split(**questions).pool]
+    for i, replies in enumerate(("AAAB", "AABC", "ABBD")):
+        run(zero_shot(split="pool", **questions), replies, f"mockllm/w{i}")
+    weak = [f"mockllm/w{i}" for i in range(3)]
+    labels = read_labels(
+        "majority",
+        load_split(**questions).pool,
+        weak=",".join(weak),
+        split=split_metadata(load_split(**questions), "chat"),
+    )
+    places = {s.id: s for s in load_split(**questions).pool}
+    for i, id_ in enumerate(order):
+        expected = "AAB"[i % 4] if i % 4 < 3 else None
+        text = labels.labels[id_]
+        choices = places[id_].choices or []
+        assert text == (None if expected is None else choices[LETTERS.index(expected)])
+    assert labels.provenance["labels_ties"] == len(order) // 4
+    shown = few(labels="majority", weak=weak, shots=4, **questions)
+    assert shown["weak"] == ",".join(weak)
+
+
+def test_confident_labels_without_probabilities_say_how_to_get_them(
+    run: Run, questions: dict[str, Any]
+) -> None:
+    run(zero_shot(split="pool", **questions), LETTERS)
+
+    with pytest.raises(ValueError, match=r"holds the probability of 0 answers.*--logprobs"):
+        few_shot(labels="confident", weak=WEAK, shots=2, **questions)
+
+
+def test_a_chain_without_its_label_run_says_which_command_makes_it(
+    run: Run, questions: dict[str, Any]
+) -> None:
+    run(zero_shot(split="pool", **questions), LETTERS)
+    with pytest.raises(ValueError, match=r"-T split=pool .*'weak=mockllm/weak' -T shots=2.*b/mid"):
+        few_shot(labels="weak", weak=f"{WEAK}>b/mid", shots=2, **questions)
+
+    middle = few_shot(labels="weak", weak=WEAK, shots=2, split="pool", **questions)
+    shown = (middle.metadata or {})["demo_ids"]
+    assert not {s.id for s in middle.dataset} & set(shown)
+    assert len(middle.dataset) == len(load_split(**questions).pool) - 2
+    assert shown == [s.id for s in load_split(**questions).draw(0)][::-1][:2]
+
+    run(middle, "B", "mockllm/mid")
+    last = few(labels="weak", weak=f"{WEAK}>mockllm/mid", shots=2, **questions)
+    assert last["demo_labels"] == ["B", "B"]
+    assert [step["weak"] for step in last["label_chain"]] == [WEAK, f"{WEAK}>mockllm/mid"]
+
+
+def test_disclosure_says_who_labelled_and_how_many_are_right(
+    run: Run, questions: dict[str, Any]
+) -> None:
+    run(zero_shot(split="pool", **questions), "A")
+    messages = {
+        said: few(labels="weak", weak=WEAK, shots=4, disclosure=said, **questions)
+        for said in ("none", "source", "accuracy")
+    }
+    share = messages["none"]["demo_label_accuracy"]
+
+    assert messages["none"]["system_message"] == SYSTEM_MESSAGE
+    assert messages["source"]["system_message"].endswith("come from another language model.")
+    assert f"; {100 * share:.0f}% of them" in messages["accuracy"]["system_message"]
+    assert messages["source"]["prompt"] == "disclosure=source"
+    assert len({m["prompt_sha256"] for m in messages.values()}) == 3
+    assert len({m["shown_sha256"] for m in messages.values()}) == 1
+
+
+def test_reasoning_comes_from_a_label_run_that_reasoned(
+    run: Run, questions: dict[str, Any]
+) -> None:
+    run(zero_shot(split="pool", **questions), "A")
+    with pytest.raises(ValueError, match=r"with cot=bare\. Make it with: .*-T cot=bare"):
+        few_shot(labels="weak", weak=WEAK, shots=2, cot="reasoning", **questions)
+
+    run(zero_shot(split="pool", cot=True, **questions), ["Because of the sea.\n\nANSWER: C"])
+    log = run(few_shot(labels="weak", weak=WEAK, shots=2, cot="reasoning", **questions), "A")
+
+    assert labels_shown(log) == ["Because of the sea.\n\nANSWER: C"] * 2
+    assert log.plan.config.max_tokens == 1024
+    assert (log.eval.metadata or {})["demo_labels"] == ["C", "C"]
+    plain = few(labels="weak", weak=WEAK, shots=2, **questions)
+    assert plain["demo_labels"] == ["A", "A"]
+
+
+def test_a_hidden_question_leaves_the_options_alone(run: Run, questions: dict[str, Any]) -> None:
+    log = run(few_shot(labels="gold", shots=2, question="hidden", **questions), "A")
+
+    assert log.samples
+    for sample in log.samples:
+        sent = [m.text for m in sample.messages if m.role == "user"]
+        assert all(text.startswith("A) answer") for text in sent)
+        assert not any("thing" in text for text in sent)
+        assert "thing" in str(sample.input)
+
+
+def test_permutations_turn_a_habit_of_position_into_chance(
+    run: Run, questions: dict[str, Any]
+) -> None:
+    log = run(zero_shot(permutations=4, **questions), "A")
+
+    assert log.samples
+    assert len(log.samples) == 4 * len({s.id for s in log.samples})
+    assert log.results
+    assert log.results.scores[0].metrics["accuracy"].value == 0.25
+    for sample in log.samples:
+        score = (sample.scores or {})["letter"]
+        assert score.answer == LETTERS[(sample.epoch - 1) % 4]
+        assert (score.metadata or {})["shown"] == "A"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": "golden"}, "labels must be one of gold, weak.*self, got 'golden'"),
+        ({"labels": "noise_matched"}, "labels=noise_matched needs weak"),
+        ({"labels": "random", "weak": WEAK}, "has no meaning with labels=random"),
+        ({"labels": "weak", "weak": "a/b,c/d"}, "labels=weak takes one weak model"),
+        ({"labels": "majority", "weak": "a/b"}, "at least two different models"),
+        ({"disclosure": "all"}, "disclosure must be none, source or accuracy, got 'all'"),
+        ({"cot": "reasoning"}, "labels must be weak or self, got 'gold'"),
+        ({"question": "half"}, "question must be shown or hidden"),
+        ({"permutations": 0}, "permutations must be a whole number from 1, got 0"),
+        ({"split": "train"}, "split must be test or pool"),
+    ],
+)
+def test_bad_arguments_of_arms_are_refused(
+    arguments: dict[str, Any], message: str, questions: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        few_shot(**{"shots": 2, **arguments, **questions})

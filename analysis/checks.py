@@ -243,7 +243,7 @@ def _labels_as_defined(experiment: Experiment) -> Check:
         """None where the logs do not say."""
         if run["demo_ids"] and all(id_ in gold for id_ in run["demo_ids"]):
             pairs = zip(run["demo_ids"], run["demo_labels"], strict=True)
-            return sum(label != gold[id_] for id_, label in pairs)
+            return sum(bool(label != gold[id_]) for id_, label in pairs)
         share = float(run["demo_label_accuracy"])
         return None if pd.isna(share) else round((1 - share) * int(run["shots"]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from inspect_ai.log import (
     write_eval_log,
 )
 from inspect_ai.scorer import Score
+from scipy import stats
 
 from w2s_icl.analysis import tables
 from w2s_icl.analysis.checks import run_checks
 from w2s_icl.analysis.logs import MARGIN, Logs, Position, read_logs
+from w2s_icl.analysis.stats import uniform_p
 from w2s_icl.analysis.tables import Experiment, cells_table
 
 CHOICES = ["one", "two", "three", "four"]
@@ -155,6 +158,16 @@ def test_knowledge_in_all_orders_falls_evenly_on_the_places(tmp_path: Path) -> N
 
     assert set(row["positions"]) == {Position(4, 4, 4, 4.0, 4)}
     assert (len(row["positions"]), row["changed_n"]) == (4, 0)
+
+
+def test_places_where_little_is_expected_are_taken_together() -> None:
+    square = 0.5**2 / 11.5 + 0.5**2 / 9.5  # the third place goes with the first
+
+    assert uniform_p([11, 10, 0], [9.5, 9.5, 2]) == pytest.approx(stats.chi2.sf(square, 1))
+    assert uniform_p([11, 10, 3, 3], [9.5, 9.5, 4, 4]) == pytest.approx(
+        stats.chi2.sf(2.25 / 9.5 + 0.25 / 9.5 + 4 / 8, 2)
+    )
+    assert math.isnan(uniform_p([9, 1], [8, 2]))
 
 
 # --- prompts, chains and plans --------------------------------------------------------------------

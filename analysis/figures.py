@@ -21,7 +21,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
 INK = "#1c1f25"
 MUTED = "#5b6571"
@@ -160,15 +161,29 @@ def _arrow(weak: str, strong: str, names: Mapping[str, str]) -> tuple[str, str]:
 # --- accuracy -------------------------------------------------------------------------------------
 
 
-def accuracy(curves: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
+def accuracy(
+    curves: pd.DataFrame,
+    models: Sequence[str],
+    *,
+    rules: pd.DataFrame | None = None,
+    banner: str = "",
+) -> Figure:
     """Accuracy against demonstrations, one panel per prompted model.
 
     Args:
         curves: As `tables.curves_table`: model, labels, weak, shots, n, scope, accuracy,
-            accuracy_lo, accuracy_hi.
+            accuracy_lo, accuracy_hi. Labels other than gold ones and those of `models` are for
+            `arms`, and are left out.
         models: In the order of zero-shot accuracy.
+        rules: As `tables.rules_table`: labels, shots, accuracy. The rule fitted on gold labels is
+            drawn into every panel, for it knows no prompted model.
         banner: A warning to print into the figure.
     """
+    known = curves["labels"].isin(["none", "gold", "weak"]) & curves["weak"].isin(["", *models])
+    curves = curves[known]
+    surface = pd.DataFrame(columns=["shots", "accuracy"])
+    if rules is not None:
+        surface = rules[(rules["labels"] == "gold") & rules["shots"].isin(set(curves["shots"]))]
     prompted = curves.loc[curves["shots"] > 0, "model"]
     shown = [m for m in models if (prompted == m).any()] or list(models)
     names = display_names(models)
@@ -177,8 +192,11 @@ def accuracy(curves: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
         shots = sorted({0, *(int(k) for k in curves["shots"])})
         for axes, model in zip(panels, shown, strict=True):
             accuracy_panel(curves, model, models, names, shots, axes)
+            rule = surface.set_index("shots")["accuracy"].reindex(shots).to_numpy(dtype=float)
+            axes.plot(np.arange(len(shots)), rule, color=MUTED, zorder=1.5, **_RULE)
             _shot_axis(axes, shots, room=28)
         values = curves[["accuracy_lo", "accuracy_hi"]].to_numpy(dtype=float)
+        values = np.append(values, surface["accuracy"].to_numpy(dtype=float))
         values = values[~np.isnan(values)]
         low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
         panels[0].set_ylim(max(-0.02, low - 0.06), min(1.04, high + 0.04))
@@ -186,11 +204,17 @@ def accuracy(curves: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
         figure.supylabel(f"accuracy, {_n(curves['n'])} test questions", fontsize=10)
         _footnote(figure, _scope(curves), banner)
         labellers = [m for m in models if (curves["weak"] == m).any()]
-        _legend(figure, _accuracy_legend(curves, labellers, models, names))
+        handles = _accuracy_legend(curves, labellers, models, names)
+        if surface["accuracy"].notna().any():
+            handles.append(_line(_RULE_TEXT, color=MUTED, **_RULE))
+        _legend(figure, handles)
         _settle(figure)
         for axes, model in zip(panels, shown, strict=True):
             _zero_shot_labels(figure, axes, curves, model, models, names)
-            _end_labels(figure, axes, _ends(curves, model, models, shots), len(shots) - 0.6)
+            ends = _ends(curves, model, models, shots)
+            rule = surface.loc[surface["shots"] == shots[-1], "accuracy"].dropna()
+            ends += [(value, f"{100 * value:.1f}", MUTED) for value in rule]
+            _end_labels(figure, axes, ends, len(shots) - 0.6)
     return figure
 
 
@@ -237,6 +261,8 @@ def accuracy_panel(
 
 _HOLLOW: Any = {"marker": "o", "markersize": 7, "markerfacecolor": PAPER, "linestyle": ""}
 _DASHED = (0, (5, 2))
+_RULE: Any = {"linestyle": (0, (7, 2, 1, 2)), "linewidth": 1.1}
+_RULE_TEXT = "surface rule fitted on gold labels, never sees the question"
 
 
 def _curve(
@@ -346,6 +372,7 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
         models: In the order of zero-shot accuracy.
         banner: A warning to print into the figure.
     """
+    cells = _of_models(cells, models)
     cells = cells[(cells["weak"] != cells["strong"]) & (cells["shots"] > 0)]
     pairs, names = _pairs(cells), display_names(models)
     shots = sorted({int(k) for k in cells["shots"]})
@@ -456,6 +483,300 @@ def _pgr_legend(
     return handles
 
 
+# --- arms -----------------------------------------------------------------------------------------
+
+ARMS: Mapping[str, tuple[str, str]] = {
+    "weak": ("labels by {weak}", ""),
+    "gold": ("gold labels", "D"),
+    "self": ("its own labels", ""),
+    "noise_matched": ("gold with as many errors", "d"),
+    "random": ("random labels", "*"),
+    "flipped": ("wrong labels", "x"),
+    "unlabelled": ("no labels", "|"),
+    "majority": ("majority of labellers", "h"),
+    "confident": ("only confident labels", ""),
+}
+"""Kinds of labels in the order drawn: what a reader calls them, and their marker; "" where a model
+gave the labels, whose own marker stands for it."""
+
+_PROMPTS: Mapping[str, str] = {
+    "disclosure=source": "labeller named",
+    "disclosure=accuracy": "its accuracy told",
+    "cot=bare": "reasons, then answers",
+    "cot=reasoning": "shown reasoning",
+    "question=hidden": "question hidden",
+}
+
+
+def arm_text(arm: str, names: Mapping[str, str], weak: str = "the weak model") -> str:
+    """An arm of `tables.arms_table` in words.
+
+    Args:
+        arm: As in the table.
+        names: Of models, for people.
+        weak: Who gave the weak labels.
+
+    Example:
+        >>> arm_text("noise_matched", {}), arm_text("weak disclosure=source", {}, "small")
+        ('gold with as many errors', 'labels by small, labeller named')
+        >>> arm_text("weak via hf/mid>hf/big", {"hf/mid": "mid", "hf/big": "big"})
+        'labels by the weak model, via mid, big'
+    """
+    kind, _, rest = arm.partition(" ")
+    text = {"zero_shot": "no demonstrations"}.get(kind) or (
+        ARMS[kind][0].format(weak=weak) if kind in ARMS else kind.replace("_", " ")
+    )
+    words = rest.split()
+    if words[:1] == ["via"]:
+        by = [names.get(model, display_name(model)) for model in words[1].split(">")]
+        words[:2] = [f"via {', '.join(by)}"]
+    return ", ".join([text, *(_PROMPTS.get(word, word) for word in words)])
+
+
+def arms(arms: pd.DataFrame, models: Sequence[str], *, shots: int, banner: str = "") -> Figure:
+    """Gain over the strong model's zero-shot run, a panel per pair, a row per arm.
+
+    Args:
+        arms: As `tables.arms_table`: weak, strong, shots, arm, labels, giver, n, scope, gain,
+            gain_lo, gain_hi. A row without a gain is an arm that was not run.
+        models: In the order of zero-shot accuracy.
+        shots: Demonstrations in the prompt.
+        banner: A warning to print into the figure.
+    """
+    rows = at_shots(arms, shots)
+    names = display_names(models)
+    with mpl.rc_context(STYLE):
+        figure, panels, order = _arm_panels(rows, names, 0.25)
+        inside = rows[~rows["arm"].str.startswith("flipped")]  # far below all others
+        _gain_axis(panels, inside[["gain_lo", "gain_hi"]].to_numpy(dtype=float))
+        for axes, pair in zip(panels, _pairs(rows), strict=True):
+            mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
+            arms_panel(mine, order, models, axes)
+            axes.set_xlabel(f"points over zero-shot, n = {_n(mine['n'])}")
+        _footnote(figure, f"{_scope(rows)}; ◀▶ the interval leaves the figure", banner)
+        _legend(figure, _arms_legend(rows, models, names))
+        _settle(figure)
+    return figure
+
+
+def at_shots(table: pd.DataFrame, shots: int) -> pd.DataFrame:
+    """Rows of pairs of two models at one shot count; a prompted zero-shot run joins its pairs."""
+    pairs = table[(table["weak"] != "") & (table["weak"] != table["strong"])]
+    pairs = pairs[pairs["shots"] == shots]
+    zero = table[(table["weak"] == "") & (table["shots"] == 0)].drop(columns="weak")
+    joined = pairs[["weak", "strong"]].drop_duplicates().merge(zero, on="strong")
+    return pd.concat([pairs, joined[pairs.columns]]) if len(joined) else pairs
+
+
+def arms_panel(rows: pd.DataFrame, order: Sequence[str], models: Sequence[str], axes: Axes) -> Axes:
+    """One pair, an arm of `order` per row from the top; the weak arm's interval as a band."""
+    axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+    for row in rows.to_dict("records"):
+        height = order.index(row["arm"])
+        colour, marker, face = _arm_style(row, models)
+        if np.isnan(row["gain"]):
+            _row_end(axes, height, "not run", MUTED)
+            continue
+        first = row["arm"] == "weak"
+        if first:
+            axes.axvspan(
+                row["gain_lo"], row["gain_hi"], color=colour, alpha=0.12, linewidth=0, zorder=0
+            )
+        size: Any = {"markersize": 8 if first or marker == "*" else 6.5}
+        style: Any = {"color": colour, "marker": marker, "markerfacecolor": face, **size}
+        _interval(axes, row, "gain", height, style, linewidth=1.8 if first else 1.1)
+        _row_end(axes, height, _points_text(row["gain"]), colour, bold=first)
+    return axes
+
+
+def _arm_style(row: Mapping[Any, Any], models: Sequence[str]) -> tuple[str, str, str]:
+    """Colour, marker and face of an arm: of the model that labelled, where there is one."""
+    kind, _, rest = str(row["arm"]).partition(" ")
+    if kind == "zero_shot":
+        return INK, "o", PAPER
+    marker = ARMS.get(kind, ("", "p"))[1]
+    if kind == "gold":
+        return INK, marker, PAPER
+    giver = str(row["giver"]).rsplit(">", 1)[-1]
+    if marker == "" and giver in models:
+        colour, marker = _style(giver, models)
+        return colour, marker, PAPER if rest or kind == "confident" else colour
+    return MUTED, marker or "p", MUTED
+
+
+def _arms_legend(
+    rows: pd.DataFrame, models: Sequence[str], names: Mapping[str, str]
+) -> list[Line2D]:
+    """Who gave the labels; what an arm is called stands beside its row."""
+    styles = {_arm_style(row, models) for row in rows.to_dict("records")}
+    handles = []
+    for name in models:
+        colour, marker = _style(name, models)
+        if colour in {style[0] for style in styles}:
+            handles.append(
+                _line(f"labels by {names[name]}", color=colour, marker=marker, linewidth=1.8)
+            )
+    if (INK, "D", PAPER) in styles:
+        handles.append(
+            _line("gold labels", color=INK, marker="D", markerfacecolor=PAPER, linewidth=1.1)
+        )
+    if MUTED in {style[0] for style in styles}:
+        handles.append(_line("controls", color=MUTED, linewidth=1.1))
+    if any(rows["arm"] == "weak"):
+        handles.append(Patch(label="interval of the first row", color=MUTED, alpha=0.2, lw=0))
+    return handles
+
+
+_RULE_SIDES: Mapping[str, tuple[str, str, str, str]] = {
+    "right": (RIGHT, "o", RIGHT, "where the surface rule is right"),
+    "wrong": (MUTED, "X", PAPER, "where it is wrong"),
+}
+_RULE_ENDS = [f"gain_{side}_{end}" for side in _RULE_SIDES for end in ("lo", "hi")]
+
+
+def shortcut(
+    shortcuts: pd.DataFrame, models: Sequence[str], *, shots: int, banner: str = ""
+) -> Figure:
+    """Gain over zero-shot where a rule that never sees the question is right, and where not.
+
+    Args:
+        shortcuts: As `tables.shortcuts_table`: weak, strong, shots, arm, rule, draws, right_n,
+            wrong_n, gain_right, gain_wrong with _lo and _hi. Drawn is the rule fitted on the
+            labels that the weak arm shows.
+        models: In the order of zero-shot accuracy.
+        shots: Demonstrations in the prompt.
+        banner: A warning to print into the figure.
+    """
+    rows = at_shots(shortcuts[shortcuts["rule"] == "demonstrations"], shots)
+    names = display_names(models)
+    with mpl.rc_context(STYLE):
+        figure, panels, order = _arm_panels(rows, names, 0.36)
+        ends = rows.loc[~rows["arm"].str.startswith("flipped"), _RULE_ENDS]
+        _gain_axis(panels, ends.to_numpy(dtype=float))
+        for axes, pair in zip(panels, _pairs(rows), strict=True):
+            mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
+            shortcut_panel(mine, order, axes)
+            right, wrong = (_n(mine[f"{side}_n"]) for side in _RULE_SIDES)
+            axes.set_xlabel(f"points over zero-shot\nrule right: {right}, wrong: {wrong}")
+        fixed = ", for these demonstrations only" if (rows["draws"] < 3).any() else ""
+        leaves = "; ◀▶ the interval leaves the figure"
+        _footnote(figure, f"bars: 95% intervals{fixed}{leaves}", banner)
+        _legend(
+            figure,
+            [
+                _line(text, color=colour, marker=marker, markerfacecolor=face, linewidth=1.4)
+                for colour, marker, face, text in _RULE_SIDES.values()
+            ],
+        )
+        _settle(figure)
+    return figure
+
+
+def shortcut_panel(rows: pd.DataFrame, order: Sequence[str], axes: Axes) -> Axes:
+    """One pair, two intervals per arm: above where the rule is right, below where it is wrong."""
+    axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+    for row in rows.to_dict("records"):
+        for (side, (colour, marker, face, _)), shift in zip(
+            _RULE_SIDES.items(), (-0.19, 0.19), strict=True
+        ):
+            height = order.index(row["arm"]) + shift
+            gain = row[f"gain_{side}"]
+            if np.isnan(gain):
+                _row_end(axes, height, "–", MUTED)
+                continue
+            style: Any = {"color": colour, "marker": marker, "markerfacecolor": face}
+            _interval(axes, row, f"gain_{side}", height, style, linewidth=1.4)
+            _row_end(axes, height, _points_text(gain), colour, bold=row["arm"] == "weak")
+    return axes
+
+
+def _interval(
+    axes: Axes, row: Mapping[Any, Any], name: str, height: float, style: Any, *, linewidth: float
+) -> None:
+    """A value with its interval; an arrow at the edge where the interval leaves the panel."""
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_lo", "_hi"))
+    left, right = axes.get_xlim()
+    axes.hlines(
+        height, np.clip(low, left, right), np.clip(high, left, right),
+        color=style["color"], linewidth=linewidth,
+    )  # fmt: skip
+    if left <= value <= right:
+        axes.plot(value, height, linestyle="", zorder=4, **style)
+    inset = 0.02 * (right - left)
+    for beyond, edge, sign in ((low < left, left + inset, "<"), (high > right, right - inset, ">")):
+        if beyond:
+            axes.plot(edge, height, color=style["color"], marker=sign, ls="", clip_on=False)
+
+
+def _arm_panels(
+    rows: pd.DataFrame, names: Mapping[str, str], each: float
+) -> tuple[Figure, list[Axes], list[str]]:
+    """A panel per pair, with the same arms in the same rows, `each` inches high."""
+    pairs, order = _pairs(rows), arm_order(rows["arm"])
+    figure, panels = _figure(len(pairs), each * len(order) + 0.75)
+    givers = {weak for weak, _ in pairs}
+    weak = names[givers.pop()] if len(givers) == 1 else "the weak model"
+    for axes, pair in zip(panels, pairs, strict=True):
+        _title(axes, *_arrow(*pair, names))
+        axes.grid(axis="x", color=GRID, linewidth=0.8)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    if panels:
+        panels[0].set_yticks(range(len(order)), [arm_text(arm, names, weak) for arm in order])
+        panels[0].set_ylim(len(order) - 0.5, -0.5)
+    return figure, panels, order
+
+
+def arm_order(found: Iterable[str]) -> list[str]:
+    """Arms without repetition: by kind as in `ARMS`, plain before prompted, unknown kinds last.
+
+    Example:
+        >>> arm_order(["mine", "random", "weak cot=bare", "gold", "weak", "zero_shot cot=bare"])
+        ['weak', 'gold', 'random', 'mine', 'weak cot=bare', 'zero_shot cot=bare']
+    """
+    kinds = list(ARMS)
+
+    def place(arm: str) -> tuple[bool, bool, int, str]:
+        kind, _, rest = arm.partition(" ")
+        known = kinds.index(kind) if kind in kinds else len(kinds)
+        return kind == "zero_shot", bool(rest), known, arm
+
+    return sorted(set(found), key=place)
+
+
+def _gain_axis(panels: Sequence[Axes], ends: NDArray[np.float64]) -> None:
+    """One scale of points for all panels, with room for the values at the right end."""
+    found = np.append(ends[~np.isnan(ends)], 0)
+    low, high = found.min(), found.max()
+    span = max(high - low, 0.02)
+    for axes in panels:
+        width = _points(axes)[0] - 20
+        axes.set_xlim(low - 0.04 * span, high + span * 46 / max(width - 46, 46))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(lambda value, _: _points_text(value, 0))
+        axes.tick_params(labelbottom=True)
+
+
+def _row_end(axes: Axes, height: float, text: str, colour: str, *, bold: bool = False) -> None:
+    axes.text(
+        1,
+        height,
+        text,
+        color=colour,
+        fontsize=9,
+        fontweight="bold" if bold else "normal",
+        ha="right",
+        va="center",
+        transform=axes.get_yaxis_transform(),
+    )
+
+
+def _points_text(difference: float, digits: int = 1) -> str:
+    """A difference of fractions in points, as "+7.5"."""
+    text = f"{100 * difference:+.{digits}f}"
+    return (text if float(text) else text[1:]).replace("-", "−")
+
+
 # --- whose answer ---------------------------------------------------------------------------------
 
 
@@ -471,6 +792,7 @@ def matching(
         weak_wrong: Only the questions that the weak model has wrong.
         banner: A warning to print into the figure.
     """
+    table = _of_models(table, models)
     prefix = "ww_" if weak_wrong else ""
     ylabel = "share, where weak is wrong" if weak_wrong else "share of questions"
     with mpl.rc_context(STYLE):
@@ -540,6 +862,7 @@ def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
         models: In the order of zero-shot accuracy.
         banner: A warning to print into the figure.
     """
+    table = _of_models(table, models)
     with mpl.rc_context(STYLE):
         figure, panels = _pair_panels(
             table, models, conditional_panel, "share of those questions", room=60
@@ -609,6 +932,7 @@ def correlation(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
         models: In the order of zero-shot accuracy.
         banner: A warning to print into the figure.
     """
+    table = _of_models(table, models)
     pairs, names = _pairs(table), display_names(models)
     shots = sorted({int(k) for k in table["shots"]})
     with mpl.rc_context(STYLE):
@@ -722,6 +1046,11 @@ def _place(axes: Axes) -> tuple[int, int]:
     """Line and column of a panel."""
     spec = axes.get_subplotspec()
     return (spec.rowspan.start, spec.colspan.start) if spec else (0, 0)
+
+
+def _of_models(table: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
+    """Rows of plain weak labels; labels that went through several models are for `arms`."""
+    return table[table["weak"].isin(models)]
 
 
 def _pairs(table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -20,13 +20,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from w2s_icl.analysis import figures, sentences, tables
+from w2s_icl.analysis import figures, sentences, tables, verdict
 from w2s_icl.analysis.checks import Check, run_checks
 from w2s_icl.analysis.logs import Logs, read_logs
 from w2s_icl.analysis.stats import MIN_QUESTIONS
 from w2s_icl.analysis.tables import Experiment
+from w2s_icl.analysis.verdict import Condition, Verdict
 
 SIMULATED_BANNER = "simulated models: these numbers say nothing about language models"
+
+TABLES = (
+    *("verdict", "cells", "arms", "shortcuts", "rules", "positions", "repeats"),
+    *("tests", "matching", "pooled", "models", "costs", "missing"),
+)
+"""Tables that are written, by name."""
 
 Row = Mapping[Any, Any]
 
@@ -37,8 +44,8 @@ class Written:
 
     Attributes:
         files: In the order written.
-        summary: For the terminal: accuracies and the ratio at the largest shot count, and what is
-            wrong with the logs.
+        summary: For the terminal: accuracies and the ratio at the headline's shot count, the
+            verdict of each pair, and what is wrong with the logs.
     """
 
     files: Sequence[Path]
@@ -56,6 +63,7 @@ class View:
         caption: What is drawn, and by which method.
         table: The numbers drawn.
         draw: Makes the figure; None where there is nothing to draw, and `sentence` says why.
+        shown: The rows of `table` that the page prints, where not all.
     """
 
     name: str
@@ -64,6 +72,7 @@ class View:
     caption: str
     table: pd.DataFrame
     draw: Callable[[], Figure] | None
+    shown: pd.DataFrame | None = None
 
 
 class Results:
@@ -78,6 +87,13 @@ class Results:
         self.curves = tables.curves_table(self.cells, self.gold)
         self.tests = tables.tests_table(self.experiment)
         self.matching = tables.matching_table(self.experiment)
+        self.arms = tables.arms_table(self.experiment)
+        self.shortcuts = tables.shortcuts_table(self.experiment)
+        self.rules = tables.rules_table(self.experiment)
+        self.positions = tables.positions_table(self.experiment)
+        self.repeats = tables.repeats_table(self.experiment)
+        self.verdicts = verdict.verdicts(self.experiment)
+        self.verdict = verdict.verdict_table(self.verdicts)
         self.costs = tables.costs_table(self.experiment)
         self.missing = tables.missing_cells(self.experiment)
         self.models = tables.models_table(self.experiment)
@@ -88,17 +104,23 @@ class Results:
 
     @property
     def last(self) -> int:
-        """The largest shot count."""
-        return self.experiment.shots[-1]
+        """The shot count of the headline: the largest that is declared, else that was planned."""
+        shots = self.experiment.shots
+        return max(set(self.declared) & set(shots), default=shots[-1])
+
+    @property
+    def declared(self) -> Sequence[int]:
+        """Shot counts that the study declared as its headline before it was run."""
+        return self.logs.metadata.get("headline") or ()
 
     @cached_property
     def last_rows(self) -> Sequence[Row]:
-        """The row of each pair at the largest shot count."""
+        """The row of each pair at the headline's shot count."""
         return self.cells[self.cells["shots"] == self.last].to_dict("records")
 
     @cached_property
     def headline(self) -> Row | None:
-        """The weakest labels for the strongest model at the largest shot count, by rule.
+        """The weakest labels for the strongest model at the headline's shot count, by rule.
 
         Picked before anything is seen: the best of many pairs would be an overestimate. A model's
         own labels where no other pair was planned; None without demonstrations.
@@ -117,6 +139,26 @@ class Results:
     def match(self, row: Row) -> Row | None:
         """The row of `matching` for a cell."""
         return _only(self.matching, row)
+
+    def arm_rows(self, row: Row) -> Sequence[Row]:
+        """The rows of `arms` for a cell."""
+        return _of_cell(self.arms, row).to_dict("records")
+
+    def split(self, row: Row) -> Row | None:
+        """The row of `shortcuts` for the weak arm of a cell."""
+        cut = self.shortcuts
+        return _only(cut[(cut["arm"] == "weak") & (cut["rule"] == "demonstrations")], row)
+
+    def words(self, weak: str) -> dict[str, str]:
+        """What the plain arms of a pair are called; `weak` is the model that labels."""
+        return {arm: figures.arm_text(arm, self.names, self.names[weak]) for arm in figures.ARMS}
+
+    def repeated(self, model: str) -> Row | None:
+        """The row of `repeats` for a model's zero-shot run."""
+        runs = self.repeats
+        plain = (runs["shots"] == 0) & (runs["prompt"] == "") & (runs["model"] == model)
+        found = runs[plain].to_dict("records")
+        return found[0] if found else None
 
     def usage(self, row: Row) -> Row:
         """Tokens and cost of a cell's runs with weak labels, over its draws."""
@@ -139,9 +181,13 @@ class Results:
         }
 
 
-def _only(table: pd.DataFrame, row: Row) -> Row | None:
+def _of_cell(table: pd.DataFrame, row: Row) -> pd.DataFrame:
     same = (table["weak"] == row["weak"]) & (table["strong"] == row["strong"])
-    found = table[same & (table["shots"] == row["shots"])].to_dict("records")
+    return table[same & (table["shots"] == row["shots"])]
+
+
+def _only(table: pd.DataFrame, row: Row) -> Row | None:
+    found = _of_cell(table, row).to_dict("records")
     return found[0] if found else None
 
 
@@ -159,10 +205,10 @@ def write_report(log_dir: str, out: str | Path) -> Written:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
-    for name in ("cells", "tests", "matching", "pooled", "models", "costs", "missing"):
+    for name in TABLES:
         table = getattr(results, name)
         files.append(out / f"{name}.csv")
-        # the numbers of the figure `matching` are those of the table, under one name
+        # the numbers of the figures `matching` and `arms` are those of the tables, under one name
         table.to_csv(files[-1], index=False)
     files.append(out / "stats.json")
     stats = tables.stats_info(results.experiment)
@@ -199,12 +245,17 @@ def views(results: Results) -> list[View]:
     nothing = "No run with weak labels was planned or run."
     matched = r.match(row) if row else None
     drawn = bool(match["match_both"].notna().any())
+    of_two = row is not None and row["weak"] != row["strong"]
+    no_pair = "No pair of different models was planned or run."
+    arms = figures.at_shots(r.arms, r.last)
+    cut = figures.at_shots(r.shortcuts[r.shortcuts["rule"] == "demonstrations"], r.last)
     return [
         View(
             "accuracy",
             "Accuracy against demonstrations, with gold curves",
             _join(
                 sentences.accuracy(row, r.test(row, "w2s_vs_strong0"), weak, strong) if row else "",
+                sentences.repeats(r.repeated(row["strong"]), strong) if row else "",
                 sentences.over_cells(
                     r.tests, "w2s_vs_strong0", "the change against the model's own zero-shot run"
                 ),
@@ -212,9 +263,13 @@ def views(results: Results) -> list[View]:
             or nothing,
             f"{_INTERVALS} Points are shifted sideways so that bars do not cover each other; a "
             "line stops where a shot count was not run. Hollow circle: no demonstrations, one run "
-            "for all curves. Dotted: the labeller's own zero-shot accuracy.",
+            "for all curves. Dotted: the labeller's own zero-shot accuracy. Dash-dotted: a rule over "
+            "the surface of the options, fitted on the gold labels of the same demonstrations, "
+            "that never sees a question; its intervals are in rules.csv.",
             curves,
-            (lambda: figures.accuracy(curves, models, banner=banner)) if len(curves) else None,
+            (lambda: figures.accuracy(curves, models, rules=r.rules, banner=banner))
+            if len(curves)
+            else None,
         ),
         View(
             "self_supervision",
@@ -235,6 +290,34 @@ def views(results: Results) -> list[View]:
             "any labels.",
             _columns(others, (*_CELL, "scope"), "pgr_", "egr"),
             (lambda: figures.pgr(cells, models, banner=banner)) if len(others) else None,
+        ),
+        View(
+            "arms",
+            f"Arms side by side at {r.last} demonstrations",
+            sentences.arms(r.arm_rows(row), r.words(row["weak"]), strong) if of_two else no_pair,
+            "The paired gain of each arm over the prompted model's own zero-shot run, all on the "
+            "same demonstrations, order and draws. Only the labels differ: gold with as many "
+            "errors has just as many wrong labels as the weak model gave, random ones are drawn "
+            "from the options, no labels shows the questions alone. Shaded: the interval of the "
+            "weak labels. Intervals are t intervals, paired by question.",
+            r.arms,
+            (lambda: figures.arms(r.arms, models, shots=r.last, banner=banner))
+            if len(arms)
+            else None,
+            arms,
+        ),
+        View(
+            "shortcut",
+            "Gains where a surface rule is right, and where it is wrong",
+            sentences.shortcut(r.split(row), weak, strong) if of_two else no_pair,
+            "The rule sees the options alone: their length, negations, hedges, digits, overlap. It "
+            "is fitted on the labels that the weak arm shows, and splits the test questions once "
+            "for all arms of a pair. A gain that is there only where the rule is right could have "
+            "been had without reading the question. Intervals are t intervals, paired by question.",
+            cut,
+            (lambda: figures.shortcut(cut, models, shots=r.last, banner=banner))
+            if len(cut)
+            else None,
         ),
         View(
             "matching",
@@ -302,7 +385,7 @@ def _self_sentence(r: Results) -> str:
         if test is not None
     ]
     if not parts:
-        return "No model was shown its own labels at the largest shot count."
+        return "No model was shown its own labels at the headline's shot count."
     return (
         f"With {r.last} of its own labels, against its own zero-shot run: {'; '.join(parts)}. "
         "Intervals are paired by question."
@@ -383,11 +466,18 @@ def page(results: Results, drawn: Sequence[tuple[View, Markup]], stats: Mapping[
         n_runs=len(runs),
         log_dir=r.logs.directory,
         missing=len(r.missing),
+        verdicts=[_verdict(r, found) for found in _ordered(r)],
+        declared=bool(r.declared),
         cards=_cards(r),
         rows=[_summary_row(r, row) for row in r.last_rows],
         last=r.last,
         baselines=[_baseline(r, row) for row in r.models.to_dict("records")],
-        views=[(view, svg, _numbers(view.table)) for view, svg in drawn],
+        views=[
+            (view, svg, _numbers(view.table if view.shown is None else view.shown))
+            for view, svg in drawn
+        ],
+        positions=_positions(r),
+        repeats=_repeats(r),
         checks=r.checks,
         marks={"holds": "✓", "fails": "!", "unknown": "?"},
         definitions=DEFINITIONS,
@@ -529,6 +619,141 @@ def _baseline(r: Results, row: Row) -> list[tuple[str, str]]:
     ]
 
 
+# --- verdict, positions, repeats ------------------------------------------------------------------
+
+STATES = {"holds": "✓", "fails": "✗", "undecided": "?", "not run": "–"}
+"""Marks of a condition's state; the word stands beside it."""
+
+
+@dataclass(frozen=True)
+class VerdictText:
+    """A verdict as the page prints it.
+
+    Attributes:
+        pair: In words.
+        shots: Of the headline, in words.
+        claim: Whether every condition holds.
+        sentence: What the data carry.
+        rows: A row per condition: state, mark, then the texts of its columns.
+        main: Whether this is the pair of the page's headline.
+    """
+
+    pair: str
+    shots: str
+    claim: bool
+    sentence: str
+    rows: Sequence[tuple[str, str, Sequence[tuple[str, str]]]]
+    main: bool
+
+
+def _ordered(r: Results) -> list[Verdict]:
+    """The headline's pair first."""
+    return sorted(r.verdicts, key=lambda v: not _is_main(r, v))
+
+
+def _is_main(r: Results, found: Verdict) -> bool:
+    return r.headline is not None and (found.weak, found.strong) == (
+        r.headline["weak"],
+        r.headline["strong"],
+    )
+
+
+def _verdict(r: Results, found: Verdict) -> VerdictText:
+    shots = " and ".join(str(k) for k in found.shots)
+    return VerdictText(
+        pair=f"{r.names[found.weak]} → {r.names[found.strong]}",
+        shots=f"{shots} demonstrations, {found.draws} draw{'s' * (found.draws != 1)}",
+        claim=found.claim,
+        sentence=found.sentence,
+        rows=[(c.state, STATES[c.state], _condition(c)) for c in found.conditions],
+        main=_is_main(r, found),
+    )
+
+
+def _condition(c: Condition) -> list[tuple[str, str]]:
+    """Texts of a condition's row, and what is said below them."""
+    known = not pd.isna(c.estimate)
+    low, high = (sentences.points(end, sign=False) for end in (c.low, c.high))
+    return [
+        (c.text, c.detail),
+        (sentences.points(c.estimate), f"{low} to {high}" if known else ""),
+        (f"above {sentences.points(c.line, sign=False)}", ""),
+        (sentences.p_value(c.p_holm), ""),
+        (str(int(c.n)) if known else "–", ""),
+    ]
+
+
+_RUN = ["model", "labels", "weak", "shots", "prompt"]
+
+
+@dataclass(frozen=True)
+class PositionTexts:
+    """Habits of position: one row per run, first the runs that the headline needs."""
+
+    letters: Sequence[str]
+    accuracy: Sequence[Sequence[tuple[str, str]]]
+    shares: Sequence[Sequence[tuple[str, str]]]
+    main: int
+
+
+def _positions(r: Results) -> PositionTexts:
+    letters = sorted(set(r.positions["position"]))
+    first: list[Any] = []
+    rest: list[Any] = []
+    for key, part in r.positions.groupby(_RUN, sort=False):
+        run = dict(zip(_RUN, key, strict=True))
+        at = part.set_index("position").reindex(letters).to_dict("records")
+        name = (_run_text(r, run), "")
+        accuracy = [(sentences.percent(p["accuracy"]), _interval(p, "accuracy")) for p in at]
+        shares = [
+            (sentences.percent(p["share"]), "" if pd.isna(p["uniform"]) else
+             f"of {sentences.percent(p['uniform'])}") for p in at
+        ]  # fmt: skip
+        p = (sentences.p_value(part["p_uniform"].iloc[0]), "")
+        (first if _needed(r, run) else rest).append(([name, *accuracy], [name, *shares, p]))
+    rows = [*first, *rest]
+    return PositionTexts(letters, [a for a, _ in rows], [s for _, s in rows], len(first))
+
+
+def _needed(r: Results, run: Row) -> bool:
+    """Whether a run is a plain zero-shot one, or an arm of the headline."""
+    if run["prompt"] or r.headline is None:
+        return not run["prompt"] and run["shots"] == 0
+    mine = run["model"] == r.headline["strong"] and run["shots"] == r.last
+    return run["shots"] == 0 or (mine and run["weak"] in ("", r.headline["weak"], run["model"]))
+
+
+def _run_text(r: Results, run: Row) -> str:
+    """A run in words."""
+    model, labels = r.names.get(run["model"], run["model"]), run["labels"]
+    weak = str(run["weak"])
+    words = figures.arm_text(
+        " ".join(filter(None, [labels or "zero_shot", run["prompt"]])),
+        r.names,
+        "itself" if weak == run["model"] else r.names.get(weak, weak),
+    )
+    return f"{model}, {words}" if run["shots"] == 0 else f"{model}, {run['shots']}, {words}"
+
+
+def _interval(row: Row, name: str) -> str:
+    low, high = (row[f"{name}_{end}"] for end in ("lo", "hi"))
+    return "" if pd.isna(low) else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _repeats(r: Results) -> list[list[tuple[str, str]]]:
+    """One row per run that was made several times."""
+    return [
+        [
+            (_run_text(r, row), ""),
+            (str(row["draw"]), ""),
+            (str(row["epochs"]), ""),
+            (str(row["n"]), ""),
+            (sentences.percent(row["changed"]), _interval(row, "changed")),
+        ]
+        for row in r.repeats.to_dict("records")
+    ]
+
+
 def _numbers(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """A table as texts: three decimals, empty where there is nothing."""
 
@@ -545,7 +770,7 @@ def _numbers(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def summary(results: Results) -> str:
-    """The result at the largest shot count of each pair, and what a reader must know."""
+    """The result of each pair at the headline's shot count, and what a reader must know."""
     r = results
     lines = [f"! {r.banner}"] if r.banner else []
     width = max([len(" → ") + 2 * max(map(len, r.names.values()), default=0), len("weak → strong")])
@@ -560,6 +785,9 @@ def summary(results: Results) -> str:
         )
         ratio = sentences.ratio_with_interval(row, "pgr_gold")
         lines.append(f"{pair:<{width}} {row['shots']:>5}  {accuracies}  {ratio}")
+    for found in _ordered(r):
+        pair = f"{r.names[found.weak]} → {r.names[found.strong]}"
+        lines.append(f"verdict, {pair}: {found.reading}. {found.sentence}")
     for check in r.checks:
         lines += _check_lines(check)
     return "\n".join(lines)

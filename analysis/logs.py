@@ -8,10 +8,11 @@ what cannot be used is named, never dropped in silence.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from string import ascii_uppercase
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,11 +29,32 @@ from numpy.typing import NDArray
 IDENTITY = ("dataset_sha256", "test_size", "seed", "near_duplicates", "style", "prompt_version")
 """Metadata on which all logs of one report must agree."""
 
-KEY = ("model", "task", "split", "labels", "weak", "shots", "draw")
-"""Columns that tell cells apart."""
+KEY = ("model", "task", "split", "labels", "weak", "shots", "draw", "prompt")
+"""Columns that tell cells apart; `prompt` is "" for the plain prompt."""
+
+MARGIN = 0.02
+"""Margin of the verdict's "at least", as a fraction, where no study says."""
 
 MISSING_LIMIT = 0.02
 """Share of questions without an answer above which a cell is incomplete."""
+
+
+class Position(NamedTuple):
+    """What a run says of one place on the page, over all its questions and epochs.
+
+    Attributes:
+        asked: How often the right option stood there.
+        right: How many of those were answered right.
+        answers: Answers given there.
+        expected: Answers there if each readable reply fell on any option with equal chance.
+        questions: Different questions whose right option stood there at some time.
+    """
+
+    asked: int
+    right: int
+    answers: int
+    expected: float
+    questions: int
 
 
 class LogError(ValueError):
@@ -61,18 +83,25 @@ class Logs:
     Attributes:
         directory: Where they were read.
         runs: One row per cell, index 0.. = row of `letters` and `correct`. Columns: those of `KEY`,
-            and file, eval_id, n (answers), asked, unparsed, demo_ids, demo_labels,
-            demo_label_accuracy, shown_sha256, label_eval_id, reused_from, epochs, calls,
+            and file, eval_id, n (questions with an answer), asked, epochs, replies (answers over
+            all epochs), unparsed (those of the replies that could not be read), demo_ids,
+            demo_labels (letters, "" where none is shown), demo_choices (the options of each
+            demonstration), demo_label_accuracy, permutations (orders in which each question was
+            shown), changed (share of pairs of identical reruns that differ, mean over the
+            `changed_n` questions that have any), changes (that share by question), positions (a
+            `Position` by place on the page), shown_sha256, label_eval_id, reused_from, calls,
             input_tokens, output_tokens, cached_tokens, cost (dollars, nan where a call's price is
-            unknown), endpoint (address and arguments of the model), simulated.
+            unknown), endpoint (address and arguments of the model), simulated. Among them are runs
+            with demonstrations on the pool: the labels of a chain, never a result.
         questions: One row per question, index = id. Columns: question, choices, gold (letter),
             n_options, category.
-        letters: Answer of run i to question j; "" where the reply could not be read or there is
-            none. Shape (runs, questions).
+        letters: Answer of run i to question j, of the first epoch that has one; "" where the reply
+            could not be read or there is none. Shape (runs, questions).
         correct: 1 or 0 (unread is 0); the mean over epochs where a cell was run several times; nan
             where there is no answer. Shape (runs, questions).
         planned: Columns of `KEY` for each cell that the study planned, empty when no log says.
-        metadata: What `IDENTITY` says, dataset and versions.
+        metadata: What `IDENTITY` says, dataset and versions; headline (shot counts that the study
+            declared its own, [] where none) and margin (fraction) of its verdict.
         notes: What was found on the way.
     """
 
@@ -185,7 +214,8 @@ def read_logs(directory: str) -> Logs:
     for file, header in unfinished:
         if tuple(_cell(header)[k] for k in KEY) not in done:
             notes.append(Note("problem", file, f"not finished: status {header.status}"))
-    plans = [header for _, header in headers] + [header for _, header in unfinished]
+    plans = _plans([header for _, header in headers] + [header for _, header in unfinished])
+    metadata |= _declared(plans, notes)
     return _aligned(directory, list(runs.values()), questions, _planned(plans), metadata, notes)
 
 
@@ -247,6 +277,7 @@ def _cell(header: EvalLog) -> dict[str, Any]:
         "weak": metadata.get("weak") or "",
         "shots": int(metadata.get("shots") or 0),
         "draw": int(metadata.get("draw") or 0),
+        "prompt": metadata.get("prompt") or "",
     }
 
 
@@ -254,11 +285,12 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
     file = _file(info.name)
     metadata = header.eval.metadata or {}
     run = _Run(file, {})
-    letters: dict[int | str, str] = {}
+    replies: dict[int | str, dict[int, str]] = defaultdict(dict)
     marks: dict[int | str, list[float]] = defaultdict(list)
     seen: set[tuple[int | str, int]] = set()
     calls = 0
-    samples = list(read_eval_log_sample_summaries(info))  # a torn log must leave no questions
+    # all of them first: a torn log must leave no questions
+    samples = sorted(read_eval_log_sample_summaries(info), key=lambda sample: sample.epoch)
     for sample in samples:
         if (sample.id, sample.epoch) in seen:
             raise LogError(f"{file}: question {sample.id!r} is in it twice (epoch {sample.epoch})")
@@ -268,13 +300,15 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
         score = next(iter((sample.scores or {}).values()), None)
         if sample.error or score is None:
             continue  # no answer is missing, not wrong
-        letters.setdefault(sample.id, score.answer or "")
+        replies[sample.id][sample.epoch] = score.answer or ""
         marks[sample.id].append(1.0 if score.value == "C" and score.answer else 0.0)
     run.ids = list(marks)
-    run.letters = [letters[id_] for id_ in run.ids]
+    run.letters = [next(iter(replies[id_].values())) for id_ in run.ids]
     run.correct = [math.fsum(marks[id_]) / len(marks[id_]) for id_ in run.ids]
     epochs = header.eval.config.epochs or 1
     asked = header.results.total_samples // epochs if header.results else len(run.ids)
+    permutations = int(metadata.get("permutations") or 1)
+    changes = _changes(replies.values(), permutations)
     usage = list(header.stats.model_usage.values())
     costs = [u.total_cost for u in usage]
     run.row = {
@@ -284,9 +318,16 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
         "n": len(run.ids),
         "asked": asked,
         "epochs": epochs,
-        "unparsed": sum(1 for letter in run.letters if not letter),
+        "replies": sum(len(of) for of in replies.values()),
+        "unparsed": sum(not letter for of in replies.values() for letter in of.values()),
+        "permutations": permutations,
+        "changed": math.fsum(changes) / len(changes) if changes else math.nan,
+        "changed_n": len(changes),
+        "changes": changes,
+        "positions": _positions(replies, permutations, questions),
         "demo_ids": tuple(metadata.get("demo_ids") or ()),
         "demo_labels": tuple(metadata.get("demo_labels") or ()),
+        "demo_choices": tuple(tuple(of) for of in metadata.get("demo_choices") or ()),
         "demo_label_accuracy": _number(metadata.get("demo_label_accuracy")),
         "shown_sha256": metadata.get("shown_sha256") or "",
         "label_eval_id": metadata.get("label_eval_id") or "",
@@ -300,6 +341,63 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
         "simulated": header.eval.model.startswith("simulated/") or "warning" in metadata,
     }
     return run
+
+
+def _rotation(epoch: int, permutations: int) -> int:
+    """Places to the left by which an epoch shows the options."""
+    return (epoch - 1) % permutations
+
+
+def _changes(replies: Iterable[Mapping[int, str]], permutations: int) -> tuple[float, ...]:
+    """By question, the share of pairs of identical reruns that differ; of those that have any.
+
+    Two replies that could not be read are no change, one of two is.
+    """
+    found = []
+    for of in replies:
+        groups: dict[int, Counter[str]] = defaultdict(Counter)
+        for epoch, letter in of.items():
+            groups[_rotation(epoch, permutations)][letter] += 1
+        pairs = sum(math.comb(group.total(), 2) for group in groups.values())
+        same = sum(math.comb(k, 2) for group in groups.values() for k in group.values())
+        if pairs:
+            found.append((pairs - same) / pairs)
+    return tuple(found)
+
+
+def _positions(
+    replies: Mapping[int | str, Mapping[int, str]], permutations: int, questions: _Questions
+) -> tuple[Position, ...]:
+    """By place on the page: the option at place j of K is shown at (j - rotation) % K."""
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    expected: dict[int, float] = defaultdict(float)
+    met: dict[int, set[int | str]] = defaultdict(set)
+    for id_, of in replies.items():
+        _, choices, target = questions.content[questions.place[id_]]
+        options = ascii_uppercase[: len(choices)]
+        if len(target) != 1 or target not in options:
+            continue  # several right options stand at no one place
+        for epoch, letter in of.items():
+            back = _rotation(epoch, permutations)
+            here = (options.index(target) - back) % len(options)
+            counts[here]["asked"] += 1
+            counts[here]["right"] += letter == target
+            met[here].add(id_)
+            if letter and letter in options:
+                counts[(options.index(letter) - back) % len(options)]["answers"] += 1
+                for place in range(len(options)):
+                    expected[place] += 1 / len(options)
+    last = max([*counts, *expected], default=-1)
+    return tuple(
+        Position(
+            asked=counts[place]["asked"],
+            right=counts[place]["right"],
+            answers=counts[place]["answers"],
+            expected=expected[place],
+            questions=len(met[place]),
+        )
+        for place in range(last + 1)
+    )
 
 
 def _cost(costs: Sequence[float | None], *, free: bool) -> float:
@@ -331,41 +429,68 @@ def _one_per_cell(one: _Run, other: _Run, notes: list[Note]) -> _Run:
     return kept
 
 
-def _planned(headers: Sequence[EvalLog]) -> pd.DataFrame:
-    """All cells that the studies named in the logs planned; `KEY` columns, no row twice."""
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
+def _plans(headers: Sequence[EvalLog]) -> list[Mapping[str, Any]]:
+    """What the studies named in the logs planned, each once."""
+    plans: dict[str, Mapping[str, Any]] = {}
     for header in headers:
         plan = (header.eval.metadata or {}).get("study")
-        if not isinstance(plan, Mapping) or str(plan) in seen:
-            continue
-        seen.add(str(plan))
-        pairs = [tuple(pair) for pair in plan["pairs"]]
-        shown = [k for k in plan["shots"] if k > 0]
-        strong = [m for m in plan["models"] if any(m == s for _, s in pairs)]
-        base = {
-            "task": "zero_shot",
-            "split": "test",
-            "labels": "",
-            "weak": "",
-            "shots": 0,
-            "draw": 0,
+        if isinstance(plan, Mapping) and "blocks" in plan:
+            plans.setdefault(str(plan), plan)
+    return list(plans.values())
+
+
+def _planned(plans: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """All cells that the studies planned; `KEY` columns, no row twice."""
+    rows = [
+        {
+            "model": model,
+            "task": task,
+            "split": split,
+            "labels": labels,
+            "weak": weak,
+            "shots": int(shots),
+            "draw": draw,
+            "prompt": prompt,
         }
-        for model in plan["models"]:
-            if any(model in pair for pair in pairs):
-                rows.append({"model": model, **base})
-        by_weak = plan["labels_by_weak"]
-        for model in plan["models"] if by_weak and shown else []:
-            if any(model == w for w, _ in pairs):
-                rows.append({"model": model, **base, "split": "pool"})
-        for kind in plan["labels"]:
-            givers = pairs if kind in by_weak else [("", s) for s in strong]
-            for weak, model in givers:
-                for draw in range(plan["draws"]):
-                    for shots in shown:
-                        cell = {"labels": kind, "weak": weak, "shots": shots, "draw": draw}
-                        rows.append({"model": model, **base, "task": "few_shot", **cell})
+        for plan in plans
+        for model, task, split, labels, weak, prompt, counts, draws in plan["blocks"]
+        for draw in range(int(draws))
+        for shots in counts
+    ]
     return pd.DataFrame(rows, columns=list(KEY)).drop_duplicates(ignore_index=True)
+
+
+def _declared(plans: Sequence[Mapping[str, Any]], notes: list[Note]) -> dict[str, Any]:
+    """Headline and margin of the studies; where they differ, those of the largest, and a note."""
+    found: dict[tuple[tuple[int, ...], float], tuple[int, str]] = {}
+    for plan in plans:
+        margin = plan.get("margin")
+        declared = (
+            tuple(sorted(int(k) for k in plan.get("headline") or ())),
+            MARGIN if margin is None else float(margin),
+        )
+        size = sum(len(counts) * int(draws) for *_, counts, draws in plan["blocks"])
+        found[declared] = max(found.get(declared, (0, "")), (size, str(plan.get("name") or "")))
+    if not found:
+        return {"headline": [], "margin": MARGIN}
+    kept = max(found, key=lambda declared: (found[declared], declared))
+    if len(found) > 1:
+        others = "; ".join(
+            f"{name or 'another'} declares {_declared_text(*declared)}"
+            for declared, (_, name) in sorted(found.items(), key=lambda item: item[1])
+            if declared != kept
+        )
+        text = (
+            f"the verdict follows the largest study, {found[kept][1]}, which declares "
+            f"{_declared_text(*kept)}; {others}"
+        )
+        notes.append(Note("remark", "", text))
+    return {"headline": list(kept[0]), "margin": kept[1]}
+
+
+def _declared_text(headline: Sequence[int], margin: float) -> str:
+    counts = f"{', '.join(map(str, headline))} shots" if headline else "no headline"
+    return f"{counts} and a margin of {100 * margin:g} points"
 
 
 def _aligned(

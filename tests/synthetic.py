@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from w2s_icl.analysis.logs import KEY, Logs, Note
+from w2s_icl.analysis.logs import KEY, Logs, Note, Position
 
 NAMES = (
     "openrouter/meta-llama/llama-3.1-8b-instruct",
@@ -24,7 +24,23 @@ NAMES = (
 )
 ACCURACY = (0.63, 0.775, 0.84, 0.85, 0.86, 0.88, 0.89, 0.9)
 
-Key = tuple[str, str, str, str, str, int, int]
+LEARNED: Mapping[str, float] = {
+    "gold": 1.0,
+    "weak": 0.6,
+    "noise_matched": 0.6,
+    "majority": 0.7,
+    "confident": 0.65,
+    "random": 0.15,
+    "unlabelled": 0.1,
+    "flipped": -0.5,
+}
+"""Share of what gold labels teach that labels of a kind teach."""
+
+BY_WEAK = ("noise_matched", "confident")
+"""Kinds, beside "weak", that each weak model has its own of."""
+
+Key = tuple[str, str, str, str, str, int, int, str]
+Letters = np.ndarray[Any, Any]
 
 
 def logs(
@@ -35,6 +51,11 @@ def logs(
     n: int = 200,
     accuracy: Sequence[float] = ACCURACY,
     pairs: Collection[tuple[int, int]] | None = None,
+    labels: Sequence[str] = (),
+    prompts: Sequence[str] = (),
+    chains: bool = False,
+    headline: Sequence[int] = (),
+    changed: float = math.nan,
     missing: Collection[tuple[str, int]] = (),
     unread: float = 0.0,
     learned: float = 1.0,
@@ -50,6 +71,12 @@ def logs(
         n: Test questions.
         accuracy: Zero-shot, by model.
         pairs: Indices of (weak, strong); all by default.
+        labels: Kinds beside gold and weak ones: keys of `LEARNED`, or a kind of one's own.
+        prompts: Of runs with weak labels beside the plain ones; "question=hidden" is asked of
+            the models without demonstrations too.
+        chains: Whether each pair has a run with the labels of a model in between.
+        headline: Shot counts that the study declared.
+        changed: Share of zero-shot answers that change in a second run, where there was one.
         missing: (labels, shots) that were planned and not run.
         unread: Share of replies that cannot be read.
         learned: 0 when demonstrations teach nothing.
@@ -70,24 +97,49 @@ def logs(
         found[rng.random(n) < unread] = ""
         return found
 
-    planned: list[Key] = [(m, "zero_shot", "test", "", "", 0, 0) for m in names]
+    planned: list[Key] = [(m, "zero_shot", "test", "", "", 0, 0, "") for m in names]
     levels = list(accuracy[:models])
     rows = [answers(i, levels[i]) for i in range(models)]
     chosen = pairs or [(w, s) for s in range(models) for w in range(s + 1)]
-    for k in [k for k in shots if k]:
+    counts = [k for k in shots if k]
+
+    def add(s: int, kind: str, weak: str, k: int, draw: int, prompt: str = "") -> None:
+        planned.append((names[s], "few_shot", "test", kind, weak, k, draw, prompt))
         rise = learned * 0.05 * math.log2(k + 1) / 3
+        rows.append(answers(s, levels[s] + LEARNED.get(kind, 0.5) * rise))
+
+    for k in counts:
         for draw in range(draws):
             for s in {s for _, s in chosen}:
-                planned.append((names[s], "few_shot", "test", "gold", "", k, draw))
-                rows.append(answers(s, levels[s] + rise))
+                add(s, "gold", "", k, draw)
             for w, s in chosen:
-                planned.append((names[s], "few_shot", "test", "weak", names[w], k, draw))
-                rows.append(answers(s, levels[s] + 0.6 * rise))
+                add(s, "weak", names[w], k, draw)
+    for kind in labels:
+        several = ",".join(names) if kind == "majority" else ""
+        givers = [(names[w] if kind in BY_WEAK else several, s) for w, s in chosen]
+        for weak, s in dict.fromkeys(givers):
+            for k in counts:
+                for draw in range(draws):
+                    add(s, kind, weak, k, draw)
+    for prompt in prompts:
+        if prompt == "question=hidden":
+            for s in sorted({s for _, s in chosen}):
+                planned.append((names[s], "zero_shot", "test", "", "", 0, 0, prompt))
+                rows.append(answers(s, levels[s] - 0.2))
+        for w, s in chosen:
+            for k in counts:
+                for draw in range(draws):
+                    add(s, "weak", names[w], k, draw, prompt)
+    for w, s in chosen if chains else []:
+        for mid in range(w + 1, s):
+            for k in counts:
+                for draw in range(draws):
+                    add(s, "weak", f"{names[w]}>{names[mid]}", k, draw)
     kept = [i for i, key in enumerate(planned) if (key[3], key[5]) not in missing]
     letters = np.array([rows[i] for i in kept])
     gold = alphabet[target]
-    order = tuple(f"demo{i}" for i in range(max(shots)))
-    runs = [
+    demonstrations = _Demonstrations(max(shots), dict(zip(names, levels, strict=True)), seed)
+    runs: list[dict[str, Any]] = [
         dict(zip(KEY, planned[i], strict=True))
         | {
             "file": f"log{i}.eval",
@@ -95,10 +147,14 @@ def logs(
             "n": n,
             "asked": n,
             "epochs": 1,
+            "replies": n,
             "unparsed": int((rows[i] == "").sum()),
-            "demo_ids": order[: planned[i][5]],
-            "demo_labels": ("A",) * planned[i][5],
-            "demo_label_accuracy": 0.6,
+            "permutations": 1,
+            "changed": math.nan,
+            "changed_n": 0,
+            "changes": (),
+            "positions": _positions(rows[i], gold),
+            **demonstrations.shown(planned[i]),
             "shown_sha256": "",
             "label_eval_id": "",
             "reused_from": "",
@@ -112,10 +168,17 @@ def logs(
         }
         for i in kept
     ]
+    if not math.isnan(changed):
+        changes = (np.arange(n) < round(changed * n)).astype(float)
+        again = {"changed": float(changes.mean()), "changed_n": n, "changes": tuple(changes)}
+        for run in runs:
+            if run["task"] == "zero_shot":
+                run |= again | {"epochs": 2, "replies": 2 * n, "unparsed": 2 * run["unparsed"]}
+    texts = np.random.default_rng([seed, 1])
     questions = pd.DataFrame(
         {
             "question": [f"question {i}" for i in range(n)],
-            "choices": [tuple("wxyz")] * n,
+            "choices": [_options(texts, int(right)) for right in target],
             "gold": gold,
             "n_options": 4,
             "category": np.array(["red", "green", "blue"])[rng.integers(0, 3, n)],
@@ -130,6 +193,64 @@ def logs(
         letters,
         (letters == gold).astype(float),
         pd.DataFrame(planned, columns=list(KEY)),
-        {**metadata, "study": ["made-up"], "system_message": "Answer."},
+        {
+            **metadata,
+            "headline": list(headline),
+            "margin": 0.02,
+            "study": ["made-up"],
+            "system_message": "Answer.",
+        },
         tuple(notes),
+    )
+
+
+_WORDS = ("the", "moon", "is", "made", "of", "green", "stone", "no", "never", "all", "may", "it")
+
+
+def _options(rng: np.random.Generator, right: int) -> tuple[str, ...]:
+    """Four made-up options; the right one tends to be longer."""
+    lengths = rng.integers(2, 8, 4) + 4 * (np.arange(4) == right) * (rng.random() < 0.5)
+    return tuple(" ".join(rng.choice(_WORDS, length)) for length in lengths)
+
+
+class _Demonstrations:
+    """What each draw shows: the same questions in every run, with the labels of its kind."""
+
+    def __init__(self, most: int, accuracy: Mapping[str, float], seed: int) -> None:
+        self.most, self.accuracy, self.seed = most, accuracy, seed
+
+    def shown(self, key: Key) -> dict[str, Any]:
+        *_, kind, weak, shots, draw, _ = key
+        rng = np.random.default_rng([self.seed, 2, draw])
+        gold = rng.integers(0, 4, self.most)
+        choices = [_options(rng, int(right)) for right in gold]
+        giver = weak.replace(",", ">").split(">")[-1]
+        error = rng.random(self.most) > self.accuracy.get(giver, 1.0)
+        wrong = (gold + rng.integers(1, 4, self.most)) % 4
+        labels = {
+            "gold": gold,
+            "random": rng.integers(0, 4, self.most),
+            "flipped": wrong,
+        }.get(kind, np.where(error, wrong, gold))[:shots]
+        unlabelled = kind == "unlabelled" or not shots
+        return {
+            "demo_ids": tuple(f"demo{i}" for i in range(shots)),
+            "demo_labels": tuple("" if unlabelled else "ABCD"[label] for label in labels),
+            "demo_choices": tuple(choices[:shots]),
+            "demo_label_accuracy": (
+                math.nan if unlabelled else float((labels == gold[:shots]).mean())
+            ),
+        }
+
+
+def _positions(letters: Letters, gold: Letters) -> tuple[Position, ...]:
+    return tuple(
+        Position(
+            asked=int((gold == letter).sum()),
+            right=int(((letters == letter) & (gold == letter)).sum()),
+            answers=int((letters == letter).sum()),
+            expected=float((letters != "").sum()) / 4,
+            questions=int((gold == letter).sum()),
+        )
+        for letter in "ABCD"
     )

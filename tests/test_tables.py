@@ -33,16 +33,16 @@ GOLD = (
 )
 UNREAD = "-" * len(TARGET)
 
-Key = tuple[str, str, str, str, str, int, int]
+Key = tuple[str, str, str, str, str, int, int, str]
 
 
 def zero(model: str, split: str = "test") -> Key:
-    return (model, "zero_shot", split, "", "", 0, 0)
+    return (model, "zero_shot", split, "", "", 0, 0, "")
 
 
 def shown(model: str, weak: str = "", draw: int = 0, shots: int = 4) -> Key:
     """A run with the labels of `weak`, gold ones without."""
-    return (model, "few_shot", "test", "weak" if weak else "gold", weak, shots, draw)
+    return (model, "few_shot", "test", "weak" if weak else "gold", weak, shots, draw, "")
 
 
 def drawn(letters: Sequence[str], model: str, weak: str = "", shots: int = 4) -> dict[Key, str]:
@@ -62,7 +62,17 @@ def experiment(
             **dict(zip(KEY, key, strict=True)),
             "n": len(column) - column.count(" "),
             "asked": len(column),
+            "epochs": 1,
+            "replies": len(column) - column.count(" "),
             "unparsed": column.count("-"),
+            "permutations": 1,
+            "changed": math.nan,
+            "changed_n": 0,
+            "changes": (),
+            "positions": (),
+            "demo_ids": (),
+            "demo_labels": (),
+            "demo_choices": (),
             "demo_label_accuracy": math.nan,
             "reused_from": "",
             "calls": 40,
@@ -76,7 +86,13 @@ def experiment(
         for key, column in answers.items()
     ]
     questions = pd.DataFrame(
-        {"gold": list(TARGET), "n_options": 4, "category": ""}, index=pd.RangeIndex(len(TARGET))
+        {
+            "choices": [tuple(f"{word} {i}" for word in "wxyz") for i in range(len(TARGET))],
+            "gold": list(TARGET),
+            "n_options": 4,
+            "category": "",
+        },
+        index=pd.RangeIndex(len(TARGET)),
     )
     logs = Logs(
         directory="logs",

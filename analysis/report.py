@@ -245,7 +245,7 @@ def views(results: Results) -> list[View]:
     nothing = "No run with weak labels was planned or run."
     matched = r.match(row) if row else None
     drawn = bool(match["match_both"].notna().any())
-    of_two = row is not None and row["weak"] != row["strong"]
+    pair = row if row is not None and row["weak"] != row["strong"] else None
     no_pair = "No pair of different models was planned or run."
     arms = figures.at_shots(r.arms, r.last)
     cut = figures.at_shots(r.shortcuts[r.shortcuts["rule"] == "demonstrations"], r.last)
@@ -263,8 +263,8 @@ def views(results: Results) -> list[View]:
             or nothing,
             f"{_INTERVALS} Points are shifted sideways so that bars do not cover each other; a "
             "line stops where a shot count was not run. Hollow circle: no demonstrations, one run "
-            "for all curves. Dotted: the labeller's own zero-shot accuracy. Dash-dotted: a rule over "
-            "the surface of the options, fitted on the gold labels of the same demonstrations, "
+            "for all curves. Dotted: the labeller's own zero-shot accuracy. Dash-dotted: a rule "
+            "over the surface of the options, fitted on the gold labels of the demonstrations, "
             "that never sees a question; its intervals are in rules.csv.",
             curves,
             (lambda: figures.accuracy(curves, models, rules=r.rules, banner=banner))
@@ -294,7 +294,7 @@ def views(results: Results) -> list[View]:
         View(
             "arms",
             f"Arms side by side at {r.last} demonstrations",
-            sentences.arms(r.arm_rows(row), r.words(row["weak"]), strong) if of_two else no_pair,
+            sentences.arms(r.arm_rows(pair), r.words(pair["weak"]), strong) if pair else no_pair,
             "The paired gain of each arm over the prompted model's own zero-shot run, all on the "
             "same demonstrations, order and draws. Only the labels differ: gold with as many "
             "errors has just as many wrong labels as the weak model gave, random ones are drawn "
@@ -309,7 +309,7 @@ def views(results: Results) -> list[View]:
         View(
             "shortcut",
             "Gains where a surface rule is right, and where it is wrong",
-            sentences.shortcut(r.split(row), weak, strong) if of_two else no_pair,
+            sentences.shortcut(r.split(pair), weak, strong) if pair else no_pair,
             "The rule sees the options alone: their length, negations, hedges, digits, overlap. It "
             "is fitted on the labels that the weak arm shows, and splits the test questions once "
             "for all arms of a pair. A gain that is there only where the rule is right could have "
@@ -507,7 +507,7 @@ class Card:
 def _cards(r: Results) -> list[Card]:
     row, total = r.headline, r.total
     unread = int(r.logs.runs["unparsed"].sum())
-    answers = int(r.logs.runs["n"].sum())
+    answers = int(r.logs.runs["replies"].sum())
     cost = Card(
         sentences.money(total["cost"]) if not math.isnan(total["cost"]) else "cost unknown",
         f"for {total['calls']:,} calls, {sentences.tokens(total['input_tokens'])} tokens in",
@@ -621,8 +621,13 @@ def _baseline(r: Results, row: Row) -> list[tuple[str, str]]:
 
 # --- verdict, positions, repeats ------------------------------------------------------------------
 
-STATES = {"holds": "✓", "fails": "✗", "undecided": "?", "not run": "–"}
-"""Marks of a condition's state; the word stands beside it."""
+STATES = {
+    "holds": ("✓", "hold"),
+    "fails": ("✗", "fail"),
+    "undecided": ("?", "undecided"),
+    "not run": ("–", "not run"),
+}
+"""Of a condition: the mark of its state, which the word stands beside, and the word for several."""
 
 
 @dataclass(frozen=True)
@@ -634,6 +639,7 @@ class VerdictText:
         shots: Of the headline, in words.
         claim: Whether every condition holds.
         sentence: What the data carry.
+        tally: How many conditions are in each state.
         rows: A row per condition: state, mark, then the texts of its columns.
         main: Whether this is the pair of the page's headline.
     """
@@ -642,6 +648,7 @@ class VerdictText:
     shots: str
     claim: bool
     sentence: str
+    tally: str
     rows: Sequence[tuple[str, str, Sequence[tuple[str, str]]]]
     main: bool
 
@@ -660,12 +667,14 @@ def _is_main(r: Results, found: Verdict) -> bool:
 
 def _verdict(r: Results, found: Verdict) -> VerdictText:
     shots = " and ".join(str(k) for k in found.shots)
+    states = [c.state for c in found.conditions]
     return VerdictText(
         pair=f"{r.names[found.weak]} → {r.names[found.strong]}",
         shots=f"{shots} demonstrations, {found.draws} draw{'s' * (found.draws != 1)}",
         claim=found.claim,
         sentence=found.sentence,
-        rows=[(c.state, STATES[c.state], _condition(c)) for c in found.conditions],
+        tally=", ".join(f"{states.count(s)} {text}" for s, (_, text) in STATES.items() if s in states),
+        rows=[(c.state, STATES[c.state][0], _condition(c)) for c in found.conditions],
         main=_is_main(r, found),
     )
 
@@ -677,7 +686,7 @@ def _condition(c: Condition) -> list[tuple[str, str]]:
     return [
         (c.text, c.detail),
         (sentences.points(c.estimate), f"{low} to {high}" if known else ""),
-        (f"above {sentences.points(c.line, sign=False)}", ""),
+        (f"above {100 * c.line:g}".replace("-", sentences.MINUS), ""),
         (sentences.p_value(c.p_holm), ""),
         (str(int(c.n)) if known else "–", ""),
     ]

@@ -30,6 +30,7 @@ Scope = Literal["fixed_demos", "random_demos"]
 
 MIN_QUESTIONS: Final = 30
 MIN_RANDOM_DRAWS: Final = 3
+MIN_EXPECTED: Final = 5
 MAX_PLANNED_QUESTIONS: Final = 20_000
 
 # Times 1/n^2: the variance of a mean difference when four of n questions differ (2 standard
@@ -454,6 +455,40 @@ def mean_interval(correct: ArrayLike, *, level: float = 0.95) -> tuple[float, fl
     return float(np.maximum(low, 0)), float(np.minimum(high, 1))
 
 
+def uniform_p(counts: ArrayLike, expected: ArrayLike) -> float:
+    """P value of counts by place against the counts of a uniform choice, by chi-square.
+
+    Places where fewer than `MIN_EXPECTED` are expected are taken together, for the approximation
+    to hold. Where the options are not equally many the test is conservative.
+
+    Args:
+        counts: Answers by place, shape (m,); fractions where a question was asked several times.
+        expected: What is expected there, with the same sum.
+
+    Returns:
+        nan with fewer than two places to compare.
+
+    Example:
+        >>> round(uniform_p([30, 20, 25, 25], [25, 25, 25, 25]), 3)
+        0.572
+        >>> uniform_p([100, 0, 0, 0], [25, 25, 25, 25]) < 1e-9
+        True
+    """
+    found, wanted = (np.asarray(values, dtype=np.float64) for values in (counts, expected))
+    large = wanted >= MIN_EXPECTED
+    cells = [(f, w) for f, w in zip(found[large], wanted[large], strict=True)]
+    rest = (found[~large].sum(), wanted[~large].sum())
+    if rest[1] >= MIN_EXPECTED:
+        cells.append(rest)
+    elif cells:
+        least = min(range(len(cells)), key=lambda i: cells[i][1])
+        cells[least] = (cells[least][0] + rest[0], cells[least][1] + rest[1])
+    if len(cells) < 2:
+        return np.nan
+    square = sum((f - w) ** 2 / w for f, w in cells)
+    return float(stats.chi2.sf(square, len(cells) - 1))
+
+
 def mcnemar(a: ArrayLike, b: ArrayLike) -> tuple[int, int, float]:
     """Exact McNemar test of two single runs on the same questions.
 
@@ -509,16 +544,20 @@ class Difference:
     p: float
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Difference:
+def paired_difference(
+    a: ArrayLike, b: ArrayLike, *, line: float = 0.0, level: float = 0.95
+) -> Difference:
     """Mean of a - b with its t interval and test, paired by question.
 
     The variance is that of the ratios, at least 4/n^2. The test is exact McNemar when both are
     a single 0/1 run, or two draws that agree on every question; in all other cases, two draws
-    that differ and repeated runs among them, it is the t test that belongs to the interval.
+    that differ, repeated runs and lines other than 0 among them, it is the t test that belongs to
+    the interval.
 
     Args:
         a: Correctness per question, in [0, 1], shape (n,) or (n, draws).
         b: As `a`; row i is the same question, column j the same draw.
+        line: The difference that is tested.
         level: Coverage of the interval, in (0, 1).
 
     Returns:
@@ -542,10 +581,10 @@ def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Dif
     n10: float = np.nan
     n01: float = np.nan
     per_question = left.mean(axis=1), right.mean(axis=1)
-    if draws < MIN_RANDOM_DRAWS and _is_binary(*per_question):
+    if line == 0 and draws < MIN_RANDOM_DRAWS and _is_binary(*per_question):
         n10, n01, p = mcnemar(*per_question)
     else:
-        p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df))
+        p = float(2 * stats.t.sf(abs(diff - line) / np.sqrt(variance), df))
     return Difference(n, draws, diff, low, high, n10, n01, p)
 
 

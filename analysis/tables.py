@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import version
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from w2s_icl.analysis.logs import IDENTITY, KEY, MISSING_LIMIT, Logs
+from w2s_icl.analysis.shortcuts import cross_fitted, fit_rule
 from w2s_icl.analysis.stats import (
+    MIN_RANDOM_DRAWS,
+    Difference,
     MatchCounts,
     QuestionBootstrap,
     Ratio,
@@ -31,6 +35,9 @@ from w2s_icl.analysis.stats import (
     mean_interval,
     paired_difference,
     pooled_gap_recovered,
+    subgroup_difference,
+    uniform_p,
+    wilson,
 )
 
 DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
@@ -64,7 +71,7 @@ class Arm:
 
     @property
     def unparsed(self) -> int:
-        """Replies that could not be read, over all draws."""
+        """Replies that could not be read, over all draws; of the first epoch."""
         return int((self.letters == "").sum())
 
 
@@ -118,22 +125,93 @@ class Cell:
         return base, treated, ceiling
 
 
+@dataclass(frozen=True)
+class Treatment:
+    """One way to prompt the strong model of a pair, at one shot count.
+
+    Attributes:
+        name: weak, gold, self, the kind of a control, "weak via MID" for a chain, each with the
+            prompt behind it where that is not the plain one.
+        labels: Kind of the labels.
+        giver: Who gave them, as the logs write it; "" where nobody did.
+        prompt: As the logs write it.
+        runs: Rows of the logs by draw.
+    """
+
+    name: str
+    labels: str
+    giver: str
+    prompt: str
+    runs: Mapping[int, int]
+
+    @property
+    def depth(self) -> int:
+        """Models that the labels went through; 0 where no model labelled."""
+        return self.giver.count(">") + 1 if self.giver else 0
+
+
+Column = int | Sequence[Mapping[int, int]]
+"""What is compared: a run without draws, or the runs by draw of one or several shot counts."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Columns on the questions and draws that all of them have.
+
+    Attributes:
+        places: Rows of `Logs.questions`; shape (n,).
+        draws: In order.
+        n_union: Questions that any run was asked.
+        missing: Share of `n_union` that some run has no answer to.
+        columns: Correctness, averaged over the shot counts of a column; shape (n,) for a run
+            without draws, else (n, draws).
+    """
+
+    places: NDArray[np.intp]
+    draws: tuple[int, ...]
+    n_union: int
+    missing: float
+    columns: tuple[Floats, ...]
+
+    @property
+    def n(self) -> int:
+        """Questions."""
+        return len(self.places)
+
+    @property
+    def usable(self) -> bool:
+        """Whether numbers are made of them."""
+        return self.n > 0 and self.missing <= MISSING_LIMIT
+
+
 class Experiment:
-    """The logs, looked at by cells."""
+    """The logs, looked at by cells and by arms."""
 
     def __init__(self, logs: Logs) -> None:
         """Index the runs of `logs`."""
         self.logs = logs
-        columns = ["task", "split", "model", "labels", "weak", "shots", "draw"]
+        columns = ["task", "split", "model", "labels", "weak", "shots", "prompt", "draw"]
         self._draws: dict[tuple[Any, ...], dict[int, int]] = {}
-        for run, key in enumerate(logs.runs[columns].itertuples(index=False, name=None)):
-            self._draws.setdefault(key[:-1], {})[key[-1]] = run
+        self._shown: dict[tuple[str, int], dict[tuple[str, str, str], dict[int, int]]] = {}
+        for run, (*key, draw) in enumerate(logs.runs[columns].itertuples(index=False, name=None)):
+            found = self._draws.setdefault(tuple(key), {})
+            found[draw] = run
+            task, split, model, labels, weak, shots, prompt = key
+            if task == "few_shot" and split == "test":
+                self._shown.setdefault((model, shots), {})[labels, weak, prompt] = found
+        self._rules: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
+
+    @cached_property
+    def _keys(self) -> pd.DataFrame:
+        """Cells that were planned or run."""
+        columns = [self.logs.planned[list(KEY)], self.logs.runs[list(KEY)]]
+        return pd.concat(columns, ignore_index=True).drop_duplicates(ignore_index=True)
 
     @cached_property
     def models(self) -> list[str]:
         """All models, in the order of their zero-shot accuracy, weakest first; unknown last."""
-        both = pd.concat([self.logs.planned, self.logs.runs], ignore_index=True)
-        names = [name for name in dict.fromkeys([*both["model"], *both["weak"]]) if name]
+        both = dict.fromkeys([*self._keys["model"], *self._keys["weak"]])
+        names = [name for name in both if name and not _is_several(name)]
         accuracy: dict[str, float] = {}
         for name in names:
             run = self.zero_shot(name)
@@ -144,9 +222,9 @@ class Experiment:
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
-        """(weak, strong) that were planned or run, in the order of `models`."""
-        both = pd.concat([self.logs.planned, self.logs.runs], ignore_index=True)
-        found = both.loc[both["labels"] == "weak", ["weak", "model"]].drop_duplicates()
+        """(weak, strong) that were planned or run on the test, in the order of `models`."""
+        keys = self._keys[(self._keys["labels"] == "weak") & (self._keys["split"] == "test")]
+        found = keys.loc[~keys["weak"].map(_is_several), ["weak", "model"]].drop_duplicates()
         order = {name: i for i, name in enumerate(self.models)}
         last = len(order)
         return sorted(
@@ -156,24 +234,123 @@ class Experiment:
 
     @cached_property
     def shots(self) -> list[int]:
-        """Shot counts that were planned or run, 0 first."""
-        both = pd.concat([self.logs.planned["shots"], self.logs.runs["shots"]])
-        return sorted({0, *(int(k) for k in both)})
+        """Shot counts that were planned or run on the test with the plain prompt, 0 first."""
+        plain = self._keys[(self._keys["split"] == "test") & (self._keys["prompt"] == "")]
+        return sorted({0, *(int(k) for k in plain["shots"])})
 
-    def zero_shot(self, model: str, split: str = "test") -> int | None:
+    @cached_property
+    def test(self) -> NDArray[np.intp]:
+        """Rows of `Logs.questions` that are test questions."""
+        runs = (self.logs.runs["split"] == "test").to_numpy()
+        return np.flatnonzero((~np.isnan(self.logs.correct[runs])).any(axis=0))
+
+    def zero_shot(self, model: str, split: str = "test", prompt: str = "") -> int | None:
         """The run of a model without demonstrations."""
-        return self._draws.get(("zero_shot", split, model, "", "", 0), {}).get(0)
+        return self._draws.get(("zero_shot", split, model, "", "", 0, prompt), {}).get(0)
 
-    def few_shot(self, model: str, labels: str, shots: int, weak: str = "") -> dict[int, int]:
+    def few_shot(
+        self, model: str, labels: str, shots: int, weak: str = "", prompt: str = ""
+    ) -> dict[int, int]:
         """Runs by draw."""
-        found = self._draws.get(("few_shot", "test", model, labels, weak, shots), {})
+        found = self._draws.get(("few_shot", "test", model, labels, weak, shots, prompt), {})
         return dict(sorted(found.items()))
 
-    def cells(self) -> Iterator[Cell]:
+    def base(self, strong: str, prompt: str = "") -> tuple[str, int | None]:
+        """Name and run that an arm's gain is counted from: zero-shot, asked in the same way."""
+        run = self.zero_shot(strong, prompt=prompt) if prompt else None
+        if run is not None:
+            return f"zero_shot {prompt}", run
+        return "zero_shot", self.zero_shot(strong)
+
+    def arm_shots(self, strong: str) -> list[int]:
+        """Shot counts at which a model was prompted in any way."""
+        return sorted({shots for model, shots in self._shown if model == strong})
+
+    def arms(self, weak: str, strong: str, shots: int) -> dict[str, Treatment]:
+        """The arms of a pair that were run, by name; the main one first, then its controls."""
+        found: dict[str, list[Treatment]] = defaultdict(list)
+        for (labels, giver, prompt), runs in self._shown.get((strong, shots), {}).items():
+            kind = _arm_name(weak, strong, labels, giver)
+            if kind is not None:
+                name = f"{kind} {prompt}".rstrip()
+                runs = dict(sorted(runs.items()))
+                found[name].append(Treatment(name, labels, giver, prompt, runs))
+        arms = [
+            arm if len(same) == 1 else replace(arm, name=f"{name} of {arm.giver}")
+            for name, same in found.items()
+            for arm in same
+        ]
+        rank = {name: i for i, name in enumerate(ARMS)}
+        arms.sort(key=lambda a: (a.prompt, a.depth > 1, rank.get(a.labels, len(ARMS)), a.name))
+        arms.sort(key=lambda a: rank.get(a.name, len(ARMS)))
+        return {arm.name: arm for arm in arms}
+
+    def joined(self, *columns: Column) -> Joined:
+        """Columns on the questions and draws that all of them have."""
+        drawn = [set(runs) for c in columns if not isinstance(c, int) for runs in c]
+        draws = tuple(sorted(set.intersection(*drawn))) if drawn else ()
+        grids = [
+            [[c]] if isinstance(c, int) else [[runs[d] for d in draws] for runs in c]
+            for c in columns
+        ]
+        rows = sorted({run for grid in grids for row in grid for run in row})
+        places, n_union = self._common(rows if draws or not drawn else [])
+        return Joined(
+            places,
+            draws,
+            n_union,
+            1 - len(places) / n_union if n_union else 1.0,
+            tuple(
+                self.logs.correct[np.array(grid, dtype=np.intp)][:, :, places].mean(axis=0).T
+                for grid in grids
+            ),
+        )
+
+    def rule_right(self, run: int) -> NDArray[np.bool_] | None:
+        """Where the surface rule fitted on the labels that a run was shown is right.
+
+        Shape (questions,), False where a question is no test question; None where the log does not
+        say what was shown, or no labels were.
+        """
+        shown, labels = self.logs.runs[["demo_choices", "demo_labels"]].iloc[run]
+        if not shown or len(shown) != len(labels) or not all(labels):
+            return None
+        if (shown, labels) not in self._rules:
+            rule = fit_rule(shown, [ascii_uppercase.index(letter) for letter in labels])
+            self._rules[shown, labels] = self._right(rule.choose(self._test_choices))
+        return self._rules[shown, labels]
+
+    @cached_property
+    def cross_fitted_right(self) -> NDArray[np.bool_]:
+        """Where the surface rule cross-fitted on the gold answers of the test is right."""
+        gold = self._gold[self.test]
+        return self._right(cross_fitted(self._test_choices, gold.tolist()))
+
+    @cached_property
+    def _test_choices(self) -> list[tuple[str, ...]]:
+        return self.logs.questions["choices"].iloc[self.test].tolist()
+
+    @cached_property
+    def _gold(self) -> NDArray[np.intp]:
+        return np.array([ascii_uppercase.index(g) for g in self.logs.questions["gold"]])
+
+    def _right(self, chosen: NDArray[np.intp]) -> NDArray[np.bool_]:
+        right = np.zeros(len(self.logs.questions), dtype=bool)
+        right[self.test] = chosen == self._gold[self.test]
+        return right
+
+    def cells(self) -> Sequence[Cell]:
         """Every (weak, strong, shots), run or planned."""
-        for weak, strong in self.pairs:
-            for shots in self.shots:
-                yield self.cell(weak, strong, shots)
+        return self._cells
+
+    @cached_property
+    def _cells(self) -> tuple[Cell, ...]:
+        return tuple(self.cell(weak, strong, k) for weak, strong in self.pairs for k in self.shots)
+
+    @cached_property
+    def tests(self) -> pd.DataFrame:
+        """As `tests_table`."""
+        return tests_table(self)
 
     def cell(self, weak: str, strong: str, shots: int) -> Cell:
         """What one (weak, strong, shots) compares."""
@@ -194,20 +371,19 @@ class Experiment:
             }
         elif "strong0" in found:
             found["w2s"] = found["gold"] = found["strong0"]
-        places, n_union = self._common(found)
+        places, n_union = self._common([r for runs in found.values() for r in runs.values()])
         arms = {arm: self._arm(list(runs.values()), places) for arm, runs in found.items()}
         if shots and "w2s" in found:
             self._add_weak_gold(arms, weak, shots, list(found["w2s"]), places)
         missing = 1 - len(places) / n_union if n_union else 1.0
         return Cell(weak, strong, shots, arms, places, n_union, missing)
 
-    def _common(self, found: Mapping[str, Mapping[int, int]]) -> tuple[NDArray[np.intp], int]:
+    def _common(self, runs: Sequence[int]) -> tuple[NDArray[np.intp], int]:
         """Questions that all runs answered, and how many any was asked."""
-        rows = [run for runs in found.values() for run in runs.values()]
-        if not rows:
+        if not runs:
             return np.array([], dtype=np.intp), 0
-        has = ~np.isnan(self.logs.correct[rows])
-        asked = int(self.logs.runs["asked"].to_numpy()[rows].max())
+        has = ~np.isnan(self.logs.correct[runs])
+        asked = int(self.logs.runs["asked"].to_numpy()[runs].max())
         return np.flatnonzero(has.all(axis=0)), max(int(has.any(axis=0).sum()), asked)
 
     def _arm(self, runs: Sequence[int], places: NDArray[np.intp]) -> Arm:
@@ -231,6 +407,21 @@ class Experiment:
             arm = self._arm([runs[draw] for draw in draws], places)
             if not np.isnan(arm.correct).any():
                 arms["weak_gold"] = arm
+
+
+def _is_several(giver: str) -> bool:
+    """Whether this names a vote or a chain of models, not one model."""
+    return "," in giver or ">" in giver
+
+
+def _arm_name(weak: str, strong: str, labels: str, giver: str) -> str | None:
+    """The arm that labels are in a pair; None where they are those of another pair."""
+    if labels == "weak" and giver == strong != weak:
+        return "self"
+    first, _, via = giver.partition(">")
+    if via:
+        return f"{labels} via {via}" if first == weak else None
+    return labels if giver in ("", weak) or "," in giver else None
 
 
 def cells_table(experiment: Experiment) -> pd.DataFrame:
@@ -400,12 +591,41 @@ def _with_ends(*names: str) -> tuple[str, ...]:
     return tuple(name + end for name in names for end in ("", "_lo", "_hi"))
 
 
+ARMS = (
+    *("weak", "gold", "self", "random", "noise_matched", "unlabelled", "flipped"),
+    *("majority", "confident"),
+)
+"""Arms in the order of the tables; others follow by name."""
+
 _CELL = ("weak", "strong", "shots")
 _TESTS = ("family", *_CELL, "contrast", "diff", "lo", "hi", "n10", "n01", "p", "p_holm")
 _CURVES = (
     *("model", "labels", "weak", "shots", "n", "draws", "scope"),
     *_with_ends("accuracy"),
 )
+_ARMS = (
+    *(*_CELL, "arm", "labels", "giver", "prompt", "depth", "base", "n", "draws", "scope"),
+    *_with_ends("accuracy"),
+    *_with_ends("gain"),
+    "gain_p",
+    *_with_ends("ahead"),
+    "ahead_p",
+    "demo_label_accuracy",
+)
+_RULES = ("labels", "weak", "shots", "n", "draws", "scope", *_with_ends("accuracy"))
+_SHORTCUTS = (
+    *(*_CELL, "arm", "rule", "n", "draws"),
+    *_with_ends("rule_accuracy"),
+    *("right_n", "wrong_n"),
+    *_with_ends("gain_right", "gain_wrong"),
+)
+_RUN = ("model", "labels", "weak", "shots", "prompt")
+_POSITIONS = (
+    *(*_RUN, "position", "asked", "right_here"),
+    *_with_ends("accuracy"),
+    *("answers", "share", "uniform", "p_uniform"),
+)
+_REPEATS = (*_RUN, "draw", "epochs", "n", *_with_ends("changed"))
 _SHARES = (
     "match_both",
     "match_strong",
@@ -448,7 +668,7 @@ _MODELS = (
     *("pool_n", "pool_accuracy", "pool_unparsed"),
 )
 _USAGE = ["calls", "input_tokens", "output_tokens", "cached_tokens", "cost"]
-_COSTS = ("model", "split", "labels", "weak", "shots", "draw", *_USAGE, "cost_known")
+_COSTS = ("model", "split", "labels", "weak", "shots", "draw", "prompt", *_USAGE, "cost_known")
 
 
 def _usable(cell: Cell, *arms: str) -> bool:
@@ -472,38 +692,281 @@ def _share(name: str, events: ArrayLike) -> dict[str, float]:
 def tests_table(experiment: Experiment) -> pd.DataFrame:
     """Paired differences of accuracy, one row per family and complete cell with demonstrations.
 
-    `n10` and `n01` count the questions that only the first, only the second run of `contrast` has
-    right; they are empty where the test is not McNemar's. `p_holm` is adjusted within the family.
+    The three of `FAMILIES` are on the questions of the cell, all others, one for each further arm
+    that was run, on those that its two arms have. `n10` and `n01` count the questions that only the
+    first, only the second run of `contrast` has right; they are empty where the test is not
+    McNemar's. `p_holm` is adjusted within the family.
     """
-    cells = list(experiment.cells())
-    rows: list[dict[str, Any]] = []
-    for family, (first, second) in FAMILIES.items():
-        tested: list[dict[str, Any]] = []
-        for cell in cells:
+    tested: dict[str, list[dict[str, Any]]] = {family: [] for family in FAMILIES}
+
+    def add(cell: tuple[str, str, int], second: str, d: Difference) -> None:
+        family = f"w2s_vs_{second}"
+        row: dict[str, Any] = {"family": family, **dict(zip(_CELL, cell, strict=True))}
+        row |= {"contrast": f"w2s - {second}"}
+        row |= {"diff": d.diff, "lo": d.low, "hi": d.high, "n10": d.n10, "n01": d.n01, "p": d.p}
+        tested.setdefault(family, []).append(row)
+
+    for cell in experiment.cells():
+        for first, second in FAMILIES.values():
             itself = second == "weak" and cell.weak == cell.strong  # that is w2s_vs_strong0
             if itself or not _usable(cell, first, second):
                 continue
-            found = paired_difference(
-                cell.arms[first].correct, cell.arms[second].correct, level=LEVEL
-            )
-            tested.append(
+            columns = cell.arms[first].correct, cell.arms[second].correct
+            place = (cell.weak, cell.strong, cell.shots)
+            add(place, second, paired_difference(*columns, level=LEVEL))
+    for (weak, strong, shots, arm), found in _against_the_main_arm(experiment).items():
+        if arm != "gold":  # that is w2s_vs_gold
+            add((weak, strong, shots), arm, found)
+    order = [*FAMILIES, *(f"w2s_vs_{arm}" for arm in ARMS)]
+    rank = {family: i for i, family in enumerate(dict.fromkeys(order))}
+    rows: list[dict[str, Any]] = []
+    for family in sorted(tested, key=lambda family: (rank.get(family, len(rank)), family)):
+        adjusted = holm([row["p"] for row in tested[family]])
+        rows += [row | {"p_holm": p} for row, p in zip(tested[family], adjusted, strict=True)]
+    return pd.DataFrame(rows, columns=list(_TESTS))
+
+
+def _against_the_main_arm(experiment: Experiment) -> dict[tuple[str, str, int, str], Difference]:
+    """The plain arm with weak labels minus each other one, by weak, strong, shots and arm."""
+    found: dict[tuple[str, str, int, str], Difference] = {}
+    for weak, strong in experiment.pairs:
+        for shots in experiment.arm_shots(strong):
+            arms = experiment.arms(weak, strong, shots)
+            main = arms.pop("weak", None)
+            for name, arm in arms.items() if main else ():
+                both = experiment.joined([main.runs], [arm.runs]) if main else None
+                if both and both.usable:
+                    found[weak, strong, shots, name] = paired_difference(*both.columns, level=LEVEL)
+    return found
+
+
+def arms_table(experiment: Experiment) -> pd.DataFrame:
+    """Every arm of every pair: one row per (weak, strong, shots, arm) that was run.
+
+    `gain` is the arm minus `base`, the strong model without demonstrations, `ahead` the plain arm
+    with weak labels minus this arm: paired by question and draw, each on what its two runs have.
+    The rows without a weak model are prompted runs without demonstrations. Numbers are empty where
+    more than 2% of the answers are missing.
+    """
+    ahead = _against_the_main_arm(experiment)
+    rows: list[dict[str, Any]] = []
+    for strong in dict.fromkeys(strong for _, strong in experiment.pairs):
+        prompts = experiment.logs.runs
+        prompts = prompts[(prompts["model"] == strong) & (prompts["split"] == "test")]
+        for prompt in sorted(set(prompts.loc[prompts["task"] == "zero_shot", "prompt"]) - {""}):
+            run, plain = experiment.zero_shot(strong, prompt=prompt), experiment.zero_shot(strong)
+            if run is not None:
+                arm = Treatment(f"zero_shot {prompt}", "", "", prompt, {0: run})
+                rows.append(_arm_row(experiment, "", strong, 0, arm, ("zero_shot", plain), None))
+    for weak, strong in experiment.pairs:
+        for shots in experiment.arm_shots(strong):
+            for name, arm in experiment.arms(weak, strong, shots).items():
+                base, other = (
+                    experiment.base(strong, arm.prompt),
+                    ahead.get((weak, strong, shots, name)),
+                )
+                rows.append(_arm_row(experiment, weak, strong, shots, arm, base, other))
+    return pd.DataFrame(rows, columns=list(_ARMS))
+
+
+def _arm_row(
+    experiment: Experiment,
+    weak: str,
+    strong: str,
+    shots: int,
+    arm: Treatment,
+    base: tuple[str, int | None],
+    ahead: Difference | None,
+) -> dict[str, Any]:
+    name, run = base
+    own = experiment.joined([arm.runs])
+    both = None if run is None else experiment.joined([arm.runs], run)
+    shown = experiment.logs.runs["demo_label_accuracy"].to_numpy()[list(arm.runs.values())]
+    return {
+        "weak": weak,
+        "strong": strong,
+        "shots": shots,
+        "arm": arm.name,
+        "labels": arm.labels,
+        "giver": arm.giver,
+        "prompt": arm.prompt,
+        "depth": arm.depth,
+        "base": name,
+        "n": own.n,
+        "draws": len(own.draws) if shots else 0,
+        "scope": _scope(len(own.draws)),
+        **_share("accuracy", own.columns[0] if own.usable else ()),
+        **_gain("gain", paired_difference(*both.columns) if both and both.usable else None),
+        **_gain("ahead", ahead),
+        "demo_label_accuracy": float(shown.mean()),
+    }
+
+
+def _scope(draws: int) -> str:
+    return "random_demos" if draws >= MIN_RANDOM_DRAWS else "fixed_demos"
+
+
+def _gain(name: str, found: Difference | None) -> dict[str, float]:
+    if found is None:
+        return _interval(name, math.nan, math.nan, math.nan) | {f"{name}_p": math.nan}
+    return _interval(name, found.diff, found.low, found.high) | {f"{name}_p": found.p}
+
+
+def rules_table(experiment: Experiment) -> pd.DataFrame:
+    """Accuracy on the test of a rule that never sees a question, by whose labels it was fitted on.
+
+    The rule is fitted on the options and labels of each draw's demonstrations (`shortcuts`), gold
+    ones and those of each model. No row where the logs do not say what was shown.
+    """
+    runs = experiment.logs.runs
+    labelled = (runs["task"] == "few_shot") & (runs["split"] == "test")
+    labelled &= runs["labels"].isin(("gold", "weak")) & ~runs["weak"].map(_is_several)
+    found: dict[tuple[str, str, int], dict[int, NDArray[np.bool_]]] = {}
+    for run, *cell, draw in runs.loc[labelled, ["labels", "weak", "shots", "draw"]].itertuples(
+        name=None
+    ):
+        of = found.setdefault((cell[0], cell[1], cell[2]), {})
+        right = None if draw in of else experiment.rule_right(run)
+        if right is not None:
+            of[draw] = right[experiment.test]
+    order = {name: i for i, name in enumerate(["", *experiment.models])}
+    rows: list[dict[str, Any]] = [
+        {
+            "labels": labels,
+            "weak": weak,
+            "shots": shots,
+            "n": len(experiment.test),
+            "draws": len(of),
+            "scope": _scope(len(of)),
+            **_share("accuracy", np.column_stack([of[draw] for draw in sorted(of)])),
+        }
+        for (labels, weak, shots), of in sorted(
+            found.items(), key=lambda item: (item[0][0], order[item[0][1]], item[0][2])
+        )
+        if of
+    ]
+    return pd.DataFrame(rows, columns=list(_RULES))
+
+
+def shortcuts_table(experiment: Experiment) -> pd.DataFrame:
+    """Each arm's gain where a rule that never sees a question is right, and where it is wrong.
+
+    One row per (weak, strong, shots, arm) and rule. All arms of a cell are split by one rule: that
+    fitted on the labels which the plain arm with weak labels was shown in the same draw
+    ("demonstrations"), or that cross-fitted on the gold answers of the test ("cross-fitted").
+    `right_n` and `wrong_n` are questions, averaged over draws.
+    """
+    rows: list[dict[str, Any]] = []
+    for weak, strong in experiment.pairs:
+        for shots in experiment.arm_shots(strong):
+            arms = experiment.arms(weak, strong, shots)
+            main = arms.get("weak")
+            fitted = {
+                draw: right
+                for draw, run in (main.runs if main else {}).items()
+                if (right := experiment.rule_right(run)) is not None
+            }
+            for name, arm in arms.items():
+                cell = {"weak": weak, "strong": strong, "shots": shots, "arm": name}
+                _, base = experiment.base(strong, arm.prompt)
+                known = {draw: run for draw, run in arm.runs.items() if draw in fitted}
+                for rule, runs in (("demonstrations", known), ("cross-fitted", arm.runs)):
+                    row = {**cell, "rule": rule, "n": 0, "draws": 0}
+                    both = None if base is None else experiment.joined([runs], base)
+                    if both is not None and both.usable:
+                        split = np.column_stack(
+                            [
+                                fitted[draw]
+                                if rule == "demonstrations"
+                                else experiment.cross_fitted_right
+                                for draw in both.draws
+                            ]
+                        )
+                        row |= _split_gain(both, split[both.places])
+                    rows.append(row)
+    return pd.DataFrame(rows, columns=list(_SHORTCUTS))
+
+
+def _split_gain(both: Joined, right: NDArray[np.bool_]) -> dict[str, Any]:
+    """The gain of the first column over the second, by whether a rule is right; (n, draws)."""
+    row: dict[str, Any] = {
+        "n": both.n,
+        "draws": len(both.draws),
+        **_share("rule_accuracy", right),
+        "right_n": float(right.sum(axis=0).mean()),
+        "wrong_n": float((~right).sum(axis=0).mean()),
+    }
+    for name, where in (("gain_right", right), ("gain_wrong", ~right)):
+        found = subgroup_difference(*both.columns, where, level=LEVEL)
+        row |= _interval(name, found.diff, found.low, found.high)
+    return row
+
+
+def positions_table(experiment: Experiment) -> pd.DataFrame:
+    """Answers by place on the page, one row per place and (model, labels, weak, shots, prompt).
+
+    `accuracy` is over the questions whose right option stood at the place, `right_here` of the
+    `asked`, over all draws and epochs; its interval counts a question once however often it was
+    asked. `share` of the readable answers went there, `uniform` is what equal chances would give;
+    `p_uniform` tests all places of the run together (chi-square, a question counted once).
+    """
+    rows: list[dict[str, Any]] = []
+    for key, runs in _of_the_test(experiment).groupby(list(_RUN), sort=False):
+        last = max(len(of) for of in runs["positions"])
+        if not last:
+            continue
+        places = [[of[i] for of in runs["positions"] if i < len(of)] for i in range(last)]
+        answers = np.array([sum(p.answers for p in of) for of in places], dtype=np.float64)
+        expected = np.array([sum(p.expected for p in of) for of in places])
+        times = runs["replies"].sum() / runs["n"].max()
+        p = uniform_p(answers / times, expected / times)
+        for letter, of, given, uniform in zip(
+            ascii_uppercase, places, answers, expected, strict=False
+        ):
+            asked, right = sum(p.asked for p in of), sum(p.right for p in of)
+            questions = max(p.questions for p in of)
+            once = round(right / asked * questions) if asked else 0
+            ends = wilson(once, questions, level=LEVEL) if asked else (math.nan, math.nan)
+            rows.append(
                 {
-                    "family": family,
-                    "weak": cell.weak,
-                    "strong": cell.strong,
-                    "shots": cell.shots,
-                    "contrast": f"{first} - {second}",
-                    "diff": found.diff,
-                    "lo": found.low,
-                    "hi": found.high,
-                    "n10": found.n10,
-                    "n01": found.n01,
-                    "p": found.p,
+                    **dict(zip(_RUN, key, strict=True)),
+                    "position": letter,
+                    "asked": asked,
+                    "right_here": right,
+                    **_interval("accuracy", right / asked if asked else math.nan, *ends),
+                    "answers": int(given),
+                    "share": given / answers.sum() if answers.sum() else math.nan,
+                    "uniform": uniform / expected.sum() if expected.sum() else math.nan,
+                    "p_uniform": p,
                 }
             )
-        adjusted = holm([row["p"] for row in tested])
-        rows += [row | {"p_holm": p} for row, p in zip(tested, adjusted, strict=True)]
-    return pd.DataFrame(rows, columns=list(_TESTS))
+    return pd.DataFrame(rows, columns=list(_POSITIONS))
+
+
+def repeats_table(experiment: Experiment) -> pd.DataFrame:
+    """Answers that change between identical runs; one row per run that was repeated.
+
+    `changed` is the share of pairs of epochs with the same order of options that differ, averaged
+    over `n` questions. Two replies that could not be read do not differ.
+    """
+    runs = _of_the_test(experiment)
+    rows = [
+        {
+            **{name: run[name] for name in (*_RUN, "draw", "epochs")},
+            "n": run["changed_n"],
+            **_share("changed", run["changes"]),
+        }
+        for run in runs[runs["changed_n"] > 0].to_dict("records")
+    ]
+    return pd.DataFrame(rows, columns=list(_REPEATS))
+
+
+def _of_the_test(experiment: Experiment) -> pd.DataFrame:
+    """Runs on the test questions, by model and shot count."""
+    order = {name: i for i, name in enumerate(experiment.models)}
+    runs = experiment.logs.runs[experiment.logs.runs["split"] == "test"]
+    by = ["_order", "prompt", "shots", "labels", "weak", "draw"]
+    return runs.assign(_order=runs["model"].map(order)).sort_values(by, kind="stable")
 
 
 def matching_table(experiment: Experiment) -> pd.DataFrame:
@@ -668,7 +1131,8 @@ def _ratio_fields(name: str, ratio: Ratio | None, status: str) -> dict[str, Any]
 def models_table(experiment: Experiment) -> pd.DataFrame:
     """One row per model: its zero-shot run on the test questions, and its label run (`pool_*`).
 
-    Empty where there is no such run. An unread answer counts as wrong and is in `n`.
+    Empty where there is no such run. An unread answer counts as wrong; `unparsed` counts those of
+    all epochs, `unparsed_share` is their share of the replies.
     """
     rows, runs = [], experiment.logs.runs
     for model in experiment.models:
@@ -678,10 +1142,10 @@ def models_table(experiment: Experiment) -> pd.DataFrame:
             if run is None:
                 continue
             correct = experiment.logs.correct[run]
-            n, unparsed = (int(runs[name].iloc[run]) for name in ("n", "unparsed"))
+            n, unparsed, replies = runs[["n", "unparsed", "replies"]].iloc[run]
             row |= {f"{prefix}n": n, f"{prefix}unparsed": unparsed}
             row |= _share(f"{prefix}accuracy", correct[~np.isnan(correct)])
-            row[f"{prefix}unparsed_share"] = unparsed / n if n else math.nan
+            row[f"{prefix}unparsed_share"] = unparsed / replies if replies else math.nan
         rows.append(row)
     return pd.DataFrame(rows, columns=list(_MODELS))
 
@@ -697,14 +1161,14 @@ def costs_table(experiment: Experiment) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for model in experiment.models:
         part = runs[runs["model"] == model].sort_values(
-            ["split", "labels", "weak", "shots", "draw"], kind="stable"
+            ["split", "prompt", "labels", "weak", "shots", "draw"], kind="stable"
         )
         if part.empty:
             continue
         recorded = (part["calls"] > 0) | (part["reused_from"] != "")
         part = part.assign(cost=part["cost"].where(recorded))
         rows += [{str(k): v for k, v in row.items()} for row in part.to_dict("records")]
-        everything = dict.fromkeys(("split", "labels", "weak"), "all")
+        everything = dict.fromkeys(("split", "labels", "weak", "prompt"), "all")
         rows.append({"model": model, **everything, **part[_USAGE].sum(skipna=False)})
     table = pd.DataFrame(rows, columns=list(_COSTS))
     table["cost_known"] = table["cost"].notna()
@@ -715,7 +1179,9 @@ def costs_table(experiment: Experiment) -> pd.DataFrame:
 def stats_info(experiment: Experiment) -> dict[str, Any]:
     """What the numbers of the other tables were computed with."""
     metadata = experiment.logs.metadata
-    tested = tests_table(experiment)["family"]
+    tested = experiment.tests.groupby(["family", "contrast"], sort=False).size()
+    contrasts = {family: f"{first} - {second}" for family, (first, second) in FAMILIES.items()}
+    contrasts |= {family: contrast for family, contrast in tested.index if family not in FAMILIES}
     return {
         "level": LEVEL,
         "resamples": RESAMPLES,
@@ -723,8 +1189,8 @@ def stats_info(experiment: Experiment) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("w2s-icl", "numpy", "scipy", "pandas")},
         "log_versions": {key: metadata.get(key) for key in ("w2s_icl", "inspect_ai")},
         "families": {
-            family: {"contrast": f"{first} - {second}", "tests": int((tested == family).sum())}
-            for family, (first, second) in FAMILIES.items()
+            family: {"contrast": contrast, "tests": int(tested.get((family, contrast), 0))}
+            for family, contrast in contrasts.items()
         },
         "experiment": {key: metadata.get(key) for key in ("dataset", *IDENTITY, "scorer_version")},
     }

@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -212,8 +213,8 @@ def accuracy(
         for axes, model in zip(panels, shown, strict=True):
             _zero_shot_labels(figure, axes, curves, model, models, names)
             ends = _ends(curves, model, models, shots)
-            rule = surface.loc[surface["shots"] == shots[-1], "accuracy"].dropna()
-            ends += [(value, f"{100 * value:.1f}", MUTED) for value in rule]
+            last = surface.loc[surface["shots"] == shots[-1], "accuracy"].dropna()
+            ends += [(value, f"{100 * value:.1f}", MUTED) for value in last]
             _end_labels(figure, axes, ends, len(shots) - 0.6)
     return figure
 
@@ -502,7 +503,7 @@ gave the labels, whose own marker stands for it."""
 _PROMPTS: Mapping[str, str] = {
     "disclosure=source": "labeller named",
     "disclosure=accuracy": "its accuracy told",
-    "cot=bare": "reasons, then answers",
+    "cot=bare": "reasoning first",
     "cot=reasoning": "shown reasoning",
     "question=hidden": "question hidden",
 }
@@ -519,34 +520,42 @@ def arm_text(arm: str, names: Mapping[str, str], weak: str = "the weak model") -
     Example:
         >>> arm_text("noise_matched", {}), arm_text("weak disclosure=source", {}, "small")
         ('gold with as many errors', 'labels by small, labeller named')
-        >>> arm_text("weak via hf/mid>hf/big", {"hf/mid": "mid", "hf/big": "big"})
-        'labels by the weak model, via mid, big'
+        >>> arm_text("weak via hf/mid>hf/big cot=bare", {"hf/mid": "mid"})
+        'labels by the weak model, via mid, big, reasoning first'
     """
     kind, _, rest = arm.partition(" ")
     text = {"zero_shot": "no demonstrations"}.get(kind) or (
         ARMS[kind][0].format(weak=weak) if kind in ARMS else kind.replace("_", " ")
     )
-    words = rest.split()
-    if words[:1] == ["via"]:
-        by = [names.get(model, display_name(model)) for model in words[1].split(">")]
-        words[:2] = [f"via {', '.join(by)}"]
-    return ", ".join([text, *(_PROMPTS.get(word, word) for word in words)])
+    parts = [text]
+    for word, by in re.findall(r"(?:(via|of) )?(\S+)", rest):
+        given = [names.get(model, display_name(model)) for model in re.split("[>,]", by)]
+        parts.append(f"{word} {', '.join(given)}" if word else _PROMPTS.get(by, by))
+    return ", ".join(parts)
 
 
-def arms(arms: pd.DataFrame, models: Sequence[str], *, shots: int, banner: str = "") -> Figure:
+def arms(
+    arms: pd.DataFrame,
+    models: Sequence[str],
+    *,
+    shots: int,
+    planned: Iterable[str] = (),
+    banner: str = "",
+) -> Figure:
     """Gain over the strong model's zero-shot run, a panel per pair, a row per arm.
 
     Args:
         arms: As `tables.arms_table`: weak, strong, shots, arm, labels, giver, n, scope, gain,
-            gain_lo, gain_hi. A row without a gain is an arm that was not run.
+            gain_lo, gain_hi.
         models: In the order of zero-shot accuracy.
         shots: Demonstrations in the prompt.
+        planned: Arms that have a row even where they were not run.
         banner: A warning to print into the figure.
     """
     rows = at_shots(arms, shots)
     names = display_names(models)
     with mpl.rc_context(STYLE):
-        figure, panels, order = _arm_panels(rows, names, 0.25)
+        figure, panels, order = _arm_panels(rows, names, 0.25, planned)
         inside = rows[~rows["arm"].str.startswith("flipped")]  # far below all others
         _gain_axis(panels, inside[["gain_lo", "gain_hi"]].to_numpy(dtype=float))
         for axes, pair in zip(panels, _pairs(rows), strict=True):
@@ -571,12 +580,13 @@ def at_shots(table: pd.DataFrame, shots: int) -> pd.DataFrame:
 def arms_panel(rows: pd.DataFrame, order: Sequence[str], models: Sequence[str], axes: Axes) -> Axes:
     """One pair, an arm of `order` per row from the top; the weak arm's interval as a band."""
     axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-    for row in rows.to_dict("records"):
-        height = order.index(row["arm"])
-        colour, marker, face = _arm_style(row, models)
-        if np.isnan(row["gain"]):
-            _row_end(axes, height, "not run", MUTED)
+    found = {row["arm"]: row for row in rows.to_dict("records")}
+    for height, arm in enumerate(order):
+        row = found.get(arm)
+        if row is None or np.isnan(row["gain"]):
+            _row_end(axes, height, "not run" if row is None else "incomplete", MUTED)
             continue
+        colour, marker, face = _arm_style(row, models)
         first = row["arm"] == "weak"
         if first:
             axes.axvspan(
@@ -606,10 +616,10 @@ def _arm_style(row: Mapping[Any, Any], models: Sequence[str]) -> tuple[str, str,
 
 def _arms_legend(
     rows: pd.DataFrame, models: Sequence[str], names: Mapping[str, str]
-) -> list[Line2D]:
+) -> list[Artist]:
     """Who gave the labels; what an arm is called stands beside its row."""
     styles = {_arm_style(row, models) for row in rows.to_dict("records")}
-    handles = []
+    handles: list[Artist] = []
     for name in models:
         colour, marker = _style(name, models)
         if colour in {style[0] for style in styles}:
@@ -709,10 +719,10 @@ def _interval(
 
 
 def _arm_panels(
-    rows: pd.DataFrame, names: Mapping[str, str], each: float
+    rows: pd.DataFrame, names: Mapping[str, str], each: float, planned: Iterable[str] = ()
 ) -> tuple[Figure, list[Axes], list[str]]:
     """A panel per pair, with the same arms in the same rows, `each` inches high."""
-    pairs, order = _pairs(rows), arm_order(rows["arm"])
+    pairs, order = _pairs(rows), arm_order([*rows["arm"], *planned])
     figure, panels = _figure(len(pairs), each * len(order) + 0.75)
     givers = {weak for weak, _ in pairs}
     weak = names[givers.pop()] if len(givers) == 1 else "the weak model"

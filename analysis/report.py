@@ -19,13 +19,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from w2s_icl.analysis.verdict import Condition, Verdict
 
 from w2s_icl.analysis import figures, sentences, tables, verdict
 from w2s_icl.analysis.checks import Check, run_checks
 from w2s_icl.analysis.logs import Logs, read_logs
 from w2s_icl.analysis.stats import MIN_QUESTIONS
 from w2s_icl.analysis.tables import Experiment
-from w2s_icl.analysis.verdict import Condition, Verdict
 
 SIMULATED_BANNER = "simulated models: these numbers say nothing about language models"
 
@@ -34,6 +34,8 @@ TABLES = (
     *("tests", "matching", "pooled", "models", "costs", "missing"),
 )
 """Tables that are written, by name."""
+
+_COMPARED = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
 
 Row = Mapping[Any, Any]
 
@@ -150,8 +152,16 @@ class Results:
         return _only(cut[(cut["arm"] == "weak") & (cut["rule"] == "demonstrations")], row)
 
     def words(self, weak: str) -> dict[str, str]:
-        """What the plain arms of a pair are called; `weak` is the model that labels."""
-        return {arm: figures.arm_text(arm, self.names, self.names[weak]) for arm in figures.ARMS}
+        """What the arms that a verdict needs are called; `weak` is the model that labels."""
+        return {arm: figures.arm_text(arm, self.names, self.names[weak]) for arm in _COMPARED}
+
+    @property
+    def planned_arms(self) -> Sequence[str]:
+        """Plain arms that were planned at the headline's shot count."""
+        plan = self.logs.planned
+        plan = plan[(plan["shots"] == self.last) & (plan["prompt"] == "")]
+        own = ["self"] * bool((plan["weak"] == plan["model"]).any())
+        return [kind for kind in figures.ARMS if (plan["labels"] == kind).any()] + own
 
     def repeated(self, model: str) -> Row | None:
         """The row of `repeats` for a model's zero-shot run."""
@@ -165,6 +175,7 @@ class Results:
         runs = self.costs
         mine = (runs["model"] == row["strong"]) & (runs["weak"] == row["weak"])
         mine &= (runs["labels"] == "weak") & (runs["shots"] == row["shots"])
+        mine &= runs["prompt"] == ""
         return {
             "runs": int(mine.sum()),
             "input_tokens": int(runs.loc[mine, "input_tokens"].sum()),
@@ -183,7 +194,7 @@ class Results:
 
 def _of_cell(table: pd.DataFrame, row: Row) -> pd.DataFrame:
     same = (table["weak"] == row["weak"]) & (table["strong"] == row["strong"])
-    return table[same & (table["shots"] == row["shots"])]
+    return table.loc[same & (table["shots"] == row["shots"])]
 
 
 def _only(table: pd.DataFrame, row: Row) -> Row | None:
@@ -298,10 +309,15 @@ def views(results: Results) -> list[View]:
             "The paired gain of each arm over the prompted model's own zero-shot run, all on the "
             "same demonstrations, order and draws. Only the labels differ: gold with as many "
             "errors has just as many wrong labels as the weak model gave, random ones are drawn "
-            "from the options, no labels shows the questions alone. Shaded: the interval of the "
-            "weak labels. Intervals are t intervals, paired by question.",
+            "from the options, no labels shows the questions alone. An arm that hides the question "
+            "is compared to a run without demonstrations that hides it too, where there is one. "
+            "Shaded: the interval of the weak labels. Intervals are t intervals, paired by question.",
             r.arms,
-            (lambda: figures.arms(r.arms, models, shots=r.last, banner=banner))
+            (
+                lambda: figures.arms(
+                    r.arms, models, shots=r.last, planned=r.planned_arms, banner=banner
+                )
+            )
             if len(arms)
             else None,
             arms,
@@ -447,7 +463,7 @@ DEFINITIONS = (
 def page(results: Results, drawn: Sequence[tuple[View, Markup]], stats: Mapping[str, Any]) -> str:
     """`report.html`: one file that asks for nothing else."""
     r, metadata = results, results.logs.metadata
-    runs = r.logs.runs.sort_values(["model", "split", "labels", "weak", "shots", "draw"])
+    runs = r.logs.runs.sort_values(["model", "split", "prompt", "labels", "weak", "shots", "draw"])
     study = ", ".join(metadata.get("study") or ()) or "logs"
     ids = "".join(sorted(str(i) for i in runs["eval_id"]))
     environment = Environment(
@@ -673,7 +689,11 @@ def _verdict(r: Results, found: Verdict) -> VerdictText:
         shots=f"{shots} demonstrations, {found.draws} draw{'s' * (found.draws != 1)}",
         claim=found.claim,
         sentence=found.sentence,
-        tally=", ".join(f"{states.count(s)} {text}" for s, (_, text) in STATES.items() if s in states),
+        tally=", ".join(
+            f"{states.count(state)} {text}"
+            for state, (_, text) in STATES.items()
+            if state in states
+        ),
         rows=[(c.state, STATES[c.state][0], _condition(c)) for c in found.conditions],
         main=_is_main(r, found),
     )
@@ -712,12 +732,12 @@ def _positions(r: Results) -> PositionTexts:
     for key, part in r.positions.groupby(_RUN, sort=False):
         run = dict(zip(_RUN, key, strict=True))
         at = part.set_index("position").reindex(letters).to_dict("records")
-        name = (_run_text(r, run), "")
-        accuracy = [(sentences.percent(p["accuracy"]), _interval(p, "accuracy")) for p in at]
+        name = _run_text(r, run)
+        accuracy = [(_percent(p["accuracy"]), _interval(p, "accuracy")) for p in at]
         shares = [
-            (sentences.percent(p["share"]), "" if pd.isna(p["uniform"]) else
-             f"of {sentences.percent(p['uniform'])}") for p in at
-        ]  # fmt: skip
+            (_percent(p["share"]), "" if pd.isna(p["share"]) else f"of {_percent(p['uniform'])}")
+            for p in at
+        ]
         p = (sentences.p_value(part["p_uniform"].iloc[0]), "")
         (first if _needed(r, run) else rest).append(([name, *accuracy], [name, *shares, p]))
     rows = [*first, *rest]
@@ -726,22 +746,34 @@ def _positions(r: Results) -> PositionTexts:
 
 def _needed(r: Results, run: Row) -> bool:
     """Whether a run is a plain zero-shot one, or an arm of the headline."""
-    if run["prompt"] or r.headline is None:
-        return not run["prompt"] and run["shots"] == 0
-    mine = run["model"] == r.headline["strong"] and run["shots"] == r.last
-    return run["shots"] == 0 or (mine and run["weak"] in ("", r.headline["weak"], run["model"]))
-
-
-def _run_text(r: Results, run: Row) -> str:
-    """A run in words."""
-    model, labels = r.names.get(run["model"], run["model"]), run["labels"]
-    weak = str(run["weak"])
-    words = figures.arm_text(
-        " ".join(filter(None, [labels or "zero_shot", run["prompt"]])),
-        r.names,
-        "itself" if weak == run["model"] else r.names.get(weak, weak),
+    if run["shots"] == 0:
+        return not run["prompt"]
+    row = r.headline
+    if row is None or run["prompt"] or (run["model"], run["shots"]) != (row["strong"], r.last):
+        return False
+    return run["weak"] in ("", row["weak"]) or (run["labels"], run["weak"]) == (
+        "weak",
+        row["strong"],
     )
-    return f"{model}, {words}" if run["shots"] == 0 else f"{model}, {run['shots']}, {words}"
+
+
+def _run_text(r: Results, run: Row) -> tuple[str, str]:
+    """The model of a run, and how it was prompted."""
+    kind, weak, model = run["labels"] or "zero_shot", str(run["weak"]), str(run["model"])
+    first, *via = weak.split(">")
+    if kind == "weak" and weak == model:
+        kind = "self"
+    name = " ".join(filter(None, [kind, "via " + ">".join(via) if via else "", run["prompt"]]))
+    how = figures.arm_text(name, r.names, r.names.get(first, first))
+    if weak and kind not in ("weak", "self"):
+        how += " of " + ", ".join(r.names.get(model, model) for model in weak.split(","))
+    return r.names.get(model, model), (
+        f"{run['shots']} demonstrations, {how}" if run["shots"] else how
+    )
+
+
+def _percent(share: float) -> str:
+    return sentences.percent(share).removesuffix("%")
 
 
 def _interval(row: Row, name: str) -> str:
@@ -753,7 +785,7 @@ def _repeats(r: Results) -> list[list[tuple[str, str]]]:
     """One row per run that was made several times."""
     return [
         [
-            (_run_text(r, row), ""),
+            _run_text(r, row),
             (str(row["draw"]), ""),
             (str(row["epochs"]), ""),
             (str(row["n"]), ""),

@@ -136,15 +136,17 @@ def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
         f"With {_demonstrations(first)} and {words['weak']}, {strong} {change(gain)} against its "
         "own zero-shot run."
     )
+    others = {arm: name for arm, name in words.items() if arm != "weak"}
     leads = [
-        f"{name} {points(row['ahead'])} points (95% {_ends(row['ahead_lo'], row['ahead_hi'])})"
-        for arm, name in words.items()
-        for row in [found.get(arm)]
-        if row is not None and not pd.isna(row["ahead"])
+        f"{points(row['ahead'])} ({_ends(row['ahead_lo'], row['ahead_hi'])}) over {name}"
+        for arm, name in others.items()
+        for row in [found.get(arm, {"ahead": math.nan})]
+        if not pd.isna(row["ahead"])
     ]
-    if not leads:
-        return text + " No other arm was run."
-    return f"{text} Its lead over the other arms, paired by question: {', '.join(leads)}."
+    if leads:
+        text += f" Its lead in points, paired by question (95%): {', '.join(leads)}."
+    lacking = [name for arm, name in others.items() if arm not in found]
+    return f"{text} Not run: {', '.join(lacking)}." if lacking else text
 
 
 def shortcut(row: Row | None, weak: str, strong: str) -> str:

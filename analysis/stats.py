@@ -81,7 +81,7 @@ def _means(*columns: Floats) -> _Means:
     return _Means(n, draws, cube.sum(axis=(1, 2)), by_question, by_draw)
 
 
-def _floored(variance: float, n: int) -> float:
+def _floored(variance: float, n: float) -> float:
     return float(np.maximum(variance, _FLOOR / n**2))
 
 
@@ -586,6 +586,62 @@ def paired_difference(
     else:
         p = float(2 * stats.t.sf(abs(diff - line) / np.sqrt(variance), df))
     return Difference(n, draws, diff, low, high, n10, n01, p)
+
+
+def subgroup_difference(
+    a: ArrayLike, b: ArrayLike, where: ArrayLike, *, level: float = 0.95
+) -> Difference:
+    """Mean of a - b over a subgroup of the questions that may differ from draw to draw.
+
+    The estimate is a ratio, d = sum of where (a - b) / sum of where, over questions and draws.
+    Its variance is that of the mean of e = where (a - b - d) / mean(where) over the m questions
+    that count in any draw, as in `paired_difference`: over questions, from three draws on also
+    over draws, with degrees of freedom from m - 1. It is at least 4 / k^2, k the mean number of
+    questions of a draw. Where the subgroup is the same in every draw, or there is one draw, all
+    this is `paired_difference` of the subgroup, and that is what is returned.
+
+    Args:
+        a: Correctness per question, in [0, 1], shape (n,) or (n, draws).
+        b: As `a`; row i is the same question, column j the same draw.
+        where: Whether the question counts, bool, shape (n,) or (n, draws). Draws without any
+            question are allowed.
+        level: Coverage of the interval, in (0, 1).
+
+    Returns:
+        Fractions. `n` is k, rounded, at least 1. All is nan and `n` is 0 when no question counts;
+        the interval and a p value that needs it are nan when one does.
+
+    Raises:
+        ValueError: As `gap_recovered`, or `where` holds other values than true and false.
+
+    References:
+        Cochran (1977), Sampling Techniques, 3rd edition, chapter 6 (the linearized ratio).
+
+    Example:
+        >>> right = np.arange(200)
+        >>> d = subgroup_difference(right < 150, right < 145, right >= 100)
+        >>> d.n, round(d.diff, 3), round(d.low, 3), round(d.high, 3), d.n10, d.p
+        (100, 0.05, 0.007, 0.093, 5, 0.0625)
+    """
+    _check_level(level)
+    left, right, mask = _columns(a=a, b=b, where=where)
+    if not _is_binary(mask):
+        raise ValueError("where must hold only true and false")
+    counted = mask.any(axis=1)
+    left, right, mask = left[counted], right[counted], mask[counted]
+    draws = mask.shape[1]
+    if not len(mask):
+        return Difference(0, draws, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+    if mask.all():
+        return paired_difference(left, right, level=level)
+    difference = left - right
+    diff = float((mask * difference).sum() / mask.sum())
+    _, variance, df = _means(mask * (difference - diff) / mask.mean()).combine(1)
+    per_draw = float(mask.sum() / draws)
+    variance = _floored(variance, per_draw)
+    low, high = _t_interval(diff, variance, df, level)
+    p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df))
+    return Difference(max(round(per_draw), 1), draws, diff, low, high, np.nan, np.nan, p)
 
 
 def holm(p: ArrayLike) -> Floats:

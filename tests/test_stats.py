@@ -36,6 +36,7 @@ from w2s_icl.analysis.stats import (
     pooled_gap_recovered,
     questions_needed,
     smallest_detectable,
+    subgroup_difference,
     wilson,
 )
 
@@ -871,6 +872,121 @@ def test_one_question_has_no_interval() -> None:
     assert (d.diff, d.p) == (1, 1)
     assert np.isnan([d.low, d.high]).all()
     assert np.isnan(mean_interval([0.5])).all()
+
+
+@given(triples(max_draws=1), st.integers(0, 1000))
+def test_a_subgroup_of_one_draw_is_a_paired_difference(tables: list[Bools], seed: int) -> None:
+    a, b, _ = (table.reshape(-1) for table in tables)
+    where = np.random.default_rng(seed).random(len(a)) < 0.6
+    where[0] = True
+
+    assert astuple(subgroup_difference(a, b, where)) == pytest.approx(
+        astuple(paired_difference(a[where], b[where])), rel=0, abs=0, nan_ok=True
+    )
+
+
+@given(triples(), st.integers(0, 1000))
+def test_a_subgroup_of_all_or_the_same_questions_is_a_paired_difference(
+    tables: list[Bools], seed: int
+) -> None:
+    a, b, _ = tables
+    same = np.random.default_rng(seed).random(len(a)) < 0.6
+    same[0] = True
+    for where in (np.ones(len(a), dtype=bool), same):
+        assert astuple(subgroup_difference(a, b, where)) == pytest.approx(
+            astuple(paired_difference(a[where], b[where])), rel=0, abs=0, nan_ok=True
+        )
+
+
+@given(triples(), st.integers(0, 1000))
+def test_a_question_that_never_counts_changes_nothing(tables: list[Bools], seed: int) -> None:
+    a, b, _ = tables
+    where = np.random.default_rng(seed).random((len(a), max(a.shape[1], b.shape[1]))) < 0.6
+    more = [np.concatenate([t, t[:1]]) for t in (a, b)]
+    none = np.concatenate([where, np.zeros_like(where[:1])])
+
+    assert astuple(subgroup_difference(*more, none)) == pytest.approx(
+        astuple(subgroup_difference(a, b, where)), nan_ok=True
+    )
+
+
+def test_a_subgroup_of_its_own_in_each_draw_by_hand() -> None:
+    # Four kinds of question, 100 of each; a - b where it counts: (1, 0), (1, -), (-, 0), (-, -).
+    # d = 200 / 400. m = 300, and e = 1.5 (a - b - 0.5) has the row means 0, 3/8, -3/8.
+    a = np.repeat([[1, 0], [1, 1], [1, 0], [1, 1]], 100, axis=0)
+    b = np.zeros(400)
+    where = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], 100, axis=0).astype(bool)
+    vq = 200 * (3 / 8) ** 2 / 299 / 300
+
+    d = subgroup_difference(a, b, where)
+
+    half = scipy_stats.t.ppf(0.975, 299) * math.sqrt(vq)
+    assert (d.n, d.draws, d.diff) == (200, 2, 0.5)
+    assert (d.low, d.high) == pytest.approx((0.5 - half, 0.5 + half))
+    assert d.p == pytest.approx(2 * scipy_stats.t.sf(0.5 / math.sqrt(vq), 299))
+    assert math.isnan(d.n10)
+
+    # A third draw without any: e = 2.25 (a - b - 0.5), row means as before, column means
+    # 3/4, -3/4, 0. Both kinds of variance are in the interval now.
+    a, where = (np.concatenate([t, np.zeros_like(t[:, :1])], axis=1) for t in (a, where))
+    vs = 2 * (3 / 4) ** 2 / 2 / 3
+    df = (vq + vs) ** 2 / (vq**2 / 299 + vs**2 / 2)
+
+    d = subgroup_difference(a, b, where)
+
+    half = scipy_stats.t.ppf(0.975, df) * math.sqrt(vq + vs)
+    assert (d.n, d.draws, d.diff) == (133, 3, 0.5)
+    assert (d.low, d.high) == pytest.approx((0.5 - half, 0.5 + half))
+
+
+def test_a_subgroup_difference_keeps_a_width_where_columns_agree() -> None:
+    a = np.arange(200) < 90
+    where = np.stack([np.arange(200) % 2 == 0, np.arange(200) % 2 == 1, np.arange(200) < 100], 1)
+    d = subgroup_difference(a, a, where)
+    assert (d.n, d.diff, d.p) == (100, 0, 1)
+    assert (d.low, d.high) == pytest.approx((-0.0394, 0.0394), abs=1e-4)
+
+
+def test_a_subgroup_without_questions_is_nan_and_one_question_has_no_interval() -> None:
+    none = subgroup_difference([1, 0], [0, 0], [[False] * 3] * 2)
+    assert (none.n, none.draws) == (0, 3)
+    assert np.isnan([none.diff, none.low, none.high, none.n10, none.n01, none.p]).all()
+
+    one = subgroup_difference([1, 0], [0, 0], [[True, False, False], [False] * 3])
+    assert (one.n, one.diff) == (1, 1)
+    assert np.isnan([one.low, one.high, one.p]).all()
+
+
+def test_a_subgroup_is_true_or_false_per_question() -> None:
+    with pytest.raises(ValueError, match="where must hold only true and false"):
+        subgroup_difference([1, 0], [0, 0], [0.5, 1])
+    with pytest.raises(ValueError, match="same questions"):
+        subgroup_difference([1, 0], [0, 0], [True])
+
+
+@pytest.mark.parametrize("draws", [1, 3, 5])
+def test_coverage_of_a_subgroup_difference(draws: int) -> None:
+    # Two kinds of question; the second is in the subgroup more often and gains more. From three
+    # draws on, draws differ in how much they repair.
+    counts, right, repaired, broken = (
+        np.array(pair) for pair in ([0.3, 0.6], [0.6, 0.4], [0.15, 0.35], [0.04, 0.02])
+    )
+    truth = np.average((1 - right) * repaired - right * broken, weights=counts)
+    rng = np.random.default_rng(draws)
+    covered = 0
+    for _ in range(400):
+        kind = rng.integers(0, 2, 160)
+        b = rng.random((160, 1)) < right[kind][:, None]
+        luck = rng.normal(0, 0.04, draws) if draws >= 3 else 0.0
+        # half of what decides is the question's and the same in every draw
+        u, v = (
+            np.where(rng.random((160, draws)) < 0.5, rng.random((160, draws)), rng.random((160, 1)))
+            for _ in range(2)
+        )
+        a = np.where(b, u > broken[kind][:, None], u < repaired[kind][:, None] + luck)
+        d = subgroup_difference(a, b, v < counts[kind][:, None])
+        covered += d.low <= truth <= d.high
+    assert 0.92 <= covered / 400 <= 0.985
 
 
 @given(st.lists(st.one_of(st.just(NAN), st.floats(0, 1)), max_size=12))

@@ -1,0 +1,409 @@
+"""A question-blind rule: which option would one choose without reading the question?
+
+Right answers of a benchmark often look different from wrong ones: longer, hedged, negated, unlike
+the other options. A model can learn such marks from demonstrations and gain accuracy without
+learning the task. The rule here sees the texts of the options and nothing else, so what it gets
+right can be had from the surface. Fitted on the labels shown in a prompt it says how much of the
+gain those labels could bring that way; `cross_fitted` says how much the test questions offer.
+
+The rule is a softmax regression over the options of each question (a conditional logit), with
+features of each option set against the other options of its question. Word lists are English;
+text in other languages is measured by length, overlap, digits and capitals.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Question = Sequence[str]
+
+FOLDS: Final = 10
+FOLD_SEED: Final = 20240
+
+# Compared were 1, 3, 5 and 10 on real TruthfulQA (684 questions of four options, 817 of two to
+# thirteen), by accuracy on 200 other questions after 16, 32, 64 and 100 labels, and ten-fold over
+# all. With true labels 1, 3 and 5 are within 1.1 points of each other and 10 loses up to 2; with
+# labels of which 60% are true every step up gains, 5 over 1 from 2.5 to 4.3 points and 10 over 5
+# less than 1. One strength serves all numbers of labels. Features are not scaled by their spread,
+# which 16 questions do not show.
+RIDGE: Final = 5.0
+
+# Scores that differ by less are a tie: rounding must not choose between options.
+_TIE: Final = 1e-9
+
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+# Chosen after a look at which words mark right and wrong options of TruthfulQA as a whole, which
+# flatters accuracies on it a little: without any one list but the negations they fall by at most
+# 0.7 points, without all of them by 2 to 3.
+_NEGATIONS: Final = _listed("not no never nothing none nobody nowhere neither nor cannot without")
+_NOTHING: Final = _listed("nothing none nobody")
+_MAY: Final = _listed("may might could would perhaps possibly probably likely seem seems")
+_SOME: Final = _listed(
+    "some many most few several various different vary varies often sometimes usually generally "
+    "typically mostly rarely very"
+)
+_DECLINES: Final = _listed(
+    "depends disagree evidence proven proof unknown unclear necessarily particular anything any "
+    "scientifically exist exists single true"
+)
+_ABSOLUTES: Final = _listed(
+    "always all every everyone everything only ever entire completely best must"
+)
+_WILL: Final = _listed("will should must")
+_CONTRASTS: Final = _listed("but while although though however")
+_JOINS: Final = _listed("and or")
+_MINE: Final = _listed("my me i'm")
+_THERE_IS_NO: Final = re.compile(
+    r"\bthere(?:'s| is| are| was| were) (?:no|not)\b|\b(?:is|are|was) no\b"
+)
+_WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+# --- Features ---------------------------------------------------------------------------------
+
+
+def _named_features(texts: Question) -> dict[str, Sequence[float]]:
+    """Every feature by name, a value per option."""
+    words = [_WORD.findall(text.lower().replace("’", "'")) for text in texts]
+    sets = [frozenset(tokens) for tokens in words]
+    k = len(texts)
+    options_with = Counter(word for tokens in sets for word in tokens)
+    common = [word for word, count in options_with.items() if count >= max(2, k - 1)]
+    first = [tokens[0] if tokens else "" for tokens in words]
+    last = [tokens[-1] if tokens else "" for tokens in words]
+    first_count, last_count = Counter(first), Counter(last)
+    negated = [bool(s & _NEGATIONS) or any(word.endswith("n't") for word in s) for s in sets]
+
+    def holds(listed: frozenset[str]) -> list[float]:
+        return [float(bool(tokens & listed)) for tokens in sets]
+
+    def begins(word: str) -> list[float]:
+        return [float(token in (word, f"{word}'s")) for token in first]
+
+    def share(part: int, whole: int) -> float:
+        return part / whole if whole else 0.0
+
+    jaccard = [
+        [share(len(s & other), len(s | other)) for j, other in enumerate(sets) if j != i]
+        for i, s in enumerate(sets)
+    ]
+    return {
+        "words": [float(np.log1p(len(tokens))) for tokens in words],
+        "characters": [float(np.log1p(len(text))) for text in texts],
+        "negated": [float(n) for n in negated],
+        "only one negated": [float(n and sum(negated) == 1) for n in negated],
+        "only one not negated": [float(not n and sum(negated) == k - 1) for n in negated],
+        "nothing": holds(_NOTHING),
+        "there is no": [float(bool(_THERE_IS_NO.search(" ".join(t)))) for t in words],
+        "may": holds(_MAY),
+        "some": holds(_SOME),
+        "declines": holds(_DECLINES),
+        "comment": holds(_listed("comment")),
+        "absolute": holds(_ABSOLUTES),
+        "will": holds(_WILL),
+        "contrast": holds(_CONTRASTS),
+        "and, or": holds(_JOINS),
+        "mean overlap": [float(np.mean(row)) for row in jaccard],
+        "largest overlap": [max(row) for row in jaccard],
+        "words of its own": [
+            share(sum(options_with[word] == 1 for word in s), len(s)) for s in sets
+        ],
+        "others' words": [
+            float(np.mean([share(len(s & o), len(o)) for j, o in enumerate(sets) if j != i]))
+            for i, s in enumerate(sets)
+        ],
+        "common words missing": [
+            share(sum(word not in s for word in common), len(common)) for s in sets
+        ],
+        "last word shared": [(last_count[word] - 1) / (k - 1) for word in last],
+        "only one yes or no": [
+            float(word in ("yes", "no") and first_count[word] == 1) for word in first
+        ],
+        "yes": begins("yes"),
+        "no": begins("no"),
+        "there": begins("there"),
+        "i": begins("i"),
+        "my": holds(_MINE),
+        "digits": [float(any(c.isdigit() for c in text)) for text in texts],
+        "capitals": [
+            float(np.log1p(sum(word[0].isupper() for word in text.split()[1:]))) for text in texts
+        ],
+    }
+
+
+FEATURES: Final = tuple(_named_features(("", "")))
+"""Names of the features, in the order of the columns of `option_features`."""
+
+
+@lru_cache(maxsize=20_000)
+def _sorted_features(texts: tuple[str, ...]) -> Floats:
+    table = np.array(list(_named_features(texts).values()), dtype=np.float64).T
+    table -= table[0].copy()  # or the mean of equal values leaves rounding errors
+    table -= table.mean(axis=0)
+    table.flags.writeable = False
+    return table
+
+
+def _by_text(choices: Question) -> list[int]:
+    """Places of the options in the order of their texts.
+
+    Everything is computed in this order, so that no rounding depends on the order given.
+    """
+    if len(choices) < 2:
+        raise ValueError(f"a question must have at least two options, got {list(choices)}")
+    return sorted(range(len(choices)), key=choices.__getitem__)
+
+
+def option_features(choices: Question) -> Floats:
+    """Surface features of the options of one question.
+
+    Each column has mean 0 over the options: the rule compares options of one question, so what
+    they share says nothing. Units are natural ones, the same for every question: logarithms of
+    lengths, shares in [0, 1], and 1 or 0 for having a mark.
+
+    Args:
+        choices: Texts of the options, at least two.
+
+    Returns:
+        Shape (len(choices), len(FEATURES)); rows in the order given, columns as in `FEATURES`.
+
+    Raises:
+        ValueError: There are fewer than two options.
+
+    Example:
+        >>> table = option_features(["It may help.", "It cures cancer.", "It cures colds."])
+        >>> table[:, FEATURES.index("may")].round(2).tolist()
+        [0.67, -0.33, -0.33]
+    """
+    order = _by_text(choices)
+    table = np.empty((len(order), len(FEATURES)))
+    table[order] = _sorted_features(tuple(choices[i] for i in order))
+    return table
+
+
+# --- The rule ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of several questions below one another, in each sorted by text."""
+
+    features: Floats  # (options of all questions, features)
+    orders: list[list[int]]
+    starts: NDArray[np.intp]  # (questions,), row of the first option
+
+    def softmax(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Probability of every option, and the logarithm of every question's normalizer."""
+        counts = [len(order) for order in self.orders]
+        scores = self.features @ weights
+        top = np.maximum.reduceat(scores, self.starts)
+        odds = np.exp(scores - np.repeat(top, counts))
+        total = np.add.reduceat(odds, self.starts)
+        return odds / np.repeat(total, counts), top + np.log(total)
+
+
+def _options(questions: Sequence[Question]) -> _Options:
+    orders = [_by_text(choices) for choices in questions]
+    tables = [
+        _sorted_features(tuple(choices[i] for i in order))
+        for choices, order in zip(questions, orders, strict=True)
+    ]
+    starts = np.cumsum([0, *(len(order) for order in orders[:-1])])
+    return _Options(np.concatenate(tables), orders, starts)
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceRule:
+    """A fitted rule; `fit_rule` makes it.
+
+    Attributes:
+        weights: Log odds per unit of each feature, shape (len(FEATURES),).
+        n: Questions it was fitted on.
+    """
+
+    weights: Floats
+    n: int
+
+    def probabilities(self, questions: Sequence[Question]) -> list[Floats]:
+        """Probability the rule gives each option.
+
+        Args:
+            questions: Texts of the options of each question; numbers may differ.
+
+        Returns:
+            One array per question, in the order of its options; each sums to 1. Options with the
+            same features, such as equal texts, have the same probability.
+
+        Raises:
+            ValueError: A question has fewer than two options.
+        """
+        if not len(questions):
+            return []
+        options = _options(questions)
+        flat = options.softmax(self.weights)[0]
+        found = []
+        for order, start in zip(options.orders, options.starts, strict=True):
+            found.append(np.empty(len(order)))
+            found[-1][order] = flat[start : start + len(order)]
+        return found
+
+    def choose(self, questions: Sequence[Question]) -> NDArray[np.intp]:
+        """The option the rule finds most probable.
+
+        Among equally probable options it is the one whose text sorts first, wherever it stands:
+        the same options in another order give the same text.
+
+        Args:
+            questions: Texts of the options of each question; numbers may differ.
+
+        Returns:
+            Index of the chosen option of each question, shape (len(questions),).
+
+        Raises:
+            ValueError: A question has fewer than two options.
+
+        Example:
+            >>> shown = [["It may help.", "It cures cancer."], ["It kills.", "It may hurt."]]
+            >>> rule = fit_rule(shown, [0, 1])
+            >>> rule.choose([["Coffee stunts growth.", "Coffee may stain teeth."]]).tolist()
+            [1]
+        """
+        chosen = np.empty(len(questions), dtype=np.intp)
+        if not len(questions):
+            return chosen
+        options = _options(questions)
+        scores = options.features @ self.weights
+        for q, (order, start) in enumerate(zip(options.orders, options.starts, strict=True)):
+            own = scores[start : start + len(order)]
+            chosen[q] = order[int(np.argmax(own >= own.max() - _TIE))]
+        return chosen
+
+
+def _fit(options: _Options, labelled: NDArray[np.intp]) -> Floats:
+    """Weights of largest penalized likelihood, by Newton's method; `labelled` are rows."""
+    x = options.features
+    picked = x[labelled].sum(axis=0)
+    weights = np.zeros(x.shape[1])
+    p, normalizers = options.softmax(weights)
+    loss = float(normalizers.sum())
+    for _ in range(50):
+        mean = np.add.reduceat(p[:, None] * x, options.starts, axis=0)
+        gradient = mean.sum(axis=0) - picked + RIDGE * weights
+        curvature = (p[:, None] * x).T @ x - mean.T @ mean + RIDGE * np.eye(len(weights))
+        step = np.linalg.solve(curvature, gradient)
+        decrease = float(gradient @ step)
+        if decrease < 1e-12:
+            break
+        size = 1.0
+        while True:
+            trial = weights - size * step
+            p, normalizers = options.softmax(trial)
+            reached = float(normalizers.sum() - picked @ trial + RIDGE / 2 * trial @ trial)
+            if reached <= loss - 1e-4 * size * decrease or size < 1e-6:
+                break
+            size /= 2
+        weights, loss = trial, reached
+    return weights
+
+
+def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRule:
+    """Fit the rule on labelled questions, such as the demonstrations of one prompt.
+
+    One question is enough, and so are questions whose options are all alike: weights that the
+    labels say nothing about are 0. The order of options does not matter, nor that of questions
+    beyond rounding.
+
+    Args:
+        questions: Texts of the options of each question; numbers may differ.
+        labels: Index of the option each question is labelled with, right or wrong.
+
+    Returns:
+        The rule with the largest likelihood minus RIDGE / 2 times the squared weights.
+
+    Raises:
+        ValueError: There are no questions, not one label each, a label is not the index of an
+            option, or a question has fewer than two options.
+
+    References:
+        McFadden (1974), Conditional Logit Analysis of Qualitative Choice Behavior.
+
+    Example:
+        >>> shown = [["It may help.", "It cures cancer."], ["It kills.", "It may hurt."]]
+        >>> rule = fit_rule(shown, [0, 1])
+        >>> rule.n, bool(rule.weights[FEATURES.index("may")] > 0)
+        (2, True)
+    """
+    if len(questions) != len(labels):
+        raise ValueError(
+            f"labels must hold one label per question, got {len(labels)} for {len(questions)}"
+        )
+    if not len(questions):
+        raise ValueError("questions must hold at least one labelled question, got none")
+    options = _options(questions)
+    rows = []
+    for q, (order, start, label) in enumerate(
+        zip(options.orders, options.starts, labels, strict=True)
+    ):
+        if label not in order:
+            raise ValueError(
+                f"labels[{q}] must be the index of an option, 0 to {len(order) - 1}, got {label!r}"
+            )
+        rows.append(int(start) + order.index(int(label)))
+    return SurfaceRule(_fit(options, np.array(rows)), len(questions))
+
+
+def cross_fitted(
+    questions: Sequence[Question],
+    gold: Sequence[int],
+    *,
+    folds: int = FOLDS,
+    seed: int = FOLD_SEED,
+) -> NDArray[np.intp]:
+    """What the rule chooses on each question when fitted on the others' gold answers.
+
+    The questions are dealt into folds by a seeded permutation, and each fold is answered by the
+    rule fitted on the rest.
+
+    Args:
+        questions: Texts of the options of each question, at least two questions.
+        gold: Index of the right option of each question.
+        folds: Number of folds, at least 2; with fewer questions, one question each.
+        seed: Seed of the permutation.
+
+    Returns:
+        Index of the chosen option of each question, shape (len(questions),).
+
+    Raises:
+        ValueError: There are fewer than two questions or folds, or as in `fit_rule`.
+
+    Example:
+        >>> asked = [[f"It may be {word}.", f"It is {word}."] for word in "red new old".split()]
+        >>> cross_fitted(asked, [0, 0, 0]).tolist()
+        [0, 0, 0]
+    """
+    n = len(questions)
+    if n < 2:
+        raise ValueError(f"questions must hold at least two questions, got {n}")
+    if len(gold) != n:
+        raise ValueError(f"gold must hold one answer per question, got {len(gold)} for {n}")
+    if folds < 2:
+        raise ValueError(f"folds must be at least 2, got {folds}")
+    fold = np.empty(n, dtype=np.intp)
+    fold[np.random.default_rng(seed).permutation(n)] = np.arange(n) % folds
+    chosen = np.empty(n, dtype=np.intp)
+    for part in range(min(folds, n)):
+        rest, held = np.flatnonzero(fold != part).tolist(), np.flatnonzero(fold == part).tolist()
+        rule = fit_rule([questions[i] for i in rest], [gold[i] for i in rest])
+        chosen[held] = rule.choose([questions[i] for i in held])
+    return chosen

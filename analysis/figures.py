@@ -23,7 +23,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from numpy.typing import NDArray
 
 INK = "#1c1f25"
 MUTED = "#5b6571"
@@ -189,7 +188,8 @@ def accuracy(
     shown = [m for m in models if (prompted == m).any()] or list(models)
     names = display_names(models)
     with mpl.rc_context(STYLE):
-        figure, panels = _figure(len(shown), 3.5)
+        # the rule starts near chance, far below the curves, which must stay apart
+        figure, panels = _figure(len(shown), 4.2 if len(surface) else 3.5)
         shots = sorted({0, *(int(k) for k in curves["shots"])})
         for axes, model in zip(panels, shown, strict=True):
             accuracy_panel(curves, model, models, names, shots, axes)
@@ -197,9 +197,9 @@ def accuracy(
             axes.plot(np.arange(len(shots)), rule, color=MUTED, zorder=1.5, **_RULE)
             _shot_axis(axes, shots, room=28)
         values = curves[["accuracy_lo", "accuracy_hi"]].to_numpy(dtype=float)
-        values = np.append(values, surface["accuracy"].to_numpy(dtype=float))
-        values = values[~np.isnan(values)]
-        low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+        ends = np.append(values, surface["accuracy"].to_numpy(dtype=float))
+        ends = ends[~np.isnan(ends)]
+        low, high = (ends.min(), ends.max()) if len(ends) else (0.0, 1.0)
         panels[0].set_ylim(max(-0.02, low - 0.06), min(1.04, high + 0.04))
         panels[0].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
         figure.supylabel(f"accuracy, {_n(curves['n'])} test questions", fontsize=10)
@@ -212,10 +212,10 @@ def accuracy(
         _settle(figure)
         for axes, model in zip(panels, shown, strict=True):
             _zero_shot_labels(figure, axes, curves, model, models, names)
-            ends = _ends(curves, model, models, shots)
             last = surface.loc[surface["shots"] == shots[-1], "accuracy"].dropna()
-            ends += [(value, f"{100 * value:.1f}", MUTED) for value in last]
-            _end_labels(figure, axes, ends, len(shots) - 0.6)
+            rule_ends = [(value, f"{100 * value:.1f}", MUTED) for value in last]
+            labels = [*_ends(curves, model, models, shots), *rule_ends]
+            _end_labels(figure, axes, labels, len(shots) - 0.6)
     return figure
 
 
@@ -555,14 +555,13 @@ def arms(
     rows = at_shots(arms, shots)
     names = display_names(models)
     with mpl.rc_context(STYLE):
-        figure, panels, order = _arm_panels(rows, names, 0.25, planned)
-        inside = rows[~rows["arm"].str.startswith("flipped")]  # far below all others
-        _gain_axis(panels, inside[["gain_lo", "gain_hi"]].to_numpy(dtype=float))
+        figure, panels, order, room = _arm_panels(rows, names, 0.25, planned)
+        limits = _gain_axis(panels, rows, ["gain"], room)
         for axes, pair in zip(panels, _pairs(rows), strict=True):
             mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
-            arms_panel(mine, order, models, axes)
+            arms_panel(mine, order, models, limits, axes)
             axes.set_xlabel(f"points over zero-shot, n = {_n(mine['n'])}")
-        _footnote(figure, f"{_scope(rows)}; ◀▶ the interval leaves the figure", banner)
+        _footnote(figure, _scope(rows) + _leaves(rows, ["gain"], limits), banner)
         _legend(figure, _arms_legend(rows, models, names))
         _settle(figure)
     return figure
@@ -577,7 +576,13 @@ def at_shots(table: pd.DataFrame, shots: int) -> pd.DataFrame:
     return pd.concat([pairs, joined[pairs.columns]]) if len(joined) else pairs
 
 
-def arms_panel(rows: pd.DataFrame, order: Sequence[str], models: Sequence[str], axes: Axes) -> Axes:
+def arms_panel(
+    rows: pd.DataFrame,
+    order: Sequence[str],
+    models: Sequence[str],
+    limits: tuple[float, float],
+    axes: Axes,
+) -> Axes:
     """One pair, an arm of `order` per row from the top; the weak arm's interval as a band."""
     axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
     found = {row["arm"]: row for row in rows.to_dict("records")}
@@ -592,9 +597,18 @@ def arms_panel(rows: pd.DataFrame, order: Sequence[str], models: Sequence[str], 
             axes.axvspan(
                 row["gain_lo"], row["gain_hi"], color=colour, alpha=0.12, linewidth=0, zorder=0
             )
-        size: Any = {"markersize": 8 if first or marker == "*" else 6.5}
-        style: Any = {"color": colour, "marker": marker, "markerfacecolor": face, **size}
-        _interval(axes, row, "gain", height, style, linewidth=1.8 if first else 1.1)
+        _interval(
+            axes,
+            row,
+            "gain",
+            height,
+            limits,
+            1.8 if first else 1.1,
+            color=colour,
+            marker=marker,
+            markerfacecolor=face,
+            markersize=8 if first or marker == "*" else 6.5,
+        )
         _row_end(axes, height, _points_text(row["gain"]), colour, bold=first)
     return axes
 
@@ -641,7 +655,6 @@ _RULE_SIDES: Mapping[str, tuple[str, str, str, str]] = {
     "right": (RIGHT, "o", RIGHT, "where the surface rule is right"),
     "wrong": (MUTED, "X", PAPER, "where it is wrong"),
 }
-_RULE_ENDS = [f"gain_{side}_{end}" for side in _RULE_SIDES for end in ("lo", "hi")]
 
 
 def shortcut(
@@ -660,17 +673,16 @@ def shortcut(
     rows = at_shots(shortcuts[shortcuts["rule"] == "demonstrations"], shots)
     names = display_names(models)
     with mpl.rc_context(STYLE):
-        figure, panels, order = _arm_panels(rows, names, 0.36)
-        ends = rows.loc[~rows["arm"].str.startswith("flipped"), _RULE_ENDS]
-        _gain_axis(panels, ends.to_numpy(dtype=float))
+        figure, panels, order, room = _arm_panels(rows, names, 0.36)
+        gains = [f"gain_{side}" for side in _RULE_SIDES]
+        limits = _gain_axis(panels, rows, gains, room)
         for axes, pair in zip(panels, _pairs(rows), strict=True):
             mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
-            shortcut_panel(mine, order, axes)
+            shortcut_panel(mine, order, limits, axes)
             right, wrong = (_n(mine[f"{side}_n"]) for side in _RULE_SIDES)
             axes.set_xlabel(f"points over zero-shot\nrule right: {right}, wrong: {wrong}")
         fixed = ", for these demonstrations only" if (rows["draws"] < 3).any() else ""
-        leaves = "; ◀▶ the interval leaves the figure"
-        _footnote(figure, f"bars: 95% intervals{fixed}{leaves}", banner)
+        _footnote(figure, f"bars: 95% intervals{fixed}{_leaves(rows, gains, limits)}", banner)
         _legend(
             figure,
             [
@@ -682,7 +694,9 @@ def shortcut(
     return figure
 
 
-def shortcut_panel(rows: pd.DataFrame, order: Sequence[str], axes: Axes) -> Axes:
+def shortcut_panel(
+    rows: pd.DataFrame, order: Sequence[str], limits: tuple[float, float], axes: Axes
+) -> Axes:
     """One pair, two intervals per arm: above where the rule is right, below where it is wrong."""
     axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
     for row in rows.to_dict("records"):
@@ -695,46 +709,56 @@ def shortcut_panel(rows: pd.DataFrame, order: Sequence[str], axes: Axes) -> Axes
                 _row_end(axes, height, "–", MUTED)
                 continue
             style: Any = {"color": colour, "marker": marker, "markerfacecolor": face}
-            _interval(axes, row, f"gain_{side}", height, style, linewidth=1.4)
+            _interval(axes, row, f"gain_{side}", height, limits, 1.4, **style)
             _row_end(axes, height, _points_text(gain), colour, bold=row["arm"] == "weak")
     return axes
 
 
 def _interval(
-    axes: Axes, row: Mapping[Any, Any], name: str, height: float, style: Any, *, linewidth: float
+    axes: Axes,
+    row: Mapping[Any, Any],
+    name: str,
+    height: float,
+    limits: tuple[float, float],
+    linewidth: float,
+    **style: Any,
 ) -> None:
-    """A value with its interval; an arrow at the edge where the interval leaves the panel."""
+    """A value with its interval, and an arrow where the interval goes on beyond the limits."""
     value, low, high = (row[f"{name}{end}"] for end in ("", "_lo", "_hi"))
-    left, right = axes.get_xlim()
-    axes.hlines(
-        height, np.clip(low, left, right), np.clip(high, left, right),
-        color=style["color"], linewidth=linewidth,
-    )  # fmt: skip
-    if left <= value <= right:
+    ends = np.clip([low, high], *limits)
+    axes.hlines(height, *ends, color=style["color"], linewidth=linewidth)
+    if limits[0] <= value <= limits[1]:
         axes.plot(value, height, linestyle="", zorder=4, **style)
-    inset = 0.02 * (right - left)
-    for beyond, edge, sign in ((low < left, left + inset, "<"), (high > right, right - inset, ">")):
+    for beyond, edge, sign in (
+        (low < limits[0], limits[0], "<"),
+        (high > limits[1], limits[1], ">"),
+    ):
         if beyond:
-            axes.plot(edge, height, color=style["color"], marker=sign, ls="", clip_on=False)
+            axes.plot(edge, height, color=style["color"], marker=sign, linestyle="")
 
 
 def _arm_panels(
     rows: pd.DataFrame, names: Mapping[str, str], each: float, planned: Iterable[str] = ()
-) -> tuple[Figure, list[Axes], list[str]]:
-    """A panel per pair, with the same arms in the same rows, `each` inches high."""
+) -> tuple[Figure, list[Axes], list[str], float]:
+    """A panel per pair, with the same arms in the same rows, `each` inches high.
+
+    Returns also the room that a value takes, as a share of the rest of a panel's width.
+    """
     pairs, order = _pairs(rows), arm_order([*rows["arm"], *planned])
-    figure, panels = _figure(len(pairs), each * len(order) + 0.75)
+    figure, panels = _figure(len(pairs), each * len(order) + (0.85 if each < 0.3 else 1.2))
     givers = {weak for weak, _ in pairs}
     weak = names[givers.pop()] if len(givers) == 1 else "the weak model"
+    texts = [arm_text(arm, names, weak) for arm in order]
+    width = (72 * WIDTH - 5.8 * max(map(len, texts), default=0)) / _columns(len(pairs)) - 15
     for axes, pair in zip(panels, pairs, strict=True):
-        _title(axes, *_arrow(*pair, names))
+        _title(axes, *_arrow(*pair, names), width=width)
         axes.grid(axis="x", color=GRID, linewidth=0.8)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
     if panels:
-        panels[0].set_yticks(range(len(order)), [arm_text(arm, names, weak) for arm in order])
+        panels[0].set_yticks(range(len(order)), texts)
         panels[0].set_ylim(len(order) - 0.5, -0.5)
-    return figure, panels, order
+    return figure, panels, order, 42 / (width - 42)
 
 
 def arm_order(found: Iterable[str]) -> list[str]:
@@ -754,17 +778,37 @@ def arm_order(found: Iterable[str]) -> list[str]:
     return sorted(set(found), key=place)
 
 
-def _gain_axis(panels: Sequence[Axes], ends: NDArray[np.float64]) -> None:
-    """One scale of points for all panels, with room for the values at the right end."""
-    found = np.append(ends[~np.isnan(ends)], 0)
-    low, high = found.min(), found.max()
+def _gain_axis(
+    panels: Sequence[Axes], rows: pd.DataFrame, names: Sequence[str], room: float
+) -> tuple[float, float]:
+    """One scale of points for all panels, and `room` of it behind for the values at the right end.
+
+    Labels that are always wrong and hidden questions may be far off; the scale goes half its width
+    towards them, no further. Returns its ends.
+    """
+    columns = [name + end for name in names for end in ("_lo", "_hi")]
+    far = rows["arm"].str.contains("flipped|zero_shot|question=hidden")
+    every, near = (_range(part[columns]) for part in (rows, rows[~far]))
+    most = 0.5 * max(near[1] - near[0], 0.02)
+    low, high = max(every[0], near[0] - most), min(every[1], near[1] + most)
     span = max(high - low, 0.02)
     for axes in panels:
-        width = _points(axes)[0] - 20
-        axes.set_xlim(low - 0.04 * span, high + span * 46 / max(width - 46, 46))
+        axes.set_xlim(low - 0.04 * span, high + span * room)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(lambda value, _: _points_text(value, 0))
         axes.tick_params(labelbottom=True)
+    return low, high
+
+
+def _leaves(rows: pd.DataFrame, names: Sequence[str], limits: tuple[float, float]) -> str:
+    low, high = _range(rows[[name + end for name in names for end in ("_lo", "_hi")]])
+    return "; ◀▶ the interval leaves the figure" if low < limits[0] or high > limits[1] else ""
+
+
+def _range(table: pd.DataFrame) -> tuple[float, float]:
+    """From the smallest to the largest number, 0 among them."""
+    found = np.append(table.to_numpy(dtype=float), 0)
+    return float(np.nanmin(found)), float(np.nanmax(found))
 
 
 def _row_end(axes: Axes, height: float, text: str, colour: str, *, bold: bool = False) -> None:
@@ -1089,10 +1133,10 @@ def _points(axes: Axes) -> tuple[float, float]:
     return 72 * (width - 0.7) / columns - 32, 72 * (height - 0.9) / lines - 48
 
 
-def _title(axes: Axes, first: str, second: str) -> None:
-    """On one line where the panel has room for it."""
+def _title(axes: Axes, first: str, second: str, *, width: float | None = None) -> None:
+    """On one line where the panel has room for it; `width` in points."""
     line = f"{first} {second}"
-    if len(line) * 6.8 <= _points(axes)[0]:
+    if len(line) * 6.8 <= (width or _points(axes)[0]):
         axes.set_title(line)
     else:
         axes.set_title(f"{first}\n{second}", fontsize=8.8)

@@ -94,14 +94,14 @@ class Results:
         self.rules = tables.rules_table(self.experiment)
         self.positions = tables.positions_table(self.experiment)
         self.repeats = tables.repeats_table(self.experiment)
-        self.verdicts = verdict.verdicts(self.experiment)
+        self.names = figures.display_names(self.experiment.models)
+        self.verdicts = verdict.verdicts(self.experiment, self.names)
         self.verdict = verdict.verdict_table(self.verdicts)
         self.costs = tables.costs_table(self.experiment)
         self.missing = tables.missing_cells(self.experiment)
         self.models = tables.models_table(self.experiment)
         self.pooled = tables.pooled_table(self.experiment)
         self.checks = run_checks(self.experiment, self.cells)
-        self.names = figures.display_names(self.experiment.models)
         self.banner = SIMULATED_BANNER if logs.simulated else ""
 
     @property
@@ -194,7 +194,8 @@ class Results:
 
 def _of_cell(table: pd.DataFrame, row: Row) -> pd.DataFrame:
     same = (table["weak"] == row["weak"]) & (table["strong"] == row["strong"])
-    return table.loc[same & (table["shots"] == row["shots"])]
+    found: pd.DataFrame = table[same & (table["shots"] == row["shots"])]
+    return found
 
 
 def _only(table: pd.DataFrame, row: Row) -> Row | None:
@@ -310,8 +311,8 @@ def views(results: Results) -> list[View]:
             "same demonstrations, order and draws. Only the labels differ: gold with as many "
             "errors has just as many wrong labels as the weak model gave, random ones are drawn "
             "from the options, no labels shows the questions alone. An arm that hides the question "
-            "is compared to a run without demonstrations that hides it too, where there is one. "
-            "Shaded: the interval of the weak labels. Intervals are t intervals, paired by question.",
+            "is compared to a run without demonstrations that hides it too, if there is one. "
+            "Shaded: the interval of the weak labels. Intervals are paired by question.",
             r.arms,
             (
                 lambda: figures.arms(
@@ -653,7 +654,9 @@ class VerdictText:
     Attributes:
         pair: In words.
         shots: Of the headline, in words.
+        subject: Whose conditions they are.
         claim: Whether every condition holds.
+        reading: What is left as explanation.
         sentence: What the data carry.
         tally: How many conditions are in each state.
         rows: A row per condition: state, mark, then the texts of its columns.
@@ -662,7 +665,9 @@ class VerdictText:
 
     pair: str
     shots: str
+    subject: str
     claim: bool
+    reading: str
     sentence: str
     tally: str
     rows: Sequence[tuple[str, str, Sequence[tuple[str, str]]]]
@@ -687,7 +692,9 @@ def _verdict(r: Results, found: Verdict) -> VerdictText:
     return VerdictText(
         pair=f"{r.names[found.weak]} → {r.names[found.strong]}",
         shots=f"{shots} demonstrations, {found.draws} draw{'s' * (found.draws != 1)}",
+        subject=f"{r.names[found.strong]} with labels by {r.names[found.weak]}",
         claim=found.claim,
+        reading=found.reading,
         sentence=found.sentence,
         tally=", ".join(
             f"{states.count(state)} {text}"
@@ -766,7 +773,9 @@ def _run_text(r: Results, run: Row) -> tuple[str, str]:
     name = " ".join(filter(None, [kind, "via " + ">".join(via) if via else "", run["prompt"]]))
     how = figures.arm_text(name, r.names, r.names.get(first, first))
     if weak and kind not in ("weak", "self"):
-        how += " of " + ", ".join(r.names.get(model, model) for model in weak.split(","))
+        how += (" as " if kind == "noise_matched" else " of ") + ", ".join(
+            r.names.get(model, model) for model in weak.split(",")
+        )
     return r.names.get(model, model), (
         f"{run['shots']} demonstrations, {how}" if run["shots"] else how
     )
@@ -828,7 +837,7 @@ def summary(results: Results) -> str:
         lines.append(f"{pair:<{width}} {row['shots']:>5}  {accuracies}  {ratio}")
     for found in _ordered(r):
         pair = f"{r.names[found.weak]} → {r.names[found.strong]}"
-        lines.append(f"verdict, {pair}: {found.reading}. {found.sentence}")
+        lines.append(f"verdict, {pair}: {found.reading}. {found.sentence.split('. ')[0]}")
     for check in r.checks:
         lines += _check_lines(check)
     return "\n".join(lines)

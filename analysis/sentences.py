@@ -133,8 +133,8 @@ def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
     first = found.pop("weak")
     gain = {"diff": first["gain"], "lo": first["gain_lo"], "hi": first["gain_hi"]}
     text = (
-        f"With {_demonstrations(first)} and {words['weak']}, {strong} {change(gain)} against its "
-        "own zero-shot run."
+        f"{strong} with {_demonstrations(first)} and {words['weak']}, against its own zero-shot "
+        f"run: {change(gain)}."
     )
     others = {arm: name for arm, name in words.items() if arm != "weak"}
     leads = [
@@ -167,8 +167,8 @@ def shortcut(row: Row | None, weak: str, strong: str) -> str:
     return (
         f"A rule that never sees a question, fitted on the {row['shots']} labels by {weak} that "
         f"are shown, is right on {percent(row['rule_accuracy'])} of the test questions (95% {low} "
-        f"to {high}). Where it is right, {strong} {right}; where it is wrong, {wrong}. Both "
-        "against its own zero-shot run, paired."
+        f"to {high}). {strong} against its own zero-shot run, paired by question, where the rule "
+        f"is right: {right}; where it is wrong: {wrong}."
     )
 
 

@@ -12,13 +12,23 @@ import pandas as pd
 
 from w2s_icl.analysis.sentences import percent
 from w2s_icl.analysis.stats import MIN_QUESTIONS
-from w2s_icl.analysis.tables import Experiment, missing_cells
+from w2s_icl.analysis.tables import (
+    Experiment,
+    missing_cells,
+    positions_table,
+    repeats_table,
+)
 
 UNREAD_LIMIT = 0.02
 """Share of unreadable replies of one run above which it is named."""
 
 CLUSTER_LIMIT = 1.15
 """Clustered over plain standard error above which it is named."""
+
+HABIT_P = 0.001
+"""P value of evenly spread answers below which a run is named."""
+
+POSITION_RUN = ("model", "labels", "weak", "shots", "prompt")
 
 State = Literal["holds", "fails", "unknown"]
 
@@ -52,13 +62,17 @@ def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
         _no_leak(experiment),
         _labels_are_the_logged_answers(experiment),
         _same_demonstrations(experiment),
+        _labels_as_defined(experiment),
         _one_zero_shot(experiment),
         _readable(experiment),
         _one_endpoint(experiment),
         _costs(experiment),
+        _headline(experiment),
         _draws(experiment, cells),
         _enough_questions(cells),
         _clusters(cells),
+        _repeats(experiment),
+        _positions(experiment),
     ]
 
 
@@ -86,18 +100,24 @@ def _complete(experiment: Experiment) -> Check:
 
 
 def _cell_text(row: Any) -> str:
+    prompt = f", {row['prompt']}" if row["prompt"] else ""
     if row["task"] == "zero_shot":
-        return f"{row['model']}, zero-shot on the {row['split']}"
+        return f"{row['model']}, zero-shot on the {row['split']}{prompt}"
     giver = f" of {row['weak']}" if row["weak"] else ""
-    return f"{row['model']}, {row['shots']} {row['labels']} labels{giver}, draw {row['draw']}"
+    where = " on the pool" if row["split"] == "pool" else ""
+    return (
+        f"{row['model']}, {row['shots']} {row['labels']} labels{giver}, draw {row['draw']}"
+        f"{prompt}{where}"
+    )
 
 
 def _files(experiment: Experiment) -> Check:
     notes = experiment.logs.notes
-    problems = [f"{note.file}: {note.text}" for note in notes if note.level == "problem"]
+    told = [(note.level, f"{note.file}: {note.text}" if note.file else note.text) for note in notes]
+    problems = [text for level, text in told if level == "problem"]
     if problems:
         return Check("fails", f"{len(problems)} logs could not be used", tuple(problems))
-    other = tuple(f"{note.file}: {note.text}" for note in notes)
+    other = tuple(text for _, text in told)
     return Check("holds", "every log of the suite in the directory could be read", other)
 
 
@@ -138,14 +158,23 @@ def _labels_are_the_logged_answers(experiment: Experiment) -> Check:
     logs = experiment.logs
     place = {id_: i for i, id_ in enumerate(logs.questions.index)}
     gold = logs.questions["gold"].to_numpy()
+    by_id = {eval_id: i for i, eval_id in enumerate(logs.runs["eval_id"])}
     wrong, compared = [], 0
     for run in _shown(experiment):
         labels = list(zip(run["demo_ids"], run["demo_labels"], strict=False))
-        pool = experiment.zero_shot(run["weak"], "pool") if run["labels"] == "weak" else None
-        if run["labels"] == "weak" and pool is not None:
-            source = logs.letters[pool]
-        elif run["labels"] == "gold":
+        if run["labels"] == "gold":
             source = gold
+        elif run["labels"] == "weak":
+            # a chain's labels are those of one of several runs: its log says of which
+            chain = ">" in run["weak"]
+            pool = (
+                by_id.get(run["label_eval_id"])
+                if chain
+                else experiment.zero_shot(run["weak"], "pool")
+            )
+            if pool is None:
+                continue
+            source = logs.letters[pool]
         else:
             continue
         known = [(source[place[id_]], label) for id_, label in labels if id_ in place]
@@ -163,26 +192,93 @@ def _labels_are_the_logged_answers(experiment: Experiment) -> Check:
 
 
 def _same_demonstrations(experiment: Experiment) -> Check:
-    runs = list(_shown(experiment))
+    """Of runs on the test: the label runs of a chain may show others."""
+    runs = [run for run in _shown(experiment) if run["split"] == "test"]
+    # these pick or pass over questions by their labels
+    free = [_picks(run) for run in runs]
     seen: dict[int, Counter[tuple[Any, ...]]] = {}
-    for run in runs:
-        seen.setdefault(run["draw"], Counter())[run["demo_ids"]] += 1
+    for run, picks in zip(runs, free, strict=True):
+        if not picks:
+            seen.setdefault(run["draw"], Counter())[run["demo_ids"]] += 1
     # the order of a draw: of its longest prompts, what most of them show
     orders = {
         draw: max(found, key=lambda ids: (len(ids), found[ids])) for draw, found in seen.items()
     }
-    wrong = [
-        f"{run['file']}: other demonstrations than draw {run['draw']} elsewhere"
-        for run in runs
-        if run["demo_ids"] != orders[run["draw"]][: len(run["demo_ids"])]
-    ]
+    wrong, passed = [], []
+    for run, picks in zip(runs, free, strict=True):
+        order = orders.get(run["draw"])
+        if order is None or run["demo_ids"] == order[: len(run["demo_ids"])]:
+            continue
+        if not picks:
+            wrong.append(f"{run['file']}: other demonstrations than draw {run['draw']} elsewhere")
+        elif run["labels"] != "confident":
+            passed.append(f"{run['file']}: passes over questions that have no {picks}")
     if not any(run["demo_ids"] for run in runs):
         return Check("unknown", "the logs do not say which demonstrations were shown")
-    return _check(
-        wrong,
+    if wrong:
+        text = "arms that should differ in labels alone show different demonstrations"
+        return Check("fails", text, tuple(wrong))
+    return Check(
+        "holds",
         "all arms of a draw show the same demonstrations in the same order, a longer prompt the "
-        "shorter one's first",
-        "arms that should differ in labels alone show different demonstrations",
+        "shorter one's first" + (" (`confident` picks its own)" if any(free) else ""),
+        tuple(passed),
+    )
+
+
+def _picks(run: dict[str, Any]) -> str:
+    """By what a run may show other questions than the rest of its draw; "" where it may not."""
+    if run["labels"] == "confident":
+        return "confidence"
+    if run["labels"] == "majority" or "," in run["weak"]:
+        return "majority"
+    return "readable label" if ">" in run["weak"] else ""
+
+
+def _labels_as_defined(experiment: Experiment) -> Check:
+    logs = experiment.logs
+    gold = dict(zip(logs.questions.index, logs.questions["gold"], strict=True))
+
+    def wrong_labels(run: dict[str, Any]) -> int | None:
+        """None where the logs do not say."""
+        if run["demo_ids"] and all(id_ in gold for id_ in run["demo_ids"]):
+            pairs = zip(run["demo_ids"], run["demo_labels"], strict=True)
+            return sum(label != gold[id_] for id_, label in pairs)
+        share = float(run["demo_label_accuracy"])
+        return None if pd.isna(share) else round((1 - share) * int(run["shots"]))
+
+    runs = list(_shown(experiment))
+    errors: dict[tuple[Any, ...], int | None] = {}
+    for run in runs:
+        if run["labels"] == "weak":
+            errors.setdefault((run["weak"], run["shots"], run["draw"]), wrong_labels(run))
+    bad, compared = [], 0
+    for run in runs:
+        if run["labels"] == "unlabelled":
+            compared += 1
+            if any(run["demo_labels"]):
+                bad.append(f"{run['file']}: `unlabelled` shows labels")
+            continue
+        found = wrong_labels(run)
+        if run["labels"] == "flipped" and found is not None:
+            compared += 1
+            if found < run["shots"]:
+                right = run["shots"] - found
+                bad.append(f"{run['file']}: {right} of {run['shots']} `flipped` labels are right")
+        elif run["labels"] == "noise_matched" and found is not None:
+            wanted = errors.get((run["weak"], run["shots"], run["draw"]))
+            compared += wanted is not None
+            if wanted is not None and found != wanted:
+                bad.append(
+                    f"{run['file']}: {found} labels are wrong, of those by {run['weak']} {wanted}"
+                )
+    if not compared:
+        return Check("unknown", "no run with unlabelled, flipped or noise-matched demonstrations")
+    return _check(
+        bad,
+        f"the labels of {compared} controls are as defined: none, none right, or as many wrong "
+        "ones as the weak model's",
+        "controls show other labels than they should",
     )
 
 
@@ -201,10 +297,11 @@ def _one_zero_shot(experiment: Experiment) -> Check:
 
 def _readable(experiment: Experiment) -> Check:
     runs = experiment.logs.runs
-    unread = runs["unparsed"] / runs["n"].where(runs["n"] > 0)
+    unread = runs["unparsed"] / runs["replies"].where(runs["replies"] > 0)
     return _check(
         (
-            f"{row['file']}: {row['unparsed']} of {row['n']} replies of {row['model']} not readable"
+            f"{row['file']}: {row['unparsed']} of {row['replies']} replies of {row['model']} not "
+            "readable"
             for row in runs[unread > UNREAD_LIMIT].to_dict("records")
         ),
         f"at least {1 - UNREAD_LIMIT:.0%} of the replies of every run are readable "
@@ -239,14 +336,42 @@ def _costs(experiment: Experiment) -> Check:
     )
 
 
+def _headline(experiment: Experiment) -> Check:
+    declared = tuple(experiment.logs.metadata.get("headline") or ())
+    if not declared:
+        return Check("unknown", "no headline was declared: the verdict takes the most shots")
+    wanted = [cell for cell in experiment.cells() if cell.shots in declared]
+    lost = [
+        f"{cell.weak} → {cell.strong}, {cell.shots} shots: a run is missing or incomplete"
+        for cell in wanted
+        if cell.status("pgr_gold") == "incomplete" and cell.weak != cell.strong
+    ]
+    lost += [
+        f"{shots} shots: not run"
+        for shots in declared
+        if not any(cell.shots == shots for cell in wanted)
+    ]
+    return _check(
+        lost,
+        f"the declared headline was run ({', '.join(map(str, declared))} shots)",
+        "the declared headline is not whole",
+    )
+
+
 def _draws(experiment: Experiment, cells: pd.DataFrame) -> Check:
     few = cells[(cells["shots"] > 0) & (cells["draws"] > 0)]
-    planned = experiment.logs.planned
-    wanted = int(planned["draw"].max()) + 1 if len(planned) else 0
-    lost = [
-        f"{row['weak']} → {row['strong']}, {row['shots']} shots: {row['draws']} of {wanted} draws"
-        for row in few[few["draws"] < wanted].to_dict("records")
-    ]
+    planned: dict[tuple[Any, ...], set[int]] = {}
+    columns = ["split", "prompt", "model", "labels", "weak", "shots", "draw"]
+    for *cell, draw in experiment.logs.planned[columns].itertuples(index=False, name=None):
+        planned.setdefault(tuple(cell), set()).add(draw)
+    lost = []
+    for row in few.to_dict("records"):
+        here = ("test", "", row["strong"])
+        weak = planned.get((*here, "weak", row["weak"], row["shots"]), set())
+        gold = planned.get((*here, "gold", "", row["shots"]), set())
+        wanted = len(weak & gold if gold else weak)
+        if row["draws"] < wanted:
+            lost.append(_pair_text(row) + f": {row['draws']} of {wanted} draws")
     if lost:
         return Check("fails", "cells use fewer draws than were planned", tuple(lost))
     if few.empty:
@@ -285,6 +410,53 @@ def _clusters(cells: pd.DataFrame) -> Check:
         f"(largest {max(ratios):.2f})",
         "questions of a category go together: plain intervals are too short there",
     )
+
+
+def _repeats(experiment: Experiment) -> Check:
+    repeats = repeats_table(experiment)
+    if repeats.empty:
+        return Check("unknown", "no run was repeated: how much answers vary by themselves is open")
+    changed = float((repeats["changed"] * repeats["n"]).sum() / repeats["n"].sum())
+    return Check(
+        "holds",
+        f"{percent(changed)} of the answers change between identical runs, over {len(repeats)} "
+        "repeated runs",
+        tuple(
+            f"{_run_text(row)}, draw {row['draw']}: {percent(row['changed'])} of {row['n']} (95% "
+            f"{percent(row['changed_lo'])} to {percent(row['changed_hi'])})"
+            for row in repeats.to_dict("records")
+        ),
+    )
+
+
+def _positions(experiment: Experiment) -> Check:
+    positions = positions_table(experiment)
+    if not positions["p_uniform"].notna().any():
+        return Check("unknown", "too few answers to see a habit of answering by place")
+    runs = positions.groupby(list(POSITION_RUN), sort=False)
+    uneven = []
+    for key, of in runs:
+        if of["p_uniform"].iloc[0] < HABIT_P:
+            most = of.iloc[int((of["share"] - of["uniform"]).abs().to_numpy().argmax())]
+            uneven.append(
+                f"{_run_text(dict(zip(POSITION_RUN, key, strict=True)))}: {percent(most['share'])} "
+                f"of the answers at {most['position']}, {percent(most['uniform'])} by equal chances"
+            )
+    return Check(
+        "holds",
+        f"answers fall evenly on the places of the options in {runs.ngroups - len(uneven)} of "
+        f"{runs.ngroups} kinds of runs"
+        + ("; a habit can pass for knowledge (`permutations` in the study)" if uneven else ""),
+        tuple(uneven),
+    )
+
+
+def _run_text(row: Any) -> str:
+    prompt = f", {row['prompt']}" if row["prompt"] else ""
+    if not row["shots"]:
+        return f"{row['model']}, zero-shot{prompt}"
+    giver = f" of {row['weak']}" if row["weak"] else ""
+    return f"{row['model']}, {row['shots']} {row['labels']} labels{giver}{prompt}"
 
 
 def _pair_text(row: Any) -> str:

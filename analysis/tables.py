@@ -10,10 +10,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, wraps
 from importlib.metadata import version
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -200,6 +200,7 @@ class Experiment:
             if task == "few_shot" and split == "test":
                 self._shown.setdefault((model, shots), {})[labels, weak, prompt] = found
         self._rules: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
+        self.made: dict[str, Any] = {}  # by `_once`
 
     @cached_property
     def _keys(self) -> pd.DataFrame:
@@ -237,6 +238,14 @@ class Experiment:
         """Shot counts that were planned or run on the test with the plain prompt, 0 first."""
         plain = self._keys[(self._keys["split"] == "test") & (self._keys["prompt"] == "")]
         return sorted({0, *(int(k) for k in plain["shots"])})
+
+    @cached_property
+    def headline(self) -> tuple[int, ...]:
+        """Shot counts that the verdict is about: declared, or the largest with weak labels."""
+        declared = tuple(k for k in self.logs.metadata.get("headline") or () if k > 0)
+        plain = self._keys[(self._keys["split"] == "test") & (self._keys["prompt"] == "")]
+        given = plain.loc[plain["labels"] == "weak", "shots"]
+        return declared or ((int(given.max()),) if len(given) else ())
 
     @cached_property
     def test(self) -> NDArray[np.intp]:
@@ -346,11 +355,6 @@ class Experiment:
     @cached_property
     def _cells(self) -> tuple[Cell, ...]:
         return tuple(self.cell(weak, strong, k) for weak, strong in self.pairs for k in self.shots)
-
-    @cached_property
-    def tests(self) -> pd.DataFrame:
-        """As `tests_table`."""
-        return tests_table(self)
 
     def cell(self, weak: str, strong: str, shots: int) -> Cell:
         """What one (weak, strong, shots) compares."""
@@ -592,7 +596,7 @@ def _with_ends(*names: str) -> tuple[str, ...]:
 
 
 ARMS = (
-    *("weak", "gold", "self", "random", "noise_matched", "unlabelled", "flipped"),
+    *("weak", "gold", "random", "noise_matched", "unlabelled", "self", "flipped"),
     *("majority", "confident"),
 )
 """Arms in the order of the tables; others follow by name."""
@@ -689,6 +693,23 @@ def _share(name: str, events: ArrayLike) -> dict[str, float]:
     return _interval(name, float(values.mean()), *mean_interval(values, level=LEVEL))
 
 
+T = TypeVar("T")
+
+
+def _once(make: Callable[[Experiment], T]) -> Callable[[Experiment], T]:
+    """A table is made once for an experiment; who asks for it leaves it as it is."""
+
+    @wraps(make)
+    def once(experiment: Experiment) -> T:
+        if make.__name__ not in experiment.made:
+            experiment.made[make.__name__] = make(experiment)
+        found: T = experiment.made[make.__name__]
+        return found
+
+    return once
+
+
+@_once
 def tests_table(experiment: Experiment) -> pd.DataFrame:
     """Paired differences of accuracy, one row per family and complete cell with demonstrations.
 
@@ -726,6 +747,7 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(_TESTS))
 
 
+@_once
 def _against_the_main_arm(experiment: Experiment) -> dict[tuple[str, str, int, str], Difference]:
     """The plain arm with weak labels minus each other one, by weak, strong, shots and arm."""
     found: dict[tuple[str, str, int, str], Difference] = {}
@@ -740,6 +762,7 @@ def _against_the_main_arm(experiment: Experiment) -> dict[tuple[str, str, int, s
     return found
 
 
+@_once
 def arms_table(experiment: Experiment) -> pd.DataFrame:
     """Every arm of every pair: one row per (weak, strong, shots, arm) that was run.
 
@@ -761,10 +784,8 @@ def arms_table(experiment: Experiment) -> pd.DataFrame:
     for weak, strong in experiment.pairs:
         for shots in experiment.arm_shots(strong):
             for name, arm in experiment.arms(weak, strong, shots).items():
-                base, other = (
-                    experiment.base(strong, arm.prompt),
-                    ahead.get((weak, strong, shots, name)),
-                )
+                base = experiment.base(strong, arm.prompt)
+                other = ahead.get((weak, strong, shots, name))
                 rows.append(_arm_row(experiment, weak, strong, shots, arm, base, other))
     return pd.DataFrame(rows, columns=list(_ARMS))
 
@@ -794,15 +815,19 @@ def _arm_row(
         "base": name,
         "n": own.n,
         "draws": len(own.draws) if shots else 0,
-        "scope": _scope(len(own.draws)),
+        "scope": scope(len(own.draws)),
         **_share("accuracy", own.columns[0] if own.usable else ()),
-        **_gain("gain", paired_difference(*both.columns) if both and both.usable else None),
+        **_gain(
+            "gain",
+            paired_difference(*both.columns, level=LEVEL) if both and both.usable else None,
+        ),
         **_gain("ahead", ahead),
         "demo_label_accuracy": float(shown.mean()),
     }
 
 
-def _scope(draws: int) -> str:
+def scope(draws: int) -> str:
+    """What intervals over so many draws speak about."""
     return "random_demos" if draws >= MIN_RANDOM_DRAWS else "fixed_demos"
 
 
@@ -812,6 +837,7 @@ def _gain(name: str, found: Difference | None) -> dict[str, float]:
     return _interval(name, found.diff, found.low, found.high) | {f"{name}_p": found.p}
 
 
+@_once
 def rules_table(experiment: Experiment) -> pd.DataFrame:
     """Accuracy on the test of a rule that never sees a question, by whose labels it was fitted on.
 
@@ -837,7 +863,7 @@ def rules_table(experiment: Experiment) -> pd.DataFrame:
             "shots": shots,
             "n": len(experiment.test),
             "draws": len(of),
-            "scope": _scope(len(of)),
+            "scope": scope(len(of)),
             **_share("accuracy", np.column_stack([of[draw] for draw in sorted(of)])),
         }
         for (labels, weak, shots), of in sorted(
@@ -848,6 +874,7 @@ def rules_table(experiment: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(_RULES))
 
 
+@_once
 def shortcuts_table(experiment: Experiment) -> pd.DataFrame:
     """Each arm's gain where a rule that never sees a question is right, and where it is wrong.
 
@@ -896,12 +923,14 @@ def _split_gain(both: Joined, right: NDArray[np.bool_]) -> dict[str, Any]:
         "right_n": float(right.sum(axis=0).mean()),
         "wrong_n": float((~right).sum(axis=0).mean()),
     }
+    arm, base = both.columns
     for name, where in (("gain_right", right), ("gain_wrong", ~right)):
-        found = subgroup_difference(*both.columns, where, level=LEVEL)
+        found = subgroup_difference(arm, base, where, level=LEVEL)
         row |= _interval(name, found.diff, found.low, found.high)
     return row
 
 
+@_once
 def positions_table(experiment: Experiment) -> pd.DataFrame:
     """Answers by place on the page, one row per place and (model, labels, weak, shots, prompt).
 
@@ -1179,7 +1208,7 @@ def costs_table(experiment: Experiment) -> pd.DataFrame:
 def stats_info(experiment: Experiment) -> dict[str, Any]:
     """What the numbers of the other tables were computed with."""
     metadata = experiment.logs.metadata
-    tested = experiment.tests.groupby(["family", "contrast"], sort=False).size()
+    tested = tests_table(experiment).groupby(["family", "contrast"], sort=False).size()
     contrasts = {family: f"{first} - {second}" for family, (first, second) in FAMILIES.items()}
     contrasts |= {family: contrast for family, contrast in tested.index if family not in FAMILIES}
     return {

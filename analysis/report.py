@@ -19,13 +19,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from w2s_icl.analysis.verdict import Condition, Verdict
 
 from w2s_icl.analysis import figures, sentences, tables, verdict
 from w2s_icl.analysis.checks import Check, run_checks
 from w2s_icl.analysis.logs import Logs, read_logs
 from w2s_icl.analysis.stats import MIN_QUESTIONS
 from w2s_icl.analysis.tables import Experiment
+from w2s_icl.analysis.verdict import Condition, Verdict
 
 SIMULATED_BANNER = "simulated models: these numbers say nothing about language models"
 
@@ -106,14 +106,8 @@ class Results:
 
     @property
     def last(self) -> int:
-        """The shot count of the headline: the largest that is declared, else that was planned."""
-        shots = self.experiment.shots
-        return max(set(self.declared) & set(shots), default=shots[-1])
-
-    @property
-    def declared(self) -> Sequence[int]:
-        """Shot counts that the study declared as its headline before it was run."""
-        return self.logs.metadata.get("headline") or ()
+        """The shot count of the headline, the largest where there are several."""
+        return max(self.experiment.headline, default=self.experiment.shots[-1])
 
     @cached_property
     def last_rows(self) -> Sequence[Row]:
@@ -484,7 +478,7 @@ def page(results: Results, drawn: Sequence[tuple[View, Markup]], stats: Mapping[
         log_dir=r.logs.directory,
         missing=len(r.missing),
         verdicts=[_verdict(r, found) for found in _ordered(r)],
-        declared=bool(r.declared),
+        declared=bool(metadata.get("headline")),
         cards=_cards(r),
         rows=[_summary_row(r, row) for row in r.last_rows],
         last=r.last,

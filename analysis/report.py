@@ -651,7 +651,8 @@ class VerdictText:
         subject: Whose conditions they are.
         claim: Whether every condition holds.
         reading: What is left as explanation.
-        sentence: What the data carry.
+        lead: What the data carry, in a sentence.
+        rest: Which conditions that rests on.
         tally: How many conditions are in each state.
         rows: A row per condition: state, mark, then the texts of its columns.
         main: Whether this is the pair of the page's headline.
@@ -662,7 +663,8 @@ class VerdictText:
     subject: str
     claim: bool
     reading: str
-    sentence: str
+    lead: str
+    rest: str
     tally: str
     rows: Sequence[tuple[str, str, Sequence[tuple[str, str]]]]
     main: bool
@@ -689,7 +691,8 @@ def _verdict(r: Results, found: Verdict) -> VerdictText:
         subject=f"{r.names[found.strong]} with labels by {r.names[found.weak]}",
         claim=found.claim,
         reading=found.reading,
-        sentence=found.sentence,
+        lead=_lead(found),
+        rest=found.sentence.partition(". ")[2],
         tally=", ".join(
             f"{states.count(state)} {text}"
             for state, (_, text) in STATES.items()
@@ -698,6 +701,11 @@ def _verdict(r: Results, found: Verdict) -> VerdictText:
         rows=[(c.state, STATES[c.state][0], _condition(c)) for c in found.conditions],
         main=_is_main(r, found),
     )
+
+
+def _lead(found: Verdict) -> str:
+    """The first sentence of a verdict; the rest goes through the conditions."""
+    return found.sentence.partition(". ")[0].removesuffix(".") + "."
 
 
 def _condition(c: Condition) -> list[tuple[str, str]]:
@@ -831,7 +839,7 @@ def summary(results: Results) -> str:
         lines.append(f"{pair:<{width}} {row['shots']:>5}  {accuracies}  {ratio}")
     for found in _ordered(r):
         pair = f"{r.names[found.weak]} → {r.names[found.strong]}"
-        lines.append(f"verdict, {pair}: {found.reading}. {found.sentence.split('. ')[0]}")
+        lines.append(f"verdict, {pair}: {found.reading}. {_lead(found)}")
     for check in r.checks:
         lines += _check_lines(check)
     return "\n".join(lines)

@@ -262,7 +262,7 @@ def accuracy_panel(
 
 _HOLLOW: Any = {"marker": "o", "markersize": 7, "markerfacecolor": PAPER, "linestyle": ""}
 _DASHED = (0, (5, 2))
-_RULE: Any = {"linestyle": (0, (7, 2, 1, 2)), "linewidth": 1.1}
+_RULE: Any = {"linestyle": "-.", "linewidth": 1.1}
 _RULE_TEXT = "surface rule fitted on gold labels, never sees the question"
 
 
@@ -651,10 +651,11 @@ def _arms_legend(
     return handles
 
 
-_RULE_SIDES: Mapping[str, tuple[str, str, str, str]] = {
+RULE_SIDES: Mapping[str, tuple[str, str, str, str]] = {
     "right": (RIGHT, "o", RIGHT, "where the surface rule is right"),
     "wrong": (MUTED, "X", PAPER, "where it is wrong"),
 }
+"""Colour, marker, its face, and words for the questions that the rule has right, or wrong."""
 
 
 def shortcut(
@@ -674,12 +675,12 @@ def shortcut(
     names = display_names(models)
     with mpl.rc_context(STYLE):
         figure, panels, order, room = _arm_panels(rows, names, 0.36)
-        gains = [f"gain_{side}" for side in _RULE_SIDES]
+        gains = [f"gain_{side}" for side in RULE_SIDES]
         limits = _gain_axis(panels, rows, gains, room)
         for axes, pair in zip(panels, _pairs(rows), strict=True):
             mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
             shortcut_panel(mine, order, limits, axes)
-            right, wrong = (_n(mine[f"{side}_n"]) for side in _RULE_SIDES)
+            right, wrong = (_n(mine[f"{side}_n"]) for side in RULE_SIDES)
             axes.set_xlabel(f"points over zero-shot\nrule right: {right}, wrong: {wrong}")
         fixed = ", for these demonstrations only" if (rows["draws"] < 3).any() else ""
         _footnote(figure, f"bars: 95% intervals{fixed}{_leaves(rows, gains, limits)}", banner)
@@ -687,7 +688,7 @@ def shortcut(
             figure,
             [
                 _line(text, color=colour, marker=marker, markerfacecolor=face, linewidth=1.4)
-                for colour, marker, face, text in _RULE_SIDES.values()
+                for colour, marker, face, text in RULE_SIDES.values()
             ],
         )
         _settle(figure)
@@ -701,7 +702,7 @@ def shortcut_panel(
     axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
     for row in rows.to_dict("records"):
         for (side, (colour, marker, face, _)), shift in zip(
-            _RULE_SIDES.items(), (-0.19, 0.19), strict=True
+            RULE_SIDES.items(), (-0.19, 0.19), strict=True
         ):
             height = order.index(row["arm"]) + shift
             gain = row[f"gain_{side}"]

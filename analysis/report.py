@@ -153,7 +153,8 @@ class Results:
     def planned_arms(self) -> Sequence[str]:
         """Plain arms that were planned at the headline's shot count."""
         plan = self.logs.planned
-        plan = plan[(plan["shots"] == self.last) & (plan["prompt"] == "")]
+        plan = plan[(plan["split"] == "test") & (plan["prompt"] == "")]
+        plan = plan[plan["shots"] == self.last]
         own = ["self"] * bool((plan["weak"] == plan["model"]).any())
         return [kind for kind in figures.ARMS if (plan["labels"] == kind).any()] + own
 
@@ -736,8 +737,8 @@ class PositionTexts:
 
 def _positions(r: Results) -> PositionTexts:
     letters = sorted(set(r.positions["position"]))
-    first: list[Any] = []
-    rest: list[Any] = []
+    rank = {kind: i for i, kind in enumerate(figures.arm_order(r.positions["labels"]))}
+    rows: list[tuple[Any, ...]] = []
     for key, part in r.positions.groupby(_RUN, sort=False):
         run = dict(zip(_RUN, key, strict=True))
         at = part.set_index("position").reindex(letters).to_dict("records")
@@ -748,9 +749,16 @@ def _positions(r: Results) -> PositionTexts:
             for p in at
         ]
         p = (sentences.p_value(part["p_uniform"].iloc[0]), "")
-        (first if _needed(r, run) else rest).append(([name, *accuracy], [name, *shares, p]))
-    rows = [*first, *rest]
-    return PositionTexts(letters, [a for a, _ in rows], [s for _, s in rows], len(first))
+        # runs that are folded keep the order of the table
+        place = (
+            (-1 if run["shots"] == 0 else rank[str(run["labels"])])
+            if _needed(r, run)
+            else len(rank)
+        )
+        rows.append((place, [name, *accuracy], [name, *shares, p]))
+    rows.sort(key=lambda row: row[0])
+    main = sum(place < len(rank) for place, *_ in rows)
+    return PositionTexts(letters, [a for _, a, _ in rows], [s for *_, s in rows], main)
 
 
 def _needed(r: Results, run: Row) -> bool:

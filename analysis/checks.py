@@ -165,13 +165,10 @@ def _labels_are_the_logged_answers(experiment: Experiment) -> Check:
         if run["labels"] == "gold":
             source = gold
         elif run["labels"] == "weak":
-            # a chain's labels are those of one of several runs: its log says of which
-            chain = ">" in run["weak"]
-            pool = (
-                by_id.get(run["label_eval_id"])
-                if chain
-                else experiment.zero_shot(run["weak"], "pool")
-            )
+            # the log says whose answers it took: a model can have several label runs
+            pool = by_id.get(run["label_eval_id"])
+            if pool is None and not run["prompt"]:
+                pool = experiment.zero_shot(run["weak"], "pool")
             if pool is None:
                 continue
             source = logs.letters[pool]
@@ -243,7 +240,7 @@ def _labels_as_defined(experiment: Experiment) -> Check:
         """None where the logs do not say."""
         if run["demo_ids"] and all(id_ in gold for id_ in run["demo_ids"]):
             pairs = zip(run["demo_ids"], run["demo_labels"], strict=True)
-            return sum(label != gold[id_] for id_, label in pairs)
+            return sum(bool(label != gold[id_]) for id_, label in pairs)
         share = float(run["demo_label_accuracy"])
         return None if pd.isna(share) else round((1 - share) * int(run["shots"]))
 

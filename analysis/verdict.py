@@ -350,7 +350,7 @@ def _change(gain: Condition) -> str:
 
 
 _READINGS: Mapping[Reading, str] = {
-    "no gain": "there is no gain to explain",
+    "no gain": "no gain is shown",
     "format": "the gain is not told from what the format of the demonstrations gives",
     "imitation": "it takes over its labeller's errors",
     "surface rule": "the gain is not told from that of a rule which never sees the question",

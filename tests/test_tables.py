@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from w2s_icl.analysis import tables  # as a module: pytest would collect `tests_table` by its name
-from w2s_icl.analysis.logs import KEY, Logs
+from w2s_icl.analysis.logs import KEY, Logs, Position
 from w2s_icl.analysis.stats import pooled_gap_recovered
 from w2s_icl.analysis.tables import Experiment, cells_table
 
@@ -420,6 +421,159 @@ def test_repeated_runs_have_no_agreement() -> None:
     assert_values(row, {"phi_weak": math.nan, "capa_strong_hi": math.nan, "fix_count": 6})
 
 
+# --- arms, rules, shortcuts -----------------------------------------------------------------------
+
+
+def arm(labels: str, weak: str = "", draw: int = 0, prompt: str = "", model: str = "s") -> Key:
+    return (model, "few_shot", "test", labels, weak, 4, draw, prompt)
+
+
+CONTROLS: dict[Key, str] = {
+    arm("random", draw=0): GOLD[0],
+    arm("random", draw=1): STRONG,
+    arm("unlabelled", draw=0): STRONG,
+    arm("noise_matched", "w", draw=0): GOLD[1],
+    arm("noise_matched", "v", draw=0): GOLD[1],  # of another pair
+    arm("mine", draw=0): STRONG,
+    arm("majority", "v,w", draw=0): STRONG,
+    arm("weak", "w>v", draw=0): STRONG,
+    arm("weak", "v>w", draw=0): STRONG,  # a chain of another pair
+    arm("weak", "s", draw=0): WEAK,
+    arm("weak", "w", draw=0, prompt="disclosure=accuracy"): STRONG,
+    arm("gold", draw=0, prompt="disclosure=accuracy"): STRONG,
+}
+
+
+def right(*columns: str) -> Any:
+    """(n, draws) of whether each is right."""
+    return np.array([[a == t for t, a in zip(TARGET, c, strict=True)] for c in columns]).T * 1.0
+
+
+def test_arms_of_a_pair_are_those_of_its_labels() -> None:
+    table = tables.arms_table(experiment(EXAMPLE | CONTROLS))
+    mine = table[table["weak"] == "w"]
+
+    assert mine["arm"].tolist() == [
+        *("weak", "gold", "random", "noise_matched", "unlabelled", "self", "majority", "mine"),
+        *("weak via v", "weak disclosure=accuracy", "gold disclosure=accuracy"),
+    ]
+    assert mine["depth"].tolist() == [1, 0, 0, 1, 0, 1, 1, 0, 2, 1, 0]
+    own = table[table["weak"] == "s"]  # the labeller is itself the strong model
+    assert own["arm"].tolist()[:2] == ["weak", "gold"]
+    assert "noise_matched" not in own["arm"].tolist()
+
+
+def test_gains_of_arms_are_paired_with_what_both_have() -> None:
+    table = tables.arms_table(experiment(EXAMPLE | CONTROLS))
+
+    main = only(table, weak="w", arm="weak")
+    random = only(table, weak="w", arm="random")
+    assert_values(main, {"draws": 3, "accuracy": 2.575 / 3, "gain": 2.575 / 3 - 0.725})
+    assert_values(main, {"ahead": math.nan, "ahead_p": math.nan})
+    gain = right(GOLD[0], STRONG).mean() - 0.725
+    ahead = right(W2S[0], W2S[1]).mean() - right(GOLD[0], STRONG).mean()
+    assert_values(random, {"n": 40, "draws": 2, "gain": gain, "ahead": ahead})
+    per_question = (right(*W2S[:2]) - right(GOLD[0], STRONG)).mean(axis=1)
+    half = float(stats.t.ppf(0.975, 39)) * math.sqrt(max(per_question.var(ddof=1) / 40, 4 / 1600))
+    assert_values(random, {"ahead_lo": ahead - half, "ahead_hi": ahead + half})
+    disclosed = only(table, weak="w", arm="weak disclosure=accuracy")
+    assert (disclosed["base"], disclosed["gain"], disclosed["scope"]) == (
+        "zero_shot",
+        0,
+        "fixed_demos",
+    )
+
+
+def test_every_arm_that_was_run_is_a_family_of_tests() -> None:
+    e = experiment(EXAMPLE | CONTROLS)
+    table = tables.tests_table(e)
+
+    families = list(dict.fromkeys(table["family"]))
+    assert families == [
+        *("w2s_vs_weak", "w2s_vs_strong0", "w2s_vs_gold", "w2s_vs_random", "w2s_vs_noise_matched"),
+        *("w2s_vs_unlabelled", "w2s_vs_self", "w2s_vs_majority"),
+        *("w2s_vs_gold disclosure=accuracy", "w2s_vs_mine", "w2s_vs_weak disclosure=accuracy"),
+        "w2s_vs_weak via v",
+    ]
+    row = only(table, family="w2s_vs_noise_matched", weak="w")
+    assert row["contrast"] == "w2s - noise_matched"
+    assert (row["n10"], row["n01"]) == (
+        (right(W2S[0]) > right(GOLD[1])).sum(),
+        (right(W2S[0]) < right(GOLD[1])).sum(),
+    )
+    info = tables.stats_info(e)["families"]
+    assert info["w2s_vs_random"] == {"contrast": "w2s - random", "tests": 2}
+    assert list(info) == families
+    assert tables.tests_table(e) is table
+
+
+def test_an_arm_that_lacks_answers_has_no_numbers() -> None:
+    e = experiment(EXAMPLE | {arm("random"): " " + STRONG[1:]})
+
+    row = only(tables.arms_table(e), arm="random")
+    empty = [name for name in row if name.startswith(("accuracy", "gain", "ahead"))]
+    assert_values(row, dict.fromkeys(empty, math.nan))
+    assert row["n"] == 39
+    assert "w2s_vs_random" not in set(tables.tests_table(e)["family"])
+
+
+LONG = ("no", "a rather longer one", "it", "or so")
+
+
+def with_options(e: Experiment, long: Sequence[bool], *, labelled: bool = True) -> Experiment:
+    """The right option of each question is the long one or not; demonstrations choose it."""
+    choices: list[Any] = []
+    for gold, is_long in zip(TARGET, long, strict=True):
+        texts = ["no", "so", "it", "or"]
+        place = "ABCD".index(gold)
+        texts[place if is_long else (place + 1) % 4] = "a rather longer one"
+        choices.append(tuple(texts))
+    runs = e.logs.runs.copy()
+    shown = runs["shots"] > 0
+    options: list[Any] = [(LONG,) * 4 if some else () for some in shown]
+    runs["demo_choices"] = options
+    runs["demo_labels"] = [
+        ("" if kind == "unlabelled" else "B",) * 4 if some and labelled else ()
+        for some, kind in zip(shown, runs["labels"], strict=True)
+    ]
+    questions = e.logs.questions.assign(choices=pd.Series(choices))
+    return Experiment(dataclasses.replace(e.logs, runs=runs, questions=questions))
+
+
+def test_gains_are_split_by_one_rule_for_all_arms() -> None:
+    long = np.arange(40) % 4 != 0
+    e = with_options(experiment(EXAMPLE | CONTROLS), long.tolist())
+
+    table = tables.shortcuts_table(e)
+    row = only(table, weak="w", arm="weak", rule="demonstrations")
+    assert_values(row, {"n": 40, "draws": 3, "rule_accuracy": 0.75})
+    assert_values(row, {"right_n": 30, "wrong_n": 10})
+    gain = right(*W2S) - right(STRONG)
+    assert_values(row, {"gain_right": gain[long].mean(), "gain_wrong": gain[~long].mean()})
+    assert row["gain_wrong_lo"] <= row["gain_wrong"] <= row["gain_wrong_hi"]
+    # the arm without labels is split by the rule of the labelled one
+    unlabelled = only(table, weak="w", arm="unlabelled", rule="demonstrations")
+    assert_values(unlabelled, {"draws": 1, "rule_accuracy": 0.75, "gain_right": 0})
+    cross = only(table, weak="w", arm="weak", rule="cross-fitted")
+    assert_values(cross, {"right_n": 40 * cross["rule_accuracy"]})
+    rules = tables.rules_table(e)
+    assert rules[["labels", "weak", "draws"]].to_numpy().tolist() == [
+        ["gold", "", 3],
+        ["weak", "w", 3],
+        ["weak", "s", 1],
+    ]
+    assert rules["accuracy"].tolist() == [0.75] * 3
+
+
+def test_without_labels_in_the_logs_there_is_no_rule() -> None:
+    e = with_options(experiment(EXAMPLE), [True] * 40, labelled=False)
+
+    row = only(tables.shortcuts_table(e), arm="weak", rule="demonstrations")
+    assert_values(row, {"n": 0, "rule_accuracy": math.nan, "gain_wrong": math.nan})
+    assert only(tables.shortcuts_table(e), arm="weak", rule="cross-fitted")["n"] == 40
+    assert tables.rules_table(e).empty
+
+
 # --- models, costs, provenance --------------------------------------------------------------------
 
 
@@ -471,7 +625,11 @@ def test_info_names_the_families_and_what_computed_them() -> None:
 
 
 def test_columns_do_not_depend_on_the_rows() -> None:
-    full = experiment(EXAMPLE, [zero("x")])
+    full = with_options(experiment(EXAMPLE, [zero("x")]), [True] * 40)
+    full.logs.runs["changes"] = [(0.0, 1.0)] * len(full.logs.runs)
+    full.logs.runs["changed_n"] = 2
+    positions: list[Any] = [(Position(1, 1, 1, 1.0, 1),)] * len(full.logs.runs)
+    full.logs.runs["positions"] = positions
     empty = experiment(ZERO)
 
     for make in (
@@ -481,6 +639,11 @@ def test_columns_do_not_depend_on_the_rows() -> None:
         tables.models_table,
         tables.costs_table,
         tables.missing_cells,
+        tables.arms_table,
+        tables.rules_table,
+        tables.shortcuts_table,
+        tables.positions_table,
+        tables.repeats_table,
     ):
         assert make(empty).columns.tolist() == make(full).columns.tolist()
         assert not make(full).empty

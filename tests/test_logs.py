@@ -1,0 +1,283 @@
+"""What is read from logs: prompts, plans, reruns, positions; on logs written by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspect_ai.dataset import Sample
+from inspect_ai.log import (
+    EvalConfig,
+    EvalDataset,
+    EvalLog,
+    EvalResults,
+    EvalSample,
+    EvalSpec,
+    EvalStats,
+    write_eval_log,
+)
+from inspect_ai.scorer import Score
+from scipy import stats
+
+from w2s_icl.analysis import tables
+from w2s_icl.analysis.checks import run_checks
+from w2s_icl.analysis.logs import MARGIN, Logs, Position, read_logs
+from w2s_icl.analysis.stats import uniform_p
+from w2s_icl.analysis.tables import Experiment, cells_table
+
+CHOICES = ["one", "two", "three", "four"]
+QUESTIONS = [
+    Sample(id=i, input=f"question {i}", choices=CHOICES, target=target)
+    for i, target in enumerate("ABCD")
+]
+IDENTITY = {
+    **{"dataset_sha256": "d", "test_size": 4, "seed": 1, "near_duplicates": "drop"},
+    **{"style": "chat", "prompt_version": 1, "scorer_version": 1},
+}
+POOL = [
+    Sample(id=100 + i, input=f"pool {i}", choices=CHOICES, target=target)
+    for i, target in enumerate("AABB")
+]
+
+
+def write(
+    folder: Path,
+    name: str,
+    epochs: Sequence[str],
+    model: str = "mockllm/w",
+    *,
+    split: str = "test",
+    **metadata: Any,
+) -> None:
+    """A finished log; `epochs` holds the canonical letters answered, "-" unread, " " none."""
+    questions = QUESTIONS if split == "test" else POOL
+    samples = [
+        EvalSample(
+            id=question.id or 0,
+            epoch=epoch,
+            input=str(question.input),
+            choices=question.choices,
+            target=question.target,
+            scores=(
+                {}
+                if letter == " "
+                else {
+                    "letter": Score(
+                        value="C" if letter == question.target else "I",
+                        answer=letter.replace("-", ""),
+                    )
+                }
+            ),
+        )
+        for epoch, letters in enumerate(epochs, 1)
+        for question, letter in zip(questions, letters, strict=True)
+    ]
+    task = "few_shot" if metadata.get("shots") else "zero_shot"
+    log = EvalLog(
+        status="success",
+        eval=EvalSpec(
+            created="2026-01-01T00:00:00+00:00",
+            task=task,
+            dataset=EvalDataset(),
+            model=model,
+            config=EvalConfig(epochs=len(epochs)),
+            metadata={"task": task, "split": split, **IDENTITY, **metadata},
+        ),
+        results=EvalResults(total_samples=len(samples), completed_samples=len(samples)),
+        stats=EvalStats(),
+        samples=samples,
+    )
+    folder.mkdir(exist_ok=True)
+    write_eval_log(log, str(folder / f"{name}.eval"))
+
+
+def one(logs: Logs) -> Mapping[str, Any]:
+    (row,) = logs.runs.to_dict("records")
+    return {str(name): value for name, value in row.items()}
+
+
+# --- reruns and positions -------------------------------------------------------------------------
+
+
+def test_reruns_count_replies_and_changes(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["AB-D", "AC-D", "ABC "])
+    logs = read_logs(str(tmp_path))
+
+    row = one(logs)
+    assert (row["n"], row["epochs"], row["replies"], row["unparsed"]) == (4, 3, 11, 2)
+    assert "".join(logs.letters[0]) == "ABD"  # of the first epoch; the third is unread
+    assert logs.correct[0].tolist() == pytest.approx([1, 2 / 3, 1 / 3, 1])
+    # B C B: two of three pairs differ; unread, unread, C: two of three; D D: none
+    assert row["changes"] == pytest.approx((0, 2 / 3, 2 / 3, 0))
+    assert (row["changed"], row["changed_n"]) == (pytest.approx(1 / 3), 4)
+    (repeat,) = tables.repeats_table(Experiment(logs)).to_dict("records")
+    assert (repeat["epochs"], repeat["n"], repeat["draw"]) == (3, 4, 0)
+    assert repeat["changed_lo"] <= repeat["changed"] == row["changed"] <= repeat["changed_hi"]
+    (model,) = tables.models_table(Experiment(logs)).to_dict("records")
+    assert (model["unparsed"], model["unparsed_share"]) == (2, pytest.approx(2 / 11))
+
+
+def test_a_single_run_has_no_changes(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["ABCD"])
+    row = one(read_logs(str(tmp_path)))
+
+    assert row["changed"] != row["changed"]
+    assert (row["changed_n"], row["changes"], row["permutations"], row["prompt"]) == (0, (), 1, "")
+
+
+def test_positions_follow_the_rotation(tmp_path: Path) -> None:
+    # two orders, each asked twice: epochs 1 and 3 as written, 2 and 4 one place to the left,
+    # where A stands last and B first
+    write(tmp_path, "a", ["AAAA", "BBBB", "AAA-", "BBBB"], permutations=2)
+    logs = read_logs(str(tmp_path))
+
+    # right options A B C D stand at 0 1 2 3, then at 3 0 1 2
+    assert one(logs)["positions"] == (
+        Position(asked=4, right=4, answers=15, expected=15 / 4, questions=2),
+        Position(asked=4, right=0, answers=0, expected=15 / 4, questions=2),
+        Position(asked=4, right=0, answers=0, expected=15 / 4, questions=2),
+        Position(asked=4, right=0, answers=0, expected=15 / 4, questions=2),
+    )
+    # only epochs of one order are compared: the last question was unread once
+    assert one(logs)["changes"] == (0, 0, 0, 0.5)
+    assert logs.correct[0].tolist() == [0.5, 0.5, 0, 0]
+    table = tables.positions_table(Experiment(logs))
+    assert table["position"].tolist() == ["A", "B", "C", "D"]
+    assert table["share"].tolist() == [1, 0, 0, 0]
+    assert table["uniform"].tolist() == [0.25] * 4
+    assert table["accuracy"].tolist() == [1, 0, 0, 0]
+    assert table["p_uniform"].isna().all()  # four questions are too few
+
+
+def test_knowledge_in_all_orders_falls_evenly_on_the_places(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["ABCD"] * 4, permutations=4)
+    row = one(read_logs(str(tmp_path)))
+
+    assert set(row["positions"]) == {Position(4, 4, 4, 4.0, 4)}
+    assert (len(row["positions"]), row["changed_n"]) == (4, 0)
+
+
+def test_places_where_little_is_expected_are_taken_together() -> None:
+    square = 0.5**2 / 11.5 + 0.5**2 / 9.5  # the third place goes with the first
+
+    assert uniform_p([11, 10, 0], [9.5, 9.5, 2]) == pytest.approx(stats.chi2.sf(square, 1))
+    assert uniform_p([11, 10, 3, 3], [9.5, 9.5, 4, 4]) == pytest.approx(
+        stats.chi2.sf(2.25 / 9.5 + 0.25 / 9.5 + 4 / 8, 2)
+    )
+    assert math.isnan(uniform_p([9, 1], [8, 2]))
+
+
+# --- prompts, chains and plans --------------------------------------------------------------------
+
+
+def study(name: str = "mine", **more: Any) -> dict[str, Any]:
+    blocks = [
+        ["mockllm/w", "zero_shot", "test", "", "", "", [0], 1],
+        ["mockllm/s", "zero_shot", "test", "", "", "", [0], 1],
+        ["mockllm/s", "few_shot", "test", "weak", "mockllm/w", "", [2, 4], 2],
+        ["mockllm/m", "few_shot", "pool", "weak", "mockllm/w", "", [8], 1],
+        ["mockllm/s", "few_shot", "test", "weak", "mockllm/w>mockllm/m", "", [2], 1],
+        ["mockllm/s", "few_shot", "test", "majority", "mockllm/m,mockllm/w", "", [2], 1],
+    ]
+    return {"name": name, "models": [], "pairs": [], "blocks": blocks, **more}
+
+
+def shown(shots: int = 2, labels: str = "weak", **more: Any) -> dict[str, Any]:
+    return {
+        **{"labels": labels, "weak": "mockllm/w", "shots": shots, "draw": 0},
+        **{"demo_ids": [100, 101][:shots], "demo_labels": ["A", "B"][:shots]},
+        **{"demo_choices": [CHOICES] * shots, "demo_label_accuracy": 0.5, **more},
+    }
+
+
+def test_the_plan_is_that_of_the_blocks(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["ABCD"], study=study(headline=[2], margin=0.05))
+    logs = read_logs(str(tmp_path))
+
+    assert len(logs.planned) == 9
+    assert logs.planned["draw"].tolist().count(1) == 2
+    assert (logs.metadata["headline"], logs.metadata["margin"]) == ([2], 0.05)
+    experiment = Experiment(logs)
+    assert experiment.pairs == [("mockllm/w", "mockllm/s")]
+    assert set(experiment.models) == {"mockllm/w", "mockllm/s", "mockllm/m"}
+    assert experiment.shots == [0, 2, 4]  # 8 is how a chain was labelled
+    assert len(tables.missing_cells(experiment)) == 8
+    assert experiment.headline == (2,)
+
+
+def test_a_plan_of_before_and_none_say_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["ABCD"], study={"name": "old", "pairs": [], "labels": ["gold"]})
+    logs = read_logs(str(tmp_path))
+
+    assert logs.planned.empty
+    assert (logs.metadata["headline"], logs.metadata["margin"]) == ([], MARGIN)
+
+
+def test_studies_that_declare_different_headlines_are_named(tmp_path: Path) -> None:
+    small = study("small", headline=[4])
+    small["blocks"] = small["blocks"][:2]
+    write(tmp_path, "a", ["ABCD"], study=small)
+    write(tmp_path, "b", ["ABCD"], "mockllm/s", study=study("large", headline=[2]))
+    logs = read_logs(str(tmp_path))
+
+    assert logs.metadata["headline"] == [2]
+    (note,) = logs.notes
+    assert (note.level, note.file) == ("remark", "")
+    assert "the largest study, large, which declares 2 shots" in note.text
+    assert "small declares 4 shots" in note.text
+
+
+def test_the_label_run_of_a_chain_is_no_result(tmp_path: Path) -> None:
+    for name in "wsm":
+        write(tmp_path, f"zero_{name}", ["ABCD"], f"mockllm/{name}")
+    write(tmp_path, "pool", ["ABAB"], split="pool")
+    label = shown(labels="weak", weak="mockllm/w")
+    write(tmp_path, "labels", ["BBBB"], "mockllm/m", split="pool", **label)
+    plain = read_logs(str(tmp_path))
+    (label_run,) = plain.runs[plain.runs["task"] == "few_shot"].to_dict("records")
+    chain = {"weak": "mockllm/w>mockllm/m", "label_eval_id": label_run["eval_id"]}
+    write(tmp_path, "chain", ["ABCA"], "mockllm/s", **shown(**chain, demo_labels=["B", "B"]))
+    write(tmp_path, "main", ["ABCC"], "mockllm/s", **shown())
+    experiment = Experiment(read_logs(str(tmp_path)))
+
+    assert experiment.pairs == [("mockllm/w", "mockllm/s")]
+    assert experiment.few_shot("mockllm/m", "weak", 2, "mockllm/w") == {}
+    cells = cells_table(experiment)
+    assert set(cells["strong"]) == {"mockllm/s"}
+    arms = tables.arms_table(experiment)
+    assert arms["arm"].tolist() == ["weak", "weak via mockllm/m"]
+    assert arms["depth"].tolist() == [1, 2]
+    assert set(tables.positions_table(experiment)["model"]) == {f"mockllm/{m}" for m in "wsm"}
+    assert len(experiment.test) == 4
+    costs = tables.costs_table(experiment)
+    assert len(costs[(costs["split"] == "pool") & (costs["shots"] == 2)]) == 1
+    checks = {check.text: check for check in run_checks(experiment, cells)}
+    (labels,) = (check for text, check in checks.items() if text.startswith("all 6 labels shown"))
+    assert labels.state == "holds"
+
+
+def test_runs_with_another_prompt_are_cells_of_their_own(tmp_path: Path) -> None:
+    hidden = "question=hidden"
+    write(tmp_path, "w", ["ABCA"])
+    write(tmp_path, "s", ["ABCD"], "mockllm/s")
+    write(tmp_path, "hidden", ["AAAA"], "mockllm/s", prompt=hidden)
+    write(tmp_path, "main", ["ABCD"], "mockllm/s", **shown())
+    write(tmp_path, "main_hidden", ["ABAA"], "mockllm/s", **shown(prompt=hidden))
+    experiment = Experiment(read_logs(str(tmp_path)))
+
+    assert tables.models_table(experiment)["accuracy"].tolist() == [0.75, 1]
+    (cell,) = (c for c in experiment.cells() if c.shots)
+    assert cell.arms["w2s"].correct.mean() == 1
+    arms = {row["arm"]: row for row in tables.arms_table(experiment).to_dict("records")}
+    assert list(arms) == [f"zero_shot {hidden}", "weak", f"weak {hidden}"]
+    assert [row["base"] for row in arms.values()] == [
+        "zero_shot",
+        "zero_shot",
+        f"zero_shot {hidden}",
+    ]
+    assert [row["gain"] for row in arms.values()] == [-0.75, 0, 0.25]
+    assert arms[f"weak {hidden}"]["ahead"] == 0.5
+    assert arms[f"zero_shot {hidden}"]["draws"] == 0

@@ -302,12 +302,12 @@ def views(results: Results) -> list[View]:
             "arms",
             f"Arms side by side at {r.last} demonstrations",
             sentences.arms(r.arm_rows(pair), r.words(pair["weak"]), strong) if pair else no_pair,
-            "The paired gain of each arm over the prompted model's own zero-shot run, all on the "
-            "same demonstrations, order and draws. Only the labels differ: gold with as many "
-            "errors has just as many wrong labels as the weak model gave, random ones are drawn "
-            "from the options, no labels shows the questions alone. An arm that hides the question "
-            "is compared to a run without demonstrations that hides it too, if there is one. "
-            "Shaded: the interval of the weak labels. Intervals are paired by question.",
+            "The paired gain of each arm over the prompted model's own zero-shot run. The arms "
+            "show the same demonstrations in the same order and draws, with other labels: gold "
+            "with as many errors has just as many wrong labels as the weak model gave, random ones "
+            "are drawn from the options, no labels shows the questions alone. An arm that hides "
+            "the question is compared to a run without demonstrations that hides it too, if there "
+            "is one. Shaded: the interval of the weak labels. Intervals are paired by question.",
             r.arms,
             (
                 lambda: figures.arms(

@@ -680,7 +680,7 @@ def shortcut(
         for axes, pair in zip(panels, _pairs(rows), strict=True):
             mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
             shortcut_panel(mine, order, limits, axes)
-            right, wrong = (_n(mine[f"{side}_n"]) for side in RULE_SIDES)
+            right, wrong = (_n(mine[f"{side}_n"].round()) for side in RULE_SIDES)
             axes.set_xlabel(f"points over zero-shot\nrule right: {right}, wrong: {wrong}")
         fixed = ", for these demonstrations only" if (rows["draws"] < 3).any() else ""
         _footnote(figure, f"bars: 95% intervals{fixed}{_leaves(rows, gains, limits)}", banner)
@@ -700,18 +700,23 @@ def shortcut_panel(
 ) -> Axes:
     """One pair, two intervals per arm: above where the rule is right, below where it is wrong."""
     axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-    for row in rows.to_dict("records"):
+    found = {row["arm"]: row for row in rows.to_dict("records")}
+    for place, arm in enumerate(order):
+        row = found.get(arm)
+        if row is None:
+            _row_end(axes, place, "not run", MUTED)
+            continue
         for (side, (colour, marker, face, _)), shift in zip(
             RULE_SIDES.items(), (-0.19, 0.19), strict=True
         ):
-            height = order.index(row["arm"]) + shift
+            height = place + shift
             gain = row[f"gain_{side}"]
             if np.isnan(gain):
                 _row_end(axes, height, "–", MUTED)
                 continue
             style: Any = {"color": colour, "marker": marker, "markerfacecolor": face}
             _interval(axes, row, f"gain_{side}", height, limits, 1.4, **style)
-            _row_end(axes, height, _points_text(gain), colour, bold=row["arm"] == "weak")
+            _row_end(axes, height, _points_text(gain), colour, bold=arm == "weak")
     return axes
 
 

@@ -240,6 +240,11 @@ _INTERVALS = (
     "Bars are 95% intervals: Wilson's for one draw, t over questions and draws for several."
 )
 
+_SURFACE_RULE = (
+    " Dash-dotted: a rule over the surface of the options, fitted on the gold labels of the "
+    "demonstrations, that never sees a question; its intervals are in rules.csv."
+)
+
 
 def views(results: Results) -> list[View]:
     """The notebook's views, in its order."""
@@ -256,6 +261,7 @@ def views(results: Results) -> list[View]:
     no_pair = "No pair of different models was planned or run."
     arms = figures.at_shots(r.arms, r.last)
     cut = figures.at_shots(r.shortcuts[r.shortcuts["rule"] == "demonstrations"], r.last)
+    cut = cut.dropna(subset=["gain_right", "gain_wrong"], how="all")
     return [
         View(
             "accuracy",
@@ -270,9 +276,8 @@ def views(results: Results) -> list[View]:
             or nothing,
             f"{_INTERVALS} Points are shifted sideways so that bars do not cover each other; a "
             "line stops where a shot count was not run. Hollow circle: no demonstrations, one run "
-            "for all curves. Dotted: the labeller's own zero-shot accuracy. Dash-dotted: a rule "
-            "over the surface of the options, fitted on the gold labels of the demonstrations, "
-            "that never sees a question; its intervals are in rules.csv.",
+            "for all curves. Dotted: the labeller's own zero-shot accuracy."
+            + (_SURFACE_RULE if (r.rules["labels"] == "gold").any() else ""),
             curves,
             (lambda: figures.accuracy(curves, models, rules=r.rules, banner=banner))
             if len(curves)
@@ -314,7 +319,7 @@ def views(results: Results) -> list[View]:
                     r.arms, models, shots=r.last, planned=r.planned_arms, banner=banner
                 )
             )
-            if len(arms)
+            if arms["gain"].notna().any()
             else None,
             arms,
         ),

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from w2s_icl.analysis.shortcuts import cross_fitted, fit_rule
 
 from w2s_icl.analysis.logs import IDENTITY, KEY, MISSING_LIMIT, Logs
+from w2s_icl.analysis.shortcuts import cross_fitted, fit_rule
 from w2s_icl.analysis.stats import (
     MIN_RANDOM_DRAWS,
     Difference,

@@ -16,12 +16,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 INK = "#1c1f25"
 MUTED = "#5b6571"
@@ -160,37 +161,61 @@ def _arrow(weak: str, strong: str, names: Mapping[str, str]) -> tuple[str, str]:
 # --- accuracy -------------------------------------------------------------------------------------
 
 
-def accuracy(curves: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
+def accuracy(
+    curves: pd.DataFrame,
+    models: Sequence[str],
+    *,
+    rules: pd.DataFrame | None = None,
+    banner: str = "",
+) -> Figure:
     """Accuracy against demonstrations, one panel per prompted model.
 
     Args:
         curves: As `tables.curves_table`: model, labels, weak, shots, n, scope, accuracy,
-            accuracy_lo, accuracy_hi.
+            accuracy_lo, accuracy_hi. Labels other than gold ones and those of `models` are for
+            `arms`, and are left out.
         models: In the order of zero-shot accuracy.
+        rules: As `tables.rules_table`: labels, shots, accuracy. The rule fitted on gold labels is
+            drawn into every panel, for it knows no prompted model.
         banner: A warning to print into the figure.
     """
+    known = curves["labels"].isin(["none", "gold", "weak"]) & curves["weak"].isin(["", *models])
+    curves = curves[known]
+    surface = pd.DataFrame(columns=["shots", "accuracy"])
+    if rules is not None:
+        surface = rules[(rules["labels"] == "gold") & rules["shots"].isin(set(curves["shots"]))]
     prompted = curves.loc[curves["shots"] > 0, "model"]
     shown = [m for m in models if (prompted == m).any()] or list(models)
     names = display_names(models)
     with mpl.rc_context(STYLE):
-        figure, panels = _figure(len(shown), 3.5)
+        # the rule starts near chance, far below the curves, which must stay apart
+        figure, panels = _figure(len(shown), 4.2 if len(surface) else 3.5)
         shots = sorted({0, *(int(k) for k in curves["shots"])})
         for axes, model in zip(panels, shown, strict=True):
             accuracy_panel(curves, model, models, names, shots, axes)
+            rule = surface.set_index("shots")["accuracy"].reindex(shots).to_numpy(dtype=float)
+            axes.plot(np.arange(len(shots)), rule, color=MUTED, zorder=1.5, **_RULE)
             _shot_axis(axes, shots, room=28)
         values = curves[["accuracy_lo", "accuracy_hi"]].to_numpy(dtype=float)
-        values = values[~np.isnan(values)]
-        low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+        ends = np.append(values, surface["accuracy"].to_numpy(dtype=float))
+        ends = ends[~np.isnan(ends)]
+        low, high = (ends.min(), ends.max()) if len(ends) else (0.0, 1.0)
         panels[0].set_ylim(max(-0.02, low - 0.06), min(1.04, high + 0.04))
         panels[0].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
         figure.supylabel(f"accuracy, {_n(curves['n'])} test questions", fontsize=10)
         _footnote(figure, _scope(curves), banner)
         labellers = [m for m in models if (curves["weak"] == m).any()]
-        _legend(figure, _accuracy_legend(curves, labellers, models, names))
+        handles = _accuracy_legend(curves, labellers, models, names)
+        if surface["accuracy"].notna().any():
+            handles.append(_line(_RULE_TEXT, color=MUTED, **_RULE))
+        _legend(figure, handles)
         _settle(figure)
         for axes, model in zip(panels, shown, strict=True):
             _zero_shot_labels(figure, axes, curves, model, models, names)
-            _end_labels(figure, axes, _ends(curves, model, models, shots), len(shots) - 0.6)
+            last = surface.loc[surface["shots"] == shots[-1], "accuracy"].dropna()
+            rule_ends = [(value, f"{100 * value:.1f}", MUTED) for value in last]
+            labels = [*_ends(curves, model, models, shots), *rule_ends]
+            _end_labels(figure, axes, labels, len(shots) - 0.6)
     return figure
 
 
@@ -237,6 +262,8 @@ def accuracy_panel(
 
 _HOLLOW: Any = {"marker": "o", "markersize": 7, "markerfacecolor": PAPER, "linestyle": ""}
 _DASHED = (0, (5, 2))
+_RULE: Any = {"linestyle": "-.", "linewidth": 1.1}
+_RULE_TEXT = "surface rule fitted on gold labels, never sees the question"
 
 
 def _curve(
@@ -346,6 +373,7 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
         models: In the order of zero-shot accuracy.
         banner: A warning to print into the figure.
     """
+    cells = _of_models(cells, models)
     cells = cells[(cells["weak"] != cells["strong"]) & (cells["shots"] > 0)]
     pairs, names = _pairs(cells), display_names(models)
     shots = sorted({int(k) for k in cells["shots"]})
@@ -456,6 +484,359 @@ def _pgr_legend(
     return handles
 
 
+# --- arms -----------------------------------------------------------------------------------------
+
+ARMS: Mapping[str, tuple[str, str]] = {
+    "weak": ("labels by {weak}", ""),
+    "gold": ("gold labels", "D"),
+    "self": ("its own labels", ""),
+    "noise_matched": ("gold with as many errors", "d"),
+    "random": ("random labels", "*"),
+    "flipped": ("wrong labels", "x"),
+    "unlabelled": ("no labels", "|"),
+    "majority": ("majority of labellers", "h"),
+    "confident": ("only confident labels", ""),
+}
+"""Kinds of labels in the order drawn: what a reader calls them, and their marker; "" where a model
+gave the labels, whose own marker stands for it."""
+
+_PROMPTS: Mapping[str, str] = {
+    "disclosure=source": "labeller named",
+    "disclosure=accuracy": "its accuracy told",
+    "cot=bare": "reasoning first",
+    "cot=reasoning": "shown reasoning",
+    "question=hidden": "question hidden",
+}
+
+
+def arm_text(arm: str, names: Mapping[str, str], weak: str = "the weak model") -> str:
+    """An arm of `tables.arms_table` in words.
+
+    Args:
+        arm: As in the table.
+        names: Of models, for people.
+        weak: Who gave the weak labels.
+
+    Example:
+        >>> arm_text("noise_matched", {}), arm_text("weak disclosure=source", {}, "small")
+        ('gold with as many errors', 'labels by small, labeller named')
+        >>> arm_text("weak via hf/mid>hf/big cot=bare", {"hf/mid": "mid"})
+        'labels by the weak model, via mid, big, reasoning first'
+    """
+    kind, _, rest = arm.partition(" ")
+    text = {"zero_shot": "no demonstrations"}.get(kind) or (
+        ARMS[kind][0].format(weak=weak) if kind in ARMS else kind.replace("_", " ")
+    )
+    parts = [text]
+    for word, by in re.findall(r"(?:(via|of) )?(\S+)", rest):
+        given = [names.get(model, display_name(model)) for model in re.split("[>,]", by)]
+        parts.append(f"{word} {', '.join(given)}" if word else _PROMPTS.get(by, by))
+    return ", ".join(parts)
+
+
+def arms(
+    arms: pd.DataFrame,
+    models: Sequence[str],
+    *,
+    shots: int,
+    planned: Iterable[str] = (),
+    banner: str = "",
+) -> Figure:
+    """Gain over the strong model's zero-shot run, a panel per pair, a row per arm.
+
+    Args:
+        arms: As `tables.arms_table`: weak, strong, shots, arm, labels, giver, n, scope, gain,
+            gain_lo, gain_hi.
+        models: In the order of zero-shot accuracy.
+        shots: Demonstrations in the prompt.
+        planned: Arms that have a row even where they were not run.
+        banner: A warning to print into the figure.
+    """
+    rows = at_shots(arms, shots)
+    names = display_names(models)
+    with mpl.rc_context(STYLE):
+        figure, panels, order, room = _arm_panels(rows, names, 0.25, planned)
+        limits = _gain_axis(panels, rows, ["gain"], room)
+        for axes, pair in zip(panels, _pairs(rows), strict=True):
+            mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
+            arms_panel(mine, order, models, limits, axes)
+            axes.set_xlabel(f"points over zero-shot, n = {_n(mine['n'])}")
+        _footnote(figure, _scope(rows) + _leaves(rows, ["gain"], limits), banner)
+        _legend(figure, _arms_legend(rows, models, names))
+        _settle(figure)
+    return figure
+
+
+def at_shots(table: pd.DataFrame, shots: int) -> pd.DataFrame:
+    """Rows of pairs of two models at one shot count; a prompted zero-shot run joins its pairs."""
+    pairs = table[(table["weak"] != "") & (table["weak"] != table["strong"])]
+    pairs = pairs[pairs["shots"] == shots]
+    zero = table[(table["weak"] == "") & (table["shots"] == 0)].drop(columns="weak")
+    joined = pairs[["weak", "strong"]].drop_duplicates().merge(zero, on="strong")
+    return pd.concat([pairs, joined[pairs.columns]]) if len(joined) else pairs
+
+
+def arms_panel(
+    rows: pd.DataFrame,
+    order: Sequence[str],
+    models: Sequence[str],
+    limits: tuple[float, float],
+    axes: Axes,
+) -> Axes:
+    """One pair, an arm of `order` per row from the top; the weak arm's interval as a band."""
+    axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+    found = {row["arm"]: row for row in rows.to_dict("records")}
+    for height, arm in enumerate(order):
+        row = found.get(arm)
+        if row is None or np.isnan(row["gain"]):
+            _row_end(axes, height, "not run" if row is None else "incomplete", MUTED)
+            continue
+        colour, marker, face = _arm_style(row, models)
+        first = row["arm"] == "weak"
+        if first:
+            axes.axvspan(
+                row["gain_lo"], row["gain_hi"], color=colour, alpha=0.12, linewidth=0, zorder=0
+            )
+        _interval(
+            axes,
+            row,
+            "gain",
+            height,
+            limits,
+            1.8 if first else 1.1,
+            color=colour,
+            marker=marker,
+            markerfacecolor=face,
+            markersize=8 if first or marker == "*" else 6.5,
+        )
+        _row_end(axes, height, _points_text(row["gain"]), colour, bold=first)
+    return axes
+
+
+def _arm_style(row: Mapping[Any, Any], models: Sequence[str]) -> tuple[str, str, str]:
+    """Colour, marker and face of an arm: of the model that labelled, where there is one."""
+    kind, _, rest = str(row["arm"]).partition(" ")
+    if kind == "zero_shot":
+        return INK, "o", PAPER
+    marker = ARMS.get(kind, ("", "p"))[1]
+    if kind == "gold":
+        return INK, marker, PAPER
+    giver = str(row["giver"]).rsplit(">", 1)[-1]
+    if marker == "" and giver in models:
+        colour, marker = _style(giver, models)
+        return colour, marker, PAPER if rest or kind == "confident" else colour
+    return MUTED, marker or "p", MUTED
+
+
+def _arms_legend(
+    rows: pd.DataFrame, models: Sequence[str], names: Mapping[str, str]
+) -> list[Artist]:
+    """Who gave the labels; what an arm is called stands beside its row."""
+    styles = {_arm_style(row, models) for row in rows.to_dict("records")}
+    handles: list[Artist] = []
+    for name in models:
+        colour, marker = _style(name, models)
+        if colour in {style[0] for style in styles}:
+            handles.append(
+                _line(f"labels by {names[name]}", color=colour, marker=marker, linewidth=1.8)
+            )
+    if (INK, "D", PAPER) in styles:
+        handles.append(
+            _line("gold labels", color=INK, marker="D", markerfacecolor=PAPER, linewidth=1.1)
+        )
+    if MUTED in {style[0] for style in styles}:
+        handles.append(_line("controls", color=MUTED, linewidth=1.1))
+    if any(rows["arm"] == "weak"):
+        handles.append(Patch(label="interval of the first row", color=MUTED, alpha=0.2, lw=0))
+    return handles
+
+
+RULE_SIDES: Mapping[str, tuple[str, str, str, str]] = {
+    "right": (RIGHT, "o", RIGHT, "where the surface rule is right"),
+    "wrong": (MUTED, "X", PAPER, "where it is wrong"),
+}
+"""Colour, marker, its face, and words for the questions that the rule has right, or wrong."""
+
+
+def shortcut(
+    shortcuts: pd.DataFrame, models: Sequence[str], *, shots: int, banner: str = ""
+) -> Figure:
+    """Gain over zero-shot where a rule that never sees the question is right, and where not.
+
+    Args:
+        shortcuts: As `tables.shortcuts_table`: weak, strong, shots, arm, rule, draws, right_n,
+            wrong_n, gain_right, gain_wrong with _lo and _hi. Drawn is the rule fitted on the
+            labels that the weak arm shows.
+        models: In the order of zero-shot accuracy.
+        shots: Demonstrations in the prompt.
+        banner: A warning to print into the figure.
+    """
+    rows = at_shots(shortcuts[shortcuts["rule"] == "demonstrations"], shots)
+    names = display_names(models)
+    with mpl.rc_context(STYLE):
+        figure, panels, order, room = _arm_panels(rows, names, 0.36)
+        gains = [f"gain_{side}" for side in RULE_SIDES]
+        limits = _gain_axis(panels, rows, gains, room)
+        for axes, pair in zip(panels, _pairs(rows), strict=True):
+            mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
+            shortcut_panel(mine, order, limits, axes)
+            right, wrong = (_n(mine[f"{side}_n"].round()) for side in RULE_SIDES)
+            axes.set_xlabel(f"points over zero-shot\nrule right: {right}, wrong: {wrong}")
+        fixed = ", for these demonstrations only" if (rows["draws"] < 3).any() else ""
+        _footnote(figure, f"bars: 95% intervals{fixed}{_leaves(rows, gains, limits)}", banner)
+        _legend(
+            figure,
+            [
+                _line(text, color=colour, marker=marker, markerfacecolor=face, linewidth=1.4)
+                for colour, marker, face, text in RULE_SIDES.values()
+            ],
+        )
+        _settle(figure)
+    return figure
+
+
+def shortcut_panel(
+    rows: pd.DataFrame, order: Sequence[str], limits: tuple[float, float], axes: Axes
+) -> Axes:
+    """One pair, two intervals per arm: above where the rule is right, below where it is wrong."""
+    axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+    found = {row["arm"]: row for row in rows.to_dict("records")}
+    for place, arm in enumerate(order):
+        row = found.get(arm)
+        if row is None:
+            _row_end(axes, place, "not run", MUTED)
+            continue
+        for (side, (colour, marker, face, _)), shift in zip(
+            RULE_SIDES.items(), (-0.19, 0.19), strict=True
+        ):
+            height = place + shift
+            gain = row[f"gain_{side}"]
+            if np.isnan(gain):
+                _row_end(axes, height, "–", MUTED)
+                continue
+            style: Any = {"color": colour, "marker": marker, "markerfacecolor": face}
+            _interval(axes, row, f"gain_{side}", height, limits, 1.4, **style)
+            _row_end(axes, height, _points_text(gain), colour, bold=arm == "weak")
+    return axes
+
+
+def _interval(
+    axes: Axes,
+    row: Mapping[Any, Any],
+    name: str,
+    height: float,
+    limits: tuple[float, float],
+    linewidth: float,
+    **style: Any,
+) -> None:
+    """A value with its interval, and an arrow where the interval goes on beyond the limits."""
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_lo", "_hi"))
+    ends = np.clip([low, high], *limits)
+    axes.hlines(height, *ends, color=style["color"], linewidth=linewidth)
+    if limits[0] <= value <= limits[1]:
+        axes.plot(value, height, linestyle="", zorder=4, **style)
+    for beyond, edge, sign in (
+        (low < limits[0], limits[0], "<"),
+        (high > limits[1], limits[1], ">"),
+    ):
+        if beyond:
+            axes.plot(edge, height, color=style["color"], marker=sign, linestyle="")
+
+
+def _arm_panels(
+    rows: pd.DataFrame, names: Mapping[str, str], each: float, planned: Iterable[str] = ()
+) -> tuple[Figure, list[Axes], list[str], float]:
+    """A panel per pair, with the same arms in the same rows, `each` inches high.
+
+    Returns also the room that a value takes, as a share of the rest of a panel's width.
+    """
+    pairs, order = _pairs(rows), arm_order([*rows["arm"], *planned])
+    figure, panels = _figure(len(pairs), each * len(order) + (0.85 if each < 0.3 else 1.2))
+    givers = {weak for weak, _ in pairs}
+    weak = names[givers.pop()] if len(givers) == 1 else "the weak model"
+    texts = [arm_text(arm, names, weak) for arm in order]
+    width = (72 * WIDTH - 5.8 * max(map(len, texts), default=0)) / _columns(len(pairs)) - 15
+    for axes, pair in zip(panels, pairs, strict=True):
+        _title(axes, *_arrow(*pair, names), width=width)
+        axes.grid(axis="x", color=GRID, linewidth=0.8)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    if panels:
+        panels[0].set_yticks(range(len(order)), texts)
+        panels[0].set_ylim(len(order) - 0.5, -0.5)
+    return figure, panels, order, 42 / (width - 42)
+
+
+def arm_order(found: Iterable[str]) -> list[str]:
+    """Arms without repetition: by kind as in `ARMS`, plain before prompted, unknown kinds last.
+
+    Example:
+        >>> arm_order(["mine", "random", "weak cot=bare", "gold", "weak", "zero_shot cot=bare"])
+        ['weak', 'gold', 'random', 'mine', 'weak cot=bare', 'zero_shot cot=bare']
+    """
+    kinds = list(ARMS)
+
+    def place(arm: str) -> tuple[bool, bool, int, str]:
+        kind, _, rest = arm.partition(" ")
+        known = kinds.index(kind) if kind in kinds else len(kinds)
+        return kind == "zero_shot", bool(rest), known, arm
+
+    return sorted(set(found), key=place)
+
+
+def _gain_axis(
+    panels: Sequence[Axes], rows: pd.DataFrame, names: Sequence[str], room: float
+) -> tuple[float, float]:
+    """One scale of points for all panels, and `room` of it behind for the values at the right end.
+
+    Labels that are always wrong and hidden questions may be far off; the scale goes half its width
+    towards them, no further. Returns its ends.
+    """
+    columns = [name + end for name in names for end in ("_lo", "_hi")]
+    far = rows["arm"].str.contains("flipped|zero_shot|question=hidden")
+    every, near = (_range(part[columns]) for part in (rows, rows[~far]))
+    most = 0.5 * max(near[1] - near[0], 0.02)
+    low, high = max(every[0], near[0] - most), min(every[1], near[1] + most)
+    span = max(high - low, 0.02)
+    for axes in panels:
+        axes.set_xlim(low - 0.04 * span, high + span * room)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(lambda value, _: _points_text(value, 0))
+        axes.tick_params(labelbottom=True)
+    return low, high
+
+
+def _leaves(rows: pd.DataFrame, names: Sequence[str], limits: tuple[float, float]) -> str:
+    low, high = _range(rows[[name + end for name in names for end in ("_lo", "_hi")]])
+    return "; ◀▶ the interval leaves the figure" if low < limits[0] or high > limits[1] else ""
+
+
+def _range(table: pd.DataFrame) -> tuple[float, float]:
+    """From the smallest to the largest number, 0 among them."""
+    found = np.append(table.to_numpy(dtype=float), 0)
+    return float(np.nanmin(found)), float(np.nanmax(found))
+
+
+def _row_end(axes: Axes, height: float, text: str, colour: str, *, bold: bool = False) -> None:
+    axes.text(
+        1,
+        height,
+        text,
+        color=colour,
+        fontsize=9,
+        fontweight="bold" if bold else "normal",
+        ha="right",
+        va="center",
+        transform=axes.get_yaxis_transform(),
+    )
+
+
+def _points_text(difference: float, digits: int = 1) -> str:
+    """A difference of fractions in points, as "+7.5"."""
+    text = f"{100 * difference:+.{digits}f}"
+    return (text if float(text) else text[1:]).replace("-", "−")
+
+
 # --- whose answer ---------------------------------------------------------------------------------
 
 
@@ -471,6 +852,7 @@ def matching(
         weak_wrong: Only the questions that the weak model has wrong.
         banner: A warning to print into the figure.
     """
+    table = _of_models(table, models)
     prefix = "ww_" if weak_wrong else ""
     ylabel = "share, where weak is wrong" if weak_wrong else "share of questions"
     with mpl.rc_context(STYLE):
@@ -540,6 +922,7 @@ def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
         models: In the order of zero-shot accuracy.
         banner: A warning to print into the figure.
     """
+    table = _of_models(table, models)
     with mpl.rc_context(STYLE):
         figure, panels = _pair_panels(
             table, models, conditional_panel, "share of those questions", room=60
@@ -609,6 +992,7 @@ def correlation(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
         models: In the order of zero-shot accuracy.
         banner: A warning to print into the figure.
     """
+    table = _of_models(table, models)
     pairs, names = _pairs(table), display_names(models)
     shots = sorted({int(k) for k in table["shots"]})
     with mpl.rc_context(STYLE):
@@ -724,6 +1108,11 @@ def _place(axes: Axes) -> tuple[int, int]:
     return (spec.rowspan.start, spec.colspan.start) if spec else (0, 0)
 
 
+def _of_models(table: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
+    """Rows of plain weak labels; labels that went through several models are for `arms`."""
+    return table[table["weak"].isin(models)]
+
+
 def _pairs(table: pd.DataFrame) -> list[tuple[str, str]]:
     """In the order of the table, which is that of the models."""
     columns = table[["weak", "strong"]].drop_duplicates()
@@ -750,10 +1139,10 @@ def _points(axes: Axes) -> tuple[float, float]:
     return 72 * (width - 0.7) / columns - 32, 72 * (height - 0.9) / lines - 48
 
 
-def _title(axes: Axes, first: str, second: str) -> None:
-    """On one line where the panel has room for it."""
+def _title(axes: Axes, first: str, second: str, *, width: float | None = None) -> None:
+    """On one line where the panel has room for it; `width` in points."""
     line = f"{first} {second}"
-    if len(line) * 6.8 <= _points(axes)[0]:
+    if len(line) * 6.8 <= (width or _points(axes)[0]):
         axes.set_title(line)
     else:
         axes.set_title(f"{first}\n{second}", fontsize=8.8)

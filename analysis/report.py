@@ -20,13 +20,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from w2s_icl.analysis import figures, sentences, tables
+from w2s_icl.analysis import figures, sentences, tables, verdict
 from w2s_icl.analysis.checks import Check, run_checks
 from w2s_icl.analysis.logs import Logs, read_logs
 from w2s_icl.analysis.stats import MIN_QUESTIONS
 from w2s_icl.analysis.tables import Experiment
+from w2s_icl.analysis.verdict import Condition, Verdict
 
 SIMULATED_BANNER = "simulated models: these numbers say nothing about language models"
+
+TABLES = (
+    *("verdict", "cells", "arms", "shortcuts", "rules", "positions", "repeats"),
+    *("tests", "matching", "pooled", "models", "costs", "missing"),
+)
+"""Tables that are written, by name."""
+
+_COMPARED = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
 
 Row = Mapping[Any, Any]
 
@@ -37,8 +46,8 @@ class Written:
 
     Attributes:
         files: In the order written.
-        summary: For the terminal: accuracies and the ratio at the largest shot count, and what is
-            wrong with the logs.
+        summary: For the terminal: accuracies and the ratio at the headline's shot count, the
+            verdict of each pair, and what is wrong with the logs.
     """
 
     files: Sequence[Path]
@@ -56,6 +65,7 @@ class View:
         caption: What is drawn, and by which method.
         table: The numbers drawn.
         draw: Makes the figure; None where there is nothing to draw, and `sentence` says why.
+        shown: The rows of `table` that the page prints, where not all.
     """
 
     name: str
@@ -64,6 +74,7 @@ class View:
     caption: str
     table: pd.DataFrame
     draw: Callable[[], Figure] | None
+    shown: pd.DataFrame | None = None
 
 
 class Results:
@@ -78,27 +89,34 @@ class Results:
         self.curves = tables.curves_table(self.cells, self.gold)
         self.tests = tables.tests_table(self.experiment)
         self.matching = tables.matching_table(self.experiment)
+        self.arms = tables.arms_table(self.experiment)
+        self.shortcuts = tables.shortcuts_table(self.experiment)
+        self.rules = tables.rules_table(self.experiment)
+        self.positions = tables.positions_table(self.experiment)
+        self.repeats = tables.repeats_table(self.experiment)
+        self.names = figures.display_names(self.experiment.models)
+        self.verdicts = verdict.verdicts(self.experiment, self.names)
+        self.verdict = verdict.verdict_table(self.verdicts)
         self.costs = tables.costs_table(self.experiment)
         self.missing = tables.missing_cells(self.experiment)
         self.models = tables.models_table(self.experiment)
         self.pooled = tables.pooled_table(self.experiment)
         self.checks = run_checks(self.experiment, self.cells)
-        self.names = figures.display_names(self.experiment.models)
         self.banner = SIMULATED_BANNER if logs.simulated else ""
 
     @property
     def last(self) -> int:
-        """The largest shot count."""
-        return self.experiment.shots[-1]
+        """The shot count of the headline, the largest where there are several."""
+        return max(self.experiment.headline, default=self.experiment.shots[-1])
 
     @cached_property
     def last_rows(self) -> Sequence[Row]:
-        """The row of each pair at the largest shot count."""
+        """The row of each pair at the headline's shot count."""
         return self.cells[self.cells["shots"] == self.last].to_dict("records")
 
     @cached_property
     def headline(self) -> Row | None:
-        """The weakest labels for the strongest model at the largest shot count, by rule.
+        """The weakest labels for the strongest model at the headline's shot count, by rule.
 
         Picked before anything is seen: the best of many pairs would be an overestimate. A model's
         own labels where no other pair was planned; None without demonstrations.
@@ -118,11 +136,41 @@ class Results:
         """The row of `matching` for a cell."""
         return _only(self.matching, row)
 
+    def arm_rows(self, row: Row) -> Sequence[Row]:
+        """The rows of `arms` for a cell."""
+        return _of_cell(self.arms, row).to_dict("records")
+
+    def split(self, row: Row) -> Row | None:
+        """The row of `shortcuts` for the weak arm of a cell."""
+        cut = self.shortcuts
+        return _only(cut[(cut["arm"] == "weak") & (cut["rule"] == "demonstrations")], row)
+
+    def words(self, weak: str) -> dict[str, str]:
+        """What the arms that a verdict needs are called; `weak` is the model that labels."""
+        return {arm: figures.arm_text(arm, self.names, self.names[weak]) for arm in _COMPARED}
+
+    @property
+    def planned_arms(self) -> Sequence[str]:
+        """Plain arms that were planned at the headline's shot count."""
+        plan = self.logs.planned
+        plan = plan[(plan["split"] == "test") & (plan["prompt"] == "")]
+        plan = plan[plan["shots"] == self.last]
+        own = ["self"] * bool((plan["weak"] == plan["model"]).any())
+        return [kind for kind in figures.ARMS if (plan["labels"] == kind).any()] + own
+
+    def repeated(self, model: str) -> Row | None:
+        """The row of `repeats` for a model's zero-shot run."""
+        runs = self.repeats
+        plain = (runs["shots"] == 0) & (runs["prompt"] == "") & (runs["model"] == model)
+        found = runs[plain].to_dict("records")
+        return found[0] if found else None
+
     def usage(self, row: Row) -> Row:
         """Tokens and cost of a cell's runs with weak labels, over its draws."""
         runs = self.costs
         mine = (runs["model"] == row["strong"]) & (runs["weak"] == row["weak"])
         mine &= (runs["labels"] == "weak") & (runs["shots"] == row["shots"])
+        mine &= runs["prompt"] == ""
         return {
             "runs": int(mine.sum()),
             "input_tokens": int(runs.loc[mine, "input_tokens"].sum()),
@@ -139,9 +187,14 @@ class Results:
         }
 
 
-def _only(table: pd.DataFrame, row: Row) -> Row | None:
+def _of_cell(table: pd.DataFrame, row: Row) -> pd.DataFrame:
     same = (table["weak"] == row["weak"]) & (table["strong"] == row["strong"])
-    found = table[same & (table["shots"] == row["shots"])].to_dict("records")
+    found: pd.DataFrame = table[same & (table["shots"] == row["shots"])]
+    return found
+
+
+def _only(table: pd.DataFrame, row: Row) -> Row | None:
+    found = _of_cell(table, row).to_dict("records")
     return found[0] if found else None
 
 
@@ -159,10 +212,10 @@ def write_report(log_dir: str, out: str | Path) -> Written:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
-    for name in ("cells", "tests", "matching", "pooled", "models", "costs", "missing"):
+    for name in TABLES:
         table = getattr(results, name)
         files.append(out / f"{name}.csv")
-        # the numbers of the figure `matching` are those of the table, under one name
+        # the numbers of the figures `matching` and `arms` are those of the tables, under one name
         table.to_csv(files[-1], index=False)
     files.append(out / "stats.json")
     stats = tables.stats_info(results.experiment)
@@ -187,6 +240,11 @@ _INTERVALS = (
     "Bars are 95% intervals: Wilson's for one draw, t over questions and draws for several."
 )
 
+_SURFACE_RULE = (
+    " Dash-dotted: a rule over the surface of the options, fitted on the gold labels of the "
+    "demonstrations, that never sees a question; its intervals are in rules.csv."
+)
+
 
 def views(results: Results) -> list[View]:
     """The notebook's views, in its order."""
@@ -199,12 +257,18 @@ def views(results: Results) -> list[View]:
     nothing = "No run with weak labels was planned or run."
     matched = r.match(row) if row else None
     drawn = bool(match["match_both"].notna().any())
+    pair = row if row is not None and row["weak"] != row["strong"] else None
+    no_pair = "No pair of different models was planned or run."
+    arms = figures.at_shots(r.arms, r.last)
+    cut = figures.at_shots(r.shortcuts[r.shortcuts["rule"] == "demonstrations"], r.last)
+    cut = cut.dropna(subset=["gain_right", "gain_wrong"], how="all")
     return [
         View(
             "accuracy",
             "Accuracy against demonstrations, with gold curves",
             _join(
                 sentences.accuracy(row, r.test(row, "w2s_vs_strong0"), weak, strong) if row else "",
+                sentences.repeats(r.repeated(row["strong"]), strong) if row else "",
                 sentences.over_cells(
                     r.tests, "w2s_vs_strong0", "the change against the model's own zero-shot run"
                 ),
@@ -212,9 +276,12 @@ def views(results: Results) -> list[View]:
             or nothing,
             f"{_INTERVALS} Points are shifted sideways so that bars do not cover each other; a "
             "line stops where a shot count was not run. Hollow circle: no demonstrations, one run "
-            "for all curves. Dotted: the labeller's own zero-shot accuracy.",
+            "for all curves. Dotted: the labeller's own zero-shot accuracy."
+            + (_SURFACE_RULE if (r.rules["labels"] == "gold").any() else ""),
             curves,
-            (lambda: figures.accuracy(curves, models, banner=banner)) if len(curves) else None,
+            (lambda: figures.accuracy(curves, models, rules=r.rules, banner=banner))
+            if len(curves)
+            else None,
         ),
         View(
             "self_supervision",
@@ -235,6 +302,39 @@ def views(results: Results) -> list[View]:
             "any labels.",
             _columns(others, (*_CELL, "scope"), "pgr_", "egr"),
             (lambda: figures.pgr(cells, models, banner=banner)) if len(others) else None,
+        ),
+        View(
+            "arms",
+            f"Arms side by side at {r.last} demonstrations",
+            sentences.arms(r.arm_rows(pair), r.words(pair["weak"]), strong) if pair else no_pair,
+            "The paired gain of each arm over the prompted model's own zero-shot run. The arms "
+            "show the same demonstrations in the same order and draws, with other labels: gold "
+            "with as many errors has just as many wrong labels as the weak model gave, random ones "
+            "are drawn from the options, no labels shows the questions alone. An arm that hides "
+            "the question is compared to a run without demonstrations that hides it too, if there "
+            "is one. Shaded: the interval of the weak labels. Intervals are paired by question.",
+            r.arms,
+            (
+                lambda: figures.arms(
+                    r.arms, models, shots=r.last, planned=r.planned_arms, banner=banner
+                )
+            )
+            if arms["gain"].notna().any()
+            else None,
+            arms,
+        ),
+        View(
+            "shortcut",
+            "Gains where a surface rule is right, and where it is wrong",
+            sentences.shortcut(r.split(pair), weak, strong) if pair else no_pair,
+            "The rule sees the options alone: their length, negations, hedges, digits, overlap. It "
+            "is fitted on the labels that the weak arm shows, and splits the test questions once "
+            "for all arms of a pair. A gain that is there only where the rule is right could have "
+            "been had without reading the question. Intervals are t intervals, paired by question.",
+            cut,
+            (lambda: figures.shortcut(cut, models, shots=r.last, banner=banner))
+            if len(cut)
+            else None,
         ),
         View(
             "matching",
@@ -302,7 +402,7 @@ def _self_sentence(r: Results) -> str:
         if test is not None
     ]
     if not parts:
-        return "No model was shown its own labels at the largest shot count."
+        return "No model was shown its own labels at the headline's shot count."
     return (
         f"With {r.last} of its own labels, against its own zero-shot run: {'; '.join(parts)}. "
         "Intervals are paired by question."
@@ -364,7 +464,7 @@ DEFINITIONS = (
 def page(results: Results, drawn: Sequence[tuple[View, Markup]], stats: Mapping[str, Any]) -> str:
     """`report.html`: one file that asks for nothing else."""
     r, metadata = results, results.logs.metadata
-    runs = r.logs.runs.sort_values(["model", "split", "labels", "weak", "shots", "draw"])
+    runs = r.logs.runs.sort_values(["model", "split", "prompt", "labels", "weak", "shots", "draw"])
     study = ", ".join(metadata.get("study") or ()) or "logs"
     ids = "".join(sorted(str(i) for i in runs["eval_id"]))
     environment = Environment(
@@ -383,11 +483,18 @@ def page(results: Results, drawn: Sequence[tuple[View, Markup]], stats: Mapping[
         n_runs=len(runs),
         log_dir=r.logs.directory,
         missing=len(r.missing),
+        verdicts=[_verdict(r, found) for found in _ordered(r)],
+        declared=bool(metadata.get("headline")),
         cards=_cards(r),
         rows=[_summary_row(r, row) for row in r.last_rows],
         last=r.last,
         baselines=[_baseline(r, row) for row in r.models.to_dict("records")],
-        views=[(view, svg, _numbers(view.table)) for view, svg in drawn],
+        views=[
+            (view, svg, _numbers(view.table if view.shown is None else view.shown))
+            for view, svg in drawn
+        ],
+        positions=_positions(r),
+        repeats=_repeats(r),
         checks=r.checks,
         marks={"holds": "✓", "fails": "!", "unknown": "?"},
         definitions=DEFINITIONS,
@@ -417,7 +524,7 @@ class Card:
 def _cards(r: Results) -> list[Card]:
     row, total = r.headline, r.total
     unread = int(r.logs.runs["unparsed"].sum())
-    answers = int(r.logs.runs["n"].sum())
+    answers = int(r.logs.runs["replies"].sum())
     cost = Card(
         sentences.money(total["cost"]) if not math.isnan(total["cost"]) else "cost unknown",
         f"for {total['calls']:,} calls, {sentences.tokens(total['input_tokens'])} tokens in",
@@ -529,6 +636,189 @@ def _baseline(r: Results, row: Row) -> list[tuple[str, str]]:
     ]
 
 
+# --- verdict, positions, repeats ------------------------------------------------------------------
+
+STATES = {
+    "holds": ("✓", "hold"),
+    "fails": ("✗", "fail"),
+    "undecided": ("?", "undecided"),
+    "not run": ("–", "not run"),
+}
+"""Of a condition: the mark of its state, which the word stands beside, and the word for several."""
+
+
+@dataclass(frozen=True)
+class VerdictText:
+    """A verdict as the page prints it.
+
+    Attributes:
+        pair: In words.
+        shots: Of the headline, in words.
+        subject: Whose conditions they are.
+        claim: Whether every condition holds.
+        reading: What is left as explanation.
+        lead: What the data carry, in a sentence.
+        rest: Which conditions that rests on.
+        tally: How many conditions are in each state.
+        rows: A row per condition: state, mark, then the texts of its columns.
+        main: Whether this is the pair of the page's headline.
+    """
+
+    pair: str
+    shots: str
+    subject: str
+    claim: bool
+    reading: str
+    lead: str
+    rest: str
+    tally: str
+    rows: Sequence[tuple[str, str, Sequence[tuple[str, str]]]]
+    main: bool
+
+
+def _ordered(r: Results) -> list[Verdict]:
+    """The headline's pair first."""
+    return sorted(r.verdicts, key=lambda v: not _is_main(r, v))
+
+
+def _is_main(r: Results, found: Verdict) -> bool:
+    return r.headline is not None and (found.weak, found.strong) == (
+        r.headline["weak"],
+        r.headline["strong"],
+    )
+
+
+def _verdict(r: Results, found: Verdict) -> VerdictText:
+    shots = " and ".join(str(k) for k in found.shots)
+    states = [c.state for c in found.conditions]
+    return VerdictText(
+        pair=f"{r.names[found.weak]} → {r.names[found.strong]}",
+        shots=f"{shots} demonstrations, {found.draws} draw{'s' * (found.draws != 1)}",
+        subject=f"{r.names[found.strong]} with labels by {r.names[found.weak]}",
+        claim=found.claim,
+        reading=found.reading,
+        lead=_lead(found),
+        rest=found.sentence.partition(". ")[2],
+        tally=", ".join(
+            f"{states.count(state)} {text}"
+            for state, (_, text) in STATES.items()
+            if state in states
+        ),
+        rows=[(c.state, STATES[c.state][0], _condition(c)) for c in found.conditions],
+        main=_is_main(r, found),
+    )
+
+
+def _lead(found: Verdict) -> str:
+    """The first sentence of a verdict; the rest goes through the conditions."""
+    return found.sentence.partition(". ")[0].removesuffix(".") + "."
+
+
+def _condition(c: Condition) -> list[tuple[str, str]]:
+    """Texts of a condition's row, and what is said below them."""
+    known = not pd.isna(c.estimate)
+    low, high = (sentences.points(end, sign=False) for end in (c.low, c.high))
+    return [
+        (c.text, c.detail),
+        (sentences.points(c.estimate), f"{low} to {high}" if known else ""),
+        (f"above {100 * c.line:g}".replace("-", sentences.MINUS), ""),
+        (sentences.p_value(c.p_holm), ""),
+        (str(int(c.n)) if known else "–", ""),
+    ]
+
+
+_RUN = ["model", "labels", "weak", "shots", "prompt"]
+
+
+@dataclass(frozen=True)
+class PositionTexts:
+    """Habits of position: one row per run, first the runs that the headline needs."""
+
+    letters: Sequence[str]
+    accuracy: Sequence[Sequence[tuple[str, str]]]
+    shares: Sequence[Sequence[tuple[str, str]]]
+    main: int
+
+
+def _positions(r: Results) -> PositionTexts:
+    letters = sorted(set(r.positions["position"]))
+    rank = {kind: i for i, kind in enumerate(figures.arm_order(r.positions["labels"]))}
+    rows: list[tuple[Any, ...]] = []
+    for key, part in r.positions.groupby(_RUN, sort=False):
+        run = dict(zip(_RUN, key, strict=True))
+        at = part.set_index("position").reindex(letters).to_dict("records")
+        name = _run_text(r, run)
+        accuracy = [(_percent(p["accuracy"]), _interval(p, "accuracy")) for p in at]
+        shares = [
+            (_percent(p["share"]), "" if pd.isna(p["share"]) else f"of {_percent(p['uniform'])}")
+            for p in at
+        ]
+        p = (sentences.p_value(part["p_uniform"].iloc[0]), "")
+        # runs that are folded keep the order of the table
+        place = (
+            (-1 if run["shots"] == 0 else rank[str(run["labels"])])
+            if _needed(r, run)
+            else len(rank)
+        )
+        rows.append((place, [name, *accuracy], [name, *shares, p]))
+    rows.sort(key=lambda row: row[0])
+    main = sum(place < len(rank) for place, *_ in rows)
+    return PositionTexts(letters, [a for _, a, _ in rows], [s for *_, s in rows], main)
+
+
+def _needed(r: Results, run: Row) -> bool:
+    """Whether a run is a plain zero-shot one, or an arm of the headline."""
+    if run["shots"] == 0:
+        return not run["prompt"]
+    row = r.headline
+    if row is None or run["prompt"] or (run["model"], run["shots"]) != (row["strong"], r.last):
+        return False
+    return run["weak"] in ("", row["weak"]) or (run["labels"], run["weak"]) == (
+        "weak",
+        row["strong"],
+    )
+
+
+def _run_text(r: Results, run: Row) -> tuple[str, str]:
+    """The model of a run, and how it was prompted."""
+    kind, weak, model = run["labels"] or "zero_shot", str(run["weak"]), str(run["model"])
+    first, *via = weak.split(">")
+    if kind == "weak" and weak == model:
+        kind = "self"
+    name = " ".join(filter(None, [kind, "via " + ">".join(via) if via else "", run["prompt"]]))
+    how = figures.arm_text(name, r.names, r.names.get(first, first))
+    if weak and kind not in ("weak", "self"):
+        how += (" as " if kind == "noise_matched" else " of ") + ", ".join(
+            r.names.get(model, model) for model in weak.split(",")
+        )
+    return r.names.get(model, model), (
+        f"{run['shots']} demonstrations, {how}" if run["shots"] else how
+    )
+
+
+def _percent(share: float) -> str:
+    return sentences.percent(share).removesuffix("%")
+
+
+def _interval(row: Row, name: str) -> str:
+    low, high = (row[f"{name}_{end}"] for end in ("lo", "hi"))
+    return "" if pd.isna(low) else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _repeats(r: Results) -> list[list[tuple[str, str]]]:
+    """One row per run that was made several times."""
+    return [
+        [
+            _run_text(r, row),
+            (str(row["draw"]), ""),
+            (str(row["epochs"]), ""),
+            (str(row["n"]), ""),
+            (sentences.percent(row["changed"]), _interval(row, "changed")),
+        ]
+        for row in r.repeats.to_dict("records")
+    ]
+
+
 def _numbers(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """A table as texts: three decimals, empty where there is nothing."""
 
@@ -545,7 +835,7 @@ def _numbers(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def summary(results: Results) -> str:
-    """The result at the largest shot count of each pair, and what a reader must know."""
+    """The result of each pair at the headline's shot count, and what a reader must know."""
     r = results
     lines = [f"! {r.banner}"] if r.banner else []
     width = max([len(" → ") + 2 * max(map(len, r.names.values()), default=0), len("weak → strong")])
@@ -560,6 +850,9 @@ def summary(results: Results) -> str:
         )
         ratio = sentences.ratio_with_interval(row, "pgr_gold")
         lines.append(f"{pair:<{width}} {row['shots']:>5}  {accuracies}  {ratio}")
+    for found in _ordered(r):
+        pair = f"{r.names[found.weak]} → {r.names[found.strong]}"
+        lines.append(f"verdict, {pair}: {found.reading}. {_lead(found)}")
     for check in r.checks:
         lines += _check_lines(check)
     return "\n".join(lines)

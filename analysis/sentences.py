@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -117,6 +117,87 @@ def accuracy(row: Row, gains: Row | None, weak: str, strong: str) -> str:
         f"{percent(row['acc_w2s'])} right (95% {percent(row['acc_w2s_lo'])} to "
         f"{percent(row['acc_w2s_hi'])}), zero-shot {percent(row['acc_strong0'])}{beside}.{against}"
     )
+
+
+def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
+    """What the weak arm of the headline cell gains, and how far it is ahead of the other arms.
+
+    Args:
+        rows: The rows of arms.csv of one (weak, strong, shots).
+        words: The arms that are spoken of, in order, and what they are called.
+        strong: Name of the prompted model.
+    """
+    found = {row["arm"]: row for row in rows if not pd.isna(row["gain"])}
+    if "weak" not in found:
+        return f"{strong} with {words['weak']} was not run, or is incomplete."
+    first = found.pop("weak")
+    gain = {"diff": first["gain"], "lo": first["gain_lo"], "hi": first["gain_hi"]}
+    text = (
+        f"{strong} with {_demonstrations(first)} and {words['weak']}, against its own zero-shot "
+        f"run: {change(gain)}."
+    )
+    others = {arm: name for arm, name in words.items() if arm != "weak"}
+    leads = [
+        f"{points(row['ahead'])} ({_ends(row['ahead_lo'], row['ahead_hi'])}) over {name}"
+        for arm, name in others.items()
+        for row in [found.get(arm, {"ahead": math.nan})]
+        if not pd.isna(row["ahead"])
+    ]
+    if leads:
+        text += f" Its lead in points, paired by question (95%): {', '.join(leads)}."
+    lacking = [name for arm, name in others.items() if arm not in found]
+    return f"{text} Not run: {', '.join(lacking)}." if lacking else text
+
+
+def shortcut(row: Row | None, weak: str, strong: str) -> str:
+    """Whether the gain of the headline cell is there where the surface rule is wrong.
+
+    Args:
+        row: The row of shortcuts.csv of the weak arm.
+        weak: Name of the labeller.
+        strong: Name of the prompted model.
+    """
+    if row is None or pd.isna(row["gain_right"]) or pd.isna(row["gain_wrong"]):
+        return f"{weak} → {strong}: nothing to split, a run that it needs is missing or incomplete."
+    low, high = percent(row["rule_accuracy_lo"]), percent(row["rule_accuracy_hi"])
+    right, wrong = (
+        change({"diff": row[f"gain_{s}"], "lo": row[f"gain_{s}_lo"], "hi": row[f"gain_{s}_hi"]})
+        for s in ("right", "wrong")
+    )
+    return (
+        f"A rule that never sees a question, fitted on the {row['shots']} labels by {weak} that "
+        f"are shown, is right on {percent(row['rule_accuracy'])} of the test questions (95% {low} "
+        f"to {high}). {strong} against its own zero-shot run, paired by question, where the rule "
+        f"is right: {right}; where it is wrong: {wrong}."
+    )
+
+
+def repeats(row: Row | None, strong: str) -> str:
+    """How much of an accuracy is chance from run to run.
+
+    Args:
+        row: A row of repeats.csv.
+        strong: Name of the prompted model.
+    """
+    if row is None or pd.isna(row["changed"]):
+        return ""
+    return (
+        f"Of {strong}'s answers, {percent(row['changed'])} change between identical runs (95% "
+        f"{percent(row['changed_lo'])} to {percent(row['changed_hi'])}, {int(row['n'])} "
+        "questions): noise that the intervals contain."
+    )
+
+
+def p_value(p: float) -> str:
+    """A probability, no smaller than anybody can vouch for.
+
+    Example:
+        >>> p_value(0.0312), p_value(1e-9), p_value(float("nan"))
+        ('0.031', 'below 0.001', '–')
+    """
+    if pd.isna(p):
+        return "–"
+    return "below 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def _demonstrations(row: Row) -> str:

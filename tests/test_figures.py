@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -11,6 +11,7 @@ import matplotlib.text
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tests.synthetic import NAMES, logs
@@ -26,9 +27,9 @@ def drawn(found: Logs, *names: str, banner: str = "") -> dict[str, Figure]:
     experiment = Experiment(found)
     cells, match = tables.cells_table(experiment), tables.matching_table(experiment)
     curves = tables.curves_table(cells, tables.gold_table(experiment))
-    models = experiment.models
+    models, rules = experiment.models, tables.rules_table(experiment)
     every: dict[str, Callable[[], Figure]] = {
-        "accuracy": lambda: figures.accuracy(curves, models, banner=banner),
+        "accuracy": lambda: figures.accuracy(curves, models, rules=rules, banner=banner),
         "self": lambda: figures.self_supervision(curves, models, banner=banner),
         "pgr": lambda: figures.pgr(cells, models, banner=banner),
         "matching": lambda: figures.matching(match, models, banner=banner),
@@ -186,6 +187,176 @@ def test_saving_writes_the_numbers_beside_the_figure(tmp_path: Path) -> None:
 
     assert [path.name for path in once] == ["x.png", "x.svg", "x.csv"]
     assert first == again
+
+
+# --- arms -----------------------------------------------------------------------------------------
+
+KINDS = ("weak", "gold", "self", "noise_matched", "random", "flipped", "unlabelled")
+OTHERS = ("majority", "confident", "mine", f"weak via {NAMES[3]}", "weak cot=bare")
+SIDES = ("gain_right", "gain_wrong")
+
+
+def made_up(
+    pairs: Sequence[tuple[int, int]] = ((0, 1),),
+    kinds: Sequence[str] = KINDS,
+    missing: Collection[tuple[int, str]] = (),
+    far: float = -0.3,
+) -> pd.DataFrame:
+    """What `arms` and `shortcut` draw; (place of the pair, kind) that are missing have no row."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, (weak, strong) in enumerate(pairs):
+        givers = {"weak": NAMES[weak], "confident": NAMES[weak], "self": NAMES[strong]}
+        for kind in [kind for kind in kinds if (i, kind) not in missing]:
+            row = {
+                "weak": NAMES[weak],
+                "strong": NAMES[strong],
+                "shots": 64,
+                "arm": kind,
+                "giver": givers.get(kind.split()[0], ""),
+                "n": 200,
+                "draws": 1,
+                "scope": "fixed_demos",
+                "rule": "demonstrations",
+                "right_n": 120.0,
+                "wrong_n": 80.0,
+            }
+            for name in ("gain", *SIDES):
+                value = far if kind == "flipped" else rng.uniform(-0.02, 0.12)
+                row |= {name: value, f"{name}_lo": value - 0.05, f"{name}_hi": value + 0.05}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kinds", "missing"),
+    [
+        pytest.param([(0, 1)], KINDS + OTHERS, [(0, "random")], id="one pair, every arm"),
+        pytest.param([(0, 1), (0, 2), (1, 2)], KINDS, [(1, "self")], id="three pairs"),
+        pytest.param([(0, 2), (3, 6)], ["weak"], [], id="no controls"),
+        pytest.param(
+            [(w, s) for s in range(8) for w in range(s)], KINDS[:5], [], id="eight models"
+        ),
+    ],
+)
+def test_no_label_of_an_arm_covers_another(
+    pairs: list[tuple[int, int]], kinds: Sequence[str], missing: list[tuple[int, str]]
+) -> None:
+    table, models = made_up(pairs, kinds, missing), list(NAMES)
+
+    both = [
+        figures.arms(table, models, shots=64, planned=["random"], banner="a banner"),
+        figures.shortcut(table, models, shots=64, banner="a banner"),
+    ]
+
+    assert [list(collisions(figure)) for figure in both] == [[], []]
+
+
+def markers(axes: Axes, marker: str) -> list[tuple[float, float]]:
+    return [
+        (float(np.asarray(line.get_xdata())[0]), float(np.asarray(line.get_ydata())[0]))
+        for line in axes.lines
+        if line.get_marker() == marker
+    ]
+
+
+def test_arms_are_drawn_as_they_are_in_the_table() -> None:
+    table = made_up(kinds=[*KINDS, "confident"])
+    (axes,) = figures.arms(table, list(NAMES), shots=64).axes
+    gain = table.set_index("arm")["gain"]
+
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[:4] == [
+        "labels by llama-3.1-8b", "gold labels", "its own labels", "gold with as many errors",
+    ]  # fmt: skip
+    weak, strong = (marker for _, marker in LABEL_STYLE[:2])
+    assert markers(axes, weak) == [(gain["weak"], 0), (gain["confident"], len(KINDS))]
+    assert markers(axes, "D") == [(gain["gold"], 1)]
+    assert markers(axes, strong) == [(gain["self"], 2)]
+    said = [text.get_text() for text in axes.texts]
+    assert said == [f"{100 * x:+.1f}".replace("-", "−") for x in gain]
+
+
+def test_an_arm_that_was_planned_and_not_run_says_so() -> None:
+    table = made_up([(0, 1), (0, 2)], ["weak", "gold"], [(1, "gold")])
+    one, other = figures.arms(table, list(NAMES), shots=64, planned=["random"]).axes
+
+    assert [text.get_text() for text in one.texts].count("not run") == 1
+    assert [text.get_text() for text in other.texts].count("not run") == 2
+
+
+def test_an_arm_far_off_leaves_the_scale_to_the_others_and_says_so() -> None:
+    near, far = (made_up(far=value) for value in (0.0, -0.6))
+    (axes,) = figures.arms(far, list(NAMES), shots=64).axes
+    (usual,) = figures.arms(near, list(NAMES), shots=64).axes
+
+    assert np.ptp(axes.get_xlim()) < 2 * np.ptp(usual.get_xlim())
+    assert len(markers(axes, "<")) == 1
+    assert not markers(axes, "x")  # of labels that are always wrong
+    assert "−60.0" in [text.get_text() for text in axes.texts]
+
+
+def test_gains_by_surface_rule_are_those_of_the_table() -> None:
+    table = made_up([(0, 1), (1, 1)], KINDS[:3])  # a pair of one model has no panel
+    (axes,) = figures.shortcut(table, list(NAMES), shots=64).axes
+
+    for side, (_, marker, _, _) in zip(SIDES, figures.RULE_SIDES.values(), strict=True):
+        assert [x for x, _ in markers(axes, marker)] == table[side].iloc[:3].tolist()
+    assert axes.get_xlabel().endswith("rule right: 120, wrong: 80")
+
+
+def test_the_surface_rule_is_a_curve_in_every_panel() -> None:
+    made = logs(2, pairs=[(0, 1), (1, 1)])
+    experiment = Experiment(made)
+    rules = tables.rules_table(experiment)
+    gold = rules.loc[rules["labels"] == "gold", "accuracy"].tolist()
+    figure = drawn(made, "accuracy")["accuracy"]
+
+    for axes in figure.axes:
+        (line,) = [line for line in axes.lines if line.get_linestyle() == "-."]
+        assert np.asarray(line.get_ydata()).tolist()[1:] == gold
+        assert axes.get_ylim()[0] < min(gold)
+    assert any("never sees the question" in text for text, _ in texts(figure))
+
+
+def test_other_arms_do_not_enter_the_figures_of_weak_and_gold_labels() -> None:
+    plain = logs(3, shots=(0, 64), pairs=[(0, 1), (0, 2), (1, 2)])
+    every = logs(
+        3, shots=(0, 64), pairs=[(0, 1), (0, 2), (1, 2)], chains=True,
+        labels=[*KINDS[3:], "majority"], prompts=["cot=bare", "question=hidden"],
+    )  # fmt: skip
+    names = ("accuracy", "pgr", "matching", "conditional", "correlation")
+
+    def content(made: Logs) -> dict[str, list[tuple[int, int, int]]]:
+        return {
+            name: [(len(a.lines), len(a.patches), len(a.texts)) for a in figure.axes]
+            for name, figure in drawn(made, *names).items()
+        }
+
+    assert content(every) == content(plain)
+
+
+def test_labels_of_a_chain_are_left_out_where_a_table_holds_them() -> None:
+    made = logs(2, shots=(0, 64), pairs=[(0, 1)])
+    experiment = Experiment(made)
+    match = tables.matching_table(experiment)
+    cells = tables.cells_table(experiment)
+    curves = tables.curves_table(cells, tables.gold_table(experiment))
+    models = experiment.models
+
+    def longer(table: pd.DataFrame, **other: str) -> pd.DataFrame:
+        return pd.concat([table, table[table["weak"] == models[0]].assign(**other)])
+
+    chain = {"weak": f"{models[0]}>{models[1]}"}
+    for draw, table, other in (
+        (figures.accuracy, curves, chain),
+        (figures.accuracy, curves, {"labels": "random", "weak": ""}),
+        (figures.pgr, cells, chain),
+        (figures.matching, match, chain),
+    ):
+        with_it, without = draw(longer(table, **other), models), draw(table, models)
+        assert [len(a.lines) for a in with_it.axes] == [len(a.lines) for a in without.axes]
+        assert [len(a.texts) for a in with_it.axes] == [len(a.texts) for a in without.axes]
 
 
 def luminance(colour: str) -> float:

@@ -49,6 +49,7 @@ from tenacity.wait import WaitBaseT
 from w2s_icl.evals.questions import load_questions
 from w2s_icl.evals.students import (
     STUDENT,
+    STUDENT_FRESH,
     STUDENT_SCALE,
     STUDENTS,
     SURFACE,
@@ -367,9 +368,9 @@ def _excess(popular: float, by_chance: float, most_by_chance: float) -> float:
     """Popular errors beyond those that random errors bring, over the most there can be.
 
     Args:
-        popular: Their number, or share.
-        by_chance: That expected if as many wrong labels were drawn from all wrong options.
-        most_by_chance: That expected if all labels were wrong, as a share of the labels.
+        popular: Their share of the labels.
+        by_chance: The share expected if as many labels were wrong at random.
+        most_by_chance: The share expected if all of them were.
     """
     return (popular - by_chance) / (1 - most_by_chance) if most_by_chance < 1 else 0.0
 
@@ -864,7 +865,8 @@ class SimulatedAPI(ModelAPI):
         format   gain 0.37, copy 0      gains from any demonstrations, whatever their labels
         copier   gain 0.9,  copy 0.15   learns, and takes over its teacher's errors
 
-    in the formulas g, Q and h are others:
+    they are steadier, sqrt(0.19) e_mq + sqrt(0.01) e_mqp, so that arms which should be equal are
+    seen to be; and in the formulas g, Q and h are others:
 
         g(k) = 1 - exp(-k / 4)
         Q = clip((11/12 - w) / (11/12 - 3/4), 0, 1)    learner, copier
@@ -1165,10 +1167,11 @@ class SimulatedAPI(ModelAPI):
             return _Choice(guess, (guess + 1) % n, 1.2 / (n + 0.2), unread, guess=True)
         wrong = [option for option in options if option != right]
         popular = popular_error(seed, question, wrong)
+        fresh = STUDENT_FRESH if self.parameters.cause else FRESH
         latent = (
             math.sqrt(SHARED) * _normal("question", seed, question)
-            + math.sqrt(OWN) * _normal("model", seed, name, question)
-            + math.sqrt(FRESH) * _normal("prompt", seed, name, question, seen.digest)
+            + math.sqrt(OWN + (FRESH - fresh)) * _normal("model", seed, name, question)
+            + math.sqrt(fresh) * _normal("prompt", seed, name, question, seen.digest)
         )
         sure = min(max(_NORMAL.cdf(abs(latent + curve.threshold)), 0.5 + 1e-6), 1 - 1e-6)
         if latent > -curve.threshold:

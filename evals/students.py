@@ -38,6 +38,9 @@ SURFACE = "surface"
 STUDENT_SCALE = 4.0
 """Demonstrations after which a student has 63% of their effect; at 16 it has 98%."""
 
+STUDENT_FRESH = 0.01
+"""Part of the variance of a student's latent score that changes from prompt to prompt."""
+
 FULL_QUALITY, NO_QUALITY = 3 / 4, 11 / 12
 """Share of wrong labels, over that expected by chance, up to which labels teach a learner all, and
 from which on they teach nothing: of four options, 44% and 31% of the labels right."""

@@ -133,6 +133,7 @@ class _Study:
             for name, arguments in own.items()
         }
         self.turns: dict[Any, ChatMessage] = {}
+        self.read: dict[tuple[Any, str], str] = {}
         self.own_labels: dict[str, dict[Any, str]] = {name: {} for name in self.apis}
         self.rows: list[dict[str, Any]] = []
         self.answers: list[dict[Any, str]] = []
@@ -216,7 +217,10 @@ class _Study:
             prompt = [*prefix, self.turns[_id(sample)]]
             output = await self.apis[model].generate(prompt, [], "auto", CONFIG)
             assert isinstance(output, ModelOutput)
-            found[_id(sample)] = read_reply(output.completion, choices).letter or ""
+            said = (_id(sample), output.completion)
+            if said not in self.read:
+                self.read[said] = read_reply(output.completion, choices).letter or ""
+            found[_id(sample)] = self.read[said]
         return found
 
     def _add(

@@ -41,6 +41,7 @@ from w2s_icl.evals.simulated import (
     planted_w2s_accuracy,
     popular_error,
 )
+from w2s_icl.scorers.parsing import read_reply
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SYSTEM = "Answer each question with the letter of the right option only."
@@ -608,6 +609,90 @@ def test_any_text_is_read_without_an_error(lines: list[str]) -> None:
     assert seen.characters + len(tail) == len("\n".join(lines))
 
 
+# Layouts of the prompt arms
+
+
+def test_merged_turns_are_read_as_separate_ones(model: Callable[..., Model]) -> None:
+    api = model("small").api
+    assert isinstance(api, SimulatedAPI)
+
+    def hidden(q: Question) -> str:
+        return q.text.split("\n\n", 1)[1]
+
+    for write in (lambda q: q.text, hidden):
+        for asked in TEST[:5]:
+            texts = [write(q) for q in [*POOL[:6], asked]]
+            apart = [ChatMessageUser(content=text) for text in texts]
+            seen, _, block = api._read_prompt([ChatMessageSystem(content=SYSTEM), *apart])
+            for separator in ("\n", "\n\n"):
+                merged = ChatMessageUser(content=separator.join(texts))
+                other, _, found = api._read_prompt([ChatMessageSystem(content=SYSTEM), merged])
+                assert block is not None
+                assert found is not None
+                assert found[:2] == block[:2]
+                assert found.options == asked.choices
+                assert (other.unlabelled, other.digest) == (seen.unlabelled, seen.digest)
+                assert other.unlabelled == 6
+
+
+@pytest.mark.parametrize("style", [chat, transcript])
+def test_hidden_questions_are_guessed_each_for_itself(
+    style: Callable[[Labelled, Question], list[ChatMessage]], model: Callable[..., Model]
+) -> None:
+    def hide(prompt: list[ChatMessage]) -> list[ChatMessage]:
+        return [
+            m.model_copy(update={"content": re.sub(r"Which statement .*\?\n\n", "", m.text)})
+            for m in prompt
+        ]
+
+    large = model("large", refusal_rate=0.2)
+    for shown in ([], gold(8)):
+        outputs = ask(large, [hide(style(shown, q)) for q in TEST[:800]], through_inspect=False)
+        picks = [read(o.completion, q.choices) for o, q in zip(outputs, TEST, strict=False)]
+        unread = np.array([pick is None for pick in picks])
+        right = np.array([pick == q.label for pick, q in zip(picks, TEST, strict=False)])
+        rate = 0.203 / (1 + len(shown) / 4)
+        assert_binomial(unread, rate)
+        assert_binomial(right, 0.25 * (1 - rate))
+
+
+@pytest.mark.parametrize("lead", ["Answer: ", ""])
+def test_labels_after_reasoning_are_read_in_a_transcript(
+    lead: str, model: Callable[..., Model]
+) -> None:
+    api = model("small").api
+    assert isinstance(api, SimulatedAPI)
+    thought = "Option A sounds right.\nYet it is not."
+
+    def reasoned(shown: Labelled, asked: Question) -> list[ChatMessage]:
+        blocks = [f"{q.text}\n\n{lead}{thought}\nANSWER: {label}" for q, label in shown]
+        text = "\n\n".join([*blocks, f"{asked.text}\n\nAnswer:"])
+        return [ChatMessageSystem(content=SYSTEM), ChatMessageUser(content=text)]
+
+    seen, _, asked = api._read_prompt(reasoned(labels_with(8, 5, 2), TEST[0]))
+    plain, _, _ = api._read_prompt(transcript(labels_with(8, 5, 2), TEST[0]))
+
+    assert asked is not None
+    assert asked.options == TEST[0].choices
+    assert (seen.labelled, seen.unlabelled) == (8, 0)
+    assert seen.digest == plain.digest
+
+
+def test_replies_with_reasoning_are_read_by_the_scorer(model: Callable[..., Model]) -> None:
+    instruction = ChatMessageSystem(content="Think step by step, then end with ANSWER: X")
+    prompts: list[list[ChatMessage]] = [[instruction, user(q)] for q in TEST[:300]]
+    small = model("small", refusal_rate=0, prose_rate=0)
+
+    outputs = ask(small, prompts, through_inspect=False, max_tokens=300)
+
+    plain = answers(small, [], TEST[:300], style=chat)
+    for output, question, chosen in zip(outputs, TEST, plain, strict=False):
+        letter = read_reply(output.completion, question.choices).letter
+        assert letter == output.completion[-1]
+        assert question.choices[LETTERS.index(letter)] == chosen
+    assert len({output.completion[:-1] for output in outputs}) == 4
+
+
 # Replies
 
 
@@ -788,6 +873,8 @@ def test_a_call_takes_less_than_a_millisecond(model: Callable[..., Model]) -> No
     ("name", "arguments", "message"),
     [
         ("tiny", {}, r"model must be one of small, medium, large, custom.*'tiny'"),
+        ("learners", {}, r"small, medium, large, custom, learner, format, copier, surface or"),
+        ("surface", {"gain": 1}, r"one of seed, questions, .*got 'gain'"),
         ("custom", {}, r"ability must be given.*0\.01 and 0\.99.*got nothing"),
         ("custom", {"ability": 1.5}, r"ability must be between 0\.01 and 0\.99, got 1\.5"),
         ("small", {"ability": "good"}, r"ability must be a number, got 'good'"),

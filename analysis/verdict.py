@@ -286,21 +286,22 @@ def _verdict(pair: _Pair, conditions: tuple[Condition, ...], names: Mapping[str,
 
 
 def _reading(states: Mapping[str, State], *, claim: bool) -> Reading:
-    """The first explanation that the data do not rule out."""
-    lost: tuple[State, ...] = ("fails", "undecided")
+    """The first explanation that the data do not rule out, one that they show before others."""
     if claim:
         return "generalization"
     if states["beats_zero_shot"] == "not run":
         return "not tested"
     if states["beats_zero_shot"] != "holds":
         return "no gain"
-    if states["beats_random"] in lost or states["beats_unlabelled"] in lost:
-        return "format"
-    if states["at_least_noise_matched"] == "fails":
-        return "imitation"
-    if states["survives_surface_rule"] in lost:
-        return "surface rule"
-    open_ = any(state in lost for state in states.values())
+    lost: tuple[State, ...]
+    for lost in (("fails",), ("fails", "undecided")):
+        if states["beats_random"] in lost or states["beats_unlabelled"] in lost:
+            return "format"
+        if states["at_least_noise_matched"] == "fails":
+            return "imitation"
+        if states["survives_surface_rule"] in lost:
+            return "surface rule"
+    open_ = any(state in ("fails", "undecided") for state in states.values())
     return "not tested" if "not run" in states.values() and not open_ else "undecided"
 
 

@@ -155,6 +155,16 @@ SURFACE = nested(0.5) | (RULE_RIGHT & nested(0.9))
         ({"random": 0.72}, "format", {"beats_random": "fails"}),
         ({"unlabelled": 0.65}, "format", {"beats_unlabelled": "undecided"}),
         ({"noise_matched": 0.75}, "imitation", {"at_least_noise_matched": "fails"}),
+        (
+            {"random": 0.65, "noise_matched": 0.75},
+            "imitation",  # shown, where `format` is only not ruled out
+            {"beats_random": "undecided", "at_least_noise_matched": "fails"},
+        ),
+        (
+            {"random": 0.72, "noise_matched": 0.75},
+            "format",
+            {"beats_random": "fails", "at_least_noise_matched": "fails"},
+        ),
         ({"noise_matched": 0.66}, "undecided", {"at_least_noise_matched": "undecided"}),
         ({"weak": SURFACE}, "surface rule", {"survives_surface_rule": "undecided"}),
         ({"self": 0.66}, "undecided", {"at_least_self": "undecided"}),

@@ -863,17 +863,17 @@ class SimulatedAPI(ModelAPI):
 
         learner  gain 0.5,  copy 0      learns the task from labels that are better than chance
         format   gain 0.37, copy 0      gains from any demonstrations, whatever their labels
-        copier   gain 0.9,  copy 0.15   learns, and takes over its teacher's errors
+        copier   gain 1,    copy 0.13   learns, and takes over its teacher's errors
 
-    they are steadier, sqrt(0.19) e_mq + sqrt(0.01) e_mqp, so that arms which should be equal are
-    seen to be; and in the formulas g, Q and h are others:
+    they are steadier, sqrt(0.1975) e_mq + sqrt(0.0025) e_mqp, so that arms which should be equal
+    are seen to be; and in the formulas g, Q and h are others:
 
         g(k) = 1 - exp(-k / 4)
-        Q = clip((11/12 - w) / (11/12 - 3/4), 0, 1)    learner, copier
+        Q = clip((0.88 - w) / (0.88 - 0.80), 0, 1)     learner, copier
         Q = 1                                          format; k counts unlabelled ones, too
-        h = clip((x - 0.05) / (0.20 - 0.05), 0, 1)
+        h = clip((x - 0.08) / (0.18 - 0.08), 0, 1)
 
-    Of four options, Q is 1 from 44% right labels on and 0 up to 31%. x is the share of popular
+    Of four options, Q is 1 from 40% right labels on and 0 up to 34%. x is the share of popular
     errors among the labels less that of as many random errors, over its greatest value: for
     four options (p - (1 - r) / 3) / (1 - 1/3) with the shares p of popular errors and r of right
     labels. Labels that cannot be judged, or are not there, teach `learner` and `copier` nothing.

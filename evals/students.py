@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 STUDENTS: dict[str, dict[str, Any]] = {
     "learner": {"cause": "labels", "gain": 0.5},
     "format": {"cause": "format", "gain": 0.37},
-    "copier": {"cause": "labels", "gain": 0.9, "copy": 0.15},
+    "copier": {"cause": "labels", "gain": 1.0, "copy": 0.13},
 }
 """Parameters of the students that are formulas, beside those of `STUDENT`."""
 
@@ -38,14 +38,14 @@ SURFACE = "surface"
 STUDENT_SCALE = 4.0
 """Demonstrations after which a student has 63% of their effect; at 16 it has 98%."""
 
-STUDENT_FRESH = 0.01
+STUDENT_FRESH = 0.0025
 """Part of the variance of a student's latent score that changes from prompt to prompt."""
 
-FULL_QUALITY, NO_QUALITY = 3 / 4, 11 / 12
+FULL_QUALITY, NO_QUALITY = 0.80, 0.88
 """Share of wrong labels, over that expected by chance, up to which labels teach a learner all, and
-from which on they teach nothing: of four options, 44% and 31% of the labels right."""
+from which on they teach nothing: of four options, 40% and 34% of the labels right."""
 
-HABIT_FLOOR, HABIT_FULL = 0.05, 0.20
+HABIT_FLOOR, HABIT_FULL = 0.08, 0.18
 """Excess of popular errors from which on a copier takes them over, and at which it does so in full.
 The labels of a teacher of 0.55 have 0.25 on average; random errors have 0."""
 

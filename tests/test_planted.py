@@ -1,7 +1,7 @@
 """Planted truth through the whole pipeline: questions in, report out, intervals against formulas.
 
 `W2S_PLANTED_SEEDS=20 pytest tests/test_planted.py` runs twenty studies of each kind; without it one
-study of equal models is run.
+study of equal models is run, and one of each student with a planted cause.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import pytest
 import yaml
 from scipy.stats import binom
 
-from tests.conftest import rows, write_questions
+from tests.conftest import SHARED, needs_shared, rows, write_questions
+from tests.planted import planted_logs
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import write_report
 from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.analysis.verdict import Verdict, verdicts
 from w2s_icl.evals.run import run_study
 from w2s_icl.evals.simulated import (
     Parameters,
@@ -104,3 +106,50 @@ def test_no_ratio_between_equal_models_that_learn_nothing(tmp_path: Path) -> Non
     print(pd.Series(statuses).value_counts().to_dict())
 
     assert "ok" not in statuses
+
+
+READINGS = {
+    "learner": "generalization",
+    "format": "format",
+    "copier": "imitation",
+    "surface": "surface rule",
+}
+"""What is planted in each student, in the words of a verdict."""
+
+
+def verdict(student: str, seed: int, **student_args: float) -> Verdict:
+    """The verdict on one student, taught by a teacher of 0.60 on real questions."""
+    logs = planted_logs(
+        SHARED / "truthful_qa_mc",
+        f"simulated/{student}",
+        shots=64,
+        draws=8,
+        test_size=400,
+        seed=seed,
+        arms=("gold", "weak", "self", "random", "noise_matched", "unlabelled"),
+        student_args=student_args,
+        teacher_args={"ability": 0.6},
+    )
+    (found,) = verdicts(Experiment(logs))
+    return found
+
+
+@needs_shared
+@pytest.mark.parametrize(("student", "cause"), READINGS.items())
+def test_each_planted_cause_is_the_verdict_and_no_other(student: str, cause: str) -> None:
+    found = [verdict(student, seed) for seed in range(max(SEEDS, 1))]
+    print(student, pd.Series([v.reading for v in found]).value_counts().to_dict())
+
+    right = [v.reading == cause for v in found]
+    assert sum(right) >= 0.95 * len(right)
+    assert all(v.claim == (v.reading == "generalization") for v in found)
+    assert student == "learner" or not any(v.claim for v in found)
+
+
+@needs_shared
+def test_a_student_that_gains_nothing_never_passes() -> None:
+    found = [verdict("learner", seed, gain=0.0) for seed in range(max(SEEDS, 1))]
+
+    assert {v.reading for v in found} <= {"no gain", "format"}
+    assert not any(v.claim for v in found)
+    assert not any("generali" in v.sentence for v in found)

@@ -49,6 +49,7 @@ from w2s_icl.evals.study import (
     chain_cells,
     few_shot_cells,
     labelling,
+    plan_metadata,
     set_prices,
     zero_shot_cells,
 )
@@ -110,7 +111,8 @@ def run_study(
     refuse_other_experiments(study, split, log_dir)
     state = labelling(study, split, log_dir)
     print_plan(study, log_dir, console)
-    planned = len(all_cells(study, split))
+    everything = all_cells(study, split)
+    planned, plan = len(everything), plan_metadata(study, everything)
 
     def make(cells: Sequence[Cell]) -> list[Task]:
         tasks = []
@@ -120,7 +122,7 @@ def run_study(
                 ask = chain_ask(study, cell, split, state.unread)
             elif cell.split == "pool":
                 ask = state.ask[cell.model, cell.prompt]
-            tasks.append(build(study, cell, log_dir, ask))
+            tasks.append(build(study, cell, log_dir, plan, ask))
         return tasks
 
     progress = StudyProgress(console, planned, shown=display is None)

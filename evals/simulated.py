@@ -863,7 +863,7 @@ class SimulatedAPI(ModelAPI):
 
         learner  gain 0.5,  copy 0      learns the task from labels that are better than chance
         format   gain 0.37, copy 0      gains from any demonstrations, whatever their labels
-        copier   gain 1,    copy 0.13   learns, and takes over its teacher's errors
+        copier   gain 1.2,  copy 0.16   learns, and takes over its teacher's errors
 
     they are steadier, sqrt(0.1975) e_mq + sqrt(0.0025) e_mqp, so that arms which should be equal
     are seen to be; and in the formulas g, Q and h are others:
@@ -871,7 +871,7 @@ class SimulatedAPI(ModelAPI):
         g(k) = 1 - exp(-k / 4)
         Q = clip((0.88 - w) / (0.88 - 0.80), 0, 1)     learner, copier
         Q = 1                                          format; k counts unlabelled ones, too
-        h = clip((x - 0.08) / (0.18 - 0.08), 0, 1)
+        h = clip((x - 0.07) / (0.11 - 0.07), 0, 1)
 
     Of four options, Q is 1 from 40% right labels on and 0 up to 34%. x is the share of popular
     errors among the labels less that of as many random errors, over its greatest value: for

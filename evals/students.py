@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 STUDENTS: dict[str, dict[str, Any]] = {
     "learner": {"cause": "labels", "gain": 0.5},
     "format": {"cause": "format", "gain": 0.37},
-    "copier": {"cause": "labels", "gain": 1.0, "copy": 0.13},
+    "copier": {"cause": "labels", "gain": 1.2, "copy": 0.16},
 }
 """Parameters of the students that are formulas, beside those of `STUDENT`."""
 
@@ -45,7 +45,7 @@ FULL_QUALITY, NO_QUALITY = 0.80, 0.88
 """Share of wrong labels, over that expected by chance, up to which labels teach a learner all, and
 from which on they teach nothing: of four options, 40% and 34% of the labels right."""
 
-HABIT_FLOOR, HABIT_FULL = 0.08, 0.18
+HABIT_FLOOR, HABIT_FULL = 0.07, 0.11
 """Excess of popular errors from which on a copier takes them over, and at which it does so in full.
 The labels of a teacher of 0.55 have 0.25 on average; random errors have 0."""
 

@@ -260,14 +260,14 @@ class Study(BaseModel):
 
     def missing_arms(self) -> tuple[str, ...]:
         """Kinds of labels that the verdict needs and this study does not run at its headline."""
+        if max(self.shots) == 0:
+            return VERDICT_KINDS
         at_headline = set(self.verdict_shots) <= set(self.control_shots or self.shots)
-        return tuple(
-            kind
-            for kind in VERDICT_KINDS
-            if kind not in self.labels
-            or (kind not in MAIN_KINDS and not at_headline)
-            or max(self.shots) == 0
-        )
+        there = {k for k in self.labels if k in MAIN_KINDS or at_headline}
+        taught = {s for w, s in self.all_pairs if w != s}
+        if "weak" in there and all((s, s) in self.all_pairs for s in taught):
+            there.add(SELF)  # its own labels are those of the pair with itself
+        return tuple(kind for kind in VERDICT_KINDS if kind not in there)
 
     def arm_shots(self, kind: str) -> tuple[int, ...]:
         """Numbers of demonstrations at which an arm is run: a kind of labels, or a prompt arm."""
@@ -288,7 +288,7 @@ class Study(BaseModel):
         """How often a question is asked, in the same words, in a cell with the plain prompt."""
         if cell.prompt or CHAIN in (cell.weak or ""):
             return 1
-        kind = SELF if cell.weak == cell.model else cell.labels or "zero_shot"
+        kind = SELF if cell.own else cell.labels or "zero_shot"
         if isinstance(self.epochs, Mapping):
             return self.epochs.get(kind, 1)
         return self.epochs if kind == "zero_shot" else 1
@@ -394,6 +394,11 @@ class Cell:
         return "few_shot" if self.labels else "zero_shot"
 
     @property
+    def own(self) -> bool:
+        """Whether the prompted model labelled for itself."""
+        return self.labels == "weak" and self.weak == self.model
+
+    @property
     def stage(self) -> str:
         """Which line of the plan it belongs to."""
         arm = f", {self.prompt}" if self.prompt else ""
@@ -403,7 +408,7 @@ class Cell:
             name = "chain labels, pool"
         elif CHAIN in (self.weak or ""):
             name = "chain demonstrations"
-        elif self.weak == self.model:
+        elif self.own:
             name = "own demonstrations"
         else:
             name = f"{self.labels} demonstrations"
@@ -551,13 +556,20 @@ def _passed_over(
     return passed
 
 
-def build(study: Study, cell: Cell, log_dir: str, ask: Collection[int | str] | None = None) -> Task:
+def build(
+    study: Study,
+    cell: Cell,
+    log_dir: str,
+    plan: Mapping[str, Any],
+    ask: Collection[int | str] | None = None,
+) -> Task:
     """The Inspect task of a cell, with its model.
 
     Args:
         study: The study.
         cell: One of its cells.
         log_dir: Where weak labels are read from.
+        plan: As `plan_metadata`.
         ask: Ids of the only questions to ask, in a label run; Inspect asks the missing ones when
             there are more of them later.
     """
@@ -586,7 +598,7 @@ def build(study: Study, cell: Cell, log_dir: str, ask: Collection[int | str] | N
     price = study.prices.get(cell.model)
     if price:
         metadata["price_per_million"] = price.model_dump(exclude_none=True)
-    metadata["study"] = plan_metadata(study)
+    metadata["study"] = plan
     task.metadata = metadata
     return task
 
@@ -600,13 +612,19 @@ def all_cells(study: Study, split: Split) -> list[Cell]:
     ]
 
 
-def plan_metadata(study: Study) -> dict[str, Any]:
+def plan_metadata(study: Study, cells: Iterable[Cell]) -> dict[str, Any]:
     """What was planned, so that a reader of the logs can tell what is missing.
 
-    `blocks` holds a line per arm: model, task, split, labels, weak, prompt, shot counts, draws.
+    Args:
+        study: The study.
+        cells: All its cells.
+
+    Returns:
+        For the metadata of every log. `blocks` holds a line per arm: model, task, split, labels,
+        weak, prompt, shot counts, draws.
     """
     blocks: dict[tuple[str, ...], tuple[set[int], set[int]]] = {}
-    for cell in all_cells(study, study.load_split()):
+    for cell in cells:
         arm = (cell.model, cell.task, cell.split, cell.labels, cell.weak or "", cell.prompt)
         shots, draws = blocks.setdefault(arm, (set(), set()))
         shots.add(cell.shots)

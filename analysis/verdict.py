@@ -184,7 +184,18 @@ class _Pair:
             if isinstance(column, str):
                 return column
             columns.append(column)
+            if other := self._other_demonstrations(arm):
+                return other
         return _usable(self.experiment.joined(*columns))
+
+    def _other_demonstrations(self, arm: str) -> str:
+        """Why an arm is no control of the weak labels: it does not show the same questions."""
+        demo_ids = self.experiment.logs.runs["demo_ids"]
+        for mine, its in zip(self._shown("weak") or (), self._shown(arm) or (), strict=False):
+            for draw in set(mine) & set(its):
+                if demo_ids[mine[draw]] != demo_ids[its[draw]]:
+                    return f"{_LABELS[arm]} stand on other demonstrations in draw {draw}"
+        return ""
 
     def _paired(self, name: str, text: str, other: str, line: float = 0.0) -> Condition:
         both = self._joined("weak", other)

@@ -66,6 +66,7 @@ def experiment(
         {
             **dict(zip(KEY, k, strict=True)),
             **{"n": asked, "asked": asked, "demo_label_accuracy": 0.5},
+            "demo_ids": tuple(range(k[5])),
             "demo_choices": tuple(demonstrations[: k[5]]),
             "demo_labels": ("" if k[3] == "unlabelled" else "B",) * k[5],
         }
@@ -261,6 +262,21 @@ def test_runs_without_a_common_draw_are_not_compared() -> None:
 
     assert by["beats_random"].detail == "the runs have no draw in common"
     assert (verdict.draws, verdict.claim) == (0, False)
+
+
+@pytest.mark.parametrize("kind", ["random", "unlabelled", "noise_matched", "gold"])
+def test_an_arm_with_other_demonstrations_is_no_control(kind: str) -> None:
+    e = experiment(arms(HOLDING))
+    runs = e.logs.runs
+    row = runs.index[(runs["labels"] == kind) & (runs["draw"] == 1)][0]
+    runs.at[row, "demo_ids"] = tuple(range(1, 9))
+    verdict, by = only(verdicts(e))
+
+    (name,) = states(verdict)
+    assert by[name].state == "not run"
+    assert by[name].detail.endswith("stand on other demonstrations in draw 1")
+    assert not verdict.claim
+    assert not says_the_word(verdict)
 
 
 def test_too_few_questions_decide_nothing() -> None:

@@ -76,6 +76,16 @@ def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
     ]
 
 
+def voids(experiment: Experiment) -> list[str]:
+    """What the checks found that leaves no claim standing, whatever its numbers."""
+    found = (
+        _no_leak(experiment),
+        _labels_are_the_logged_answers(experiment),
+        _labels_as_defined(experiment),
+    )
+    return [check.text for check in found if check.state == "fails"]
+
+
 def _check(items: Iterable[str], good: str, bad: str) -> Check:
     found = tuple(items)
     return Check("fails", bad, found) if found else Check("holds", good)

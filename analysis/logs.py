@@ -251,6 +251,7 @@ def _one_experiment(headers: Sequence[tuple[EvalLogInfo, EvalLog]]) -> dict[str,
                     f"experiments: {key} is {theirs.get(key)!r} in the one and {mine.get(key)!r} "
                     "in the other. Analyse each from a directory of its own"
                 )
+    _same_settings(headers)
     keys = (*IDENTITY, "dataset", "dataset_source", "n_pool", "n_near_duplicates", "scorer_version")
     versions = {str((h.eval.metadata or {}).get("w2s_icl", "")) for _, h in headers}
     inspect = {h.eval.packages.get("inspect_ai", "") for _, h in headers}
@@ -264,6 +265,37 @@ def _one_experiment(headers: Sequence[tuple[EvalLogInfo, EvalLog]]) -> dict[str,
         "w2s_icl": sorted(versions),
         "inspect_ai": sorted(inspect),
     }
+
+
+SETTINGS = ("temperature", "top_p", "top_k", "seed", "max_tokens", "reasoning_effort")
+"""Settings of a call on which all plain runs of a model on the test questions must agree."""
+
+
+def _same_settings(headers: Sequence[tuple[EvalLogInfo, EvalLog]]) -> None:
+    """Runs are compared that differ in their labels, not in how they were asked.
+
+    Raises:
+        LogError: One was asked in other permutations, or one of a model with other settings.
+    """
+    first: dict[tuple[str, str], tuple[str, Any]] = {}
+    for info, header in headers:
+        metadata = header.eval.metadata or {}
+        if metadata.get("split") != "test" or metadata.get("prompt"):
+            continue
+        asked = header.plan.config.model_dump(exclude_none=True)
+        asked |= header.eval.model_generate_config.model_dump(exclude_none=True)
+        settings: dict[tuple[str, str], Any] = {
+            ("", "permutations"): int(metadata.get("permutations") or 1)
+        }
+        settings |= {(header.eval.model, name): asked.get(name) for name in SETTINGS}
+        for key, value in settings.items():
+            file, other = first.setdefault(key, (_file(info.name), value))
+            if value != other:
+                raise LogError(
+                    f"{_file(info.name)} and {file} were asked differently: {key[1]} is {value!r} "
+                    f"in the one and {other!r} in the other. Analyse each from a directory of its "
+                    "own"
+                )
 
 
 def _cell(header: EvalLog) -> dict[str, Any]:
@@ -461,7 +493,10 @@ def _planned(plans: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _declared(plans: Sequence[Mapping[str, Any]], notes: list[Note]) -> dict[str, Any]:
-    """Headline and margin of the studies; where they differ, those of the largest, and a note."""
+    """Headline and margin of the studies.
+
+    Where they differ, the headline is that of the largest and the margin the smallest, with a note.
+    """
     found: dict[tuple[tuple[int, ...], float], tuple[int, str]] = {}
     for plan in plans:
         margin = plan.get("margin")
@@ -482,10 +517,10 @@ def _declared(plans: Sequence[Mapping[str, Any]], notes: list[Note]) -> dict[str
         )
         text = (
             f"the verdict follows the largest study, {found[kept][1]}, which declares "
-            f"{_declared_text(*kept)}; {others}"
+            f"{_declared_text(*kept)}, with the smallest margin; {others}"
         )
         notes.append(Note("remark", "", text))
-    return {"headline": list(kept[0]), "margin": kept[1]}
+    return {"headline": list(kept[0]), "margin": min(margin for _, margin in found)}
 
 
 def _declared_text(headline: Sequence[int], margin: float) -> str:

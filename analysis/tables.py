@@ -266,10 +266,31 @@ class Experiment:
 
     def base(self, strong: str, prompt: str = "") -> tuple[str, int | None]:
         """Name and run that an arm's gain is counted from: zero-shot, asked in the same way."""
-        run = self.zero_shot(strong, prompt=prompt) if prompt else None
+        # nothing is disclosed and no reasoning shown where there are no demonstrations
+        words = [w for w in prompt.split() if not w.startswith("disclosure=")]
+        same = " ".join(words).replace("cot=reasoning", "cot=bare")
+        run = self.zero_shot(strong, prompt=same) if same else None
         if run is not None:
-            return f"zero_shot {prompt}", run
+            return f"zero_shot {same}", run
         return "zero_shot", self.zero_shot(strong)
+
+    def matched(self, first: Mapping[int, int], second: Mapping[int, int]) -> dict[int, int]:
+        """Those of the `second` runs, by draw, that show what the first shows in the same draw.
+
+        Where a log does not say what was shown, the run stays.
+        """
+        shown = self.logs.runs["demo_ids"].tolist()
+        choices = self.logs.runs["demo_choices"].tolist()
+
+        def differ(of: Sequence[Any], a: int, b: int) -> bool:
+            return bool(of[a] and of[b] and of[a] != of[b])
+
+        return {
+            draw: run
+            for draw, run in second.items()
+            if draw not in first
+            or not (differ(shown, first[draw], run) or differ(choices, first[draw], run))
+        }
 
     def arm_shots(self, strong: str) -> list[int]:
         """Shot counts at which a model was prompted in any way."""
@@ -367,6 +388,7 @@ class Experiment:
                 "w2s": self.few_shot(strong, "weak", shots, weak),
                 "gold": self.few_shot(strong, "gold", shots),
             }
+            by_draw["gold"] = self.matched(by_draw["w2s"], by_draw["gold"])
             # a draw that one arm lacks is dropped from both; an arm that was not run drops nothing
             common = [set(runs) for runs in by_draw.values() if runs]
             draws = sorted(set.intersection(*common)) if common else []
@@ -755,9 +777,14 @@ def _against_the_main_arm(experiment: Experiment) -> dict[tuple[str, str, int, s
         for shots in experiment.arm_shots(strong):
             arms = experiment.arms(weak, strong, shots)
             main = arms.pop("weak", None)
-            for name, arm in arms.items() if main else ():
-                both = experiment.joined([main.runs], [arm.runs]) if main else None
-                if both and both.usable:
+            for name, arm in arms.items():
+                if main is None:
+                    continue
+                # these pick their demonstrations by the labels: that is what they are
+                picks = arm.labels in ("confident", "majority") or arm.depth > 1
+                runs = arm.runs if picks else experiment.matched(main.runs, arm.runs)
+                both = experiment.joined([main.runs], [runs])
+                if both.usable:
                     found[weak, strong, shots, name] = paired_difference(*both.columns, level=LEVEL)
     return found
 

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from w2s_icl.analysis.checks import voids
 from w2s_icl.analysis.logs import MARGIN
 from w2s_icl.analysis.sentences import points
 from w2s_icl.analysis.stats import (
@@ -86,7 +87,8 @@ class Verdict:
         draws: Draws that all arms which were run have in common.
         conditions: The eight, in order.
         claim: Whether all of them hold, also after the adjustment for the number of pairs, over
-            enough draws to speak of other demonstrations.
+            enough draws to speak of other demonstrations, at a headline that a study declared, and
+            no check speaks against the logs.
         reading: What is left as explanation.
         sentence: All of it in words.
     """
@@ -115,7 +117,12 @@ def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> 
     for i in range(len(found[0]) if found else 0):
         for of, p in zip(found, holm([of[i].p for of in found]), strict=True):
             of[i] = replace(of[i], p_holm=float(p))
-    return [_verdict(arm, tuple(of), names or {}) for arm, of in zip(arms, found, strict=True)]
+    against = voids(experiment)
+    if not experiment.logs.metadata.get("headline"):
+        against.insert(0, "no headline was declared (it is a key of a study)")
+    return [
+        _verdict(arm, tuple(of), names or {}, against) for arm, of in zip(arms, found, strict=True)
+    ]
 
 
 class _Pair:
@@ -192,9 +199,11 @@ class _Pair:
         """Why an arm is no control of the weak labels: it does not show the same questions."""
         demo_ids = self.experiment.logs.runs["demo_ids"]
         for mine, its in zip(self._shown("weak") or (), self._shown(arm) or (), strict=False):
-            for draw in set(mine) & set(its):
-                if demo_ids[mine[draw]] != demo_ids[its[draw]]:
-                    return f"{_LABELS[arm]} stand on other demonstrations in draw {draw}"
+            both = {draw: its[draw] for draw in set(mine) & set(its)}
+            if not all(demo_ids[mine[d]] and demo_ids[run] for d, run in both.items()):
+                return "the logs do not say which demonstrations were shown"
+            for draw in sorted(set(both) - set(self.experiment.matched(mine, both))):
+                return f"{_LABELS[arm]} stand on other demonstrations in draw {draw}"
         return ""
 
     def _paired(self, name: str, text: str, other: str, line: float = 0.0) -> Condition:
@@ -237,8 +246,22 @@ class _Pair:
             wrong.append(np.column_stack(known))
         times = np.sum(wrong, axis=0)  # shot counts at which the rule has the question wrong
         answered = np.sum([a * w for a, w in zip(treated, wrong, strict=True)], axis=0)
-        mean = answered / np.maximum(times, 1)
-        return _decided(name, text, subgroup_difference(mean, zero, times > 0, level=LEVEL), 0.0)
+        shown_rule = subgroup_difference(
+            answered / np.maximum(times, 1), zero, times > 0, level=LEVEL
+        )
+        # the rule of a few demonstrations can be a weak one; a gain must survive the best one, too
+        best = ~self.experiment.cross_fitted_right[apart.places]
+        best_rule = subgroup_difference(np.mean(treated, axis=0), zero, best, level=LEVEL)
+        both = [
+            replace(_decided(name, text, found, 0.0), detail=of)
+            for found, of in (
+                (shown_rule, "the rule fitted on the labels shown"),
+                (best_rule, "the rule cross-fitted on the test questions"),
+            )
+        ]
+        worse = min(both, key=lambda c: -math.inf if c.n < MIN_QUESTIONS else c.low)
+        few = f"; only {worse.n} questions, of at least {MIN_QUESTIONS}"
+        return replace(worse, detail=worse.detail + (few if worse.n < MIN_QUESTIONS else ""))
 
 
 _COMPARED = ("weak", "unlabelled", "random", "noise_matched", "self", "gold")
@@ -283,17 +306,26 @@ def _decided(name: str, text: str, found: Difference, line: float) -> Condition:
     )
 
 
-def _verdict(pair: _Pair, conditions: tuple[Condition, ...], names: Mapping[str, str]) -> Verdict:
+def _verdict(
+    pair: _Pair,
+    conditions: tuple[Condition, ...],
+    names: Mapping[str, str],
+    against: Sequence[str],
+) -> Verdict:
     claim = (
         all(c.state == "holds" and c.p_holm < ALPHA for c in conditions)
         and pair.draws >= MIN_RANDOM_DRAWS
+        and not against
     )
     reading = _reading({c.name: c.state for c in conditions}, claim=claim)
     without = Verdict(
         pair.weak, pair.strong, pair.shots, pair.draws, conditions, claim, reading, ""
     )
     weak, strong = (names.get(model, model) for model in (pair.weak, pair.strong))
-    return replace(without, sentence=_sentence(without, weak, strong))
+    told = _sentence(without, weak, strong)
+    if against:
+        told = f"{told.removesuffix('.')}; no claim stands, because {'; '.join(against)}."
+    return replace(without, sentence=told)
 
 
 def _reading(states: Mapping[str, State], *, claim: bool) -> Reading:

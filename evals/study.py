@@ -138,7 +138,7 @@ class Study(BaseModel):
     draws: PositiveInt = 1
     control_shots: tuple[PositiveInt, ...] | None = None
     headline: tuple[PositiveInt, ...] = ()
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    margin: Annotated[float, Field(ge=0, le=0.05)] = 0.02
     prompts: tuple[str, ...] = ()
     chains: tuple[Annotated[tuple[str, ...], Field(min_length=3)], ...] = ()
     epochs: PositiveInt | Mapping[str, PositiveInt] = 1

@@ -178,7 +178,7 @@ def test_the_study_of_controls_lacks_nothing() -> None:
         ({"prompts": ["loud"]}, "prompts: must be of disclosure=source.*got 'loud'"),
         ({"epochs": {"golden": 2}}, "epochs must be of zero_shot, gold.*got 'golden'"),
         ({"chains": [["simulated/small", "x/y", "x/z"]]}, "chains names 'x/y', which is not among"),
-        ({"margin": 2}, "margin: .*less than 1, got 2"),
+        ({"margin": 0.5}, "margin: .*less than or equal to 0.05, got 0.5"),
         ({"models": ["a/b"], "labels": ["majority"]}, "majority needs at least two models"),
         ({"test_size": "many"}, "test_size: .*got 'many'"),
         ({"near_duplicates": "perhaps"}, "near_duplicates: .*'drop' or 'keep'"),

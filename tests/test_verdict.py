@@ -66,7 +66,8 @@ def experiment(
         {
             **dict(zip(KEY, k, strict=True)),
             **{"n": asked, "asked": asked, "demo_label_accuracy": 0.5},
-            "demo_ids": tuple(range(k[5])),
+            "demo_ids": tuple(f"d{i}" for i in range(k[5])),
+            **{"file": "log.eval", "eval_id": str(k), "label_eval_id": ""},
             "demo_choices": tuple(demonstrations[: k[5]]),
             "demo_labels": ("" if k[3] == "unlabelled" else "B",) * k[5],
         }
@@ -83,7 +84,7 @@ def experiment(
         letters=np.where(correct == 1, "A", "B"),
         correct=correct,
         planned=pd.DataFrame(columns=list(KEY)),
-        metadata={"headline": [], "margin": 0.02, **(metadata or {})},
+        metadata={"headline": [8], "margin": 0.02, **(metadata or {})},
         notes=(),
     )
     return Experiment(logs)
@@ -120,7 +121,8 @@ def says_the_word(verdict: Verdict) -> bool:
 
 
 def test_a_claim_needs_all_conditions_and_says_the_word() -> None:
-    verdict, by = only(verdicts(experiment(arms(HOLDING)), {"w": "Small", "s": "Large"}))
+    e = experiment(arms(HOLDING))
+    verdict, by = only(verdicts(e, {"w": "Small", "s": "Large"}))
 
     assert (verdict.claim, verdict.reading) == (True, "generalization")
     assert (verdict.shots, verdict.draws) == ((8,), 3)
@@ -138,9 +140,58 @@ def test_a_claim_needs_all_conditions_and_says_the_word() -> None:
     expected |= {"at_least_noise_matched": 0.05, "at_least_self": 0.03, "beats_teacher": 0.25}
     expected |= {"gap_established": 0.35}
     assert {name: by[name].estimate for name in expected} == pytest.approx(expected)
-    gained = nested(0.65) & ~nested(0.5) & ~RULE_RIGHT
-    assert by["survives_surface_rule"].estimate == pytest.approx(gained.sum() / (N / 2))
-    assert by["survives_surface_rule"].n == N / 2
+    gained = nested(0.65) & ~nested(0.5)
+    left = by["survives_surface_rule"]
+    assert left.detail == "the rule cross-fitted on the test questions"
+    assert left.estimate == pytest.approx(gained[~e.cross_fitted_right].mean())
+    assert left.estimate < gained[~RULE_RIGHT].mean()
+    assert left.n == (~e.cross_fitted_right).sum()
+
+
+def test_a_surface_student_is_found_out_though_the_demonstrations_hide_its_rule() -> None:
+    treated = nested(0.65)  # right just where the right option says "may"
+    e = experiment(arms({**HOLDING, "weak": treated}))
+    choices = []
+    for may, long in zip(treated, RULE_RIGHT, strict=True):
+        options = ["it may", "a b", "c d", "e f"] if may else ["it is", "it may", "c d", "e f"]
+        options[0 if long else 2] += " and rather longer words here"  # all that the shown rule sees
+        choices.append(tuple(options))
+    e.logs.questions["choices"] = choices
+    verdict, by = only(verdicts(e))
+
+    assert states(verdict) == {"survives_surface_rule": "undecided"}
+    assert by["survives_surface_rule"].detail == "the rule cross-fitted on the test questions"
+    assert (verdict.claim, verdict.reading) == (False, "surface rule")
+
+
+def test_a_headline_must_be_declared_for_a_claim() -> None:
+    verdict, _ = only(verdicts(experiment(arms(HOLDING), metadata={"headline": []})))
+
+    assert states(verdict) == {}
+    assert not verdict.claim
+    assert "no headline was declared" in verdict.sentence
+    assert not says_the_word(verdict)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("demo_ids", (0, 1, 2, 3, 4, 5, 6, 7), "test questions"),
+        ("demo_label_accuracy", 0.25, "controls show other labels than they should"),
+    ],
+)
+def test_a_check_that_fails_leaves_no_claim(column: str, value: Any, why: str) -> None:
+    e = experiment(arms(HOLDING))
+    runs = e.logs.runs
+    kinds = ["noise_matched"] if column == "demo_label_accuracy" else list(runs["labels"])
+    for row in runs.index[runs["labels"].isin(kinds) & (runs["shots"] > 0)]:
+        runs.at[row, column] = value
+    verdict, _ = only(verdicts(e))
+
+    assert states(verdict) == {}
+    assert not verdict.claim
+    assert why in verdict.sentence.partition("no claim stands, because")[2]
+    assert not says_the_word(verdict)
 
 
 SURFACE = nested(0.5) | (RULE_RIGHT & nested(0.9))
@@ -269,7 +320,7 @@ def test_an_arm_with_other_demonstrations_is_no_control(kind: str) -> None:
     e = experiment(arms(HOLDING))
     runs = e.logs.runs
     row = runs.index[(runs["labels"] == kind) & (runs["draw"] == 1)][0]
-    runs.at[row, "demo_ids"] = tuple(range(1, 9))
+    runs.at[row, "demo_ids"] = tuple(f"d{i}" for i in range(1, 9))
     verdict, by = only(verdicts(e))
 
     (name,) = states(verdict)
@@ -420,7 +471,8 @@ def test_numbers_of_a_contrast_are_those_of_the_formulas(
 def test_a_headline_over_several_counts_averages_them_first() -> None:
     few, many = drawn(4), drawn(5)
     columns = many | {(*k[:5], 4, *k[6:]): v for k, v in few.items() if k[5]}
-    verdict, by = only(verdicts(experiment(columns, metadata={"headline": [4, 8]})))
+    e = experiment(columns, metadata={"headline": [4, 8]})
+    verdict, by = only(verdicts(e))
 
     both = (stack(columns, "weak", 4) + stack(columns, "weak", 8)) / 2
     assert verdict.shots == (4, 8)
@@ -429,9 +481,11 @@ def test_a_headline_over_several_counts_averages_them_first() -> None:
     assert (c.estimate, c.low, c.high, c.p) == pytest.approx(expected)
     other = (stack(columns, "random", 4) + stack(columns, "random", 8)) / 2
     assert by["beats_random"].estimate == pytest.approx((both - other).mean())
-    wrong = ~RULE_RIGHT
-    expected_gain = (both - stack(columns, "zero"))[wrong].mean()
-    assert by["survives_surface_rule"].estimate == pytest.approx(expected_gain)
+    gained = both - stack(columns, "zero")
+    rules = {"labels shown": ~RULE_RIGHT, "test questions": ~e.cross_fitted_right}
+    left = by["survives_surface_rule"]
+    (wrong,) = (of for rule, of in rules.items() if left.detail.endswith(rule))
+    assert left.estimate == pytest.approx(gained[wrong].mean())
     assert set(verdict_table([verdict])["shots"]) == {"4 8"}
     assert "4 and 8 demonstrations" in verdict.sentence
 

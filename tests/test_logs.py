@@ -19,12 +19,13 @@ from inspect_ai.log import (
     EvalStats,
     write_eval_log,
 )
+from inspect_ai.model import GenerateConfig
 from inspect_ai.scorer import Score
 from scipy import stats
 
 from w2s_icl.analysis import tables
 from w2s_icl.analysis.checks import run_checks
-from w2s_icl.analysis.logs import MARGIN, Logs, Position, read_logs
+from w2s_icl.analysis.logs import MARGIN, LogError, Logs, Position, read_logs
 from w2s_icl.analysis.stats import uniform_p
 from w2s_icl.analysis.tables import Experiment, cells_table
 
@@ -50,6 +51,7 @@ def write(
     model: str = "mockllm/w",
     *,
     split: str = "test",
+    temperature: float = 0.0,
     **metadata: Any,
 ) -> None:
     """A finished log; `epochs` holds the canonical letters answered, "-" unread, " " none."""
@@ -85,6 +87,7 @@ def write(
             model=model,
             config=EvalConfig(epochs=len(epochs)),
             metadata={"task": task, "split": split, **IDENTITY, **metadata},
+            model_generate_config=GenerateConfig(temperature=temperature),
         ),
         results=EvalResults(total_samples=len(samples), completed_samples=len(samples)),
         stats=EvalStats(),
@@ -97,6 +100,33 @@ def write(
 def one(logs: Logs) -> Mapping[str, Any]:
     (row,) = logs.runs.to_dict("records")
     return {str(name): value for name, value in row.items()}
+
+
+# --- what must be asked alike ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"permutations": 2}, "permutations is (1|2) in the one and (1|2) in the other"),
+        ({"temperature": 1.5}, r"temperature is [01]\.\d in the one"),
+    ],
+)
+def test_plain_runs_that_were_asked_differently_are_refused(
+    changed: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, "zero", ["ABCD"])
+    write(tmp_path, "gold", ["ABCD"], labels="gold", shots=2, **changed)
+
+    with pytest.raises(LogError, match=message):
+        read_logs(str(tmp_path))
+
+
+def test_another_prompt_may_be_asked_with_other_settings(tmp_path: Path) -> None:
+    write(tmp_path, "zero", ["ABCD"])
+    write(tmp_path, "cot", ["ABCD"], prompt="cot=bare", temperature=1.0)
+
+    assert len(read_logs(str(tmp_path)).runs) == 2
 
 
 # --- reruns and positions -------------------------------------------------------------------------

@@ -463,6 +463,35 @@ def test_arms_of_a_pair_are_those_of_its_labels() -> None:
     assert "noise_matched" not in own["arm"].tolist()
 
 
+def test_reasoning_arms_are_counted_from_the_reasoning_baseline() -> None:
+    zero = next(k for k in EXAMPLE if k[0] == "s" and k[1] == "zero_shot")
+    extra = {
+        (*zero[:-1], "cot=bare"): WEAK,
+        arm("weak", "w", draw=0, prompt="cot=reasoning"): STRONG,
+    }
+    table = tables.arms_table(experiment(EXAMPLE | CONTROLS | extra))
+    row = only(table, weak="w", arm="weak cot=reasoning")
+
+    assert row["base"] == "zero_shot cot=bare"
+    assert_values(row, {"gain": (right(STRONG) - right(WEAK)).mean()})
+
+
+def test_an_arm_with_other_demonstrations_is_compared_in_no_table() -> None:
+    e = experiment(EXAMPLE | CONTROLS)
+    runs = e.logs.runs
+    shown = runs["shots"] > 0
+    runs["demo_ids"] = [("a",) * k for k in runs["shots"]]
+    for row in runs.index[shown & runs["labels"].isin(["random", "gold"])]:
+        runs.at[row, "demo_ids"] = ("b",) * runs.at[row, "shots"]
+
+    random = only(tables.arms_table(e), weak="w", arm="random")
+    assert_values(random, {"ahead": math.nan})
+    assert "w2s_vs_random" not in set(tables.tests_table(e)["family"])
+    cells = tables.cells_table(e)
+    cell = cells[(cells["weak"] == "w") & (cells["shots"] > 0)].iloc[0]
+    assert cell["pgr_gold_status"] == "incomplete"
+
+
 def test_gains_of_arms_are_paired_with_what_both_have() -> None:
     table = tables.arms_table(experiment(EXAMPLE | CONTROLS))
 

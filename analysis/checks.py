@@ -13,6 +13,7 @@ import pandas as pd
 from w2s_icl.analysis.sentences import percent
 from w2s_icl.analysis.stats import MIN_QUESTIONS
 from w2s_icl.analysis.tables import (
+    RUN,
     Experiment,
     missing_cells,
     positions_table,
@@ -27,8 +28,6 @@ CLUSTER_LIMIT = 1.15
 
 HABIT_P = 0.001
 """P value of evenly spread answers below which a run is named."""
-
-POSITION_RUN = ("model", "labels", "weak", "shots", "prompt")
 
 State = Literal["holds", "fails", "unknown"]
 
@@ -440,13 +439,13 @@ def _positions(experiment: Experiment) -> Check:
     positions = positions_table(experiment)
     if not positions["p_uniform"].notna().any():
         return Check("unknown", "too few answers to see a habit of answering by place")
-    runs = positions.groupby(list(POSITION_RUN), sort=False)
+    runs = positions.groupby(list(RUN), sort=False)
     uneven = []
     for key, of in runs:
         if of["p_uniform"].iloc[0] < HABIT_P:
             most = of.iloc[int((of["share"] - of["uniform"]).abs().to_numpy().argmax())]
             uneven.append(
-                f"{_run_text(dict(zip(POSITION_RUN, key, strict=True)))}: {percent(most['share'])} "
+                f"{_run_text(dict(zip(RUN, key, strict=True)))}: {percent(most['share'])} "
                 f"of the answers at {most['position']}, {percent(most['uniform'])} by equal chances"
             )
     return Check(

@@ -727,9 +727,6 @@ def _condition(c: Condition) -> list[tuple[str, str]]:
     ]
 
 
-_RUN = ["model", "labels", "weak", "shots", "prompt"]
-
-
 @dataclass(frozen=True)
 class PositionTexts:
     """Habits of position: one row per run, first the runs that the headline needs."""
@@ -744,8 +741,8 @@ def _positions(r: Results) -> PositionTexts:
     letters = sorted(set(r.positions["position"]))
     rank = {kind: i for i, kind in enumerate(figures.arm_order(r.positions["labels"]))}
     rows: list[tuple[Any, ...]] = []
-    for key, part in r.positions.groupby(_RUN, sort=False):
-        run = dict(zip(_RUN, key, strict=True))
+    for key, part in r.positions.groupby(list(tables.RUN), sort=False):
+        run = dict(zip(tables.RUN, key, strict=True))
         at = part.set_index("position").reindex(letters).to_dict("records")
         name = _run_text(r, run)
         accuracy = [(_percent(p["accuracy"]), _interval(p, "accuracy")) for p in at]

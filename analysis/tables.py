@@ -645,13 +645,14 @@ _SHORTCUTS = (
     *("right_n", "wrong_n"),
     *_with_ends("gain_right", "gain_wrong"),
 )
-_RUN = ("model", "labels", "weak", "shots", "prompt")
+RUN = ("model", "labels", "weak", "shots", "prompt")
+"""Columns that tell the kinds of runs apart, over their draws."""
 _POSITIONS = (
-    *(*_RUN, "position", "asked", "right_here"),
+    *(*RUN, "position", "asked", "right_here"),
     *_with_ends("accuracy"),
     *("answers", "share", "uniform", "p_uniform"),
 )
-_REPEATS = (*_RUN, "draw", "epochs", "n", *_with_ends("changed"))
+_REPEATS = (*RUN, "draw", "epochs", "n", *_with_ends("changed"))
 _SHARES = (
     "match_both",
     "match_strong",
@@ -967,7 +968,7 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
     `p_uniform` tests all places of the run together (chi-square, a question counted once).
     """
     rows: list[dict[str, Any]] = []
-    for key, runs in _of_the_test(experiment).groupby(list(_RUN), sort=False):
+    for key, runs in _of_the_test(experiment).groupby(list(RUN), sort=False):
         last = max(len(of) for of in runs["positions"])
         if not last:
             continue
@@ -985,7 +986,7 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
             ends = wilson(once, questions, level=LEVEL) if asked else (math.nan, math.nan)
             rows.append(
                 {
-                    **dict(zip(_RUN, key, strict=True)),
+                    **dict(zip(RUN, key, strict=True)),
                     "position": letter,
                     "asked": asked,
                     "right_here": right,
@@ -1008,7 +1009,7 @@ def repeats_table(experiment: Experiment) -> pd.DataFrame:
     runs = _of_the_test(experiment)
     rows = [
         {
-            **{name: run[name] for name in (*_RUN, "draw", "epochs")},
+            **{name: run[name] for name in (*RUN, "draw", "epochs")},
             "n": run["changed_n"],
             **_share("changed", run["changes"]),
         }

@@ -252,16 +252,14 @@ class _Pair:
         # the rule of a few demonstrations can be a weak one; a gain must survive the best one, too
         best = ~self.experiment.cross_fitted_right[apart.places]
         best_rule = subgroup_difference(np.mean(treated, axis=0), zero, best, level=LEVEL)
-        both = [
-            replace(_decided(name, text, found, 0.0), detail=of)
-            for found, of in (
-                (shown_rule, "the rule fitted on the labels shown"),
-                (best_rule, "the rule cross-fitted on the test questions"),
-            )
-        ]
-        worse = min(both, key=lambda c: -math.inf if c.n < MIN_QUESTIONS else c.low)
-        few = f"; only {worse.n} questions, of at least {MIN_QUESTIONS}"
-        return replace(worse, detail=worse.detail + (few if worse.n < MIN_QUESTIONS else ""))
+        both = []
+        for of, found in (
+            ("the rule fitted on the labels shown", shown_rule),
+            ("the rule cross-fitted on the test questions", best_rule),
+        ):
+            c = _decided(name, text, found, 0.0)
+            both.append(replace(c, detail="; ".join(filter(None, (of, c.detail)))))
+        return min(both, key=lambda c: -math.inf if c.n < MIN_QUESTIONS else c.low)
 
 
 _COMPARED = ("weak", "unlabelled", "random", "noise_matched", "self", "gold")

@@ -316,11 +316,9 @@ def _gold(request: LabelRequest) -> LabelSet:
     )
 
 
-@label_source("weak", weak=True)
-def _weak(request: LabelRequest) -> LabelSet:
-    """The weak model's own answers on the pool, wrong ones included."""
+def _label_run(request: LabelRequest) -> Answers:
+    """The answers that are the weak labels."""
     weak = request.weak or ""
-    command = label_command(weak, request)
     log = find_answers(
         weak,
         "pool",
@@ -334,8 +332,19 @@ def _weak(request: LabelRequest) -> LabelSet:
         raise LabelError(
             f"labels=weak: no finished log in {request.log_dir} holds the answers of {weak} on "
             f"this pool{f' with {request.prompt}' if request.prompt else ''}. Make it with: "
-            f"{command}"
+            f"{label_command(weak, request)}"
         )
+    return log
+
+
+@label_source("weak", weak=True)
+def _weak(request: LabelRequest) -> LabelSet:
+    """The weak model's own answers on the pool, wrong ones included."""
+    return _weak_labels(request, _label_run(request))
+
+
+def _weak_labels(request: LabelRequest, log: Answers) -> LabelSet:
+    weak = request.weak or ""
     labels = log.options()
     read = {key: text for key, text in labels.items() if text is not None}
     right = sum(log.correct[key] for key in read)
@@ -360,7 +369,7 @@ def _weak(request: LabelRequest) -> LabelSet:
             "depth": depth(weak),
             "label_chain": [*log.chain, step],
         },
-        command,
+        label_command(weak, request),
         source="another language model",
         reasoning=_texts(log) if request.prompt else {},
         taken=log.shown,
@@ -444,9 +453,8 @@ def _majority(request: LabelRequest) -> LabelSet:
 @label_source("confident", weak=True)
 def _confident(request: LabelRequest) -> LabelSet:
     """The weak labels that the weak model gave the highest probability."""
-    weak = _weak(request)
-    log = find_answers(request.weak or "", "pool", request.split, request.log_dir)
-    probabilities = log.probabilities if log else {}
+    log = _label_run(request)
+    weak, probabilities = _weak_labels(request, log), log.probabilities
     pool = {s.id for s in request.pool}
     known = [key for key, text in weak.labels.items() if text is not None and key in pool]
     known = [key for key in known if key in probabilities]

@@ -24,7 +24,8 @@ from w2s_icl.analysis import tables
 from w2s_icl.analysis.logs import LogError, read_logs
 from w2s_icl.analysis.report import write_report
 from w2s_icl.analysis.tables import Experiment, cells_table
-from w2s_icl.evals.run import print_plan, run_study
+from w2s_icl.evals.plan import print_plan
+from w2s_icl.evals.run import run_study
 from w2s_icl.evals.study import (
     StudyError,
     chain_cells,

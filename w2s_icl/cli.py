@@ -52,7 +52,7 @@ def run(study: str, log_dir: str, display: str | None) -> None:
 @click.option("--log-dir", help="Where finished cells are looked for.")
 def plan(study: str, log_dir: str | None) -> None:
     """Say what STUDY consists of, what is done, and what its verdict would lack. Asks no model."""
-    from w2s_icl.evals.run import print_plan
+    from w2s_icl.evals.plan import print_plan
     from w2s_icl.evals.study import load_study
 
     print_plan(load_study(study), log_dir)

@@ -30,6 +30,7 @@ from pydantic import (
     model_validator,
 )
 
+from w2s_icl.evals.client import lean
 from w2s_icl.evals.questions import DATASETS, NearDuplicates, Split, load_split
 from w2s_icl.evals.simulated import SIMULATED_BANNER
 from w2s_icl.evals.truthfulqa import Part, few_shot, split_metadata, zero_shot
@@ -576,10 +577,12 @@ def build(
     task_function = few_shot if cell.labels else zero_shot
     with _log_dir(log_dir):
         task = task_function(**dict(cell.args))
-    task.model = get_model(
-        cell.model,
-        config=GenerateConfig(max_connections=study.max_connections),
-        **dict(study.model_args.get(cell.model, {})),
+    task.model = lean(
+        get_model(
+            cell.model,
+            config=GenerateConfig(max_connections=study.max_connections),
+            **dict(study.model_args.get(cell.model, {})),
+        )
     )
     if ask is not None:
         asked = [sample for sample in task.dataset if sample.id in ask]

@@ -22,6 +22,7 @@ from inspect_ai.model import (
     ChatMessageSystem,
     ChatMessageUser,
     ModelOutput,
+    get_model,
 )
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
@@ -287,16 +288,20 @@ def few_shot_prompt(
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         choices = [choice.value for choice in state.choices]
-        turn = (state.epoch - 1) % permutations % max(len(choices), 1)
-        choices = [*choices[turn:], *choices[:turn]]
-        state.messages = [*prefix, prompt.last_turn(shown, state.input_text, choices)]
+        rotated = (state.epoch - 1) % permutations % max(len(choices), 1)
+        choices = [*choices[rotated:], *choices[:rotated]]
+        turn = prompt.last_turn(shown, state.input_text, choices)
         if shown.note:
             transcript().info(shown.note, source="few_shot")
         reused: Any = state.metadata.get(REUSED)
         if reused is None:
-            return await generate(state)
+            state.output = await get_model().generate([*prefix, turn])
+            # the model event holds the whole prompt: carried along by every sample, too, 130 turns
+            # would be compared and written once more at each step
+            state.messages = [turn, state.output.message]
+            return state
         state.output = ModelOutput.model_validate(reused["outputs"][str(state.epoch)])
-        state.messages.append(state.output.message)
+        state.messages = [*prefix, turn, state.output.message]
         transcript().info(
             f"No call: the same prompt was answered in cell `{reused['cell']}` of this study "
             f"(log `{reused['log']}`).",

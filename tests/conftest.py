@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from inspect_ai import Task, eval
-from inspect_ai.log import EvalLog
-from inspect_ai.model import ModelOutput, ModelUsage, get_model
+from inspect_ai.event import ModelEvent
+from inspect_ai.log import EvalLog, EvalSample, resolve_sample_attachments
+from inspect_ai.model import ChatMessage, ModelOutput, ModelUsage, get_model
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -19,6 +20,15 @@ needs_shared = pytest.mark.skipif(
 )
 
 Run = Callable[..., EvalLog]
+
+
+def exchange(sample: EvalSample) -> list[ChatMessage]:
+    """The whole prompt as it was sent, and the reply: from the call, where there was one."""
+    sample = resolve_sample_attachments(sample, "full")  # long texts are kept once
+    calls = [event for event in sample.events if isinstance(event, ModelEvent)]
+    if not calls:
+        return sample.messages
+    return [*calls[-1].input, sample.output.message]
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 
-from tests.conftest import write_questions
+from tests.conftest import exchange, write_questions
 from tests.openai_server import LARGE, MEDIUM, SMALL, OpenAIServer, letter_of, options_of
 from tests.openai_server import question_of as question_of_turn
 from tests.test_http import Finished, finish, made_up, openrouter, write_study
@@ -84,7 +84,7 @@ def shown(log: EvalLog) -> Turns:
     seen = set()
     for sample in full.samples:
         turns: list[list[str]] = []
-        for message in sample.messages[:-1]:  # the last is the reply
+        for message in exchange(sample)[:-1]:  # the last is the reply
             if message.role == "user":
                 turns.append([message.text, ""])
             elif message.role == "assistant":

@@ -22,7 +22,7 @@ from inspect_ai.model import (
 )
 from scipy.stats import chisquare
 
-from tests.conftest import Run, rows
+from tests.conftest import Run, exchange, rows
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.truthfulqa import few_shot, split_metadata, zero_shot
 from w2s_icl.scorers.multiple_choice import option_probabilities
@@ -48,7 +48,7 @@ def questions(write_jsonl: Write) -> dict[str, Any]:
 
 def messages(log: EvalLog) -> list[str]:
     assert log.samples
-    return [f"{m.role}: {m.text}" for m in log.samples[0].messages]
+    return [f"{m.role}: {m.text}" for m in exchange(log.samples[0])]
 
 
 def labels_shown(log: EvalLog) -> list[str]:
@@ -503,7 +503,7 @@ def test_a_hidden_question_leaves_the_options_alone(run: Run, questions: dict[st
 
     assert log.samples
     for sample in log.samples:
-        sent = [m.text for m in sample.messages if m.role == "user"]
+        sent = [m.text for m in exchange(sample) if m.role == "user"]
         assert all(text.startswith("A) answer") for text in sent)
         assert not any("thing" in text for text in sent)
         assert "thing" in str(sample.input)

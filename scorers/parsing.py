@@ -729,6 +729,10 @@ def _first_turn(text: str, texts: dict[tuple[str, ...], str], count: int) -> str
     return text
 
 
+_WORDY = re.compile(r"[^\W_].*[^\W_]", re.DOTALL).search
+"""Finds two letters or digits: an option that has them cannot be taken for a bare letter."""
+
+
 def read_reply(reply: str, options: Sequence[str]) -> Reading:
     """Read which option a reply answers with, and by which rule.
 
@@ -745,6 +749,8 @@ def read_reply(reply: str, options: Sequence[str]) -> Reading:
         >>> read_reply("A or B", ["It explodes", "Nothing"])
         Reading(letter=None, how='contradiction')
     """
+    if len(reply) == 1 and reply in ascii_uppercase[: len(options)] and all(map(_WORDY, options)):
+        return Reading(reply, "bare_letter")  # as below, without the work: what most replies are
     whole = _exact(reply) if len(reply) <= _HEAD else ""
     same = [c for c, o in zip(ascii_uppercase, options, strict=False) if whole == _exact(o)]
     if len(same) == 1 and not re.fullmatch(r"\W*[a-z]?[^\w+#]*", whole):

@@ -920,6 +920,16 @@ def test_surrounding_space_never_changes_the_reading(reply: str) -> None:
     assert read_reply(f"\n  {reply}\n ", SEEDS) == read_reply(reply, SEEDS)
 
 
+@given(
+    st.sampled_from("ABCDEF"),
+    st.lists(st.one_of(st.text(min_size=1), st.sampled_from(("A", "b.", "_C_", "AB", "Ⓐ a")))),
+)
+@settings(max_examples=400, deadline=None)
+def test_the_short_way_to_a_bare_letter_is_the_long_way(letter: str, options: list[str]) -> None:
+    # a space makes the reply longer than one character, and changes nothing else
+    assert read_reply(letter, options) == read_reply(f" {letter}", options)
+
+
 @given(LETTER_COUNT, st.data(), st.sampled_from(DECORATIONS))
 @settings(deadline=None)
 def test_every_letter_reads_as_itself_however_decorated(

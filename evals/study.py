@@ -17,7 +17,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
-from inspect_ai.model import GenerateConfig, ModelCost, ModelInfo, get_model, set_model_info
+from inspect_ai.model import (
+    BatchConfig,
+    GenerateConfig,
+    ModelCost,
+    ModelInfo,
+    get_model,
+    set_model_info,
+)
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -123,6 +130,8 @@ class Study(BaseModel):
         prices: By model; what is not here is priced from Inspect's model table, or unknown.
         model_args: By model, what `inspect eval -M` would be given.
         max_connections: Calls under way at once to each model; Inspect adapts it where absent.
+        batch: Ask through the providers' batch interface, where Inspect knows one: true, the least
+            number of calls in a batch, or Inspect's `BatchConfig`. A cell is the same either way.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -150,6 +159,7 @@ class Study(BaseModel):
     prices: Mapping[str, Price] = {}
     model_args: Mapping[str, Mapping[str, Any]] = {}
     max_connections: PositiveInt | None = None
+    batch: bool | PositiveInt | BatchConfig = False
 
     @field_validator("control_shots", "headline", mode="before")
     @classmethod
@@ -578,7 +588,7 @@ def build(
         task = task_function(**dict(cell.args))
     task.model = get_model(
         cell.model,
-        config=GenerateConfig(max_connections=study.max_connections),
+        config=GenerateConfig(max_connections=study.max_connections, batch=study.batch or None),
         **dict(study.model_args.get(cell.model, {})),
     )
     if ask is not None:

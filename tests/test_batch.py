@@ -20,7 +20,7 @@ from tests.openai_server import SMALL, OpenAIServer
 from tests.test_http import made_up
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.run import run_study
-from w2s_icl.evals.study import Study
+from w2s_icl.evals.study import Study, all_cells, build
 from w2s_icl.evals.truthfulqa import few_shot, zero_shot
 
 MODELS = {"/v1/chat/completions": "openai/gpt-4o-mini", "/v1/responses": "openai/gpt-5.2-chat"}
@@ -213,6 +213,7 @@ def answers(log: EvalLog) -> dict[int | str, tuple[Any, Any, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interface", MODELS)
 def test_both_tasks_answer_in_batches_as_they_do_call_by_call(
     interface: str, server: BatchServer, dataset: str, tmp_path: Path
@@ -242,6 +243,7 @@ def test_both_tasks_answer_in_batches_as_they_do_call_by_call(
         assert one.stats.model_usage == other.stats.model_usage
 
 
+@pytest.mark.slow
 def test_study_in_batches_labels_first_and_asks_again_what_a_batch_refused(
     server: BatchServer, dataset: str, tmp_path: Path
 ) -> None:
@@ -263,3 +265,20 @@ def test_study_in_batches_labels_first_and_asks_again_what_a_batch_refused(
     assert {len(answers(read_eval_log(log.location))) for log in outcome.logs} > {TEST_SIZE}
     prompts = [len(messages) for messages in server.sent]
     assert prompts == sorted(prompts)  # no demonstration is shown before all labels are there
+
+
+def test_only_providers_that_take_batches_are_asked_in_batches(
+    dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("OPENAI_API_KEY", "OPENROUTER_API_KEY"):
+        monkeypatch.setenv(key, "x")
+    models = ("openrouter/a/b", "openai/gpt-4o-mini")
+    shared: dict[str, Any] = {"dataset": dataset, "test_size": TEST_SIZE, "shots": (0,)}
+
+    study = Study(**shared, models=models, batch=500)
+    tasks = [build(study, cell, "", {}) for cell in all_cells(study, study.load_split())]
+
+    batch = {str(task.model): task.model.config.batch for task in tasks if task.model}
+    assert batch == {"openrouter/a/b": None, "openai/gpt-4o-mini": 500}
+    with pytest.raises(ValueError, match=r"batch needs a model of openai/, .*models are openrout"):
+        Study(**shared, models=models[:1], batch=True)

@@ -244,7 +244,7 @@ def test_both_tasks_answer_in_batches_as_they_do_call_by_call(
 
 
 @pytest.mark.slow
-def test_study_in_batches_labels_first_and_asks_again_what_a_batch_refused(
+def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_itself(
     server: BatchServer, dataset: str, tmp_path: Path
 ) -> None:
     server.refused = {load_split(dataset, test_size=TEST_SIZE).test[0].input}
@@ -265,6 +265,16 @@ def test_study_in_batches_labels_first_and_asks_again_what_a_batch_refused(
     assert {len(answers(read_eval_log(log.location))) for log in outcome.logs} > {TEST_SIZE}
     prompts = [len(messages) for messages in server.sent]
     assert prompts == sorted(prompts)  # no demonstration is shown before all labels are there
+
+    again = run_study(
+        study.model_copy(update={"batch": False}),
+        str(tmp_path / "logs"),
+        console=Console(quiet=True),
+    )
+
+    assert again.ok
+    assert len(server.sent) == len(prompts)  # the cells are the same, asked in batches or not
+    assert set(server.posted) == {"/v1/files", "/v1/batches"}
 
 
 def test_only_providers_that_take_batches_are_asked_in_batches(

@@ -238,6 +238,8 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.5, help="of the server, seconds")
     parser.add_argument("--limit", type=int, default=150, help="calls at once")
     args = parser.parse_args()
+    if Path(args.dataset).exists():  # the sides run in folders of their own
+        args.dataset = str(Path(args.dataset).absolute())
     peer = peer_bin(args.peer)
     few_shot = args.peer == "lm-eval"
     sides = ["lm-eval", "study"] if few_shot else ["inspect-evals", "inspect eval", "study"]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -238,6 +239,8 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.5, help="of the server, seconds")
     parser.add_argument("--limit", type=int, default=150, help="calls at once")
     args = parser.parse_args()
+    if args.questions is not None and args.questions <= FEW:
+        parser.error(f"--questions must be more than {FEW}, got {args.questions}")
     if Path(args.dataset).exists():  # the sides run in folders of their own
         args.dataset = str(Path(args.dataset).absolute())
     peer = peer_bin(args.peer)
@@ -271,8 +274,9 @@ def main() -> None:
 
     def cost(side: str) -> dict[str, float]:
         start, whole = taken[side]
-        calls = whole["calls"] - start["calls"]
-        return {**whole, "a call": 1000 * (whole["cpu"] - start["cpu"]) / calls}
+        calls, spent = whole["calls"] - start["calls"], whole["cpu"] - start["cpu"]
+        # with few questions the calls cost less than starts differ
+        return {**whole, "a call": 1000 * spent / calls if spent > 0 else math.nan}
 
     ours = cost("study")
     for side, (start, _) in taken.items():

@@ -64,6 +64,9 @@ class BatchServer:
         return f"http://127.0.0.1:{self._http.server_port}/v1"
 
     def get(self, path: str) -> bytes:
+        if path == "/v1/models":
+            known = [{"id": name.partition("/")[2], "object": "model"} for name in MODELS.values()]
+            return json.dumps({"object": "list", "data": known}).encode()
         if path.startswith("/v1/files/"):
             return self.files[path.split("/")[3]]
         batch = self.batches[path.rsplit("/", 1)[1]]
@@ -245,14 +248,15 @@ def test_both_tasks_answer_in_batches_as_they_do_call_by_call(
 
 @pytest.mark.slow
 def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_itself(
-    server: BatchServer, dataset: str, tmp_path: Path
+    server: BatchServer, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
     server.refused = {load_split(dataset, test_size=TEST_SIZE).test[0].input}
     study = Study(
         dataset=dataset,
         test_size=TEST_SIZE,
         models=(MODELS["/v1/chat/completions"],),
-        model_args={MODELS["/v1/chat/completions"]: {"base_url": server.url, "api_key": "x"}},
+        model_args={MODELS["/v1/chat/completions"]: {"base_url": server.url}},
         shots=(0, 4),
         batch=QUICK,
     )

@@ -16,6 +16,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 MODEL = re.compile(rb'"model":\s*"([^"]*)"')
@@ -34,6 +35,9 @@ class Endpoint:
     async def reply(self, body: bytes) -> tuple[int, dict[str, Any]]:
         """Status and body of the reply to one call."""
         self.calls += 1
+        if self.args.record:
+            with Path(self.args.record).open("ab") as file:
+                file.write(body.replace(b"\n", b" ") + b"\n")
         async with self.slots:
             self.busy += 1
             self.most_at_once = max(self.most_at_once, self.busy)
@@ -102,11 +106,12 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rate-429", type=float, default=0.0, help="share of calls refused")
     parser.add_argument("--rate-500", type=float, default=0.0, help="share of calls that fail")
     parser.add_argument("--seed", type=int, default=0, help="of the failures")
+    parser.add_argument("--record", help="file that gets the body of every call, a line each")
     return parser
 
 
 @contextmanager
-def serving(**settings: float) -> Iterator[str]:
+def serving(**settings: float | str) -> Iterator[str]:
     """Run the server in a process of its own; gives its base URL."""
     options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     process = subprocess.Popen(

@@ -17,7 +17,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
-from inspect_ai.model import GenerateConfig, ModelCost, ModelInfo, get_model, set_model_info
+from inspect_ai.model import (
+    BatchConfig,
+    GenerateConfig,
+    ModelCost,
+    ModelInfo,
+    get_model,
+    set_model_info,
+)
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -64,6 +71,9 @@ VERDICT_KINDS = (*MAIN_KINDS, "random", "noise_matched", "unlabelled", SELF)
 
 CONFIDENT_LOGPROBS = 5
 """Tokens whose probability a label run asks for, when labels are chosen by it; servers allow 5."""
+
+BATCH_PROVIDERS = ("openai", "anthropic", "google", "grok", "together")
+"""Whose batch interface Inspect speaks. Asked of another, it sends up to 10,000 calls at once."""
 
 RESERVE = 8
 """Pool questions labelled beyond the largest shot count, for answers that cannot be read."""
@@ -124,6 +134,8 @@ class Study(BaseModel):
         prices: By model; what is not here is priced from Inspect's model table, or unknown.
         model_args: By model, what `inspect eval -M` would be given.
         max_connections: Calls under way at once to each model; Inspect adapts it where absent.
+        batch: Ask the models of `BATCH_PROVIDERS` in batches: true, the least number of calls in a
+            batch, or Inspect's `BatchConfig`. A cell is the same either way.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -151,6 +163,7 @@ class Study(BaseModel):
     prices: Mapping[str, Price] = {}
     model_args: Mapping[str, Mapping[str, Any]] = {}
     max_connections: PositiveInt | None = None
+    batch: bool | PositiveInt | BatchConfig = False
 
     @field_validator("control_shots", "headline", mode="before")
     @classmethod
@@ -198,6 +211,12 @@ class Study(BaseModel):
                     raise ValueError(
                         f"epochs must be of zero_shot, {', '.join(label_kinds())}, got {kind!r}"
                     )
+        if self.batch and not any(_takes_batches(model) for model in self.models):
+            raise ValueError(
+                "batch needs a model of "
+                + ", ".join(f"{p}/" for p in BATCH_PROVIDERS)
+                + f"; models are {', '.join(self.models)}"
+            )
         if "majority" in self.labels and len(self.weak_models) < 2:
             raise ValueError("labels: majority needs at least two models that label (see pairs)")
         return self
@@ -319,6 +338,10 @@ class Study(BaseModel):
                 "test question (near_duplicates: keep would show them)"
             )
         return split
+
+
+def _takes_batches(model: str) -> bool:
+    return model.partition("/")[0] in BATCH_PROVIDERS
 
 
 def load_study(path: str | Path) -> Study:
@@ -580,7 +603,10 @@ def build(
     task.model = lean(
         get_model(
             cell.model,
-            config=GenerateConfig(max_connections=study.max_connections),
+            config=GenerateConfig(
+                max_connections=study.max_connections,
+                batch=(study.batch or None) if _takes_batches(cell.model) else None,
+            ),
             **dict(study.model_args.get(cell.model, {})),
         )
     )

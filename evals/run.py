@@ -165,8 +165,13 @@ def _all_well(logs: Sequence[EvalLog]) -> bool:
 LOG_BUFFER = 4
 """Answered questions at which a running cell's log is written anew: kill -9 loses fewer per cell.
 
-Inspect's own number is up to 10, and more in large cells.
+Inspect's own number is up to 10, and more in large cells; it is kept where a log is uploaded anew.
 """
+
+
+def is_remote(log_dir: str) -> bool:
+    """Whether logs are written through a network."""
+    return "://" in log_dir and not log_dir.startswith("file://")
 
 
 def _evaluate(
@@ -196,7 +201,7 @@ def _evaluate(
             # a log of one phase is no dirt to the other; what must not mix has been refused
             log_dir_allow_dirty=True,
             log_realtime=False,
-            log_buffer=LOG_BUFFER,
+            log_buffer=None if is_remote(log_dir) else LOG_BUFFER,
             log_model_api=False,
             score_display=False,
         )
@@ -247,34 +252,33 @@ def _same_prompt(tasks: Sequence[Task], log_dir: str) -> dict[int, Key]:
 
 
 def _reuse(task: Task, source: Key, log_dir: str) -> None:
-    """Give the samples of `task` the answers that the finished cell `source` logged."""
-    header = next(
-        (
-            log
-            for log in log_headers(log_dir)
-            if log.status == "success"
-            and cell_key(log.eval.metadata or {}, log.eval.model) == source
-        ),
-        None,
-    )
-    if header is None:
-        return  # the other cell failed: this one asks for itself
+    """Give the samples of `task` the answers that the cell `source` logged, as far as it has any."""
+    found = [
+        log
+        for log in log_headers(log_dir)
+        if log.status in ("success", "error")
+        and cell_key(log.eval.metadata or {}, log.eval.model) == source
+    ]
+    if not found:
+        return  # the other cell was not run: this one asks for itself
+    header = max(found, key=lambda log: (log.status == "success", log.eval.created))
     log = read_eval_log(header.location)
     outputs: dict[str, dict[str, Any]] = defaultdict(dict)
     for answered in log.samples or []:
-        output = answered.output.model_dump(mode="json", exclude_none=True)
-        outputs[str(answered.id)][str(answered.epoch)] = output
+        if answered.error is None:
+            output = answered.output.model_dump(mode="json", exclude_none=True)
+            outputs[str(answered.id)][str(answered.epoch)] = output
+    file = header.location.rsplit("/", 1)[-1]
     samples = []
     for sample in task.dataset:
-        reused = {
-            "cell": header.eval.task,
-            "log": header.location.rsplit("/", 1)[-1],
-            "outputs": outputs[str(sample.id)],
-        }
-        metadata = {**(sample.metadata or {}), "reused_from": reused["log"], REUSED: reused}
+        if len(outputs[str(sample.id)]) < (task.epochs or 1):
+            samples.append(sample)  # it failed there
+            continue
+        reused = {"cell": header.eval.task, "log": file, "outputs": outputs[str(sample.id)]}
+        metadata = {**(sample.metadata or {}), "reused_from": file, REUSED: reused}
         samples.append(sample.model_copy(update={"metadata": metadata}))
     task.dataset = MemoryDataset(samples, name=task.dataset.name, location=task.dataset.location)
-    task.metadata = {**(task.metadata or {}), "reused_from": header.location.rsplit("/", 1)[-1]}
+    task.metadata = {**(task.metadata or {}), "reused_from": file}
 
 
 # --- what must not mix ----------------------------------------------------------------------------

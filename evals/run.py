@@ -38,7 +38,7 @@ from w2s_icl.evals.study import (
     zero_shot_cells,
 )
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_results
-from w2s_icl.evals.truthfulqa import split_metadata
+from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
 from w2s_icl.solvers.labels import IDENTITY, LabelError
 
@@ -252,7 +252,7 @@ def _same_prompt(tasks: Sequence[Task], log_dir: str) -> dict[int, Key]:
 
 
 def _reuse(task: Task, source: Key, log_dir: str) -> None:
-    """Give the samples of `task` the answers that the cell `source` logged, as far as it has any."""
+    """Give the samples of `task` the answers that the cell `source` logged, as far as it goes."""
     found = [
         log
         for log in log_headers(log_dir)
@@ -295,11 +295,20 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
         theirs = log.eval.metadata or {}
         if theirs.get("task") not in ("zero_shot", "few_shot") or "prompt_version" not in theirs:
             continue
-        for key in IDENTITY:
-            if theirs.get(key) != mine[key]:
+        wanted = {key: mine[key] for key in IDENTITY}
+        found = {key: theirs.get(key) for key in IDENTITY}
+        # these make other cells to Inspect, which would be run beside the old ones
+        cot = "cot=" in (theirs.get("prompt") or "")
+        wanted["max_tokens"] = study.max_tokens or (COT_MAX_TOKENS if cot else MAX_TOKENS)
+        found["max_tokens"] = log.plan.config.max_tokens
+        if theirs.get("split") == "test":
+            wanted["permutations"] = study.permutations
+            found["permutations"] = theirs.get("permutations") or 1
+        for key, value in wanted.items():
+            if found[key] != value:
                 raise StudyError(
                     f"{log_dir} holds {log.location.rsplit('/', 1)[-1]} of another experiment: its "
-                    f"{key} is {theirs.get(key)!r}, this study's is {mine[key]!r}. Their numbers "
+                    f"{key} is {found[key]!r}, this study's is {value!r}. Their numbers "
                     "must not be mixed: use another --log-dir, or move the old logs away"
                 )
 

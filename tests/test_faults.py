@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from inspect_ai.log import list_eval_logs, read_eval_log
 
-from tests.openai_server import LARGE, SMALL, OpenAIServer, Request, question_of
+from tests.openai_server import LARGE, MEDIUM, SMALL, OpenAIServer, Request, question_of
 from tests.test_http import (
     PLAIN,
     ROWS,
@@ -304,6 +304,62 @@ def test_reply_that_a_filter_took_is_unreadable_and_not_asked_again(
     assert repeats(run.requests) == 0
     runs = read_logs(str(run.log_dir)).runs
     assert (runs.loc[runs["split"] == "test", "unparsed"] >= 1).all()
+
+
+# --- again, and other studies ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("test_size", 23),
+        ("near_duplicates", "keep"),
+        ("style", "transcript"),
+        ("max_tokens", 5),
+        ("permutations", 2),
+    ],
+)
+def test_study_that_defines_its_cells_otherwise_is_refused_before_any_call(
+    key: str, value: object, whole: Finished, server: OpenAIServer, tmp_path: Path
+) -> None:
+    log_dir = tmp_path / "logs"
+    shutil.copytree(whole.log_dir, log_dir)
+
+    run = finish(changed(whole.study, f"other_{key}.yaml", **{key: value}), log_dir, server)
+
+    assert run.code == 2, run.said
+    assert not run.requests
+    (line,) = run.err.strip().splitlines()
+    assert f"its {key} is " in line
+    assert "use another --log-dir" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "added",
+    [
+        {"models": [openrouter(m) for m in (SMALL, LARGE, MEDIUM)]},
+        {"labels": ["gold", "weak", "random"]},
+        {"draws": 2},
+        {"shots": [0, 1, 3, 5]},
+    ],
+    ids=["models", "labels", "draws", "shots"],
+)
+def test_larger_study_asks_what_is_new_and_nothing_again(
+    added: dict[str, object], whole: Finished, server: OpenAIServer, tmp_path: Path
+) -> None:
+    log_dir = tmp_path / "logs"
+    shutil.copytree(whole.log_dir, log_dir)
+
+    run = finish(changed(whole.study, "larger.yaml", **added), log_dir, server)
+
+    assert run.code == 0, run.said
+    assert run.requests
+    assert repeats([*whole.requests, *run.requests]) == 0
+    larger = answers(log_dir)
+    for cell, old in answers(whole.log_dir).items():
+        assert old.items() <= larger[cell].items()  # a label run may hold more questions now
+    assert Results(read_logs(str(log_dir))).missing.empty
 
 
 # --- keys and models ------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ def run_study(
     console = console or Console(soft_wrap=True)
     stop = stop or Stop()
     stop.say = partial(console.print, highlight=False, markup=False)
+    stop.log_dir = "" if is_remote(log_dir) else log_dir.removeprefix("file://")
     with stop.listening():
         try:
             return _run(study, log_dir, console, display, stop)
@@ -207,6 +208,8 @@ def _evaluate(
         )
     except PrerequisiteError as error:
         raise StudyError(str(error.message)) from None
+    except OSError as error:  # of the log directory: what a call meets is in the sample's log
+        raise Stopped(f"{log_dir} cannot be written: {error.strerror or error}") from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         if stop.requested is None:
             raise

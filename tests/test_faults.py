@@ -193,8 +193,9 @@ def test_torn_files_stop_neither_the_next_run_nor_the_report(
     check_same_report(log_dir, whole)
 
 
+@pytest.mark.parametrize("room", [30_000, 230_000])
 def test_full_disk_ends_the_run_and_loses_nothing_that_was_written(
-    whole: Finished, tmp_path: Path
+    room: int, whole: Finished, tmp_path: Path
 ) -> None:
     study, log_dir = write_study(tmp_path, **STUDY), tmp_path / "logs"
     script = Path(sys.executable).with_name("w2s")
@@ -204,7 +205,7 @@ def test_full_disk_ends_the_run_and_loses_nothing_that_was_written(
         full = subprocess.run(
             command,
             env={**os.environ, **server.environment, **PLAIN},
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
             capture_output=True,
             text=True,
             timeout=120,
@@ -213,10 +214,11 @@ def test_full_disk_ends_the_run_and_loses_nothing_that_was_written(
         first = list(server.requests)
         run = finish(study, log_dir, server)
 
-    assert full.returncode not in (0, 2), full.stdout + full.stderr
+    assert full.returncode == 1, full.stdout + full.stderr
+    assert re.search(r"^stopped: .*File too large", full.stdout, re.MULTILINE), full.stdout
     assert run.code == 0, run.said
     check_same_report(log_dir, whole)
-    assert len(first) <= len(whole.requests) * 3
+    assert not repeats([*first, *run.requests])
 
 
 # --- faults ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from inspect_ai.model import ChatMessage, Model, ModelOutput
-from tenacity import wait_exponential_jitter
+from tenacity import wait_exponential, wait_random
 
 from w2s_icl.evals.stop import Stop, current
 
@@ -165,15 +165,16 @@ def guard(model: Model, timeout: float) -> Model:
     async def gated(input: list[ChatMessage], *args: Any, **kwargs: Any) -> Any:
         nonlocal health
         stop = current()
+        if stop is None:  # no study is running: Inspect hands the same model to others
+            return await generate(input, *args, **kwargs)
         if health.stop is not stop:
             health = _Health(stop)
         mine = health
         known = mine.failing or mine.given_up
         key = prompt_key(input) if known else None
         mine.check(key)
-        if stop:
-            await stop.hold()
-            stop.in_flight += 1
+        await stop.hold()
+        stop.in_flight += 1
         try:
             async with asyncio.timeout(gate["timeout"]) as limit:
                 result: Any = await generate(input, *args, **kwargs)
@@ -193,8 +194,7 @@ def guard(model: Model, timeout: float) -> Model:
                 raise
             raise failure from None
         finally:
-            if stop:
-                stop.in_flight -= 1
+            stop.in_flight -= 1
         output = result[0] if isinstance(result, tuple) else result
         if isinstance(output, Exception):
             scrub_error(output, secrets(api))
@@ -217,7 +217,7 @@ def guard(model: Model, timeout: float) -> Model:
     api.should_retry = should_retry  # type: ignore[method-assign, assignment]
     if wait is None:
         # as Inspect's own, but for the longest wait: a run goes on soon after its network is back
-        soon = wait_exponential_jitter(initial=1, max=LONGEST_WAIT, jitter=1)
+        soon = wait_exponential(max=LONGEST_WAIT) + wait_random(0, 1)
         api.retry_wait = lambda: soon  # type: ignore[method-assign]
     return model
 

@@ -177,7 +177,7 @@ def test_torn_files_stop_neither_the_next_run_nor_the_report(
 ) -> None:
     log_dir = tmp_path / "logs"
     shutil.copytree(whole.log_dir, log_dir)
-    victim = next(log_dir.glob("*gold-k05*.eval"))
+    victim = next(log_dir.glob("*_zero_*.eval"))
     content = victim.read_bytes()
     torn = {"empty": b"", "cut": content[: len(content) // 2], "no zip": b"PK is not enough"}
     victim.write_bytes(torn[how])

@@ -40,7 +40,7 @@ from w2s_icl.analysis.report import TABLES, Results
 from w2s_icl.evals.run import LOG_BUFFER
 
 KILLS = int(os.environ.get("W2S_KILLS", "2"))
-"""How many runs are killed at a random moment; twenty take about seven minutes."""
+"""How many runs are killed at a random moment; twenty take about twelve minutes."""
 
 CONNECTIONS = 6
 STUDY = {**SMALL_STUDY, "max_connections": CONNECTIONS}
@@ -193,6 +193,7 @@ def test_torn_files_stop_neither_the_next_run_nor_the_report(
     check_same_report(log_dir, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [30_000, 230_000])
 def test_full_disk_ends_the_run_and_loses_nothing_that_was_written(
     room: int, whole: Finished, tmp_path: Path
@@ -254,6 +255,7 @@ def test_report_through_faults_is_that_of_the_undisturbed_run(
     assert repeats(run.requests) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 500])
 @pytest.mark.parametrize("part", ["test", "pool"])
 def test_question_that_fails_for_good_leaves_its_cells_incomplete_and_the_rest_whole(
@@ -367,6 +369,7 @@ def test_larger_study_asks_what_is_new_and_nothing_again(
 # --- keys and models ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_key_revoked_midway_stops_the_run_and_is_written_nowhere(
     whole: Finished, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ samples that an interrupted log already holds.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -19,7 +20,9 @@ from inspect_ai.log import EvalLog, read_eval_log
 from rich.console import Console
 
 from w2s_icl.evals.plan import Key, cell_key, log_headers, print_plan
+from w2s_icl.evals.preflight import TORN, refuse_unknown_models, set_torn_aside
 from w2s_icl.evals.questions import Split
+from w2s_icl.evals.stop import Stop, Stopped
 from w2s_icl.evals.study import (
     Cell,
     Study,
@@ -35,34 +38,66 @@ from w2s_icl.evals.study import (
     zero_shot_cells,
 )
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_results
-from w2s_icl.evals.truthfulqa import split_metadata
+from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.labels import IDENTITY
+from w2s_icl.solvers.labels import IDENTITY, LabelError
 
 
 def run_study(
-    study: Study, log_dir: str, *, console: Console | None = None, display: str | None = None
+    study: Study,
+    log_dir: str,
+    *,
+    console: Console | None = None,
+    display: str | None = None,
+    stop: Stop | None = None,
 ) -> Outcome:
     """Run all cells of a study that are not finished yet.
+
+    A cell in which a question fails for good stays unfinished, and the others go on. The last phase
+    is left out only while a model's label run is missing: all cells show the same demonstrations,
+    and which these are is known when all labels are.
 
     Args:
         study: The study.
         log_dir: Inspect log directory, local or any that Inspect can write to.
         console: Where plan, progress and results are printed.
         display: One of Inspect's own displays, instead of the study's progress line.
+        stop: What ends the run early, where someone else than a signal is to end it.
 
     Raises:
-        StudyError: The study does not fit the questions, or the log directory holds logs that must
-            not be mixed with it. Nothing has been asked of any model then.
+        StudyError: The study does not fit the questions, the log directory holds logs that must not
+            be mixed with it, or an endpoint lacks a model. No model has been asked anything then.
     """
     console = console or Console(soft_wrap=True)
+    stop = stop or Stop()
+    stop.say = partial(console.print, highlight=False, markup=False)
+    stop.log_dir = "" if is_remote(log_dir) else log_dir.removeprefix("file://")
+    with stop.listening():
+        try:
+            return _run(study, log_dir, console, display, stop)
+        except Stopped as stopped:
+            reason = str(stopped)
+    console.print(
+        f"stopped: {reason}. The answers so far are in {log_dir}; the same command goes on",
+        highlight=False,
+        markup=False,
+    )
+    return Outcome((), 0, (), stopped=reason, code=stop.code)
+
+
+def _run(study: Study, log_dir: str, console: Console, display: str | None, stop: Stop) -> Outcome:
     split = study.load_split()
     set_prices(study)
+    for name in set_torn_aside(log_dir):
+        console.print(f"! {name} was torn and is kept beside, as {name}{TORN}", markup=False)
     refuse_other_experiments(study, split, log_dir)
     state = labelling(study, split, log_dir)
     print_plan(study, log_dir, console)
     everything = all_cells(study, split)
+    if study.check_models:
+        refuse_unknown_models(study, everything, log_dir)
     planned, plan = len(everything), plan_metadata(study, everything)
+    left_out: list[str] = []
 
     def make(cells: Sequence[Cell]) -> list[Task]:
         tasks = []
@@ -72,26 +107,42 @@ def run_study(
                 ask = chain_ask(study, cell, split, state.unread)
             elif cell.split == "pool":
                 ask = state.ask[cell.model, cell.prompt]
-            tasks.append(build(study, cell, log_dir, plan, ask))
+            try:
+                tasks.append(build(study, cell, log_dir, plan, ask))
+            except LabelError as error:
+                if all_well:
+                    raise
+                left_out.append(str(error))  # the labels of a chain whose label run failed
+            stop.raise_if_requested()
         return tasks
 
     progress = StudyProgress(console, planned, shown=display is None)
-    evaluate = partial(_evaluate, log_dir=log_dir, display=display or "none", progress=progress)
+    evaluate = partial(
+        _evaluate, log_dir=log_dir, display=display or "none", progress=progress, stop=stop
+    )
+    all_well = True
     with progress:
         cells = zero_shot_cells(study)
         logs = evaluate(make(cells))
-        while _all_well(logs):
-            state = labelling(study, split, log_dir)
-            if state.complete:
-                break
+        while not (now := labelling(study, split, log_dir)).complete:
+            if now.ask == state.ask and not _all_well(logs):
+                break  # a label run that fails is not asked the same again
+            state = now
             logs = evaluate(make(cells))
-        for place in study.chain_places:
-            if not _all_well(logs):
-                break
-            cells += chain_cells(study, state.unread, split, place)
-            logs = evaluate(make(cells))
-        last = few_shot_cells(study, state.unread, split)
-        if last and _all_well(logs):
+        state, all_well = now, _all_well(logs)
+        if state.complete:
+            for place in study.chain_places:
+                cells += chain_cells(study, state.unread, split, place)
+                logs = evaluate(make(cells))
+                all_well = _all_well(logs)
+            last = few_shot_cells(study, state.unread, split)
+        else:
+            last = []
+            console.print(
+                "! cells with demonstrations wait for all label runs: they show the same questions",
+                highlight=False,
+            )
+        if last:
             tasks = make([*cells, *last])
             refuse_other_demonstrations(tasks, log_dir)
             repeated = _same_prompt(tasks, log_dir)
@@ -103,6 +154,8 @@ def run_study(
                 logs = evaluate(tasks)
     outcome = Outcome(logs, planned, [log for log in logs if log.status != "success"])
     print_results(study, outcome, log_dir, console, retries=progress.retries)
+    for text in dict.fromkeys(left_out):
+        console.print(f"! {text}", highlight=False, markup=False)
     return outcome
 
 
@@ -110,13 +163,31 @@ def _all_well(logs: Sequence[EvalLog]) -> bool:
     return all(log.status == "success" for log in logs)
 
 
+LOG_BUFFER = 4
+"""Answered questions at which a running cell's log is written anew: kill -9 loses fewer per cell.
+
+Inspect's own number is up to 10, and more in large cells; it is kept where a log is uploaded anew.
+"""
+
+
+def is_remote(log_dir: str) -> bool:
+    """Whether logs are written through a network."""
+    return "://" in log_dir and not log_dir.startswith("file://")
+
+
 def _evaluate(
-    tasks: list[Task], *, log_dir: str, display: str, progress: StudyProgress
+    tasks: list[Task], *, log_dir: str, display: str, progress: StudyProgress, stop: Stop
 ) -> list[EvalLog]:
-    """One `eval_set` over `tasks`; headers of their logs in the same order."""
+    """One `eval_set` over `tasks`; headers of their logs in the same order.
+
+    Raises:
+        Stopped: A stop was requested, or Inspect was cancelled by something else.
+    """
+    stop.raise_if_requested()
     progress.expect(tasks)
     quiet = rich.get_console()
     before, quiet.quiet = quiet.quiet, display == "none"
+    logs: list[EvalLog] = []
     try:
         _, logs = eval_set(
             tasks,
@@ -131,13 +202,23 @@ def _evaluate(
             # a log of one phase is no dirt to the other; what must not mix has been refused
             log_dir_allow_dirty=True,
             log_realtime=False,
+            log_buffer=None if is_remote(log_dir) else LOG_BUFFER,
             log_model_api=False,
             score_display=False,
         )
     except PrerequisiteError as error:
         raise StudyError(str(error.message)) from None
+    except OSError as error:  # of the log directory: what a call meets is in the sample's log
+        raise Stopped(f"{log_dir} cannot be written: {error.strerror or error}") from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if stop.requested is None:
+            raise
     finally:
         quiet.quiet = before
+    stop.raise_if_requested()
+    if len(logs) < len(tasks):
+        # a run that was cancelled before its first cell ended has no logs, a success to Inspect
+        raise Stopped("interrupted")
     return logs
 
 
@@ -174,34 +255,33 @@ def _same_prompt(tasks: Sequence[Task], log_dir: str) -> dict[int, Key]:
 
 
 def _reuse(task: Task, source: Key, log_dir: str) -> None:
-    """Give the samples of `task` the answers that the finished cell `source` logged."""
-    header = next(
-        (
-            log
-            for log in log_headers(log_dir)
-            if log.status == "success"
-            and cell_key(log.eval.metadata or {}, log.eval.model) == source
-        ),
-        None,
-    )
-    if header is None:
-        return  # the other cell failed: this one asks for itself
+    """Give the samples of `task` the answers that the cell `source` logged, as far as it goes."""
+    found = [
+        log
+        for log in log_headers(log_dir)
+        if log.status in ("success", "error")
+        and cell_key(log.eval.metadata or {}, log.eval.model) == source
+    ]
+    if not found:
+        return  # the other cell was not run: this one asks for itself
+    header = max(found, key=lambda log: (log.status == "success", log.eval.created))
     log = read_eval_log(header.location)
     outputs: dict[str, dict[str, Any]] = defaultdict(dict)
     for answered in log.samples or []:
-        output = answered.output.model_dump(mode="json", exclude_none=True)
-        outputs[str(answered.id)][str(answered.epoch)] = output
+        if answered.error is None:
+            output = answered.output.model_dump(mode="json", exclude_none=True)
+            outputs[str(answered.id)][str(answered.epoch)] = output
+    file = header.location.rsplit("/", 1)[-1]
     samples = []
     for sample in task.dataset:
-        reused = {
-            "cell": header.eval.task,
-            "log": header.location.rsplit("/", 1)[-1],
-            "outputs": outputs[str(sample.id)],
-        }
-        metadata = {**(sample.metadata or {}), "reused_from": reused["log"], REUSED: reused}
+        if len(outputs[str(sample.id)]) < (task.epochs or 1):
+            samples.append(sample)  # it failed there
+            continue
+        reused = {"cell": header.eval.task, "log": file, "outputs": outputs[str(sample.id)]}
+        metadata = {**(sample.metadata or {}), "reused_from": file, REUSED: reused}
         samples.append(sample.model_copy(update={"metadata": metadata}))
     task.dataset = MemoryDataset(samples, name=task.dataset.name, location=task.dataset.location)
-    task.metadata = {**(task.metadata or {}), "reused_from": header.location.rsplit("/", 1)[-1]}
+    task.metadata = {**(task.metadata or {}), "reused_from": file}
 
 
 # --- what must not mix ----------------------------------------------------------------------------
@@ -218,11 +298,20 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
         theirs = log.eval.metadata or {}
         if theirs.get("task") not in ("zero_shot", "few_shot") or "prompt_version" not in theirs:
             continue
-        for key in IDENTITY:
-            if theirs.get(key) != mine[key]:
+        wanted = {key: mine[key] for key in IDENTITY}
+        found = {key: theirs.get(key) for key in IDENTITY}
+        # these make other cells to Inspect, which would be run beside the old ones
+        cot = "cot=" in (theirs.get("prompt") or "")
+        wanted["max_tokens"] = study.max_tokens or (COT_MAX_TOKENS if cot else MAX_TOKENS)
+        found["max_tokens"] = log.plan.config.max_tokens
+        if theirs.get("split") == "test":
+            wanted["permutations"] = study.permutations
+            found["permutations"] = theirs.get("permutations") or 1
+        for key, value in wanted.items():
+            if found[key] != value:
                 raise StudyError(
                     f"{log_dir} holds {log.location.rsplit('/', 1)[-1]} of another experiment: its "
-                    f"{key} is {theirs.get(key)!r}, this study's is {mine[key]!r}. Their numbers "
+                    f"{key} is {found[key]!r}, this study's is {value!r}. Their numbers "
                     "must not be mixed: use another --log-dir, or move the old logs away"
                 )
 

@@ -42,16 +42,25 @@ class Outcome:
         logs: Headers of all cells' logs, in the order of the plan.
         planned: Names and models of all planned cells.
         failed: Logs that did not succeed.
+        stopped: Why the run was stopped before its end, "" where it was not; `logs` is empty then.
+        code: Exit code of a stopped run.
     """
 
     logs: Sequence[EvalLog]
     planned: int
     failed: Sequence[EvalLog]
+    stopped: str = ""
+    code: int = 1
 
     @property
     def ok(self) -> bool:
         """Whether every planned cell is there and succeeded."""
-        return not self.failed and len(self.logs) == self.planned
+        return not self.stopped and not self.failed and len(self.logs) == self.planned
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 (some failed, or stopped), or 128 and the number of the signal that stopped it."""
+        return 0 if self.ok else self.code
 
 
 @dataclass

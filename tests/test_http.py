@@ -130,14 +130,19 @@ def pool_order(study: Path) -> list[str]:
     return [str(sample.input) for sample in load_split(dataset, test_size=TEST_SIZE).draw(0)]
 
 
-def start(study: Path, log_dir: Path, server: OpenAIServer) -> subprocess.Popen[str]:
+def start(
+    study: Path,
+    log_dir: Path,
+    server: OpenAIServer,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
     """`w2s run`, as a person starts it, but with the server in the place of OpenRouter."""
     script = Path(sys.executable).with_name("w2s")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("INSPECT_")}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("INSPECT_")}
     return subprocess.Popen(
         [str(script), "run", str(study), "--log-dir", str(log_dir)],
         cwd=study.parent,
-        env={**environment, **server.environment, **PLAIN},
+        env={**inherited, **server.environment, **PLAIN, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -484,7 +489,7 @@ def prompts(requests: Sequence[Request]) -> Counter[tuple[str, bytes]]:
     return Counter((r.model, r.raw) for r in requests)
 
 
-def test_model_that_does_not_exist_fails_its_cell_by_name_and_no_other(
+def test_model_that_does_not_exist_fails_its_cells_by_name_and_no_other(
     server: OpenAIServer, tmp_path: Path
 ) -> None:
     missing = "meta-llama/llama-9-1b-instruct"
@@ -496,10 +501,13 @@ def test_model_that_does_not_exist_fails_its_cell_by_name_and_no_other(
     assert run.code == 1, run.said
     failed = [line for line in run.out.splitlines() if "✗" in line]
     assert failed
-    assert all(re.search(r"✗ zero +llama-9-1b-instruct ", line) for line in failed), run.said
+    assert all(re.search(r"✗ (zero|gold_k02) +llama-9-1b-instruct ", line) for line in failed), (
+        run.said
+    )
     assert all("404" in line for line in failed), run.said
     assert "Traceback" not in run.out + run.err
     assert re.search(r"✔ zero +llama-3.1-8b-instruct|! zero +llama-3.1-8b-instruct", run.out)
+    assert re.search(r"[✔!] gold_k02 +llama-3.1-8b-instruct", run.out), run.said
     assert len([r for r in run.answered if r.model == SMALL and r.shots == 0]) == 4
 
 

@@ -36,15 +36,17 @@ def main() -> None:
     help="One of Inspect's own displays instead of the study's progress line.",
 )
 def run(study: str, log_dir: str, display: str | None) -> None:
-    """Run the cells of STUDY that are not finished. Exits 0, 1 (some failed) or 2 (refused)."""
+    """Run the cells of STUDY that are not finished.
+
+    Exits 0, 1 (some failed), 2 (refused), or 130 and 143 where a signal stopped it.
+    """
     from dotenv import find_dotenv, load_dotenv
 
     load_dotenv(find_dotenv(usecwd=True))  # as `inspect eval` does
     from w2s_icl.evals.run import run_study
     from w2s_icl.evals.study import load_study
 
-    outcome = run_study(load_study(study), log_dir, display=display)
-    sys.exit(0 if outcome.ok else 1)
+    sys.exit(run_study(load_study(study), log_dir, display=display).exit_code)
 
 
 @main.command()

@@ -7,7 +7,7 @@ samples that an interrupted log already holds.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,30 +18,64 @@ from inspect_ai.dataset import MemoryDataset
 from inspect_ai.log import EvalLog, read_eval_log
 from rich.console import Console
 
-from w2s_icl.evals.plan import Key, cell_key, log_headers, print_plan
+from w2s_icl.evals.plan import (
+    Key,
+    Plan,
+    asked_once,
+    cell_key,
+    log_headers,
+    make_plan,
+    print_plan,
+)
 from w2s_icl.evals.questions import Split
+from w2s_icl.evals.stop import Stop
 from w2s_icl.evals.study import (
     Cell,
     Study,
     StudyError,
     all_cells,
     build,
-    chain_ask,
     chain_cells,
     few_shot_cells,
     labelling,
     plan_metadata,
+    pool_ask,
     set_prices,
     zero_shot_cells,
 )
-from w2s_icl.evals.terminal import Outcome, StudyProgress, print_results
+from w2s_icl.evals.terminal import Outcome, StudyProgress, print_results, write_summary
 from w2s_icl.evals.truthfulqa import split_metadata
 from w2s_icl.solvers.few_shot import REUSED
 from w2s_icl.solvers.labels import IDENTITY
 
 
+def prepare(
+    study: Study,
+    log_dir: str,
+    *,
+    console: Console | None = None,
+    max_cost: float | None = None,
+    detects: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Say what a run would do, and refuse what it must not; as `run_study`, but nothing is run."""
+    split = study.load_split()
+    set_prices(study)
+    refuse_other_experiments(study, split, log_dir)
+    plan = make_plan(study, log_dir, split=split)
+    print_plan(plan, console, max_cost=max_cost, detects=detects)
+    plan.check_budget(max_cost)
+    return plan
+
+
 def run_study(
-    study: Study, log_dir: str, *, console: Console | None = None, display: str | None = None
+    study: Study,
+    log_dir: str,
+    *,
+    console: Console | None = None,
+    display: str | None = None,
+    max_cost: float | None = None,
+    confirm: Callable[[], bool] | None = None,
+    detects: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run all cells of a study that are not finished yet.
 
@@ -50,68 +84,81 @@ def run_study(
         log_dir: Inspect log directory, local or any that Inspect can write to.
         console: Where plan, progress and results are printed.
         display: One of Inspect's own displays, instead of the study's progress line.
+        max_cost: Dollars that the study may cost in all, what the logs in the directory have cost
+            included. No call is launched once it is spent; those under way finish, and may take it
+            over the sum by what they cost.
+        confirm: Asked after the plan is printed and before the first call.
+        detects: What the study can detect, for the plan.
 
     Raises:
-        StudyError: The study does not fit the questions, or the log directory holds logs that must
-            not be mixed with it. Nothing has been asked of any model then.
+        StudyError: The study does not fit the questions, the log directory holds logs that must
+            not be mixed with it, or the plan is over `max_cost` or not confirmed. Nothing has been
+            asked of any model then.
     """
     console = console or Console(soft_wrap=True)
-    split = study.load_split()
-    set_prices(study)
-    refuse_other_experiments(study, split, log_dir)
+    prepared = prepare(study, log_dir, console=console, max_cost=max_cost, detects=detects)
+    if prepared.to_run.calls and confirm and not confirm():
+        raise StudyError("the plan was not confirmed; nothing has been asked")
+    split = prepared.split
     state = labelling(study, split, log_dir)
-    print_plan(study, log_dir, console)
     everything = all_cells(study, split)
     planned, plan = len(everything), plan_metadata(study, everything)
 
     def make(cells: Sequence[Cell]) -> list[Task]:
-        tasks = []
-        for cell in cells:
-            ask: Collection[int | str] | None = None
-            if cell.split == "pool" and cell.labels:
-                ask = chain_ask(study, cell, split, state.unread)
-            elif cell.split == "pool":
-                ask = state.ask[cell.model, cell.prompt]
-            tasks.append(build(study, cell, log_dir, plan, ask))
-        return tasks
+        return [
+            build(study, cell, log_dir, plan, pool_ask(study, cell, split, state)) for cell in cells
+        ]
 
-    progress = StudyProgress(console, planned, shown=display is None)
-    evaluate = partial(_evaluate, log_dir=log_dir, display=display or "none", progress=progress)
-    with progress:
+    stop = Stop()
+    progress = StudyProgress(
+        console,
+        planned,
+        shown=display is None,
+        max_cost=max_cost,
+        spent=prepared.spent,
+        stop=stop.request,
+    )
+    evaluate = partial(
+        _evaluate, log_dir=log_dir, display=display or "none", progress=progress, stop=stop
+    )
+
+    def going(logs: Sequence[EvalLog]) -> bool:
+        return not stop.requested and all(log.status == "success" for log in logs)
+
+    with progress, stop:
         cells = zero_shot_cells(study)
         logs = evaluate(make(cells))
-        while _all_well(logs):
+        while going(logs):
             state = labelling(study, split, log_dir)
             if state.complete:
                 break
             logs = evaluate(make(cells))
         for place in study.chain_places:
-            if not _all_well(logs):
+            if not going(logs):
                 break
             cells += chain_cells(study, state.unread, split, place)
             logs = evaluate(make(cells))
         last = few_shot_cells(study, state.unread, split)
-        if last and _all_well(logs):
+        if last and going(logs):
             tasks = make([*cells, *last])
             refuse_other_demonstrations(tasks, log_dir)
             repeated = _same_prompt(tasks, log_dir)
             logs = evaluate([task for task in tasks if id(task) not in repeated])
-            if repeated:
+            if repeated and not stop.requested:
                 for task in tasks:
                     if id(task) in repeated:
                         _reuse(task, repeated[id(task)], log_dir)
                 logs = evaluate(tasks)
-    outcome = Outcome(logs, planned, [log for log in logs if log.status != "success"])
-    print_results(study, outcome, log_dir, console, retries=progress.retries)
+    failed = [log for log in logs if log.status != "success"]
+    whole = not failed and len(logs) == planned
+    outcome = Outcome(logs, planned, failed, None if whole else stop.requested)
+    print_results(study, outcome, log_dir, console, progress=progress, plan=prepared)
+    write_summary(study, outcome, log_dir, progress=progress, plan=prepared)
     return outcome
 
 
-def _all_well(logs: Sequence[EvalLog]) -> bool:
-    return all(log.status == "success" for log in logs)
-
-
 def _evaluate(
-    tasks: list[Task], *, log_dir: str, display: str, progress: StudyProgress
+    tasks: list[Task], *, log_dir: str, display: str, progress: StudyProgress, stop: Stop
 ) -> list[EvalLog]:
     """One `eval_set` over `tasks`; headers of their logs in the same order."""
     progress.expect(tasks)
@@ -136,6 +183,10 @@ def _evaluate(
         )
     except PrerequisiteError as error:
         raise StudyError(str(error.message)) from None
+    except KeyboardInterrupt:
+        if not stop.requested:
+            raise
+        logs = log_headers(log_dir)
     finally:
         quiet.quiet = before
     return logs
@@ -145,32 +196,15 @@ def _evaluate(
 
 
 def _same_prompt(tasks: Sequence[Task], log_dir: str) -> dict[int, Key]:
-    """Tasks whose very prompts another cell answers: by id of the task, the key of that cell.
-
-    With few demonstrations the weak labels are often all right: the weak arm's prompts are then the
-    gold arm's to the byte. Asking twice would cost twice, and would put the noise of a rerun
-    between two arms that do not differ.
-    """
+    """Tasks whose very prompts another cell answers: by id of the task, the key of that cell."""
     finished = {
         cell_key(log.eval.metadata or {}, log.eval.model)
         for log in log_headers(log_dir)
         if log.status == "success"
     }
-    groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
-    for task in tasks:
-        metadata = task.metadata or {}
-        # a question that is asked again is asked to see what a second call changes
-        once = (task.epochs or 1) == metadata["permutations"]
-        if metadata.get("shown_sha256") and metadata["split"] == "test" and once:
-            groups[str(task.model), metadata["prompt_sha256"]].append(task)
-    repeated: dict[int, Key] = {}
-    for group in groups.values():
-        keys = [cell_key(task.metadata or {}, str(task.model)) for task in group]
-        source = next((key for key in keys if key in finished), keys[0])
-        for task, key in zip(group, keys, strict=True):
-            if key != source and key not in finished:
-                repeated[id(task)] = source
-    return repeated
+    keyed = [(cell_key(task.metadata or {}, str(task.model)), task) for task in tasks]
+    repeated = asked_once(keyed, finished)
+    return {id(task): repeated[key] for key, task in keyed if key in repeated}
 
 
 def _reuse(task: Task, source: Key, log_dir: str) -> None:

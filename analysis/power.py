@@ -97,8 +97,8 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
             f"  to tell {low:g} from {high:g}, draws: {at(more_draws, f'over {MANY_DRAWS}')}",
             f"    or, with {draws} draw{'s' * (draws > 1)}, questions: "
             + at(questions, f"over {MAX_PLANNED_QUESTIONS:,}"),
-            f"  assumed: accuracy varies by {100 * sd:.0f} points over draws; "
-            f"{100 * ONLY_WORSE:.0f}% of the questions only the worse model gets right",
+            f"  assumed: sd of accuracy over draws {100 * sd:g} points, "
+            f"{100 * ONLY_WORSE:.0f}% of questions right in the worse only",
         ],
     }
     return found

@@ -27,7 +27,6 @@ from inspect_ai.log import (
 from inspect_ai.model import ChatMessageSystem
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import (
@@ -703,24 +702,36 @@ def print_plan(
         f"({split.provenance['n_near_duplicates']} near-duplicates barred), seed {study.seed}, "
         f"{study.draws} draw{'s' * (study.draws > 1)}"
     )
-    table = Table(box=None, pad_edge=False)
-    for column in ("stage", "cells", "done", "calls", "tokens in", "shared", "tokens out", "cost"):
-        table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
+    rows = [["stage", "cells", "done", "calls", "tokens in", "shared", "tokens out", "cost"]]
     for stage in plan.stages:
-        table.add_row(
-            escape(stage.name), str(stage.cells), str(stage.done or "-"), *_cells(stage.to_run)
-        )
+        done = str(stage.done or "-")
+        rows.append([stage.name, str(stage.cells), done, *_cells(stage.to_run)])
     total = _cells(plan.to_run)
     if plan.unpriced and plan.known_cost:
         total[-1] = f"{dollars(plan.known_cost)} + ?"
     left = sum(stage.cells - stage.done for stage in plan.stages)
-    table.add_row("to run now", str(left), "", *total)
-    console.print(table)
+    rows.append(["to run now", str(left), "", *total])
+    # a table of rich's would cut what is wider than a pipe is thought to be
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [f"{text:>{width}}" for text, width in zip(others, widths[1:], strict=True)]
+        say(escape("  ".join([f"{first:<{widths[0]}}", *cells])))
     for line in _notes(plan, max_cost):
         say(escape(line))
     for line in (detects or {}).get("lines", ()):
         say(escape(line))
     say(_verdict_line(study))
+
+
+def exact_line(plan: Plan) -> str:
+    """What is still to run, in one line, once all labels are there."""
+    cost = dollars(plan.known_cost) + (" + ?" if plan.unpriced else "")
+    shared = sum(stage.shared for stage in plan.stages)
+    return (
+        f"all labels are there: {plan.to_run.calls:,} calls to go, "
+        f"{count_text(plan.to_run.tokens_in)} tokens in, {cost}; "
+        f"{shared} cells have the prompts of another"
+    )
 
 
 def _cells(amount: Amount) -> list[str]:
@@ -765,23 +776,25 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
             f"ask{'s' * (shared == 1)} nothing"
         )
     if not plan.exact:
-        lines.append(
-            f"calls: as if all prompts differed; where labels come out alike, cells with the same "
-            f"prompts are asked once: at least {plan.calls_at_least:,}"
-        )
-        lines.append(
-            f"label runs: {RESERVE} questions in reserve for each draw; more only if weak models "
-            "leave more unread"
-        )
+        lines += [
+            "calls: as if all prompts differed; cells whose labels come out all alike, as those of",
+            f"  few may, are asked once: at the very least {plan.calls_at_least:,}",
+            f"label runs: {RESERVE} questions in reserve for each draw; more if more are unread",
+        ]
     called = [m for m in plan.models.values() if m.to_run.calls]
+    longest: dict[str, list[str]] = defaultdict(list)
     for m in called:
         limit = "limit unknown" if m.context is None else f"limit {count_text(m.context)}"
-        mark = "! " if m.too_long else ""
-        lines.append(
-            f"{mark}{_short(m.name)}: longest prompt {m.longest_shots} demonstrations ≈ "
-            f"{count_text(m.longest)} tokens ({limit})"
-        )
-        lines.append(f"  tokens: {m.count.basis}")
+        prompt = f"{m.longest_shots} demonstrations ≈ {count_text(m.longest)} tokens ({limit})"
+        longest[f"{'! too long' if m.too_long else 'longest prompt'} {prompt}"].append(m.name)
+    lines += [f"{text}: {_listed(names)}" for text, names in longest.items()]
+    learnt = [m.count.calls for m in called if m.count.calls]
+    if learnt:
+        lines.append(f"tokens: learnt from {sum(learnt):,} logged calls")
+    guessed = [m for m in called if not m.count.calls]
+    if guessed:
+        of = f" of {_listed([m.name for m in guessed])}" if learnt else ""
+        lines.append(f"tokens{of}: {guessed[0].count.basis}")
     connections = plan.study.max_connections
     lines.append(
         f"connections: {connections} to each model"
@@ -792,11 +805,9 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
     if sources:
         lines.append(f"prices: {', '.join(sources)}; cost as if no provider's cache helped")
     if plan.unpriced:
-        lines.append(
-            f"! price unknown: {', '.join(map(_short, plan.unpriced))} (prices: in the study file)"
-        )
+        lines.append(f"! price unknown (prices: in the study file): {_listed(plan.unpriced)}")
     if plan.spent or plan.spent_unknown:
-        unknown = f", unknown for {', '.join(map(_short, plan.spent_unknown))}"
+        unknown = f", unknown for {_listed(plan.spent_unknown)}"
         lines.append(
             f"spent so far, by the logs: {dollars(plan.spent)}"
             + (unknown if plan.spent_unknown else "")
@@ -808,6 +819,10 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
 
 def _short(model: str) -> str:
     return model.rsplit("/", 1)[-1] if model.count("/") > 1 else model
+
+
+def _listed(models: Sequence[str]) -> str:
+    return ", ".join(map(_short, models))
 
 
 def _lacks(study: Study) -> list[str]:

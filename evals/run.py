@@ -17,12 +17,14 @@ from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - what Insp
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.log import EvalLog, read_eval_log
 from rich.console import Console
+from rich.markup import escape
 
 from w2s_icl.evals.plan import (
     Key,
     Plan,
     asked_once,
     cell_key,
+    exact_line,
     log_headers,
     make_plan,
     print_plan,
@@ -140,6 +142,8 @@ def run_study(
             logs = evaluate(make(cells))
         last = few_shot_cells(study, state.unread, split)
         if last and going(logs):
+            if not prepared.exact:
+                console.print(escape(exact_line(make_plan(study, log_dir, split=split))))
             tasks = make([*cells, *last])
             refuse_other_demonstrations(tasks, log_dir)
             repeated = _same_prompt(tasks, log_dir)

@@ -341,7 +341,12 @@ def write_summary(
     Neither is a name that Inspect takes for a log. A directory that cannot be written to has lost
     the logs already, which is what is then to be said.
     """
-    rows = [_summary_row(log) for log in outcome.logs]
+
+    def place(log: EvalLog) -> tuple[Any, ...]:
+        metadata = log.eval.metadata or {}
+        return (*_order(study, log), metadata.get("shots") or 0, metadata.get("draw") or 0)
+
+    rows = [_summary_row(log) for log in sorted(outcome.logs, key=place)]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

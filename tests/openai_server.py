@@ -16,7 +16,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -69,6 +69,8 @@ class Request:
         reply: Text of the reply, None where there was none.
         answer: The letter that the reply gives, None where it is meant to be unreadable.
         right: Whether that letter is the right one.
+        tokens: Of prompt and reply, as the reply says.
+        cost: Dollars, where the server has a price.
     """
 
     number: int
@@ -79,6 +81,8 @@ class Request:
     reply: str | None = None
     answer: str | None = None
     right: bool = False
+    tokens: tuple[int, int] = (0, 0)
+    cost: float = 0.0
 
     @property
     def shots(self) -> int:
@@ -119,6 +123,9 @@ class OpenAIServer:
         latency: Seconds before each reply.
         unreadable: Share of replies without an answer.
         broken: Status that every request to a model gets, by model.
+        tokens: Tokens of a prompt, from its messages' texts; by default words of the request.
+        price: Dollars for a prompt token and for a reply token, for `usage.cost`; none is sent
+            without.
     """
 
     def __init__(
@@ -131,6 +138,8 @@ class OpenAIServer:
         latency: float = 0.0,
         unreadable: float = 0.03,
         broken: Mapping[str, int] | None = None,
+        tokens: Callable[[Sequence[str]], int] | None = None,
+        price: tuple[float, float] | None = None,
     ) -> None:
         self.gold = {row["question"]: row["choices"][row["label"]] for row in questions}
         self.by_options = {frozenset(row["choices"]): row["question"] for row in questions}
@@ -140,6 +149,8 @@ class OpenAIServer:
         self.latency = latency
         self.unreadable = unreadable
         self.broken = dict(broken or {})
+        self.tokens = tokens
+        self.price = price
         self.mute: set[tuple[str, str]] = set()
         self.requests: list[Request] = []
         self._count = 0
@@ -203,7 +214,12 @@ class OpenAIServer:
             return _error(500, "Internal server error")
         self._answer(request)
         words = len(request.raw.split())
+        if self.tokens:
+            words = self.tokens([message["content"] for message in request.messages])
         said = max(1, len((request.reply or "").split()))
+        request.tokens = (words, said)
+        if self.price:
+            request.cost = words * self.price[0] + said * self.price[1]
         return (
             200,
             {},
@@ -224,6 +240,7 @@ class OpenAIServer:
                     "prompt_tokens": words,
                     "completion_tokens": said,
                     "total_tokens": words + said,
+                    **({"cost": request.cost} if self.price else {}),
                 },
             },
         )

@@ -75,6 +75,14 @@ def cell_key(metadata: Mapping[str, Any], model: str) -> Key:
     return (model, *(str(metadata.get(k)) for k in CELL))
 
 
+def key_of(cell: Cell) -> Key:
+    """The cell as its log will say it."""
+    fields: dict[str, Any] = {"task": cell.task, "split": cell.split, "prompt": cell.prompt}
+    if cell.labels:
+        fields |= {name: getattr(cell, name) for name in ("labels", "weak", "shots", "draw")}
+    return cell_key(fields, cell.model)
+
+
 def log_headers(log_dir: str) -> list[EvalLog]:
     """Headers of all logs in the directory that can be read, the last written last."""
     headers = []
@@ -356,7 +364,7 @@ def _planned(
         if args.get("cot") == "reasoning":
             args["cot"] = "bare"
         task = cell_task(study, replace(cell, args=args), folder, ask)
-    key = cell_key(_fields(cell), cell.model)
+    key = key_of(cell)
     base = sizes.prompt(study, cell, task, folder, known)
     one = _Planned(cell, key, task, known and (state.complete or not cell.labels), base)
     times = range(1, (task.epochs or 1) + 1)
@@ -364,14 +372,6 @@ def _planned(
     one.done, answered = logs.answered(one, len(task.dataset), len(asked), strict=state.complete)
     one.todo = [] if one.done else [call for call in asked if call not in answered]
     return one
-
-
-def _fields(cell: Cell) -> dict[str, Any]:
-    """The metadata that its log will have under the names of `CELL`."""
-    fields: dict[str, Any] = {"task": cell.task, "split": cell.split, "prompt": cell.prompt}
-    if cell.labels:
-        fields |= {name: getattr(cell, name) for name in ("labels", "weak", "shots", "draw")}
-    return fields
 
 
 def _id(sample: Sample) -> int | str:

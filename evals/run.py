@@ -6,6 +6,7 @@ samples that an interrupted log already holds.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -29,8 +30,9 @@ from w2s_icl.evals.plan import (
     make_plan,
     print_plan,
 )
+from w2s_icl.evals.preflight import TORN, refuse_unknown_models, set_torn_aside
 from w2s_icl.evals.questions import Split
-from w2s_icl.evals.stop import Stop
+from w2s_icl.evals.stop import Stop, Stopped
 from w2s_icl.evals.study import (
     Cell,
     Study,
@@ -48,7 +50,7 @@ from w2s_icl.evals.study import (
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_results, write_summary
 from w2s_icl.evals.truthfulqa import split_metadata
 from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.labels import IDENTITY
+from w2s_icl.solvers.labels import IDENTITY, LabelError
 
 
 def prepare(
@@ -78,6 +80,7 @@ def run_study(
     max_cost: float | None = None,
     confirm: Callable[[], bool] | None = None,
     detects: Mapping[str, Any] | None = None,
+    stop: Stop | None = None,
 ) -> Outcome:
     """Run all cells of a study that are not finished yet.
 
@@ -91,83 +94,148 @@ def run_study(
             over the sum by what they cost.
         confirm: Asked after the plan is printed and before the first call.
         detects: What the study can detect, for the plan.
+        stop: What ends the run early, where someone else than a signal is to end it.
 
     Raises:
-        StudyError: The study does not fit the questions, the log directory holds logs that must
-            not be mixed with it, or the plan is over `max_cost` or not confirmed. Nothing has been
-            asked of any model then.
+        StudyError: The study does not fit the questions, the log directory holds logs that must not
+            be mixed with it, an endpoint lacks a model, or the plan is over `max_cost` or not
+            confirmed. No model has been asked anything then.
     """
     console = console or Console(soft_wrap=True)
-    prepared = prepare(study, log_dir, console=console, max_cost=max_cost, detects=detects)
-    if prepared.to_run.calls and confirm and not confirm():
+    plan = prepare(study, log_dir, console=console, max_cost=max_cost, detects=detects)
+    if plan.to_run.calls and confirm and not confirm():
         raise StudyError("the plan was not confirmed; nothing has been asked")
-    split = prepared.split
-    state = labelling(study, split, log_dir)
-    everything = all_cells(study, split)
-    planned, plan = len(everything), plan_metadata(study, everything)
-
-    def make(cells: Sequence[Cell]) -> list[Task]:
-        return [
-            build(study, cell, log_dir, plan, pool_ask(study, cell, split, state)) for cell in cells
-        ]
-
-    stop = Stop()
+    stop = stop or Stop()
+    stop.say = partial(console.print, highlight=False, markup=False)
     progress = StudyProgress(
         console,
-        planned,
+        sum(stage.cells for stage in plan.stages),
         shown=display is None,
         max_cost=max_cost,
-        spent=prepared.spent,
+        spent=plan.spent,
+        last_call=plan.to_run.calls if plan.exact else None,
         stop=stop.request,
     )
+    with stop.listening():
+        try:
+            outcome = _run(study, log_dir, console, display, stop, plan, progress)
+        except Stopped as stopped:
+            outcome = Outcome((), progress.planned, (), stopped=str(stopped), code=stop.code)
+    if outcome.stopped:
+        print_bill(progress, plan, console)
+        console.print(
+            f"stopped: {outcome.stopped}. The answers so far are in {log_dir}; the same command "
+            "goes on",
+            highlight=False,
+            markup=False,
+        )
+    logs = outcome.logs or log_headers(log_dir)
+    write_summary(study, outcome, logs, log_dir, progress=progress, plan=plan)
+    return outcome
+
+
+def _run(
+    study: Study,
+    log_dir: str,
+    console: Console,
+    display: str | None,
+    stop: Stop,
+    prepared: Plan,
+    progress: StudyProgress,
+) -> Outcome:
+    split = prepared.split
+    for name in set_torn_aside(log_dir):
+        console.print(f"! {name} was torn and is kept beside, as {name}{TORN}", markup=False)
+    state = labelling(study, split, log_dir)
+    everything = all_cells(study, split)
+    if study.check_models:
+        refuse_unknown_models(study, everything, log_dir)
+    planned, plan = len(everything), plan_metadata(study, everything)
+    left_out: list[str] = []
+
+    def make(cells: Sequence[Cell]) -> list[Task]:
+        tasks = []
+        for cell in cells:
+            try:
+                ask = pool_ask(study, cell, split, state)
+                tasks.append(build(study, cell, log_dir, plan, ask))
+            except LabelError as error:
+                if all_well:
+                    raise
+                left_out.append(str(error))  # the labels of a chain whose label run failed
+            stop.raise_if_requested()
+        return tasks
+
     evaluate = partial(
         _evaluate, log_dir=log_dir, display=display or "none", progress=progress, stop=stop
     )
-
-    def going(logs: Sequence[EvalLog]) -> bool:
-        return not stop.requested and all(log.status == "success" for log in logs)
-
-    with progress, stop:
+    all_well = True
+    with progress:
         cells = zero_shot_cells(study)
         logs = evaluate(make(cells))
-        while going(logs):
-            state = labelling(study, split, log_dir)
-            if state.complete:
-                break
+        while not (now := labelling(study, split, log_dir)).complete:
+            if now.ask == state.ask and not _all_well(logs):
+                break  # a label run that fails is not asked the same again
+            state = now
             logs = evaluate(make(cells))
-        for place in study.chain_places:
-            if not going(logs):
-                break
-            cells += chain_cells(study, state.unread, split, place)
-            logs = evaluate(make(cells))
-        last = few_shot_cells(study, state.unread, split)
-        if last and going(logs):
+        state, all_well = now, _all_well(logs)
+        if state.complete:
+            for place in study.chain_places:
+                cells += chain_cells(study, state.unread, split, place)
+                logs = evaluate(make(cells))
+                all_well = _all_well(logs)
+            last = few_shot_cells(study, state.unread, split)
+        else:
+            last = []
+            console.print(
+                "! cells with demonstrations wait for all label runs: they show the same questions",
+                highlight=False,
+            )
+        if last:
             if not prepared.exact:
-                console.print(escape(exact_line(make_plan(study, log_dir, split=split))))
+                rest = make_plan(study, log_dir, split=split)
+                console.print(escape(exact_line(rest)), highlight=False)
+                progress.last_call = progress.calls + rest.to_run.calls if rest.exact else None
             tasks = make([*cells, *last])
             refuse_other_demonstrations(tasks, log_dir)
             repeated = _same_prompt(tasks, log_dir)
             logs = evaluate([task for task in tasks if id(task) not in repeated])
-            if repeated and not stop.requested:
+            if repeated:
                 for task in tasks:
                     if id(task) in repeated:
                         _reuse(task, repeated[id(task)], log_dir)
                 logs = evaluate(tasks)
-    failed = [log for log in logs if log.status != "success"]
-    whole = not failed and len(logs) == planned
-    outcome = Outcome(logs, planned, failed, None if whole else stop.requested)
+    outcome = Outcome(logs, planned, [log for log in logs if log.status != "success"])
     print_results(study, outcome, log_dir, console, progress=progress, plan=prepared)
-    write_summary(study, outcome, log_dir, progress=progress, plan=prepared)
+    for text in dict.fromkeys(left_out):
+        console.print(f"! {text}", highlight=False, markup=False)
     return outcome
+
+
+def _all_well(logs: Sequence[EvalLog]) -> bool:
+    return all(log.status == "success" for log in logs)
+
+
+LOG_BUFFER = 4
+"""Answered questions at which a running cell's log is written anew: kill -9 loses fewer per cell.
+
+Inspect's own number is up to 10, and more in large cells.
+"""
 
 
 def _evaluate(
     tasks: list[Task], *, log_dir: str, display: str, progress: StudyProgress, stop: Stop
 ) -> list[EvalLog]:
-    """One `eval_set` over `tasks`; headers of their logs in the same order."""
+    """One `eval_set` over `tasks`; headers of their logs in the same order.
+
+    Raises:
+        Stopped: A stop was requested, or Inspect was cancelled by something else.
+    """
+    stop.raise_if_requested()
     progress.expect(tasks)
     quiet = rich.get_console()
     before, quiet.quiet = quiet.quiet, display == "none"
+    logs: list[EvalLog] = []
     try:
         _, logs = eval_set(
             tasks,
@@ -182,17 +250,21 @@ def _evaluate(
             # a log of one phase is no dirt to the other; what must not mix has been refused
             log_dir_allow_dirty=True,
             log_realtime=False,
+            log_buffer=LOG_BUFFER,
             log_model_api=False,
             score_display=False,
         )
     except PrerequisiteError as error:
         raise StudyError(str(error.message)) from None
-    except KeyboardInterrupt:
-        if not stop.requested:
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if stop.requested is None:
             raise
-        logs = log_headers(log_dir)
     finally:
         quiet.quiet = before
+    stop.raise_if_requested()
+    if len(logs) < len(tasks):
+        # a run that was cancelled before its first cell ended has no logs, a success to Inspect
+        raise Stopped("interrupted")
     return logs
 
 

@@ -8,11 +8,13 @@ apart by their arguments exactly as passed.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from inspect_ai import Task
@@ -31,12 +33,14 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from w2s_icl.evals.gate import guard
 from w2s_icl.evals.questions import DATASETS, NearDuplicates, Split, load_split
 from w2s_icl.evals.simulated import SIMULATED_BANNER
 from w2s_icl.evals.truthfulqa import Part, few_shot, split_metadata, zero_shot
@@ -49,6 +53,7 @@ from w2s_icl.solvers.labels import (
     depth,
     find_answers,
     label_kinds,
+    log_headers,
     majority,
     needs_weak,
 )
@@ -133,6 +138,8 @@ class Study(BaseModel):
         prices: By model; what is not here is priced from Inspect's model table, or unknown.
         model_args: By model, what `inspect eval -M` would be given.
         max_connections: Calls under way at once to each model; Inspect adapts it where absent.
+        timeout: Seconds that one call may take; then it is asked again.
+        check_models: Ask each endpoint for its list of models first, and refuse what it lacks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -160,6 +167,8 @@ class Study(BaseModel):
     prices: Mapping[str, Price] = {}
     model_args: Mapping[str, Mapping[str, Any]] = {}
     max_connections: PositiveInt | None = None
+    timeout: PositiveFloat = 120
+    check_models: bool = True
 
     @field_validator("control_shots", "headline", mode="before")
     @classmethod
@@ -193,6 +202,20 @@ class Study(BaseModel):
         for arm in value:
             if arm not in PROMPT_ARMS:
                 raise ValueError(f"must be of {', '.join(PROMPT_ARMS)}, got {arm!r}")
+        return value
+
+    @field_validator("model_args")
+    @classmethod
+    def _no_keys(cls, value: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        for model, args in value.items():
+            secret = _secret_in(args)
+            if secret:
+                # Inspect writes model arguments into the log, and a study file is passed round
+                raise ValueError(
+                    f"{model}: {secret} must not hold a key or a password, got one (not shown); "
+                    "set it in the environment or in .env, under the name that the provider reads "
+                    "(OPENROUTER_API_KEY, OPENAI_API_KEY, ...)"
+                )
         return value
 
     @model_validator(mode="after")
@@ -369,6 +392,24 @@ def _lines(error: ValidationError) -> Iterator[str]:
             text = item["msg"].removeprefix("Value error, ")
             got = "" if "got " in text or not where else f", got {item['input']!r:.100}"
             yield f"{where}: {text}{got}" if where else text
+
+
+SECRET = re.compile(r"api[_-]?key|authorization|password|secret|(^|[_-])token$", re.IGNORECASE)
+"""Names of arguments that hold a key."""
+
+
+def _secret_in(args: Any, path: str = "") -> str:
+    """Where in model arguments a key or a password stands; "" where there is none."""
+    if isinstance(args, Mapping):
+        for name, value in args.items():
+            here = f"{path}.{name}".lstrip(".")
+            if value and SECRET.search(str(name)):
+                return here
+            if found := _secret_in(value, here):
+                return found
+    if isinstance(args, str) and "://" in args and urlsplit(args).password:
+        return path
+    return ""
 
 
 # --- cells ----------------------------------------------------------------------------------------
@@ -609,6 +650,7 @@ def build(
         config=GenerateConfig(max_connections=study.max_connections),
         **dict(study.model_args.get(cell.model, {})),
     )
+    guard(task.model, study.timeout)
     # whatever model was active while the task was made, the cell's own decides
     metadata = {key: value for key, value in (task.metadata or {}).items() if key != "warning"}
     if cell.model.startswith("simulated/"):
@@ -732,6 +774,7 @@ def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
     unread = {
         id_ for log in logs.values() if log for id_, letter in log.letters.items() if letter is None
     }
+    unread |= _passed_over_before(split, log_dir)
     if "majority" in study.labels:
         unread |= _ties([log for (_, prompt), log in logs.items() if not prompt])
     answered = {run: frozenset(log.letters) if log else frozenset() for run, log in logs.items()}
@@ -759,6 +802,20 @@ def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
     return Labelling(
         {run: have | more for run, have in answered.items()}, frozenset(unread), complete
     )
+
+
+def _passed_over_before(split: Split, log_dir: str) -> set[int | str]:
+    """Pool questions that finished cells of the directory passed over.
+
+    One that no call could answer in an earlier run may be answered in this one: it stays passed
+    over, for the cells that are still to run must show what the finished ones show.
+    """
+    passed: set[str] = set()
+    for log in log_headers(log_dir):
+        metadata = log.eval.metadata or {}
+        if log.status == "success" and metadata.get("task") == "few_shot":
+            passed.update(map(str, metadata.get("skipped") or ()))
+    return {s.id for s in split.pool if s.id is not None and str(s.id) in passed}
 
 
 def _ties(logs: Sequence[Answers | None]) -> set[int | str]:

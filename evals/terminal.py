@@ -49,18 +49,25 @@ class Outcome:
         logs: Headers of all cells' logs, in the order of the plan.
         planned: Names and models of all planned cells.
         failed: Logs that did not succeed.
-        stopped: Why the run was stopped before its end; None where it was not.
+        stopped: Why the run was stopped before its end, "" where it was not; `logs` is empty then.
+        code: Exit code of a stopped run.
     """
 
     logs: Sequence[EvalLog]
     planned: int
     failed: Sequence[EvalLog]
-    stopped: str | None = None
+    stopped: str = ""
+    code: int = 1
 
     @property
     def ok(self) -> bool:
         """Whether every planned cell is there and succeeded."""
-        return not self.failed and not self.stopped and len(self.logs) == self.planned
+        return not self.stopped and not self.failed and len(self.logs) == self.planned
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 (some failed, or stopped), or 128 and the number of the signal that stopped it."""
+        return 0 if self.ok else self.code
 
 
 @dataclass
@@ -74,6 +81,8 @@ class StudyProgress:
         max_cost: Dollars that the study may cost in all; None for any.
         spent: Dollars that the study had cost before this run.
         stop: Called with the reason when the money is spent: no call is launched from then on.
+        last_call: Number of the last call of this run, from 1, where it is known: after that one
+            there is nothing to stop.
         retries: HTTP requests that had to be sent again.
         calls: Calls that were answered.
         tokens_in: Tokens of their prompts, as the provider counted them.
@@ -88,6 +97,7 @@ class StudyProgress:
     max_cost: float | None = None
     spent: float = 0.0
     stop: Callable[[str], None] | None = None
+    last_call: int | None = None
     retries: int = 0
     calls: int = 0
     tokens_in: int = 0
@@ -156,7 +166,7 @@ class StudyProgress:
             self.unpriced = True
         else:
             self.cost += usage.total_cost
-        if self.max_cost is None or self.stop is None:
+        if self.max_cost is None or self.stop is None or self.calls == self.last_call:
             return
         if usage.total_cost is None:
             self.stop(
@@ -165,8 +175,8 @@ class StudyProgress:
             )
         elif self.spent + self.cost >= self.max_cost:
             self.stop(
-                f"--max-cost {self.max_cost:g} is spent. The calls that were under way have "
-                "finished; the same command with a larger --max-cost goes on from here"
+                f"--max-cost {self.max_cost:g} is spent ({dollars(self.spent + self.cost)}); a "
+                "larger one goes on from here"
             )
 
     def finished(self, log: EvalLog) -> None:
@@ -294,10 +304,7 @@ def print_results(
         from w2s_icl.evals.simulated import SIMULATED_BANNER
 
         console.print(f"! {SIMULATED_BANNER}", highlight=False)
-    if outcome.stopped:
-        console.print(f"! stopped: {escape(outcome.stopped)}", highlight=False)
-    for line in _bill(progress, plan):
-        console.print(escape(line), highlight=False)
+    print_bill(progress, plan, console)
     console.print(
         f"study   {escape(_cost_line(outcome))}, {progress.retries} retries", highlight=False
     )
@@ -305,25 +312,40 @@ def print_results(
     console.print(f"report  w2s report {escape(log_dir)} --out report", highlight=False)
 
 
-def _bill(progress: StudyProgress, plan: Plan) -> list[str]:
+def print_bill(progress: StudyProgress, plan: Plan, console: Console) -> None:
     """This run beside its plan; nothing where nothing was planned and nothing asked."""
     if not plan.to_run.calls and not progress.calls:
-        return []
-    calls, planned = f"{progress.calls:,} calls", f"{plan.to_run.calls:,} calls"
+        return
+
+    def cost(known: float, unknown: bool) -> str:
+        if unknown:
+            return f"{dollars(known)} and unknown" if known else "cost unknown"
+        return dollars(known)
+
+    planned = f"{plan.to_run.calls:,}"
     if not plan.exact:
         planned = f"{plan.calls_at_least:,} to {planned}"
-    real_cost = "" if progress.unpriced and not progress.cost else dollars(progress.cost)
-    if progress.unpriced:
-        real_cost += " and unknown" if real_cost else "cost unknown"
-    planned_cost = dollars(plan.known_cost) if plan.known_cost or not plan.unpriced else ""
-    if plan.unpriced:
-        planned_cost += " and unknown" if planned_cost else "cost unknown"
-    return [
-        f"planned {planned}, {count_text(plan.to_run.tokens_in)} tokens in, "
-        f"{count_text(plan.to_run.tokens_out)} out, {planned_cost}",
-        f"came to {calls}, {count_text(progress.tokens_in)} tokens in, "
-        f"{count_text(progress.tokens_out)} out, {real_cost}",
-    ]
+    for word, calls, tokens_in, tokens_out, bill in (
+        (
+            "planned",
+            planned,
+            plan.to_run.tokens_in,
+            plan.to_run.tokens_out,
+            cost(plan.known_cost, bool(plan.unpriced)),
+        ),
+        (
+            "came to",
+            f"{progress.calls:,}",
+            progress.tokens_in,
+            progress.tokens_out,
+            cost(progress.cost, progress.unpriced),
+        ),
+    ):
+        console.print(
+            f"{word} {calls} calls, {count_text(tokens_in)} tokens in, {count_text(tokens_out)} "
+            f"out, {bill}",
+            highlight=False,
+        )
 
 
 COLUMNS = (
@@ -334,7 +356,13 @@ COLUMNS = (
 
 
 def write_summary(
-    study: Study, outcome: Outcome, log_dir: str, *, progress: StudyProgress, plan: Plan
+    study: Study,
+    outcome: Outcome,
+    logs: Sequence[EvalLog],
+    log_dir: str,
+    *,
+    progress: StudyProgress,
+    plan: Plan,
 ) -> None:
     """Write the results into the log directory as `summary.csv` and `summary.json`.
 
@@ -346,7 +374,7 @@ def write_summary(
         metadata = log.eval.metadata or {}
         return (*_order(study, log), metadata.get("shots") or 0, metadata.get("draw") or 0)
 
-    rows = [_summary_row(log) for log in sorted(outcome.logs, key=place)]
+    rows = [_summary_row(log) for log in sorted(logs, key=place)]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -355,7 +383,7 @@ def write_summary(
         "study": study.name,
         "ok": outcome.ok,
         "cells_planned": outcome.planned,
-        "stopped": outcome.stopped,
+        "stopped": outcome.stopped or None,
         "retries": progress.retries,
         "this_run": {
             "calls": progress.calls,

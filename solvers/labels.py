@@ -117,6 +117,9 @@ _SOURCES: dict[str, LabelSource] = {}
 _NEED_WEAK: set[str] = set()
 
 
+MAY_FAIL = 8
+"""Questions that may fail for good in a label run that is still good for labels."""
+
 SELF = "self"
 """`labels=self` is `labels=weak` with the prompted model as its own weak model."""
 
@@ -553,6 +556,7 @@ class Answers:
         probabilities: Probability of the chosen option by question id, where it was recorded.
         chain: Label runs further up the chain, the first one first.
         shown: Ids of the questions shown in this run, or further up the chain.
+        failed: Questions that no call could answer.
     """
 
     location: str
@@ -563,6 +567,7 @@ class Answers:
     probabilities: Mapping[int | str, float] = field(default_factory=dict)
     chain: Sequence[Mapping[str, Any]] = ()
     shown: frozenset[int | str] = frozenset()
+    failed: int = 0
 
     @property
     def file(self) -> str:
@@ -589,6 +594,9 @@ def find_answers(
 ) -> Answers | None:
     """The finished log with the answers of a labeller on `part` ("test" or "pool") of a split.
 
+    Where there is none, a label run will do in which at most `MAY_FAIL` questions failed for good:
+    those are unread.
+
     It is chosen by content: task, model, status, dataset, split and prompt. Of several that agree
     wherever both answered, the one with most answers counts; of equals, the first written.
 
@@ -612,14 +620,20 @@ def find_answers(
         chain = {"labels": "weak", "weak": before, "shots": shots, "draw": draw}
         wanted = {"task": "few_shot", "split": part, **identity, **chain}
     found: list[Answers] = []
+    failed: list[Answers] = []
     for info in list_eval_logs(log_dir):
         header = _header(info.name, info.mtime, info.size)
-        if header is None or header.status != "success" or header.invalidated:
+        if header is None or header.status not in ("success", "error") or header.invalidated:
             continue
         metadata = header.eval.metadata or {}
         same = all(metadata.get(k) == v for k, v in wanted.items())
         if header.eval.model == model and same and metadata.get("prompt", "") == prompt:
-            found.append(_answers(info.name, info.mtime, info.size))
+            answers = _answers(info.name, info.mtime, info.size)
+            if header.status == "success":
+                found.append(answers)
+            elif part == "pool" and answers.failed <= MAY_FAIL < len(answers.letters):
+                failed.append(answers)
+    found = found or sorted(failed, key=lambda a: a.failed)[:1]
     found.sort(key=lambda a: (-len(a.letters), a.file))
     for other in found[1:]:
         mine, theirs = found[0].options(), other.options()
@@ -631,6 +645,12 @@ def find_answers(
                 "one that counts and move the other out of the log directory"
             )
     return found[0] if found else None
+
+
+def log_headers(log_dir: str) -> list[EvalLog]:
+    """Headers of all logs in a directory that can be read."""
+    found = [_header(info.name, info.mtime, info.size) for info in list_eval_logs(log_dir)]
+    return [header for header in found if header is not None]
 
 
 @lru_cache(maxsize=4096)
@@ -649,6 +669,7 @@ def _answers(name: str, mtime: float | None, size: int) -> Answers:
     choices: dict[int | str, Sequence[str]] = {}
     correct: dict[int | str, bool] = {}
     probabilities: dict[int | str, float] = {}
+    failed = 0
     for summary in read_eval_log_sample_summaries(name):
         if summary.id in letters:
             continue  # the first epoch is the label
@@ -659,6 +680,11 @@ def _answers(name: str, mtime: float | None, size: int) -> Answers:
         options = ((score.metadata if score else None) or {}).get("option_probabilities") or {}
         if score and score.answer in options:
             probabilities[summary.id] = options[score.answer]
+        failed += summary.error is not None
+    for id_ in (header.eval.dataset.sample_ids if header else None) or ():
+        if id_ not in letters:  # a run that failed may lack a question altogether
+            letters[id_], choices[id_], correct[id_] = None, [], False
+            failed += 1
     metadata = (header.eval.metadata if header else None) or {}
     return Answers(
         location=name,
@@ -669,6 +695,7 @@ def _answers(name: str, mtime: float | None, size: int) -> Answers:
         probabilities=probabilities,
         chain=metadata.get("label_chain") or (),
         shown=frozenset([*(metadata.get("demo_ids") or ()), *(metadata.get("chain_shown") or ())]),
+        failed=failed,
     )
 
 

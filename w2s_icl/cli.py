@@ -48,7 +48,11 @@ def main() -> None:
 def run(
     study: str, log_dir: str, display: str | None, max_cost: float | None, dry_run: bool, yes: bool
 ) -> None:
-    """Run the cells of STUDY that are not finished. Exits 0, 1 (some failed) or 2 (refused)."""
+    """Run the cells of STUDY that are not finished.
+
+    Exits 0, 1 (some failed, or the money is spent), 2 (refused), or 130 and 143 where a signal
+    stopped it.
+    """
     from dotenv import find_dotenv, load_dotenv
 
     load_dotenv(find_dotenv(usecwd=True))  # as `inspect eval` does
@@ -70,7 +74,7 @@ def run(
         confirm=(lambda: click.confirm("Run it?")) if asks else None,
         detects=detects,
     )
-    sys.exit(0 if outcome.ok else 1)
+    sys.exit(outcome.exit_code)
 
 
 @main.command()

@@ -26,7 +26,7 @@ def set_torn_aside(log_dir: str) -> list[str]:
     Returns:
         Names of the files before.
     """
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     torn = []
     for info in list_eval_logs(log_dir):

@@ -47,7 +47,7 @@ from w2s_icl.evals.study import (
     set_prices,
     zero_shot_cells,
 )
-from w2s_icl.evals.terminal import Outcome, StudyProgress, print_results, write_summary
+from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_results, write_summary
 from w2s_icl.evals.truthfulqa import split_metadata
 from w2s_icl.solvers.few_shot import REUSED
 from w2s_icl.solvers.labels import IDENTITY, LabelError

@@ -9,7 +9,7 @@ estimate.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Literal
 
@@ -45,6 +45,13 @@ MIN_CALLS = 8
 """Logged calls from which a model's own tokens are learnt."""
 
 Unit = Literal["pieces", "characters", "words"]
+
+USUAL: Mapping[Unit, tuple[float, float]] = {
+    "pieces": (TOKENS_PER_PIECE, 0.1),
+    "characters": (0.25, 0.03),
+    "words": (1.3, 0.3),
+}
+"""Tokens of a piece, a character and a word, and how far they may usually be off."""
 
 
 @dataclass(frozen=True)
@@ -143,20 +150,14 @@ def learn(sizes: Sequence[Size], tokens: Sequence[int]) -> TokenCount:
     y = np.array(tokens, float)
     messages = np.array([size.messages for size in sizes], float)
     one_shape = bool((messages == messages[0]).all())
+    around = [(messages, TOKENS_PER_MESSAGE, 3.0), (np.ones(len(y)), TOKENS_PER_CALL, 15.0)]
     if one_shape:
-        around = np.ones((len(y), 1))
-        expected = np.array([messages[0] * TOKENS_PER_MESSAGE + TOKENS_PER_CALL])
-        doubt = np.array([10.0])
-    else:
-        around = np.column_stack([messages, np.ones(len(y))])
-        expected, doubt = np.array([TOKENS_PER_MESSAGE, TOKENS_PER_CALL]), np.array([10.0, 10.0])
+        around = [(np.ones(len(y)), messages[0] * TOKENS_PER_MESSAGE + TOKENS_PER_CALL, 15.0)]
     fits: list[tuple[float, Unit, NDArray[np.float64]]] = []
-    units: tuple[Unit, ...] = ("pieces", "characters", "words")
-    for unit in units:
+    for unit, (per_unit, doubt) in USUAL.items():
         x = np.array([getattr(size, unit) for size in sizes], float)
         if x.any():
-            columns = np.column_stack([x, around])
-            error, found = _fit(columns, y, expected, doubt)
+            error, found = _fit([(x, per_unit, doubt), *around], y)
             fits.append((error, unit, found))
     if not fits:
         return TokenCount()
@@ -170,20 +171,26 @@ def learn(sizes: Sequence[Size], tokens: Sequence[int]) -> TokenCount:
 
 
 def _fit(
-    columns: NDArray[np.float64],
-    y: NDArray[np.float64],
-    expected: NDArray[np.float64],
-    doubt: NDArray[np.float64],
+    columns: Sequence[tuple[NDArray[np.float64], float, float]], y: NDArray[np.float64]
 ) -> tuple[float, NDArray[np.float64]]:
-    """Error and coefficients of a least-squares fit, all but the first held near `expected`.
+    """Error and coefficients of a least-squares fit that keeps to what is usual where it can.
 
-    Few calls of much the same length say little of what stands round a text; the expectation, worth
-    one call whose error is `doubt`, then does.
+    Calls of much the same length say little of what a word is worth and what stands round a text.
+    Each coefficient is therefore expected somewhere, within some doubt, and the calls overrule that
+    as far as they tell.
+
+    Args:
+        columns: Of each: the values, the expected coefficient, the doubt about it.
+        y: What is to be fitted.
     """
-    plain, *_ = np.linalg.lstsq(columns, y, rcond=None)
-    noise = float(np.sqrt(np.mean((y - columns @ plain) ** 2))) + 0.3  # counts are whole numbers
-    held = np.column_stack([np.zeros(len(expected)), np.diag(noise / doubt)])
+    values = np.column_stack([column for column, _, _ in columns])
+    expected = np.array([usual for _, usual, _ in columns])
+    doubt = np.array([width for _, _, width in columns])
+    plain, *_ = np.linalg.lstsq(values, y, rcond=None)
+    noise = float(np.sqrt(np.mean((y - values @ plain) ** 2))) + 0.3  # counts are whole numbers
     found, *_ = np.linalg.lstsq(
-        np.vstack([columns, held]), np.concatenate([y, expected * noise / doubt]), rcond=None
+        np.vstack([values, np.diag(noise / doubt)]),
+        np.concatenate([y, expected * noise / doubt]),
+        rcond=None,
     )
-    return float(np.sqrt(np.mean((y - columns @ found) ** 2))), found
+    return float(np.sqrt(np.mean((y - values @ found) ** 2))), found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import math
@@ -16,13 +17,16 @@ from click.testing import CliRunner
 from inspect_ai.log import list_eval_logs
 from inspect_ai.model import (
     ChatMessage,
+    ChatMessageUser,
     GenerateConfig,
     ModelAPI,
+    ModelName,
     ModelOutput,
     ModelUsage,
     get_model_info,
     modelapi,
 )
+from inspect_ai.solver import TaskState
 from inspect_ai.tool import ToolChoice, ToolInfo
 from rich.console import Console
 
@@ -32,10 +36,12 @@ from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.power import detectable
 from w2s_icl.cli import main
 from w2s_icl.evals.plan import Plan, make_plan, plan_json, print_plan
+from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.run import run_study
-from w2s_icl.evals.study import Study, StudyError, load_study, set_prices
-from w2s_icl.evals.terminal import Outcome
-from w2s_icl.evals.tokens import MIN_CALLS, Size, TokenCount, learn
+from w2s_icl.evals.study import Study, StudyError, all_cells, cell_task, load_study, set_prices
+from w2s_icl.evals.terminal import Outcome, StudyProgress
+from w2s_icl.evals.tokens import MIN_CALLS, Size, TokenCount, learn, size_of
+from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, prompt_messages
 
 PRICE = {"input": 2.0, "output": 6.0}
 """Dollars per million tokens."""
@@ -43,7 +49,7 @@ PRICE = {"input": 2.0, "output": 6.0}
 BASE: dict[str, Any] = {
     "models": [openrouter(SMALL), openrouter(LARGE)],
     "prices": {openrouter(model): PRICE for model in (SMALL, LARGE)},
-    "test_size": 12,
+    "test_size": 10,
     "shots": [0, 1, 6],
 }
 
@@ -93,20 +99,19 @@ def check_against(plan: Plan, requests: Sequence[Request]) -> None:
 # --- calls, tokens, dollars -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULES)
 def test_plan_of_what_is_added_is_what_the_server_then_counts(
-    rule: str, server: OpenAIServer, tmp_path: Path
+    server: OpenAIServer, tmp_path: Path
 ) -> None:
-    server.tokens = RULES[rule]
     logs = tmp_path / "logs"
-    first = study_of(tmp_path)
+    pairs = [[openrouter(SMALL), openrouter(LARGE)]]
+    first = study_of(tmp_path, pairs=pairs)
     before = make_plan(first, str(logs))
     outcome, said = run_quietly(first, logs)
     assert outcome.ok, said
     assert not before.exact
     assert before.calls_at_least <= len(server.requests) < before.to_run.calls
     server.requests.clear()
-    more = study_of(tmp_path, shots=[0, 1, 2, 6, 9], labels=["gold", "weak", "unlabelled"])
+    more = study_of(tmp_path, pairs=pairs, shots=[0, 1, 2, 6, 9], labels=["gold", "weak", "random"])
 
     plan = make_plan(more, str(logs))
     outcome, said = run_quietly(more, logs)
@@ -141,25 +146,29 @@ def test_plan_without_weak_labels_is_exact_before_any_call(
 
 
 @pytest.mark.parametrize("style", ["chat", "transcript"])
-def test_prompt_sizes_are_those_of_the_prompts_sent(
-    style: str, server: OpenAIServer, tmp_path: Path
+@pytest.mark.parametrize("labels", ["gold", "unlabelled"])
+def test_sizes_are_those_of_the_prompts_to_the_letter(
+    style: str, labels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # characters are counted without an estimate, so every prompt's must agree to the letter
-    server.tokens = RULES["characters"]
-    study = study_of(tmp_path, labels=["gold"], shots=[0, 4], style="chat", test_size=MIN_CALLS)
-    outcome, said = run_quietly(study, tmp_path / "logs")
-    assert outcome.ok, said
-    sent = sum(sum(len(m["content"]) for m in r.messages) for r in server.answered)
-    exact = TokenCount("characters", 1.0, 0.0, 0.0)
+    letters = TokenCount("characters", 1.0, 1000.0, 0.0)
+    monkeypatch.setattr("w2s_icl.evals.plan.learn", lambda sizes, tokens: letters)
+    study = study_of(tmp_path, models=["mockllm/model"], prices={}, labels=[labels], style=style)
+    sent = 0
+    split = study.load_split()
 
-    plan = make_plan(study)
-    ratio = exact.tokens(Size(0, 0, sent, 0))
-    server.requests.clear()
+    async def generate(state: TaskState, **_: object) -> TaskState:
+        return state
 
-    learnt = make_plan(study_of(tmp_path, labels=["gold"], shots=[0, 4, 5]), str(tmp_path / "logs"))
-    assert ratio == sent
-    assert plan.to_run.calls == 4 * MIN_CALLS
-    assert {m.count.unit for m in learnt.models.values()} == {"characters"}
+    for cell in all_cells(study, split):
+        task = cell_task(study, cell, str(tmp_path))
+        for sample in task.dataset:
+            state = TaskState(
+                ModelName("mockllm/model"), 0, 1, str(sample.input), [], choices=sample.choices
+            )
+            asyncio.run(task.solver(state, generate))
+            sent += sum(len(message.text) + 1000 for message in state.messages)
+
+    assert round(make_plan(study).to_run.tokens_in) == sent
 
 
 def test_chain_is_planned_stage_by_stage(server: OpenAIServer, tmp_path: Path) -> None:
@@ -307,23 +316,25 @@ def test_spent_budget_stops_within_the_calls_under_way_and_a_larger_one_goes_on(
     assert len({(r.model, r.raw) for r in server.requests}) == 4 * 30
 
 
-def test_budget_that_the_last_call_uses_up_is_no_failure(billed: float, tmp_path: Path) -> None:
-    model = "billed/a"
-    study = study_of(
-        tmp_path,
-        models=[model],
-        prices={},
-        labels=["gold"],
-        shots=[0, 2],
-        test_size=4,
-        model_args={model: {"cost": billed}},
-    )
-    priced = study.model_copy(update={"prices": {}})
-    plan = make_plan(priced)
-    assert plan.to_run.calls == 8
+def test_budget_that_the_last_call_uses_up_is_no_failure() -> None:
+    asked: list[str] = []
+    progress = StudyProgress(Console(), 1, max_cost=1.0, last_call=4, stop=asked.append)
 
-    with pytest.raises(StudyError, match="unknown"):
-        run_quietly(study, tmp_path / "logs", max_cost=8 * billed)
+    for call in range(1, 5):
+        progress.paid("billed/a", ModelUsage(total_cost=0.25))
+        assert not asked, call
+    progress.paid("billed/a", ModelUsage(total_cost=0.25))  # a sample that was tried again
+
+    assert asked
+
+
+def test_budget_cannot_be_kept_when_a_call_has_no_known_cost() -> None:
+    asked: list[str] = []
+    progress = StudyProgress(Console(), 1, max_cost=1.0, stop=asked.append)
+
+    progress.paid("a/b", ModelUsage(input_tokens=5))
+
+    assert "no known cost" in asked[0]
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -426,6 +437,34 @@ def test_tokens_are_learnt_from_zero_shot_calls_alone() -> None:
     # 26 of a call, 5 of a message: no more than the usual 4 are put down to each message
     assert found.unit == "pieces"
     assert found.tokens(longer) == pytest.approx(26 + 5 * 34 + 900, rel=0.03)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_tokens_are_learnt_from_short_prompts_and_hold_for_long_ones(rule: str) -> None:
+    split = load_split("misconceptions", test_size=40)
+
+    def prompts(shots: int) -> list[list[str]]:
+        shown = Demonstrations(
+            tuple(
+                Demonstration(s.id, str(s.input), tuple(s.choices or ()), str(s.target), "")
+                for s in split.draw(0)[:shots]
+                if s.id is not None
+            )
+        )
+        return [
+            [m.text for m in prompt_messages(shown, str(s.input), s.choices or [])]
+            for s in split.test
+        ]
+
+    def sizes(texts: list[list[str]]) -> list[Size]:
+        return [size_of([ChatMessageUser(content=t) for t in prompt]) for prompt in texts]
+
+    short, long = [prompt for shots in (0, 2, 8) for prompt in prompts(shots)], prompts(64)
+
+    found = learn(sizes(short), [RULES[rule](prompt) for prompt in short])
+
+    counted = sum(RULES[rule](prompt) for prompt in long)
+    assert sum(map(found.tokens, sizes(long))) == pytest.approx(counted, rel=0.03)
 
 
 def test_nothing_is_learnt_from_a_few_calls() -> None:

@@ -112,6 +112,7 @@ def check_against(plan: Plan, requests: Sequence[Request]) -> None:
 # --- calls, tokens, dollars -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_plan_of_what_is_added_is_what_the_server_then_counts(
     server: OpenAIServer, tmp_path: Path
 ) -> None:

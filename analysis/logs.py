@@ -24,6 +24,7 @@ from inspect_ai.log import (
     read_eval_log,
     read_eval_log_sample_summaries,
 )
+from inspect_ai.model import ModelUsage
 from numpy.typing import NDArray
 
 IDENTITY = ("dataset_sha256", "test_size", "seed", "near_duplicates", "style", "prompt_version")
@@ -321,6 +322,8 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
     marks: dict[int | str, list[float]] = defaultdict(list)
     seen: set[tuple[int | str, int]] = set()
     calls = 0
+    # by sample: the header of a resumed run counts its last attempt only
+    usage: list[ModelUsage] = []
     # all of them first: a torn log must leave no questions
     samples = sorted(read_eval_log_sample_summaries(info), key=lambda sample: sample.epoch)
     for sample in samples:
@@ -329,6 +332,7 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
         seen.add((sample.id, sample.epoch))
         questions.add(sample, file)
         calls += bool(sample.model_usage)
+        usage += sample.model_usage.values()
         score = next(iter((sample.scores or {}).values()), None)
         if sample.error or score is None:
             continue  # no answer is missing, not wrong
@@ -341,7 +345,6 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
     asked = header.results.total_samples // epochs if header.results else len(run.ids)
     permutations = int(metadata.get("permutations") or 1)
     changes = _changes(replies.values(), permutations)
-    usage = list(header.stats.model_usage.values())
     costs = [u.total_cost for u in usage]
     run.row = {
         **_cell(header),

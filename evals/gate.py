@@ -25,7 +25,7 @@ from w2s_icl.evals.stop import Stop, current
 LONGEST_WAIT = 30
 """Seconds between two tries of a call at most. Inspect waits up to half an hour."""
 
-TRIES = 6
+TRIES = 4
 """Failures of one prompt after which it is given up, while other prompts are answered."""
 
 OTHERS = 5
@@ -119,7 +119,7 @@ class _Health:
                 raise GivenUpError(self.gone) from None
             if self.stop and lasted >= OUTAGE_SECONDS:
                 self.stop.request(f"{name}: no answer for {lasted / 60:.0f} minutes ({text})")
-        if status == 429:
+        if status == 429 or "Connect" in type(error).__name__:
             return  # a matter of time, not of the prompt
         failures, before = self.failing.get(key, (0, self.answered))
         self.failing[key] = failures + 1, before

@@ -48,7 +48,7 @@ from w2s_icl.evals.study import (
     zero_shot_cells,
 )
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_results, write_summary
-from w2s_icl.evals.truthfulqa import split_metadata
+from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
 from w2s_icl.solvers.labels import IDENTITY, LabelError
 
@@ -116,6 +116,7 @@ def run_study(
         last_call=plan.to_run.calls if plan.exact else None,
         stop=stop.request,
     )
+    stop.log_dir = "" if is_remote(log_dir) else log_dir.removeprefix("file://")
     with stop.listening():
         try:
             outcome = _run(study, log_dir, console, display, stop, plan, progress)
@@ -219,8 +220,13 @@ def _all_well(logs: Sequence[EvalLog]) -> bool:
 LOG_BUFFER = 4
 """Answered questions at which a running cell's log is written anew: kill -9 loses fewer per cell.
 
-Inspect's own number is up to 10, and more in large cells.
+Inspect's own number is up to 10, and more in large cells; it is kept where a log is uploaded anew.
 """
+
+
+def is_remote(log_dir: str) -> bool:
+    """Whether logs are written through a network."""
+    return "://" in log_dir and not log_dir.startswith("file://")
 
 
 def _evaluate(
@@ -250,12 +256,14 @@ def _evaluate(
             # a log of one phase is no dirt to the other; what must not mix has been refused
             log_dir_allow_dirty=True,
             log_realtime=False,
-            log_buffer=LOG_BUFFER,
+            log_buffer=None if is_remote(log_dir) else LOG_BUFFER,
             log_model_api=False,
             score_display=False,
         )
     except PrerequisiteError as error:
         raise StudyError(str(error.message)) from None
+    except OSError as error:  # of the log directory: what a call meets is in the sample's log
+        raise Stopped(f"{log_dir} cannot be written: {error.strerror or error}") from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         if stop.requested is None:
             raise
@@ -284,34 +292,33 @@ def _same_prompt(tasks: Sequence[Task], log_dir: str) -> dict[int, Key]:
 
 
 def _reuse(task: Task, source: Key, log_dir: str) -> None:
-    """Give the samples of `task` the answers that the finished cell `source` logged."""
-    header = next(
-        (
-            log
-            for log in log_headers(log_dir)
-            if log.status == "success"
-            and cell_key(log.eval.metadata or {}, log.eval.model) == source
-        ),
-        None,
-    )
-    if header is None:
-        return  # the other cell failed: this one asks for itself
+    """Give the samples of `task` the answers that the cell `source` logged, as far as it goes."""
+    found = [
+        log
+        for log in log_headers(log_dir)
+        if log.status in ("success", "error")
+        and cell_key(log.eval.metadata or {}, log.eval.model) == source
+    ]
+    if not found:
+        return  # the other cell was not run: this one asks for itself
+    header = max(found, key=lambda log: (log.status == "success", log.eval.created))
     log = read_eval_log(header.location)
     outputs: dict[str, dict[str, Any]] = defaultdict(dict)
     for answered in log.samples or []:
-        output = answered.output.model_dump(mode="json", exclude_none=True)
-        outputs[str(answered.id)][str(answered.epoch)] = output
+        if answered.error is None:
+            output = answered.output.model_dump(mode="json", exclude_none=True)
+            outputs[str(answered.id)][str(answered.epoch)] = output
+    file = header.location.rsplit("/", 1)[-1]
     samples = []
     for sample in task.dataset:
-        reused = {
-            "cell": header.eval.task,
-            "log": header.location.rsplit("/", 1)[-1],
-            "outputs": outputs[str(sample.id)],
-        }
-        metadata = {**(sample.metadata or {}), "reused_from": reused["log"], REUSED: reused}
+        if len(outputs[str(sample.id)]) < (task.epochs or 1):
+            samples.append(sample)  # it failed there
+            continue
+        reused = {"cell": header.eval.task, "log": file, "outputs": outputs[str(sample.id)]}
+        metadata = {**(sample.metadata or {}), "reused_from": file, REUSED: reused}
         samples.append(sample.model_copy(update={"metadata": metadata}))
     task.dataset = MemoryDataset(samples, name=task.dataset.name, location=task.dataset.location)
-    task.metadata = {**(task.metadata or {}), "reused_from": header.location.rsplit("/", 1)[-1]}
+    task.metadata = {**(task.metadata or {}), "reused_from": file}
 
 
 # --- what must not mix ----------------------------------------------------------------------------
@@ -328,11 +335,20 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
         theirs = log.eval.metadata or {}
         if theirs.get("task") not in ("zero_shot", "few_shot") or "prompt_version" not in theirs:
             continue
-        for key in IDENTITY:
-            if theirs.get(key) != mine[key]:
+        wanted = {key: mine[key] for key in IDENTITY}
+        found = {key: theirs.get(key) for key in IDENTITY}
+        # these make other cells to Inspect, which would be run beside the old ones
+        cot = "cot=" in (theirs.get("prompt") or "")
+        wanted["max_tokens"] = study.max_tokens or (COT_MAX_TOKENS if cot else MAX_TOKENS)
+        found["max_tokens"] = log.plan.config.max_tokens
+        if theirs.get("split") == "test":
+            wanted["permutations"] = study.permutations
+            found["permutations"] = theirs.get("permutations") or 1
+        for key, value in wanted.items():
+            if found[key] != value:
                 raise StudyError(
                     f"{log_dir} holds {log.location.rsplit('/', 1)[-1]} of another experiment: its "
-                    f"{key} is {theirs.get(key)!r}, this study's is {mine[key]!r}. Their numbers "
+                    f"{key} is {found[key]!r}, this study's is {value!r}. Their numbers "
                     "must not be mixed: use another --log-dir, or move the old logs away"
                 )
 

@@ -14,9 +14,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
-from inspect_ai.hooks import Hooks, RunStart, hooks
+from inspect_ai.hooks import Hooks, RunStart, TaskStart, hooks
 
 GRACE = 10.0
 """Seconds that calls under way are given to finish."""
@@ -26,6 +27,9 @@ TICK = 0.05
 
 QUIET_TICKS = 4
 """So many times in a row nothing must be going on before a run counts as wound down."""
+
+PROBE = 200_000
+"""Bytes that the log folder must take before a cell is begun."""
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -47,6 +51,7 @@ class Stop:
         code: Exit code of the process that was stopped: 128 and the signal's number, else 1.
         in_flight: Calls under way.
         answered_at: Time of the last answer, by model.
+        log_dir: Folder that must take logs, "" where it is not on this machine.
     """
 
     grace: float = GRACE
@@ -55,6 +60,7 @@ class Stop:
     code: int = 1
     in_flight: int = 0
     answered_at: dict[str, float] = field(default_factory=dict)
+    log_dir: str = ""
     _at_once: bool = False
     _loop: asyncio.AbstractEventLoop | None = None
     _main: asyncio.Task[object] | None = None
@@ -79,6 +85,19 @@ class Stop:
         """
         if self.requested is not None:
             raise Stopped(self.requested)
+
+    def check_disk(self) -> None:
+        """Stop when the log folder takes no more: Inspect would run its cells again, and pay."""
+        if not self.log_dir:
+            return
+        probe = Path(self.log_dir) / f".w2s-probe-{os.getpid()}"
+        try:
+            try:
+                probe.write_bytes(bytes(PROBE))
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            self.request(f"{self.log_dir} cannot be written: {error.strerror}")
 
     async def hold(self) -> None:
         """Return at once, or never: a held call ends when the run is cancelled."""
@@ -171,6 +190,10 @@ class _Starts(Hooks):
 
     def enabled(self) -> bool:
         return _Current.stop is not None
+
+    async def on_task_start(self, data: TaskStart) -> None:
+        if _Current.stop:
+            _Current.stop.check_disk()
 
     async def on_run_start(self, data: RunStart) -> None:
         if _Current.stop:

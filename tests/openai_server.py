@@ -13,6 +13,8 @@ import hashlib
 import json
 import math
 import re
+import socket
+import struct
 import sys
 import threading
 import time
@@ -40,6 +42,12 @@ UNREADABLE = ("I'm not sure about this one.", "It depends on what is meant by th
 
 CLOSED = 499
 """Status of a request whose client went away before the reply was sent."""
+
+SPOILT = 599
+"""Status, in the record, of a request whose reply was none that a client can use."""
+
+FAULTS = ("stall", "reset", "malformed", "html", "no_choices", "null", "error_200", "error_choice")
+"""Ways to spoil a reply: `OpenAIServer.faults` says how often."""
 
 Demonstration = tuple[str, str]
 """A user turn and the assistant's turn after it, "" where there is none."""
@@ -71,6 +79,7 @@ class Request:
         right: Whether that letter is the right one.
         tokens: Of prompt and reply, as the reply says.
         cost: Dollars, where the server has a price.
+        fault: How the reply was spoilt, "" where it was not.
     """
 
     number: int
@@ -83,6 +92,7 @@ class Request:
     right: bool = False
     tokens: tuple[int, int] = (0, 0)
     cost: float = 0.0
+    fault: str = ""
 
     @property
     def shots(self) -> int:
@@ -152,7 +162,16 @@ class OpenAIServer:
         self.tokens = tokens
         self.price = price
         self.mute: set[tuple[str, str]] = set()
+        self.faults: dict[str, float] = {}
+        self.retry_after: str | None = "1"
+        self.failing: dict[tuple[str, str], int] = {}
+        self.filtered: set[tuple[str, str]] = set()
+        self.stall = 30.0
+        self.key: str | None = None
+        self.listed: Sequence[str] | None = None
+        self.refused_keys = 0
         self.requests: list[Request] = []
+        self._over = threading.Event()
         self._count = 0
         self._lock = threading.Lock()
         self._shared: dict[tuple[Demonstration, ...], tuple[Demonstration, ...]] = {}
@@ -164,6 +183,7 @@ class OpenAIServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -175,12 +195,36 @@ class OpenAIServer:
     @property
     def environment(self) -> dict[str, str]:
         """What sends Inspect's `openrouter/` provider here."""
-        return {"OPENROUTER_BASE_URL": self.url, "OPENROUTER_API_KEY": "x"}
+        return {"OPENROUTER_BASE_URL": self.url, "OPENROUTER_API_KEY": self.key or "x"}
 
     @property
     def answered(self) -> list[Request]:
         """Requests that got a reply, in the order of arrival."""
         return [r for r in list(self.requests) if r.status == 200]
+
+    def refuse(self, key: str) -> tuple[int, dict[str, str], dict[str, Any]] | None:
+        """The reply to a request with a key that is not let in; it repeats the key, as some do."""
+        if self.key is None or key == self.key:
+            return None
+        self.refused_keys += 1
+        return _error(401, f"Incorrect API key provided: {key}.")
+
+    def models(self) -> tuple[int, dict[str, str], dict[str, Any]]:
+        """The page that lists the models."""
+        if self.listed is None:
+            return _error(404, "no such page: /models")
+        listed = [{"id": name, "object": "model", "created": 0} for name in self.listed]
+        return 200, {}, {"object": "list", "data": listed}
+
+    def spoil(self, request: Request, body: bytes) -> bytes:
+        """What is sent in place of a good reply's body."""
+        if request.fault == "stall":
+            self._over.wait(self.stall)
+        elif request.fault in ("malformed", "reset"):
+            return body[: len(body) // 2]
+        elif request.fault == "html":
+            return b"<html><body>Bad gateway</body></html>"
+        return body
 
     def handle(self, raw: bytes) -> tuple[int, dict[str, str], dict[str, Any], Request | None]:
         """Status, headers and body of the reply to one request, and its record."""
@@ -198,7 +242,7 @@ class OpenAIServer:
         if self.latency:
             time.sleep(self.latency)
         status, headers, content = self._reply(request)
-        request.status = status
+        request.status = SPOILT if request.fault else status
         return status, headers, content, request
 
     def _reply(self, request: Request) -> tuple[int, dict[str, str], dict[str, Any]]:
@@ -206,13 +250,31 @@ class OpenAIServer:
             return _error(404, f"No endpoints found for {request.model}.")
         if request.model in self.broken:
             return _error(self.broken[request.model], "this model is broken")
+        status_of_question = self.failing.get((request.model, request.prompt.question))
+        if status_of_question:
+            return _error(status_of_question, "this question is broken")
         luck = _uniform(self.seed, request.number)
         if luck < self.rate_429:
             status, headers, content = _error(429, "Rate limit exceeded")
-            return status, {"Retry-After": "1"} if request.number % 2 else headers, content
+            if self.retry_after and request.number % 2:
+                headers = {"Retry-After": self.retry_after}
+            return status, headers, content
         if luck < self.rate_429 + self.rate_500:
             return _error(500, "Internal server error")
         self._answer(request)
+        luck = _uniform("fault", self.seed, request.number)
+        for name, share in self.faults.items():
+            if 0 <= luck < share:
+                request.fault = name
+            luck -= share
+        if request.fault == "error_200":
+            status, headers, content = _error(502, "Provider returned error")
+            return 200, headers, content
+        filtered = (request.model, request.prompt.question) in self.filtered
+        if filtered:
+            request.answer, request.right = None, False
+        finish = "content_filter" if filtered else "stop"
+        text = None if filtered or request.fault == "null" else request.reply
         words = len(request.raw.split())
         if self.tokens:
             words = self.tokens([message["content"] for message in request.messages])
@@ -228,11 +290,13 @@ class OpenAIServer:
                 "object": "chat.completion",
                 "created": 1_700_000_000,
                 "model": request.model,
-                "choices": [
+                "choices": []
+                if request.fault == "no_choices"
+                else [
                     {
                         "index": 0,
-                        "message": {"role": "assistant", "content": request.reply},
-                        "finish_reason": "stop",
+                        "message": {"role": "assistant", "content": text},
+                        "finish_reason": "error" if request.fault == "error_choice" else finish,
                         "logprobs": self._logprobs(request),
                     }
                 ],
@@ -372,27 +436,65 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
         wbufsize = 1 << 16
 
+        def do_GET(self) -> None:  # the name that http.server asks for
+            refused = server.refuse(self._key())
+            status, headers, content = _error(404, f"no such page: {self.path}")
+            if self._page() == "/models":
+                status, headers, content = refused or server.models()
+            self._send(status, headers, json.dumps(content).encode())
+
         def do_POST(self) -> None:  # the name that http.server asks for
             raw = self.rfile.read(int(self.headers["Content-Length"]))
             request: Request | None = None
-            if re.sub(r"^(/api)?(/v1)?", "", self.path) == "/chat/completions":
+            refused = server.refuse(self._key())
+            if refused:
+                status, headers, content = refused
+            elif self._page() == "/chat/completions":
                 status, headers, content, request = server.handle(raw)
             else:
                 status, headers, content = _error(404, f"no such page: {self.path}")
             body = json.dumps(content).encode()
+            fault = request.fault if request else ""
+            sent = server.spoil(request, body) if request and fault else body
+            length = len(body) if fault == "reset" else len(sent)
+            kind = "text/html" if fault == "html" else "application/json"
+            if not self._send(status, headers, sent, length, kind) and request and not fault:
+                request.status = CLOSED
+            if fault == "reset":  # closed with unsent data: the client sees a reset
+                self.connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+                self.connection.close()
+                self.close_connection = True
+
+        def _page(self) -> str:
+            return re.sub(r"^(/api)?(/v1)?", "", self.path)
+
+        def _key(self) -> str:
+            return (self.headers["Authorization"] or "").removeprefix("Bearer ")
+
+        def _send(
+            self,
+            status: int,
+            headers: Mapping[str, str],
+            body: bytes,
+            length: int | None = None,
+            kind: str = "application/json",
+        ) -> bool:
+            """Whether the client was still there."""
             try:
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body) if length is None else length))
                 self.end_headers()
                 self.wfile.write(body)
                 self.wfile.flush()
             except OSError:  # the client was stopped
-                if request:
-                    request.status = CLOSED
                 self.close_connection = True
+                return False
+            return True
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

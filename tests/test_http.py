@@ -130,14 +130,19 @@ def pool_order(study: Path) -> list[str]:
     return [str(sample.input) for sample in load_split(dataset, test_size=TEST_SIZE).draw(0)]
 
 
-def start(study: Path, log_dir: Path, server: OpenAIServer) -> subprocess.Popen[str]:
+def start(
+    study: Path,
+    log_dir: Path,
+    server: OpenAIServer,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
     """`w2s run`, as a person starts it, but with the server in the place of OpenRouter."""
     script = Path(sys.executable).with_name("w2s")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("INSPECT_")}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("INSPECT_")}
     return subprocess.Popen(
         [str(script), "run", str(study), "--log-dir", str(log_dir)],
         cwd=study.parent,
-        env={**environment, **server.environment, **PLAIN},
+        env={**inherited, **server.environment, **PLAIN, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,0 +1,449 @@
+"""Studies that are killed, stopped, refused or lied to, over real HTTP."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from inspect_ai.log import list_eval_logs, read_eval_log
+
+from tests.openai_server import LARGE, MEDIUM, SMALL, OpenAIServer, Request, question_of
+from tests.test_http import (
+    PLAIN,
+    ROWS,
+    SMALL_STUDY,
+    Finished,
+    answers,
+    changed,
+    finish,
+    openrouter,
+    prompts,
+    questions_of,
+    start,
+    wait_until,
+    write_study,
+)
+from w2s_icl.analysis.logs import read_logs
+from w2s_icl.analysis.report import TABLES, Results
+from w2s_icl.evals.run import LOG_BUFFER
+
+KILLS = int(os.environ.get("W2S_KILLS", "2"))
+"""How many runs are killed at a random moment; twenty take about seven minutes."""
+
+CONNECTIONS = 6
+STUDY = {**SMALL_STUDY, "max_connections": CONNECTIONS}
+CELLS_AT_ONCE = 10
+
+KEY = "key-of-distinction-0123456789"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer(ROWS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def whole(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The study of this file, undisturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    run = finish(write_study(folder, **STUDY), folder / "logs", server)
+    assert run.code == 0, run.said
+    return run
+
+
+def tables(log_dir: Path) -> dict[str, pd.DataFrame]:
+    """All tables of the report."""
+    results = Results(read_logs(str(log_dir)))
+    return {name: getattr(results, name) for name in TABLES}
+
+
+def check_same_report(log_dir: Path, whole: Finished) -> None:
+    expected = tables(whole.log_dir)
+    for name, table in tables(log_dir).items():
+        pd.testing.assert_frame_equal(table, expected[name], obj=name)
+    assert answers(log_dir) == answers(whole.log_dir)
+
+
+def wait_for(process: subprocess.Popen[str], server: OpenAIServer, requests: float) -> None:
+    """Until the server has seen more than so many requests, or the process has ended."""
+    wait_until(lambda: len(server.requests) > requests or process.poll() is not None)
+
+
+def repeats(requests: Sequence[Request]) -> int:
+    """Answers that were given before."""
+    counts = prompts([r for r in requests if r.status == 200])
+    return counts.total() - len(counts)
+
+
+def logged(log_dir: Path) -> Counter[str]:
+    """Number of logs by status."""
+    infos = list_eval_logs(str(log_dir))
+    return Counter(read_eval_log(info, header_only=True).status for info in infos)
+
+
+# --- killed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_run_killed_at_a_random_moment_goes_on_as_if_it_had_not_been(
+    seed: int, whole: Finished, tmp_path: Path
+) -> None:
+    rng = random.Random(f"kill {seed}")
+    study, log_dir = write_study(tmp_path, **STUDY), tmp_path / "logs"
+    with OpenAIServer(ROWS, latency=0.05) as server:
+        kills = 0
+        for _ in range(2):
+            how = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+            # with -1 before the first call, and past the last one while the logs are closed
+            after = len(server.requests) + rng.uniform(-1, 0.6 * len(whole.requests))
+            process = start(study, log_dir, server)
+            wait_for(process, server, after)
+            process.send_signal(how)
+            out, err = process.communicate(timeout=60)
+            assert "Traceback" not in out + err, out + err
+            if how == signal.SIGKILL:
+                kills += 1
+            elif process.returncode:
+                assert process.returncode in (128 + how, -how), out + err
+        killed = list(server.requests)
+        run = finish(study, log_dir, server)
+    bound = kills * (2 * CONNECTIONS + CELLS_AT_ONCE * (LOG_BUFFER - 1))
+    every = [*killed, *run.requests]
+
+    assert run.code == 0, run.said
+    check_same_report(log_dir, whole)
+    assert set(prompts(r for r in every if r.status == 200)) == set(prompts(whole.answered))
+    assert repeats(every) <= bound
+
+
+def test_sigint_stops_a_run_whose_parent_ignored_it_and_repeats_no_answer(
+    whole: Finished, tmp_path: Path
+) -> None:
+    study, log_dir = write_study(tmp_path, **STUDY), tmp_path / "logs"
+    with OpenAIServer(ROWS, latency=0.05) as server:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's background job
+        try:
+            process = start(study, log_dir, server)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        wait_for(process, server, 90)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        stopped = list(server.requests)
+        run = finish(study, log_dir, server)
+
+    assert process.returncode == 130, out + err
+    assert re.search(r"^stopped: SIGINT.*the same command goes on$", out, re.MULTILINE), out
+    assert "Traceback" not in out + err
+    assert len(stopped) < len(whole.requests)
+    assert run.code == 0, run.said
+    assert repeats([*stopped, *run.requests]) == 0
+    check_same_report(log_dir, whole)
+
+
+def test_second_signal_stops_at_once(tmp_path: Path) -> None:
+    study, log_dir = write_study(tmp_path, **STUDY), tmp_path / "logs"
+    with OpenAIServer(ROWS) as server:
+        server.faults, server.stall = {"stall": 1.0}, 60
+        process = start(study, log_dir, server)
+        wait_for(process, server, CONNECTIONS - 1)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        assert process.poll() is None, "the calls under way were not waited for"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=5)
+
+    assert process.returncode == 143, out + err
+    assert logged(log_dir).keys() <= {"cancelled", "started"}
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "no zip"])
+def test_torn_files_stop_neither_the_next_run_nor_the_report(
+    how: str, whole: Finished, server: OpenAIServer, tmp_path: Path
+) -> None:
+    log_dir = tmp_path / "logs"
+    shutil.copytree(whole.log_dir, log_dir)
+    victim = next(log_dir.glob("*gold-k05*.eval"))
+    content = victim.read_bytes()
+    torn = {"empty": b"", "cut": content[: len(content) // 2], "no zip": b"PK is not enough"}
+    victim.write_bytes(torn[how])
+    (log_dir / "eval-set.json").write_text('{"eval_set_id": ')
+    (log_dir / "logs.json").write_text("")
+    Results(read_logs(str(log_dir)))
+
+    run = finish(whole.study, log_dir, server)
+
+    assert run.code == 0, run.said
+    assert f"{victim.name} was torn" in run.out
+    assert len(run.requests) == SMALL_STUDY["test_size"]
+    check_same_report(log_dir, whole)
+
+
+@pytest.mark.parametrize("room", [30_000, 230_000])
+def test_full_disk_ends_the_run_and_loses_nothing_that_was_written(
+    room: int, whole: Finished, tmp_path: Path
+) -> None:
+    study, log_dir = write_study(tmp_path, **STUDY), tmp_path / "logs"
+    script = Path(sys.executable).with_name("w2s")
+    command = [str(script), "run", str(study), "--log-dir", str(log_dir)]
+    with OpenAIServer(ROWS) as server:
+        # a file may grow to this size and no further
+        full = subprocess.run(
+            command,
+            env={**os.environ, **server.environment, **PLAIN},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        first = list(server.requests)
+        run = finish(study, log_dir, server)
+
+    assert full.returncode == 1, full.stdout + full.stderr
+    assert re.search(r"^stopped: .*File too large", full.stdout, re.MULTILINE), full.stdout
+    assert run.code == 0, run.said
+    check_same_report(log_dir, whole)
+    assert not repeats([*first, *run.requests])
+
+
+# --- faults ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("faults", "rate_429", "rate_500"),
+    [
+        ({}, 0.05, 0.02),
+        ({}, 0.5, 0.0),
+        ({"reset": 0.02, "malformed": 0.02, "html": 0.02, "no_choices": 0.02}, 0.0, 0.02),
+        ({"null": 0.03, "error_200": 0.03, "error_choice": 0.03, "stall": 0.02}, 0.0, 0.0),
+    ],
+    ids=["few refused", "half refused", "spoilt", "empty or stalled"],
+)
+def test_report_through_faults_is_that_of_the_undisturbed_run(
+    faults: dict[str, float],
+    rate_429: float,
+    rate_500: float,
+    whole: Finished,
+    tmp_path: Path,
+) -> None:
+    study = write_study(tmp_path, **STUDY, timeout=3)
+    with OpenAIServer(ROWS, rate_429=rate_429, rate_500=rate_500, seed=3) as server:
+        server.faults, server.stall = faults, 600
+        server.retry_after = None if rate_429 == 0.5 else "1"
+        run = finish(study, tmp_path / "logs", server)
+
+    assert {r.fault for r in run.requests} - {""} == set(faults), "a fault never came up"
+    assert run.code == 0, run.said
+    check_same_report(run.log_dir, whole)
+    assert repeats(run.requests) == 0
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize("part", ["test", "pool"])
+def test_question_that_fails_for_good_leaves_its_cells_incomplete_and_the_rest_whole(
+    part: str, status: int, whole: Finished, tmp_path: Path
+) -> None:
+    asked = questions_of(part, whole.log_dir)
+    broken = min(q for q in asked if part == "test" or q in shown(whole))
+    study, log_dir = write_study(tmp_path, **STUDY), tmp_path / "logs"
+    with OpenAIServer(ROWS) as server:
+        server.failing = {(SMALL, broken): status}
+        run = finish(study, log_dir, server)
+        failures = len([r for r in run.requests if r.status == status])
+        missing = Results(read_logs(str(log_dir))).missing
+        server.failing = {}
+        again = finish(study, log_dir, server)
+
+    assert run.code == 1, run.said
+    named = {tuple(line.split()[1:3]) for line in run.out.splitlines() if "✗" in line}
+    small = SMALL.rsplit("/", 1)[-1]
+    if part == "pool":
+        assert named == {("zero_pool", small)}
+        assert failures <= 18
+    else:
+        assert {model for _, model in named} == {small}
+        assert len(named) == 1 + 4
+    assert len(missing) == len(named)
+    # what finished cells showed, the others show as well, though the question is answered now
+    assert again.code == 0, again.said
+    assert not repeats([*run.requests, *again.requests])
+    assert Results(read_logs(str(log_dir))).missing.empty
+    if part == "test":
+        check_same_report(log_dir, whole)
+
+
+def shown(run: Finished) -> set[str]:
+    """Questions of the pool that prompts showed."""
+    return {question_of(turn) for r in run.answered for turn, _ in r.prompt.demonstrations}
+
+
+def test_reply_that_a_filter_took_is_unreadable_and_not_asked_again(
+    whole: Finished, tmp_path: Path
+) -> None:
+    question = min(questions_of("test", whole.log_dir))
+    study = write_study(tmp_path, **{**STUDY, "models": [openrouter(SMALL)]})
+    with OpenAIServer(ROWS) as server:
+        server.filtered = {(SMALL, question)}
+        run = finish(study, tmp_path / "logs", server)
+
+    assert run.code == 0, run.said
+    assert repeats(run.requests) == 0
+    runs = read_logs(str(run.log_dir)).runs
+    assert (runs.loc[runs["split"] == "test", "unparsed"] >= 1).all()
+
+
+# --- again, and other studies ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("test_size", 23),
+        ("near_duplicates", "keep"),
+        ("style", "transcript"),
+        ("max_tokens", 5),
+        ("permutations", 2),
+    ],
+)
+def test_study_that_defines_its_cells_otherwise_is_refused_before_any_call(
+    key: str, value: object, whole: Finished, server: OpenAIServer, tmp_path: Path
+) -> None:
+    log_dir = tmp_path / "logs"
+    shutil.copytree(whole.log_dir, log_dir)
+
+    run = finish(changed(whole.study, f"other_{key}.yaml", **{key: value}), log_dir, server)
+
+    assert run.code == 2, run.said
+    assert not run.requests
+    (line,) = run.err.strip().splitlines()
+    assert f"its {key} is " in line
+    assert "use another --log-dir" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "added",
+    [
+        {"models": [openrouter(m) for m in (SMALL, LARGE, MEDIUM)]},
+        {"labels": ["gold", "weak", "random"]},
+        {"draws": 2},
+        {"shots": [0, 1, 3, 5]},
+    ],
+    ids=["models", "labels", "draws", "shots"],
+)
+def test_larger_study_asks_what_is_new_and_nothing_again(
+    added: dict[str, object], whole: Finished, server: OpenAIServer, tmp_path: Path
+) -> None:
+    log_dir = tmp_path / "logs"
+    shutil.copytree(whole.log_dir, log_dir)
+
+    run = finish(changed(whole.study, "larger.yaml", **added), log_dir, server)
+
+    assert run.code == 0, run.said
+    assert run.requests
+    assert repeats([*whole.requests, *run.requests]) == 0
+    larger = answers(log_dir)
+    for cell, old in answers(whole.log_dir).items():
+        assert old.items() <= larger[cell].items()  # a label run may hold more questions now
+    assert Results(read_logs(str(log_dir))).missing.empty
+
+
+# --- keys and models ------------------------------------------------------------------------------
+
+
+def test_key_revoked_midway_stops_the_run_and_is_written_nowhere(
+    whole: Finished, tmp_path: Path
+) -> None:
+    study, log_dir = write_study(tmp_path, **STUDY), tmp_path / "logs"
+    with OpenAIServer(ROWS, latency=0.05) as server:
+        server.key = KEY
+        environment = server.environment
+        process = start(study, log_dir, server, environment={"XDG_DATA_HOME": str(tmp_path)})
+        wait_for(process, server, 90)
+        server.key = "another"
+        out, err = process.communicate(timeout=60)
+        refused, first = server.refused_keys, list(server.requests)
+        written = {p: holds(p, KEY) for p in tmp_path.rglob("*") if p.is_file()}
+        server.key = KEY
+        assert server.environment == environment
+        run = finish(study, log_dir, server)
+
+    assert process.returncode == 1, out + err
+    assert re.search(r"^stopped: openrouter/.*the key is refused.*401", out, re.MULTILINE), out
+    # three tell that it is no chance; as many again of each model may be under way
+    assert refused <= 3 + 2 * CONNECTIONS
+    assert KEY not in out + err
+    assert any(p.suffix == ".eval" for p in written)
+    assert not [path for path, found in written.items() if found]
+    assert run.code == 0, run.said
+    assert repeats([*first, *run.requests]) == 0
+    check_same_report(log_dir, whole)
+
+
+def holds(path: Path, text: str) -> bool:
+    """Whether a file holds a text, in the members of a zip as well."""
+    if path.suffix == ".eval":
+        log = read_eval_log(str(path), resolve_attachments=True)
+        if text in log.model_dump_json():
+            return True
+    return text.encode() in path.read_bytes()
+
+
+def test_key_in_a_study_file_is_refused_and_not_repeated(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    args = {openrouter(SMALL): {"default_headers": {"Authorization": f"Bearer {KEY}"}}}
+    study = write_study(tmp_path, **STUDY, model_args=args)
+
+    run = finish(study, tmp_path / "logs", server)
+
+    assert run.code == 2, run.said
+    assert "default_headers.Authorization must not hold a key" in run.err
+    assert KEY not in run.said
+    assert not run.requests
+
+
+def test_model_that_the_endpoint_does_not_list_is_refused_before_any_call(tmp_path: Path) -> None:
+    study = write_study(tmp_path, **STUDY)
+    with OpenAIServer(ROWS) as server:
+        server.listed = [SMALL, "qwen/qwen-2.5-7b-instruct"]
+        run = finish(study, tmp_path / "logs", server)
+        server.listed = [SMALL, LARGE]
+        known = finish(changed(study, "known.yaml", shots=[0]), tmp_path / "known", server)
+
+    assert run.code == 2, run.said
+    assert f"openrouter/{LARGE} is not among the 2 models" in run.err
+    assert "qwen/qwen-2.5-7b-instruct" in run.err
+    assert not run.requests
+    assert known.code == 0, known.said
+
+
+def test_wrong_key_is_refused_before_any_call_where_the_endpoint_checks_it(tmp_path: Path) -> None:
+    study = write_study(tmp_path, **STUDY)
+    with OpenAIServer(ROWS) as server:
+        server.key = KEY
+        environment = server.environment
+        server.key = "another"
+        process = start(study, tmp_path / "logs", server, environment=environment)
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 2, out + err
+    assert "401" in err
+    assert KEY not in out + err
+    assert not server.requests

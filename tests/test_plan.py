@@ -41,7 +41,7 @@ from w2s_icl.evals.run import run_study
 from w2s_icl.evals.study import Study, StudyError, all_cells, cell_task, load_study, set_prices
 from w2s_icl.evals.terminal import Outcome, StudyProgress
 from w2s_icl.evals.tokens import MIN_CALLS, Size, TokenCount, learn, size_of
-from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, prompt_messages
+from w2s_icl.solvers.few_shot import REUSED, Demonstration, Demonstrations, prompt_messages
 
 PRICE = {"input": 2.0, "output": 6.0}
 """Dollars per million tokens."""
@@ -174,11 +174,19 @@ def test_sizes_are_those_of_the_prompts_to_the_letter(
     for cell in all_cells(study, split):
         task = cell_task(study, cell, str(tmp_path))
         for sample in task.dataset:
+            # an answer that is there already: the prompt is built, and nothing is asked
+            answer = ModelOutput.from_content("model", "A").model_dump()
             state = TaskState(
-                ModelName("mockllm/model"), 0, 1, str(sample.input), [], choices=sample.choices
+                ModelName("mockllm/model"),
+                0,
+                1,
+                str(sample.input),
+                [],
+                choices=sample.choices,
+                metadata={REUSED: {"cell": "", "log": "", "outputs": {"1": answer}}},
             )
             asyncio.run(task.solver(state, generate))
-            sent += sum(len(message.text) + 1000 for message in state.messages)
+            sent += sum(len(message.text) + 1000 for message in state.messages[:-1])
 
     assert round(make_plan(study).to_run.tokens_in) == sent
 

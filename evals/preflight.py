@@ -10,7 +10,7 @@ from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_s
 from inspect_ai.model import get_model
 
 from w2s_icl.evals.gate import KEY_REFUSED, first_line, scrub, secrets, status_of
-from w2s_icl.evals.plan import cell_key, log_headers
+from w2s_icl.evals.plan import cell_key, key_of, log_headers
 from w2s_icl.evals.study import Cell, Study, StudyError
 
 TORN = ".torn"
@@ -26,7 +26,7 @@ def set_torn_aside(log_dir: str) -> list[str]:
     Returns:
         Names of the files before.
     """
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     torn = []
     for info in list_eval_logs(log_dir):
@@ -55,7 +55,7 @@ def refuse_unknown_models(study: Study, cells: Iterable[Cell], log_dir: str) -> 
         for log in log_headers(log_dir)
         if log.status == "success"
     }
-    to_call = dict.fromkeys(cell.model for cell in cells if _key(cell) not in done)
+    to_call = dict.fromkeys(cell.model for cell in cells if key_of(cell) not in done)
     lists: dict[tuple[str, str], list[str]] = {}
     for model in to_call:
         api: Any = get_model(model, **dict(study.model_args.get(model, {}))).api
@@ -74,13 +74,6 @@ def refuse_unknown_models(study: Study, cells: Iterable[Cell], log_dir: str) -> 
                 + (f"; near are {', '.join(near)}" if near else "")
                 + ". If it is served all the same, set check_models: false"
             )
-
-
-def _key(cell: Cell) -> tuple[str, ...]:
-    fields: dict[str, Any] = {"task": cell.task, "split": cell.split, "prompt": cell.prompt}
-    if cell.labels:
-        fields |= {name: getattr(cell, name) for name in ("labels", "weak", "shots", "draw")}
-    return cell_key(fields, cell.model)
 
 
 def _listed(model: str, api: Any, url: str, key: str) -> list[str]:

@@ -17,7 +17,7 @@ import random
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -255,9 +255,9 @@ def load_split(
             f"test_size must be at most {n}, the questions in {loaded.name}, got {test_size}"
         )
     order = random.Random(seed).sample(range(n), n)
-    test = [loaded.questions[i] for i in order[:test_size]]
-    rest = [loaded.questions[i] for i in order[test_size:]]
-    barred = _near_duplicates(test, rest) if near_duplicates == "drop" else set()
+    test = tuple(loaded.questions[i] for i in order[:test_size])
+    rest = tuple(loaded.questions[i] for i in order[test_size:])
+    barred = _near_duplicates(test, rest) if near_duplicates == "drop" else frozenset()
     pool = [q for q in rest if q.id not in barred]
     return Split(
         test=tuple(q.sample(seed) for q in test),
@@ -276,7 +276,10 @@ def load_split(
     )
 
 
-def _near_duplicates(test: Sequence[Question], rest: Sequence[Question]) -> set[int | str]:
+@lru_cache(maxsize=8)  # every cell of a study splits the same questions
+def _near_duplicates(
+    test: tuple[Question, ...], rest: tuple[Question, ...]
+) -> frozenset[int | str]:
     """Ids of the questions in `rest` that are near-duplicates of one in `test`."""
     # The right answers alone decide the second rule, so "the same gold option" is one set lookup.
     golds = {_plain(q.choices[q.gold]) for q in test}
@@ -300,7 +303,7 @@ def _near_duplicates(test: Sequence[Question], rest: Sequence[Question]) -> set[
             for i, both in shared.items()
         ):
             barred.add(q.id)
-    return barred
+    return frozenset(barred)
 
 
 def _tokens(text: str) -> frozenset[str]:

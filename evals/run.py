@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,18 @@ from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - what Insp
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.log import EvalLog, read_eval_log
 from rich.console import Console
+from rich.markup import escape
 
-from w2s_icl.evals.plan import Key, cell_key, log_headers, print_plan
+from w2s_icl.evals.plan import (
+    Key,
+    Plan,
+    asked_once,
+    cell_key,
+    exact_line,
+    log_headers,
+    make_plan,
+    print_plan,
+)
 from w2s_icl.evals.preflight import TORN, refuse_unknown_models, set_torn_aside
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.stop import Stop, Stopped
@@ -29,18 +39,36 @@ from w2s_icl.evals.study import (
     StudyError,
     all_cells,
     build,
-    chain_ask,
     chain_cells,
     few_shot_cells,
     labelling,
     plan_metadata,
+    pool_ask,
     set_prices,
     zero_shot_cells,
 )
-from w2s_icl.evals.terminal import Outcome, StudyProgress, print_results
+from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_results, write_summary
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
 from w2s_icl.solvers.labels import IDENTITY, LabelError
+
+
+def prepare(
+    study: Study,
+    log_dir: str,
+    *,
+    console: Console | None = None,
+    max_cost: float | None = None,
+    detects: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Say what a run would do, and refuse what it must not; as `run_study`, but nothing is run."""
+    split = study.load_split()
+    set_prices(study)
+    refuse_other_experiments(study, split, log_dir)
+    plan = make_plan(study, log_dir, split=split)
+    print_plan(plan, console, max_cost=max_cost, detects=detects)
+    plan.check_budget(max_cost)
+    return plan
 
 
 def run_study(
@@ -49,50 +77,77 @@ def run_study(
     *,
     console: Console | None = None,
     display: str | None = None,
+    max_cost: float | None = None,
+    confirm: Callable[[], bool] | None = None,
+    detects: Mapping[str, Any] | None = None,
     stop: Stop | None = None,
 ) -> Outcome:
     """Run all cells of a study that are not finished yet.
-
-    A cell in which a question fails for good stays unfinished, and the others go on. The last phase
-    is left out only while a model's label run is missing: all cells show the same demonstrations,
-    and which these are is known when all labels are.
 
     Args:
         study: The study.
         log_dir: Inspect log directory, local or any that Inspect can write to.
         console: Where plan, progress and results are printed.
         display: One of Inspect's own displays, instead of the study's progress line.
+        max_cost: Dollars that the study may cost in all, what the logs in the directory have cost
+            included. No call is launched once it is spent; those under way finish, and may take it
+            over the sum by what they cost.
+        confirm: Asked after the plan is printed and before the first call.
+        detects: What the study can detect, for the plan.
         stop: What ends the run early, where someone else than a signal is to end it.
 
     Raises:
         StudyError: The study does not fit the questions, the log directory holds logs that must not
-            be mixed with it, or an endpoint lacks a model. No model has been asked anything then.
+            be mixed with it, an endpoint lacks a model, or the plan is over `max_cost` or not
+            confirmed. No model has been asked anything then.
     """
     console = console or Console(soft_wrap=True)
+    plan = prepare(study, log_dir, console=console, max_cost=max_cost, detects=detects)
+    if plan.to_run.calls and confirm and not confirm():
+        raise StudyError("the plan was not confirmed; nothing has been asked")
     stop = stop or Stop()
     stop.say = partial(console.print, highlight=False, markup=False)
+    progress = StudyProgress(
+        console,
+        sum(stage.cells for stage in plan.stages),
+        shown=display is None,
+        max_cost=max_cost,
+        spent=plan.spent,
+        last_call=plan.to_run.calls if plan.exact else None,
+        stop=stop.request,
+    )
     stop.log_dir = "" if is_remote(log_dir) else log_dir.removeprefix("file://")
     with stop.listening():
         try:
-            return _run(study, log_dir, console, display, stop)
+            outcome = _run(study, log_dir, console, display, stop, plan, progress)
         except Stopped as stopped:
-            reason = str(stopped)
-    console.print(
-        f"stopped: {reason}. The answers so far are in {log_dir}; the same command goes on",
-        highlight=False,
-        markup=False,
-    )
-    return Outcome((), 0, (), stopped=reason, code=stop.code)
+            outcome = Outcome((), progress.planned, (), stopped=str(stopped), code=stop.code)
+    if outcome.stopped:
+        print_bill(progress, plan, console)
+        console.print(
+            f"stopped: {outcome.stopped}. The answers so far are in {log_dir}; the same command "
+            "goes on",
+            highlight=False,
+            markup=False,
+        )
+    logs = outcome.logs or log_headers(log_dir)
+    write_summary(study, outcome, logs, log_dir, progress=progress, plan=plan)
+    return outcome
 
 
-def _run(study: Study, log_dir: str, console: Console, display: str | None, stop: Stop) -> Outcome:
-    split = study.load_split()
-    set_prices(study)
+def _run(
+    study: Study,
+    log_dir: str,
+    console: Console,
+    display: str | None,
+    stop: Stop,
+    prepared: Plan,
+    progress: StudyProgress,
+) -> Outcome:
+    split = prepared.split
     for name in set_torn_aside(log_dir):
         console.print(f"! {name} was torn and is kept beside, as {name}{TORN}", markup=False)
-    refuse_other_experiments(study, split, log_dir)
     state = labelling(study, split, log_dir)
-    print_plan(study, log_dir, console)
     everything = all_cells(study, split)
     if study.check_models:
         refuse_unknown_models(study, everything, log_dir)
@@ -102,12 +157,8 @@ def _run(study: Study, log_dir: str, console: Console, display: str | None, stop
     def make(cells: Sequence[Cell]) -> list[Task]:
         tasks = []
         for cell in cells:
-            ask: Collection[int | str] | None = None
-            if cell.split == "pool" and cell.labels:
-                ask = chain_ask(study, cell, split, state.unread)
-            elif cell.split == "pool":
-                ask = state.ask[cell.model, cell.prompt]
             try:
+                ask = pool_ask(study, cell, split, state)
                 tasks.append(build(study, cell, log_dir, plan, ask))
             except LabelError as error:
                 if all_well:
@@ -116,7 +167,6 @@ def _run(study: Study, log_dir: str, console: Console, display: str | None, stop
             stop.raise_if_requested()
         return tasks
 
-    progress = StudyProgress(console, planned, shown=display is None)
     evaluate = partial(
         _evaluate, log_dir=log_dir, display=display or "none", progress=progress, stop=stop
     )
@@ -143,6 +193,10 @@ def _run(study: Study, log_dir: str, console: Console, display: str | None, stop
                 highlight=False,
             )
         if last:
+            if not prepared.exact:
+                rest = make_plan(study, log_dir, split=split)
+                console.print(escape(exact_line(rest)), highlight=False)
+                progress.last_call = progress.calls + rest.to_run.calls if rest.exact else None
             tasks = make([*cells, *last])
             refuse_other_demonstrations(tasks, log_dir)
             repeated = _same_prompt(tasks, log_dir)
@@ -153,7 +207,7 @@ def _run(study: Study, log_dir: str, console: Console, display: str | None, stop
                         _reuse(task, repeated[id(task)], log_dir)
                 logs = evaluate(tasks)
     outcome = Outcome(logs, planned, [log for log in logs if log.status != "success"])
-    print_results(study, outcome, log_dir, console, retries=progress.retries)
+    print_results(study, outcome, log_dir, console, progress=progress, plan=prepared)
     for text in dict.fromkeys(left_out):
         console.print(f"! {text}", highlight=False, markup=False)
     return outcome
@@ -226,32 +280,15 @@ def _evaluate(
 
 
 def _same_prompt(tasks: Sequence[Task], log_dir: str) -> dict[int, Key]:
-    """Tasks whose very prompts another cell answers: by id of the task, the key of that cell.
-
-    With few demonstrations the weak labels are often all right: the weak arm's prompts are then the
-    gold arm's to the byte. Asking twice would cost twice, and would put the noise of a rerun
-    between two arms that do not differ.
-    """
+    """Tasks whose very prompts another cell answers: by id of the task, the key of that cell."""
     finished = {
         cell_key(log.eval.metadata or {}, log.eval.model)
         for log in log_headers(log_dir)
         if log.status == "success"
     }
-    groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
-    for task in tasks:
-        metadata = task.metadata or {}
-        # a question that is asked again is asked to see what a second call changes
-        once = (task.epochs or 1) == metadata["permutations"]
-        if metadata.get("shown_sha256") and metadata["split"] == "test" and once:
-            groups[str(task.model), metadata["prompt_sha256"]].append(task)
-    repeated: dict[int, Key] = {}
-    for group in groups.values():
-        keys = [cell_key(task.metadata or {}, str(task.model)) for task in group]
-        source = next((key for key in keys if key in finished), keys[0])
-        for task, key in zip(group, keys, strict=True):
-            if key != source and key not in finished:
-                repeated[id(task)] = source
-    return repeated
+    keyed = [(cell_key(task.metadata or {}, str(task.model)), task) for task in tasks]
+    repeated = asked_once(keyed, finished)
+    return {id(task): repeated[key] for key, task in keyed if key in repeated}
 
 
 def _reuse(task: Task, source: Key, log_dir: str) -> None:

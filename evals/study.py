@@ -25,6 +25,7 @@ from inspect_ai.model import (
     ModelCost,
     ModelInfo,
     get_model,
+    get_model_info,
     set_model_info,
 )
 from pydantic import (
@@ -82,6 +83,9 @@ BATCH_PROVIDERS = ("openai", "anthropic", "google", "grok", "together")
 
 RESERVE = 8
 """Pool questions labelled beyond the largest shot count, for answers that cannot be read."""
+
+LOADS_WEIGHTS = ("hf", "nnterp", "sglang", "transformer_lens", "vllm")
+"""Providers that load a model when it is named."""
 
 Pair = tuple[str, str]
 """(weak, strong)"""
@@ -621,6 +625,26 @@ def _passed_over(
     return passed
 
 
+def cell_task(
+    study: Study, cell: Cell, log_dir: str, ask: Collection[int | str] | None = None
+) -> Task:
+    """What a cell asks, without the model that it asks; arguments as `build`."""
+    task_function = few_shot if cell.labels else zero_shot
+    with _log_dir(log_dir):
+        task = task_function(**dict(cell.args))
+    if ask is not None:
+        asked = [sample for sample in task.dataset if sample.id in ask]
+        task.dataset = MemoryDataset(asked, name=task.dataset.name, location=task.dataset.location)
+    if cell.split == "test":
+        times = study.epochs_of(cell) * study.permutations
+        task.epochs = times if times > 1 else None
+    elif "confident" in study.labels and not cell.labels:
+        task.config = task.config.merge(
+            GenerateConfig(logprobs=True, top_logprobs=CONFIDENT_LOGPROBS)
+        )
+    return task
+
+
 def build(
     study: Study,
     cell: Cell,
@@ -638,9 +662,7 @@ def build(
         ask: Ids of the only questions to ask, in a label run; Inspect asks the missing ones when
             there are more of them later.
     """
-    task_function = few_shot if cell.labels else zero_shot
-    with _log_dir(log_dir):
-        task = task_function(**dict(cell.args))
+    task = cell_task(study, cell, log_dir, ask)
     batch = (study.batch or None) if _takes_batches(cell.model) else None
     model = get_model(
         cell.model,
@@ -649,16 +671,6 @@ def build(
     )
     # the gate is the outermost: it counts what becomes of a call in the end
     task.model = guard(lean(model), None if batch else study.timeout)
-    if ask is not None:
-        asked = [sample for sample in task.dataset if sample.id in ask]
-        task.dataset = MemoryDataset(asked, name=task.dataset.name, location=task.dataset.location)
-    if cell.split == "test":
-        times = study.epochs_of(cell) * study.permutations
-        task.epochs = times if times > 1 else None
-    elif "confident" in study.labels and not cell.labels:
-        task.config = task.config.merge(
-            GenerateConfig(logprobs=True, top_logprobs=CONFIDENT_LOGPROBS)
-        )
     # whatever model was active while the task was made, the cell's own decides
     metadata = {key: value for key, value in (task.metadata or {}).items() if key != "warning"}
     if cell.model.startswith("simulated/"):
@@ -721,6 +733,14 @@ def _log_dir(log_dir: str) -> Iterator[None]:
             os.environ["INSPECT_LOG_DIR"] = before
 
 
+def model_info(model: str) -> ModelInfo | None:
+    """What Inspect's model table says of a model; None where it is not there."""
+    # Inspect makes the model itself to look up a name that it does not know: that loads weights
+    if model.split("/")[0] in LOADS_WEIGHTS:
+        return None
+    return get_model_info(model)
+
+
 def set_prices(study: Study) -> None:
     """Tell Inspect the study's prices, so that its logs carry dollars.
 
@@ -734,7 +754,9 @@ def set_prices(study: Study) -> None:
             input_cache_read=price.input if price.cache_read is None else price.cache_read,
             input_cache_write=price.input if price.cache_write is None else price.cache_write,
         )
-        set_model_info(model, ModelInfo(cost=cost))
+        # what Inspect's table says besides stays
+        info = model_info(model) or ModelInfo()
+        set_model_info(model, info.model_copy(update={"cost": cost}))
 
 
 # --- which questions are labelled -----------------------------------------------------------------
@@ -823,6 +845,17 @@ def _ties(logs: Sequence[Answers | None]) -> set[int | str]:
         return set()
     asked = set.intersection(*(set(one) for one in options))
     return {id_ for id_ in asked if majority([one[id_] for one in options]) is None}
+
+
+def pool_ask(
+    study: Study, cell: Cell, split: Split, state: Labelling
+) -> Collection[int | str] | None:
+    """Ids of the only questions that a cell asks; None where it asks all of its part."""
+    if cell.split != "pool":
+        return None
+    if cell.labels:
+        return chain_ask(study, cell, split, state.unread)
+    return state.ask[cell.model, cell.prompt]
 
 
 def chain_ask(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import fsspec
 from inspect_ai import Task
 from inspect_ai.hooks import Hooks, ModelRetry, ModelUsageData, SampleEnd, TaskEnd, TaskStart, hooks
 from inspect_ai.log import EvalLog, read_eval_log_sample_summaries
+from inspect_ai.model import ModelUsage
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -26,7 +31,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from w2s_icl.evals.plan import Plan, count_text, dollars, plan_json
 from w2s_icl.evals.study import Study
+from w2s_icl.evals.tokens import usage_tokens
 from w2s_icl.evals.truthfulqa import short_name
 from w2s_icl.solvers.labels import CHAIN, SEVERAL
 
@@ -65,12 +72,36 @@ class Outcome:
 
 @dataclass
 class StudyProgress:
-    """One line per finished cell and one live line, fed by Inspect's hooks."""
+    """One line per finished cell and one live line, fed by Inspect's hooks.
+
+    Attributes:
+        console: Where it is printed.
+        planned: Cells of the study.
+        shown: Whether lines are printed.
+        max_cost: Dollars that the study may cost in all; None for any.
+        spent: Dollars that the study had cost before this run.
+        stop: Called with the reason when the money is spent: no call is launched from then on.
+        last_call: Number of the last call of this run, from 1, where it is known: after that one
+            there is nothing to stop.
+        retries: HTTP requests that had to be sent again.
+        calls: Calls that were answered.
+        tokens_in: Tokens of their prompts, as the provider counted them.
+        tokens_out: Tokens of their replies.
+        cost: Dollars of the calls whose cost is known.
+        unpriced: Whether there are others.
+    """
 
     console: Console
     planned: int
     shown: bool = True
+    max_cost: float | None = None
+    spent: float = 0.0
+    stop: Callable[[str], None] | None = None
+    last_call: int | None = None
     retries: int = 0
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
     cost: float = 0.0
     unpriced: bool = False
     cells: int = 0
@@ -126,12 +157,27 @@ class StudyProgress:
                 cost="cost unknown" if self.cost == 0 and self.unpriced else cost,
             )
 
-    def paid(self, cost: float | None) -> None:
-        """A call was answered; `cost` is nothing where its price is unknown."""
-        if cost is None:
+    def paid(self, model: str, usage: ModelUsage) -> None:
+        """A call was answered; what it cost is unknown where its price is."""
+        self.calls += 1
+        self.tokens_in += usage_tokens(usage)
+        self.tokens_out += usage.output_tokens
+        if usage.total_cost is None:
             self.unpriced = True
         else:
-            self.cost += cost
+            self.cost += usage.total_cost
+        if self.max_cost is None or self.stop is None or self.calls == self.last_call:
+            return
+        if usage.total_cost is None:
+            self.stop(
+                f"a call to {model} has no known cost, so --max-cost cannot be kept: give its "
+                "price in the study file (prices:)"
+            )
+        elif self.spent + self.cost >= self.max_cost:
+            self.stop(
+                f"--max-cost {self.max_cost:g} is spent ({dollars(self.spent + self.cost)}); a "
+                "larger one goes on from here"
+            )
 
     def finished(self, log: EvalLog) -> None:
         """A cell ended, well or not."""
@@ -162,7 +208,7 @@ class _Listener(Hooks):
 
     async def on_model_usage(self, data: ModelUsageData) -> None:
         if _Listener.progress:
-            _Listener.progress.paid(data.usage.total_cost)
+            _Listener.progress.paid(data.model_name, data.usage)
 
     async def on_model_retry(self, data: ModelRetry) -> None:
         if _Listener.progress:
@@ -208,7 +254,13 @@ def _model_name(model: str) -> str:
 
 
 def print_results(
-    study: Study, outcome: Outcome, log_dir: str, console: Console, *, retries: int
+    study: Study,
+    outcome: Outcome,
+    log_dir: str,
+    console: Console,
+    *,
+    progress: StudyProgress,
+    plan: Plan,
 ) -> None:
     """Accuracy by prompted model and labels against shots; what went wrong; what to do next."""
     found: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -252,9 +304,129 @@ def print_results(
         from w2s_icl.evals.simulated import SIMULATED_BANNER
 
         console.print(f"! {SIMULATED_BANNER}", highlight=False)
-    console.print(f"{_cost_line(outcome)}, {retries} retries", highlight=False)
+    print_bill(progress, plan, console)
+    console.print(
+        f"study   {escape(_cost_line(outcome))}, {progress.retries} retries", highlight=False
+    )
     console.print(f"logs    inspect view --log-dir {escape(log_dir)}", highlight=False)
     console.print(f"report  w2s report {escape(log_dir)} --out report", highlight=False)
+
+
+def print_bill(progress: StudyProgress, plan: Plan, console: Console) -> None:
+    """This run beside its plan; nothing where nothing was planned and nothing asked."""
+    if not plan.to_run.calls and not progress.calls:
+        return
+
+    def cost(known: float, unknown: bool) -> str:
+        if unknown:
+            return f"{dollars(known)} and unknown" if known else "cost unknown"
+        return dollars(known)
+
+    planned = f"{plan.to_run.calls:,}"
+    if not plan.exact:
+        planned = f"{plan.calls_at_least:,} to {planned}"
+    for word, calls, tokens_in, tokens_out, bill in (
+        (
+            "planned",
+            planned,
+            plan.to_run.tokens_in,
+            plan.to_run.tokens_out,
+            cost(plan.known_cost, bool(plan.unpriced)),
+        ),
+        (
+            "came to",
+            f"{progress.calls:,}",
+            progress.tokens_in,
+            progress.tokens_out,
+            cost(progress.cost, progress.unpriced),
+        ),
+    ):
+        console.print(
+            f"{word} {calls} calls, {count_text(tokens_in)} tokens in, {count_text(tokens_out)} "
+            f"out, {bill}",
+            highlight=False,
+        )
+
+
+COLUMNS = (
+    "cell", "model", "split", "labels", "weak", "shots", "draw", "prompt", "status", "questions",
+    "accuracy", "stderr", "readable", "tokens_in", "tokens_out", "cost", "log",
+)  # fmt: skip
+"""Of `summary.csv`."""
+
+
+def write_summary(
+    study: Study,
+    outcome: Outcome,
+    logs: Sequence[EvalLog],
+    log_dir: str,
+    *,
+    progress: StudyProgress,
+    plan: Plan,
+) -> None:
+    """Write the results into the log directory as `summary.csv` and `summary.json`.
+
+    Neither is a name that Inspect takes for a log. A directory that cannot be written to has lost
+    the logs already, which is what is then to be said.
+    """
+
+    def place(log: EvalLog) -> tuple[Any, ...]:
+        metadata = log.eval.metadata or {}
+        return (*_order(study, log), metadata.get("shots") or 0, metadata.get("draw") or 0)
+
+    rows = [_summary_row(log) for log in sorted(logs, key=place)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    content = {
+        "study": study.name,
+        "ok": outcome.ok,
+        "cells_planned": outcome.planned,
+        "stopped": outcome.stopped or None,
+        "retries": progress.retries,
+        "this_run": {
+            "calls": progress.calls,
+            "tokens_in": progress.tokens_in,
+            "tokens_out": progress.tokens_out,
+            "cost": None if progress.unpriced else progress.cost,
+        },
+        "planned": plan_json(plan, max_cost=progress.max_cost)["to_run"],
+        "spent_before": None if plan.spent_unknown else plan.spent,
+        "cells": rows,
+    }
+    for name, written in (
+        ("summary.csv", text.getvalue()),
+        ("summary.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n"),
+    ):
+        try:
+            with fsspec.open(f"{log_dir.rstrip('/')}/{name}", "w", encoding="utf-8") as file:
+                file.write(written)
+        except OSError:
+            return
+
+
+def _summary_row(log: EvalLog) -> dict[str, Any]:
+    """One cell for a program; None where there is no number."""
+    metadata = log.eval.metadata or {}
+    usage = log.stats.model_usage.get(log.eval.model)
+
+    def metric(name: str) -> float | None:
+        value = _metric(log, name)
+        return None if math.isnan(value) or log.status != "success" else value
+
+    return {
+        "cell": log.eval.task,
+        "model": log.eval.model,
+        **{k: metadata.get(k) for k in ("split", "labels", "weak", "shots", "draw", "prompt")},
+        "status": log.status,
+        "questions": log.eval.dataset.samples,
+        **{name: metric(name) for name in ("accuracy", "stderr", "readable")},
+        "tokens_in": usage and usage_tokens(usage),
+        "tokens_out": usage and usage.output_tokens,
+        "cost": usage and usage.total_cost,
+        "log": log.location.rsplit("/", 1)[-1],
+    }
 
 
 def _arm_name(metadata: Mapping[str, Any]) -> str:

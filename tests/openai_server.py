@@ -18,7 +18,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -77,6 +77,8 @@ class Request:
         reply: Text of the reply, None where there was none.
         answer: The letter that the reply gives, None where it is meant to be unreadable.
         right: Whether that letter is the right one.
+        tokens: Of prompt and reply, as the reply says.
+        cost: Dollars, where the server has a price.
         fault: How the reply was spoilt, "" where it was not.
     """
 
@@ -88,6 +90,8 @@ class Request:
     reply: str | None = None
     answer: str | None = None
     right: bool = False
+    tokens: tuple[int, int] = (0, 0)
+    cost: float = 0.0
     fault: str = ""
 
     @property
@@ -129,6 +133,9 @@ class OpenAIServer:
         latency: Seconds before each reply.
         unreadable: Share of replies without an answer.
         broken: Status that every request to a model gets, by model.
+        tokens: Tokens of a prompt, from its messages' texts; by default words of the request.
+        price: Dollars for a prompt token and for a reply token, for `usage.cost`; none is sent
+            without.
     """
 
     def __init__(
@@ -141,6 +148,8 @@ class OpenAIServer:
         latency: float = 0.0,
         unreadable: float = 0.03,
         broken: Mapping[str, int] | None = None,
+        tokens: Callable[[Sequence[str]], int] | None = None,
+        price: tuple[float, float] | None = None,
     ) -> None:
         self.gold = {row["question"]: row["choices"][row["label"]] for row in questions}
         self.by_options = {frozenset(row["choices"]): row["question"] for row in questions}
@@ -150,6 +159,8 @@ class OpenAIServer:
         self.latency = latency
         self.unreadable = unreadable
         self.broken = dict(broken or {})
+        self.tokens = tokens
+        self.price = price
         self.mute: set[tuple[str, str]] = set()
         self.faults: dict[str, float] = {}
         self.retry_after: str | None = "1"
@@ -265,7 +276,12 @@ class OpenAIServer:
         finish = "content_filter" if filtered else "stop"
         text = None if filtered or request.fault == "null" else request.reply
         words = len(request.raw.split())
+        if self.tokens:
+            words = self.tokens([message["content"] for message in request.messages])
         said = max(1, len((request.reply or "").split()))
+        request.tokens = (words, said)
+        if self.price:
+            request.cost = words * self.price[0] + said * self.price[1]
         return (
             200,
             {},
@@ -288,6 +304,7 @@ class OpenAIServer:
                     "prompt_tokens": words,
                     "completion_tokens": said,
                     "total_tokens": words + said,
+                    **({"cost": request.cost} if self.price else {}),
                 },
             },
         )

@@ -259,6 +259,7 @@ def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_its
         model_args={MODELS["/v1/chat/completions"]: {"base_url": server.url}},
         shots=(0, 4),
         batch=QUICK,
+        timeout=0.01,
     )
 
     outcome = run_study(study, str(tmp_path / "logs"), console=Console(quiet=True))
@@ -271,7 +272,7 @@ def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_its
     assert prompts == sorted(prompts)  # no demonstration is shown before all labels are there
 
     again = run_study(
-        study.model_copy(update={"batch": False}),
+        study.model_copy(update={"batch": False, "timeout": 120}),
         str(tmp_path / "logs"),
         console=Console(quiet=True),
     )

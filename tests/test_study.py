@@ -24,7 +24,7 @@ from w2s_icl.analysis import tables
 from w2s_icl.analysis.logs import LogError, read_logs
 from w2s_icl.analysis.report import write_report
 from w2s_icl.analysis.tables import Experiment, cells_table
-from w2s_icl.evals.plan import print_plan
+from w2s_icl.evals.plan import make_plan, print_plan
 from w2s_icl.evals.run import run_study
 from w2s_icl.evals.study import (
     StudyError,
@@ -143,7 +143,7 @@ def test_plan_says_what_a_verdict_lacks(study_file: Callable[..., Path]) -> None
     def said(**changes: Any) -> str:
         console = Console(file=io.StringIO(), width=200, soft_wrap=True)
         study = study_file(**{"dataset": "misconceptions", "test_size": 50, **changes})
-        print_plan(load_study(study), console=console)
+        print_plan(make_plan(load_study(study)), console)
         text = console.file
         assert isinstance(text, io.StringIO)
         return text.getvalue()

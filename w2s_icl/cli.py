@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import click
@@ -35,29 +36,63 @@ def main() -> None:
     type=click.Choice(["full", "rich", "plain", "log", "none"]),
     help="One of Inspect's own displays instead of the study's progress line.",
 )
-def run(study: str, log_dir: str, display: str | None) -> None:
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0),
+    metavar="DOLLARS",
+    help="Most that the whole study may cost, what the logs in --log-dir have cost included. A "
+    "plan above it is refused; once it is spent, no call is launched. Needs known prices.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop there.")
+@click.option("--yes", is_flag=True, help="Do not ask before the first call.")
+def run(
+    study: str, log_dir: str, display: str | None, max_cost: float | None, dry_run: bool, yes: bool
+) -> None:
     """Run the cells of STUDY that are not finished.
 
-    Exits 0, 1 (some failed), 2 (refused), or 130 and 143 where a signal stopped it.
+    Exits 0, 1 (some failed, or the money is spent), 2 (refused), or 130 and 143 where a signal
+    stopped it.
     """
     from dotenv import find_dotenv, load_dotenv
 
     load_dotenv(find_dotenv(usecwd=True))  # as `inspect eval` does
-    from w2s_icl.evals.run import run_study
+    from w2s_icl.analysis.power import detectable
+    from w2s_icl.evals.run import prepare, run_study
     from w2s_icl.evals.study import load_study
 
-    sys.exit(run_study(load_study(study), log_dir, display=display).exit_code)
+    loaded = load_study(study)
+    detects = detectable(loaded.test_size, loaded.draws)
+    if dry_run:
+        prepare(loaded, log_dir, max_cost=max_cost, detects=detects)
+        return
+    asks = not yes and sys.stdin.isatty() and sys.stdout.isatty()
+    outcome = run_study(
+        loaded,
+        log_dir,
+        display=display,
+        max_cost=max_cost,
+        confirm=(lambda: click.confirm("Run it?")) if asks else None,
+        detects=detects,
+    )
+    sys.exit(outcome.exit_code)
 
 
 @main.command()
 @click.argument("study", type=click.Path(dir_okay=False))
 @click.option("--log-dir", help="Where finished cells are looked for.")
-def plan(study: str, log_dir: str | None) -> None:
-    """Say what STUDY consists of, what is done, and what its verdict would lack. Asks no model."""
-    from w2s_icl.evals.plan import print_plan
+@click.option("--json", "as_json", is_flag=True, help="For a program; null is unknown.")
+def plan(study: str, log_dir: str | None, as_json: bool) -> None:
+    """Say what STUDY still has to run, what that costs and what it can detect. Asks no model."""
+    from w2s_icl.analysis.power import detectable
+    from w2s_icl.evals.plan import make_plan, plan_json, print_plan
     from w2s_icl.evals.study import load_study
 
-    print_plan(load_study(study), log_dir)
+    loaded = load_study(study)
+    made, detects = make_plan(loaded, log_dir), detectable(loaded.test_size, loaded.draws)
+    if as_json:
+        click.echo(json.dumps(plan_json(made, detects=detects), indent=1, ensure_ascii=False))
+    else:
+        print_plan(made, detects=detects)
 
 
 @main.command()

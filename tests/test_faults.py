@@ -37,14 +37,13 @@ from tests.test_http import (
 )
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES, Results
-from w2s_icl.evals.run import LOG_BUFFER
+from w2s_icl.evals.run import CELLS_AT_ONCE, LOG_BUFFER
 
 KILLS = int(os.environ.get("W2S_KILLS", "2"))
 """How many runs are killed at a random moment; twenty take about twelve minutes."""
 
 CONNECTIONS = 6
 STUDY = {**SMALL_STUDY, "max_connections": CONNECTIONS}
-CELLS_AT_ONCE = 10
 
 KEY = "key-of-distinction-0123456789"
 

@@ -39,8 +39,12 @@ from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES, Results
 from w2s_icl.evals.run import CELLS_AT_ONCE, LOG_BUFFER
 
-KILLS = int(os.environ.get("W2S_KILLS", "2"))
+KILLS = int(os.environ.get("W2S_KILLS", "1"))
 """How many runs are killed at a random moment; twenty take about twelve minutes."""
+
+more = pytest.mark.skipif(
+    os.environ.get("W2S_FAULTS") != "all", reason="W2S_FAULTS=all runs these, in five minutes"
+)
 
 CONNECTIONS = 6
 STUDY = {**SMALL_STUDY, "max_connections": CONNECTIONS}
@@ -170,7 +174,9 @@ def test_second_signal_stops_at_once(tmp_path: Path) -> None:
     assert logged(log_dir).keys() <= {"cancelled", "started"}
 
 
-@pytest.mark.parametrize("how", ["empty", "cut", "no zip"])
+@pytest.mark.parametrize(
+    "how", ["cut", pytest.param("empty", marks=more), pytest.param("no zip", marks=more)]
+)
 def test_torn_files_stop_neither_the_next_run_nor_the_report(
     how: str, whole: Finished, server: OpenAIServer, tmp_path: Path
 ) -> None:
@@ -193,7 +199,7 @@ def test_torn_files_stop_neither_the_next_run_nor_the_report(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", [30_000, 230_000])
+@pytest.mark.parametrize("room", [230_000, pytest.param(30_000, marks=more)])
 def test_full_disk_ends_the_run_and_loses_nothing_that_was_written(
     room: int, whole: Finished, tmp_path: Path
 ) -> None:
@@ -228,12 +234,16 @@ def test_full_disk_ends_the_run_and_loses_nothing_that_was_written(
 @pytest.mark.parametrize(
     ("faults", "rate_429", "rate_500"),
     [
-        ({}, 0.05, 0.02),
-        ({}, 0.5, 0.0),
-        ({"reset": 0.02, "malformed": 0.02, "html": 0.02, "no_choices": 0.02}, 0.0, 0.02),
-        ({"null": 0.03, "error_200": 0.03, "error_choice": 0.03, "stall": 0.02}, 0.0, 0.0),
+        ({"reset": 0.02, "malformed": 0.02, "html": 0.02, "no_choices": 0.02}, 0.05, 0.02),
+        pytest.param({}, 0.5, 0.0, marks=more),
+        pytest.param(
+            {"null": 0.03, "error_200": 0.03, "error_choice": 0.03, "stall": 0.02},
+            0.0,
+            0.0,
+            marks=more,
+        ),
     ],
-    ids=["few refused", "half refused", "spoilt", "empty or stalled"],
+    ids=["spoilt", "half refused", "empty or stalled"],
 )
 def test_report_through_faults_is_that_of_the_undisturbed_run(
     faults: dict[str, float],
@@ -255,8 +265,15 @@ def test_report_through_faults_is_that_of_the_undisturbed_run(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", [400, 500])
-@pytest.mark.parametrize("part", ["test", "pool"])
+@pytest.mark.parametrize(
+    ("part", "status"),
+    [
+        ("test", 400),
+        ("pool", 500),
+        pytest.param("test", 500, marks=more),
+        pytest.param("pool", 400, marks=more),
+    ],
+)
 def test_question_that_fails_for_good_leaves_its_cells_incomplete_and_the_rest_whole(
     part: str, status: int, whole: Finished, tmp_path: Path
 ) -> None:
@@ -342,11 +359,11 @@ def test_study_that_defines_its_cells_otherwise_is_refused_before_any_call(
     "added",
     [
         {"models": [openrouter(m) for m in (SMALL, LARGE, MEDIUM)]},
-        {"labels": ["gold", "weak", "random"]},
         {"draws": 2},
-        {"shots": [0, 1, 3, 5]},
+        pytest.param({"labels": ["gold", "weak", "random"]}, marks=more),
+        pytest.param({"shots": [0, 1, 3, 5]}, marks=more),
     ],
-    ids=["models", "labels", "draws", "shots"],
+    ids=["models", "draws", "labels", "shots"],
 )
 def test_larger_study_asks_what_is_new_and_nothing_again(
     added: dict[str, object], whole: Finished, server: OpenAIServer, tmp_path: Path

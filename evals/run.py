@@ -18,7 +18,7 @@ import rich
 from inspect_ai import Task, eval_set
 from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - what Inspect refuses with
 from inspect_ai.dataset import MemoryDataset
-from inspect_ai.log import EvalLog, read_eval_log
+from inspect_ai.log import EvalLog
 from rich.console import Console
 from rich.markup import escape
 
@@ -52,7 +52,7 @@ from w2s_icl.evals.study import (
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_results, write_summary
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.labels import IDENTITY, LabelError
+from w2s_icl.solvers.labels import IDENTITY, LabelError, outputs_of
 
 
 def prepare(
@@ -340,9 +340,8 @@ def _reuse(task: Task, source: Key, log_dir: str) -> None:
     if not found:
         return  # the other cell was not run: this one asks for itself
     header = max(found, key=lambda log: (log.status == "success", log.eval.created))
-    log = read_eval_log(header.location)
     outputs: dict[str, dict[str, Any]] = defaultdict(dict)
-    for answered in log.samples or []:
+    for answered in outputs_of(header.location):
         if answered.error is None:
             output = answered.output.model_dump(mode="json", exclude_none=True)
             outputs[str(answered.id)][str(answered.epoch)] = output

@@ -13,7 +13,7 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from string import ascii_uppercase
@@ -22,9 +22,11 @@ from typing import Any
 from inspect_ai.dataset import Sample
 from inspect_ai.log import (
     EvalLog,
+    EvalSample,
     list_eval_logs,
     read_eval_log,
     read_eval_log_sample_summaries,
+    read_eval_log_samples,
 )
 
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations
@@ -699,11 +701,19 @@ def _answers(name: str, mtime: float | None, size: int) -> Answers:
     )
 
 
+def outputs_of(location: str) -> Iterator[EvalSample]:
+    """The samples of a log one by one, without their transcripts, which are most of it."""
+    return read_eval_log_samples(
+        location,
+        all_samples_required=False,
+        exclude_fields={"messages", "events", "events_data", "attachments", "store"},
+    )
+
+
 def _texts(log: Answers) -> dict[int | str, str]:
     """What the labeller wrote, by question id, where an answer could be read in it."""
-    samples = read_eval_log(log.location).samples or []
     return {
         sample.id: sample.output.completion.strip()
-        for sample in samples
+        for sample in outputs_of(log.location)
         if sample.epoch == 1 and log.letters.get(sample.id)
     }

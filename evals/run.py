@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -169,13 +170,18 @@ def _run(
             stop.raise_if_requested()
         return tasks
 
+    at_once = max(CELLS_IN_A_BATCH if study.batch else CELLS_AT_ONCE, len(study.models))
     evaluate = partial(
         _evaluate,
         log_dir=log_dir,
         display=display or "none",
         progress=progress,
         stop=stop,
-        at_once=max(CELLS_IN_A_BATCH if study.batch else CELLS_AT_ONCE, len(study.models)),
+        at_once=at_once,
+        # no more questions in memory than there may be calls: where Inspect adapts the number of
+        # calls it adapts this one as well
+        questions=study.max_connections
+        and math.ceil(study.max_connections * len(study.models) / at_once),
     )
     all_well = True
     with progress:
@@ -268,6 +274,7 @@ def _evaluate(
     progress: StudyProgress,
     stop: Stop,
     at_once: int,
+    questions: int | None,
 ) -> list[EvalLog]:
     """One `eval_set` over `tasks`; headers of their logs in the same order.
 
@@ -293,6 +300,7 @@ def _evaluate(
             # a log of one phase is no dirt to the other; what must not mix has been refused
             log_dir_allow_dirty=True,
             max_tasks=at_once,
+            max_samples=questions,
             log_realtime=False,
             log_buffer=None if is_remote(log_dir) else LOG_BUFFER,
             log_model_api=False,

@@ -243,7 +243,7 @@ All questions of a running cell wait in memory. Inspect's ten cells take twice a
 no sooner, except in batches, where ten cells take as long as one.
 """
 
-COLLECT_AT = (20_000, 5, 5)
+COLLECT_AT = (10_000, 4, 3)
 """Thresholds of Python's garbage collector during a run; its own cost a fifth of the CPU time."""
 
 

@@ -8,6 +8,8 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -376,6 +378,25 @@ def test_plan_as_json_holds_what_is_printed(tmp_path: Path) -> None:
     assert content["to_run"]["calls_at_least"] < content["to_run"]["calls"]
     assert content["detects"]["gap_needed"] == detectable(200, 1)["gap_needed"]
     assert {m["price_from"] for m in content["models"]} == {"the study file"}
+
+
+def test_json_is_all_that_a_process_of_its_own_prints(tmp_path: Path) -> None:
+    path = write_study(tmp_path, **BASE)
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from w2s_icl.cli import main; main()", "plan", path, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(done.stdout)["log_dir"] is None
+
+
+def test_stand_in_has_no_context_of_a_model_with_a_name_like_its_own(tmp_path: Path) -> None:
+    study = study_of(tmp_path, models=["simulated/large", "mockllm/medium"], prices={})
+
+    assert [model.context for model in make_plan(study).models.values()] == [None, None]
 
 
 def test_dry_run_prints_the_plan_and_asks_nothing(server: OpenAIServer, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import io
 import json
 import math
@@ -223,6 +224,38 @@ def test_reported_cost_is_the_bill_and_needs_no_price(billed: float, tmp_path: P
     assert plan.spent == pytest.approx(8 * billed, rel=1e-9)
     assert "came to 8 calls, 800 tokens in, 8 out, $2.00" in said
     assert "cost unknown\n" in said  # of the plan
+
+
+@pytest.mark.slow
+def test_bill_of_the_server_is_planned_logged_summed_and_reported(
+    one_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs, out = tmp_path / "logs", tmp_path / "report"
+    one_server.tokens = RULES["characters"]
+    monkeypatch.setattr(one_server, "price", (PRICE["input"] / 1e6, PRICE["output"] / 1e6))
+    assert run_quietly(study_of(tmp_path, shots=[0], test_size=30), logs)[0].ok
+    one_server.requests.clear()
+    # what the file says is another sum than what the server reports
+    dearer = {name: {"input": 9.0, "output": 9.0} for name in BASE["prices"]}
+    added: dict[str, Any] = {"shots": [0, 4], "labels": ["gold", "flipped"], "test_size": 30}
+    study = study_of(tmp_path, **added)
+    plan = make_plan(study, str(logs))
+
+    outcome, said = run_quietly(study_of(tmp_path, **added, prices=dearer), logs)
+
+    assert outcome.ok, said
+    bill = sum(request.cost for request in one_server.answered)
+    assert plan.to_run.calls == len(one_server.answered)
+    assert plan.to_run.cost == pytest.approx(bill, rel=0.02)
+    assert make_plan(study, str(logs)).spent == pytest.approx(plan.spent + bill, rel=1e-6)
+    summary = json.loads((logs / "summary.json").read_text("utf-8"))
+    assert summary["this_run"]["cost"] == pytest.approx(bill, rel=1e-6)
+    assert sum(cell["cost"] for cell in summary["cells"]) == pytest.approx(plan.spent + bill)
+    code, _, err = invoke("report", str(logs), "--out", str(out))
+    assert code == 0, err
+    with next(out.rglob("costs.csv")).open(encoding="utf-8", newline="") as file:
+        costs = [row for row in csv.DictReader(file) if row["split"] == "all"]
+    assert sum(float(row["cost"]) for row in costs) == pytest.approx(plan.spent + bill)
 
 
 # --- what is not known is said --------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import textwrap
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -65,6 +66,9 @@ Key = tuple[str, ...]
 
 VERDICT_DRAWS = 3
 """Draws below which nothing is said about other demonstrations than those shown."""
+
+WIDTH = 100
+"""Columns that the plan's notes are broken at."""
 
 CHARACTERS_OF_REASONING = 1000
 """Length of a demonstration's reasoning that is not written yet."""
@@ -716,11 +720,11 @@ def print_plan(
     for first, *others in rows:
         cells = [f"{text:>{width}}" for text, width in zip(others, widths[1:], strict=True)]
         say(escape("  ".join([f"{first:<{widths[0]}}", *cells])))
-    for line in _notes(plan, max_cost):
-        say(escape(line))
-    for line in (detects or {}).get("lines", ()):
-        say(escape(line))
-    say(_verdict_line(study))
+    for line in (*_notes(plan, max_cost), *(detects or {}).get("lines", ()), _verdict_line(study)):
+        for part in textwrap.wrap(
+            line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        ):
+            say(escape(part))
 
 
 def exact_line(plan: Plan) -> str:
@@ -760,10 +764,10 @@ def dollars(amount: float) -> str:
     """Cents, or what it takes to see something.
 
     Example:
-        >>> dollars(12.345), dollars(0.0123), dollars(0)
-        ('$12.35', '$0.0123', '$0.00')
+        >>> dollars(12.345), dollars(0.077), dollars(0)
+        ('$12.35', '$0.0770', '$0.00')
     """
-    return f"${amount:.2f}" if amount == 0 or amount >= 0.1 else f"${amount:.3g}"
+    return f"${amount:.2f}" if amount == 0 or amount >= 0.1 else f"${amount:#.3g}"
 
 
 def _notes(plan: Plan, max_cost: float | None) -> list[str]:
@@ -777,8 +781,8 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
         )
     if not plan.exact:
         lines += [
-            "calls: as if all prompts differed; cells whose labels come out all alike, as those of",
-            f"  few may, are asked once: at the very least {plan.calls_at_least:,}",
+            f"calls: at most; at least {plan.calls_at_least:,}, as cells are asked once whose prompts "
+            "turn out the same",
             f"label runs: {RESERVE} questions in reserve for each draw; more if more are unread",
         ]
     called = [m for m in plan.models.values() if m.to_run.calls]
@@ -803,7 +807,8 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
     )
     sources = dict.fromkeys(m.price_from for m in called if m.price_from)
     if sources:
-        lines.append(f"prices: {', '.join(sources)}; cost as if no provider's cache helped")
+        helped = "cache or batch price" if plan.study.batch else "cache"
+        lines.append(f"prices: {', '.join(sources)}; cost as if no provider's {helped} helped")
     if plan.unpriced:
         lines.append(f"! price unknown (prices: in the study file): {_listed(plan.unpriced)}")
     if plan.spent or plan.spent_unknown:

@@ -158,6 +158,14 @@ def test_plan_without_weak_labels_is_exact_before_any_call(
     assert outcome.ok, said
     assert plan.exact
     assert plan.to_run.calls == len(server.answered)
+    # asked several times, a question may get several answers: they are read all the same
+    cells = json.loads((tmp_path / "logs" / "summary.json").read_text("utf-8"))["cells"]
+    unread = sum(r.answer is None for r in server.answered)
+    read = 0.0
+    for cell in cells:
+        times = 2 if cell["labels"] or cell["prompt"] else 4
+        read += cell["readable"] * cell["questions"] * times
+    assert read == pytest.approx(len(server.answered) - unread)
 
 
 @pytest.mark.parametrize("style", ["chat", "transcript"])

@@ -18,13 +18,7 @@ from typing import Any
 
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
-from inspect_ai.log import (
-    EvalLog,
-    EvalSampleSummary,
-    list_eval_logs,
-    read_eval_log,
-    read_eval_log_sample_summaries,
-)
+from inspect_ai.log import EvalLog, EvalSampleSummary, read_eval_log_sample_summaries
 from inspect_ai.model import ChatMessageSystem
 from rich.console import Console
 from rich.markup import escape
@@ -56,7 +50,7 @@ from w2s_icl.evals.tokens import (
     usage_tokens,
 )
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt, question_text
-from w2s_icl.solvers.labels import read_labels
+from w2s_icl.solvers.labels import log_headers, read_labels
 
 CELL = ("task", "split", "labels", "weak", "shots", "draw", "prompt")
 """Metadata that tell the cells of a model apart."""
@@ -85,17 +79,6 @@ def key_of(cell: Cell) -> Key:
     if cell.labels:
         fields |= {name: getattr(cell, name) for name in ("labels", "weak", "shots", "draw")}
     return cell_key(fields, cell.model)
-
-
-def log_headers(log_dir: str) -> list[EvalLog]:
-    """Headers of all logs in the directory that can be read, the last written last."""
-    headers = []
-    for info in sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0):
-        try:
-            headers.append(read_eval_log(info, header_only=True))
-        except Exception:  # a torn file is Inspect's to recover, and no finished cell
-            continue
-    return headers
 
 
 def asked_once(tasks: Iterable[tuple[Key, Task]], finished: Collection[Key]) -> dict[Key, Key]:
@@ -780,11 +763,11 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
             f"ask{'s' * (shared == 1)} nothing"
         )
     if not plan.exact:
-        lines += [
-            f"calls: at most; at least {plan.calls_at_least:,}, as cells are asked once whose prompts "
-            "turn out the same",
-            f"label runs: {RESERVE} questions in reserve for each draw; more if more are unread",
-        ]
+        lines.append(
+            f"calls: at least {plan.calls_at_least:,}, for cells whose prompts turn out the same "
+            f"are asked once; more than planned only if over {RESERVE} questions of a draw (the "
+            "reserve of the label runs) are unread"
+        )
     called = [m for m in plan.models.values() if m.to_run.calls]
     longest: dict[str, list[str]] = defaultdict(list)
     for m in called:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import textwrap
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,13 +18,7 @@ from typing import Any
 
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
-from inspect_ai.log import (
-    EvalLog,
-    EvalSampleSummary,
-    list_eval_logs,
-    read_eval_log,
-    read_eval_log_sample_summaries,
-)
+from inspect_ai.log import EvalLog, EvalSampleSummary, read_eval_log_sample_summaries
 from inspect_ai.model import ChatMessageSystem
 from rich.console import Console
 from rich.markup import escape
@@ -55,7 +50,7 @@ from w2s_icl.evals.tokens import (
     usage_tokens,
 )
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt, question_text
-from w2s_icl.solvers.labels import read_labels
+from w2s_icl.solvers.labels import log_headers, read_labels
 
 CELL = ("task", "split", "labels", "weak", "shots", "draw", "prompt")
 """Metadata that tell the cells of a model apart."""
@@ -65,6 +60,9 @@ Key = tuple[str, ...]
 
 VERDICT_DRAWS = 3
 """Draws below which nothing is said about other demonstrations than those shown."""
+
+WIDTH = 100
+"""Columns that the plan's notes are broken at."""
 
 CHARACTERS_OF_REASONING = 1000
 """Length of a demonstration's reasoning that is not written yet."""
@@ -81,17 +79,6 @@ def key_of(cell: Cell) -> Key:
     if cell.labels:
         fields |= {name: getattr(cell, name) for name in ("labels", "weak", "shots", "draw")}
     return cell_key(fields, cell.model)
-
-
-def log_headers(log_dir: str) -> list[EvalLog]:
-    """Headers of all logs in the directory that can be read, the last written last."""
-    headers = []
-    for info in sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0):
-        try:
-            headers.append(read_eval_log(info, header_only=True))
-        except Exception:  # a torn file is Inspect's to recover, and no finished cell
-            continue
-    return headers
 
 
 def asked_once(tasks: Iterable[tuple[Key, Task]], finished: Collection[Key]) -> dict[Key, Key]:
@@ -716,11 +703,11 @@ def print_plan(
     for first, *others in rows:
         cells = [f"{text:>{width}}" for text, width in zip(others, widths[1:], strict=True)]
         say(escape("  ".join([f"{first:<{widths[0]}}", *cells])))
-    for line in _notes(plan, max_cost):
-        say(escape(line))
-    for line in (detects or {}).get("lines", ()):
-        say(escape(line))
-    say(_verdict_line(study))
+    for line in (*_notes(plan, max_cost), *(detects or {}).get("lines", ()), _verdict_line(study)):
+        for part in textwrap.wrap(
+            line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        ):
+            say(escape(part))
 
 
 def exact_line(plan: Plan) -> str:
@@ -760,10 +747,10 @@ def dollars(amount: float) -> str:
     """Cents, or what it takes to see something.
 
     Example:
-        >>> dollars(12.345), dollars(0.0123), dollars(0)
-        ('$12.35', '$0.0123', '$0.00')
+        >>> dollars(12.345), dollars(0.077), dollars(0)
+        ('$12.35', '$0.0770', '$0.00')
     """
-    return f"${amount:.2f}" if amount == 0 or amount >= 0.1 else f"${amount:.3g}"
+    return f"${amount:.2f}" if amount == 0 or amount >= 0.1 else f"${amount:#.3g}"
 
 
 def _notes(plan: Plan, max_cost: float | None) -> list[str]:
@@ -776,11 +763,11 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
             f"ask{'s' * (shared == 1)} nothing"
         )
     if not plan.exact:
-        lines += [
-            "calls: as if all prompts differed; cells whose labels come out all alike, as those of",
-            f"  few may, are asked once: at the very least {plan.calls_at_least:,}",
-            f"label runs: {RESERVE} questions in reserve for each draw; more if more are unread",
-        ]
+        lines.append(
+            f"calls: at least {plan.calls_at_least:,}, for cells whose prompts turn out the same "
+            f"are asked once; more than planned only if over {RESERVE} questions of a draw (the "
+            "reserve of the label runs) are unread"
+        )
     called = [m for m in plan.models.values() if m.to_run.calls]
     longest: dict[str, list[str]] = defaultdict(list)
     for m in called:
@@ -803,7 +790,8 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
     )
     sources = dict.fromkeys(m.price_from for m in called if m.price_from)
     if sources:
-        lines.append(f"prices: {', '.join(sources)}; cost as if no provider's cache helped")
+        helped = "cache or batch price" if plan.study.batch else "cache"
+        lines.append(f"prices: {', '.join(sources)}; cost as if no provider's {helped} helped")
     if plan.unpriced:
         lines.append(f"! price unknown (prices: in the study file): {_listed(plan.unpriced)}")
     if plan.spent or plan.spent_unknown:

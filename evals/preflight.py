@@ -10,8 +10,9 @@ from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_s
 from inspect_ai.model import get_model
 
 from w2s_icl.evals.gate import KEY_REFUSED, first_line, scrub, secrets, status_of
-from w2s_icl.evals.plan import cell_key, key_of, log_headers
+from w2s_icl.evals.plan import cell_key, key_of
 from w2s_icl.evals.study import Cell, Study, StudyError
+from w2s_icl.solvers.labels import log_headers
 
 TORN = ".torn"
 """What is added to the name of a log that cannot be read: Inspect stops at such a file."""

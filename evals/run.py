@@ -29,7 +29,6 @@ from w2s_icl.evals.plan import (
     asked_once,
     cell_key,
     exact_line,
-    log_headers,
     make_plan,
     print_plan,
 )
@@ -53,7 +52,7 @@ from w2s_icl.evals.study import (
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_results, write_summary
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.labels import IDENTITY, LabelError, outputs_of
+from w2s_icl.solvers.labels import IDENTITY, LabelError, log_headers, outputs_of
 
 
 def prepare(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import rich
 import yaml
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
@@ -84,8 +85,8 @@ BATCH_PROVIDERS = ("openai", "anthropic", "google", "grok", "together")
 RESERVE = 8
 """Pool questions labelled beyond the largest shot count, for answers that cannot be read."""
 
-LOADS_WEIGHTS = ("hf", "nnterp", "sglang", "transformer_lens", "vllm")
-"""Providers that load a model when it is named."""
+NOT_LOOKED_UP = ("hf", "mockllm", "nnterp", "sglang", "simulated", "transformer_lens", "vllm")
+"""Providers that load a model when it is named, and stand-ins whose names are like another's."""
 
 Pair = tuple[str, str]
 """(weak, strong)"""
@@ -735,10 +736,17 @@ def _log_dir(log_dir: str) -> Iterator[None]:
 
 def model_info(model: str) -> ModelInfo | None:
     """What Inspect's model table says of a model; None where it is not there."""
-    # Inspect makes the model itself to look up a name that it does not know: that loads weights
-    if model.split("/")[0] in LOADS_WEIGHTS:
+    # Inspect makes the model itself to look up a name that it does not know: that loads weights;
+    # and settles on a name that is only like it
+    if model.split("/")[0] in NOT_LOOKED_UP:
         return None
-    return get_model_info(model)
+    # with the first model that is made, Inspect prints which hooks there are: not into a plan
+    printer = rich.get_console()
+    before, printer.quiet = printer.quiet, True
+    try:
+        return get_model_info(model)
+    finally:
+        printer.quiet = before
 
 
 def set_prices(study: Study) -> None:

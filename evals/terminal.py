@@ -18,6 +18,7 @@ from inspect_ai import Task
 from inspect_ai.hooks import Hooks, ModelRetry, ModelUsageData, SampleEnd, TaskEnd, TaskStart, hooks
 from inspect_ai.log import EvalLog, read_eval_log_sample_summaries
 from inspect_ai.model import ModelUsage
+from inspect_ai.scorer import NOANSWER
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -226,11 +227,23 @@ def _metric(log: EvalLog, name: str) -> float:
     return math.nan if metric is None else float(metric.value)
 
 
+def _readable(log: EvalLog) -> float:
+    """Share of the replies that could be read.
+
+    Inspect hands a question's answer on to its metrics only where it is the same in every epoch.
+    """
+    if (log.eval.config.epochs or 1) == 1 or not log.location:
+        return _metric(log, "readable")
+    samples = read_eval_log_sample_summaries(log.location)
+    values = [score.value for sample in samples for score in (sample.scores or {}).values()]
+    return sum(value != NOANSWER for value in values) / len(values) if values else math.nan
+
+
 def _cell_line(log: EvalLog) -> str:
     name, model = f"{log.eval.task:<16}", f"{_model_name(log.eval.model):<26}"
     if log.status == "success":
         value, error = 100 * _metric(log, "accuracy"), 100 * Z95 * _metric(log, "stderr")
-        read = 100 * _metric(log, "readable")
+        read = 100 * _readable(log)
         mark = "✔" if read >= 100 * READABLE_LIMIT else "!"
         result = f"{value:5.1f} ± {error:.1f}   readable {read:.0f}%"
         return f"  {mark} {escape(name)} {escape(model)} {result}"
@@ -289,10 +302,10 @@ def print_results(
     console.print()
     console.print(table)
     for log in outcome.logs:
-        if log.status == "success" and _metric(log, "readable") < READABLE_LIMIT:
+        if log.status == "success" and (read := _readable(log)) < READABLE_LIMIT:
             console.print(
                 f"! {escape(log.eval.task)} {escape(_model_name(log.eval.model))}: only "
-                f"{100 * _metric(log, 'readable'):.1f}% of the replies could be read",
+                f"{100 * read:.1f}% of the replies could be read",
                 highlight=False,
             )
     for log in outcome.failed:
@@ -412,7 +425,7 @@ def _summary_row(log: EvalLog) -> dict[str, Any]:
     usage = log.stats.model_usage.get(log.eval.model)
 
     def metric(name: str) -> float | None:
-        value = _metric(log, name)
+        value = _readable(log) if name == "readable" else _metric(log, name)
         return None if math.isnan(value) or log.status != "success" else value
 
     return {
@@ -463,6 +476,6 @@ def _cost_line(outcome: Outcome) -> str:
             else:
                 known += usage.total_cost
     if unknown:
-        known_text = f"${known:.2f} and " if known else ""
+        known_text = f"{dollars(known)} and " if known else ""
         return f"cost {known_text}unknown for {', '.join(sorted(unknown))} (no price)"
-    return f"cost ${known:.2f}"
+    return f"cost {dollars(known)}"

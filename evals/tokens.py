@@ -115,7 +115,7 @@ class TokenCount:
             return f"learnt from {self.calls:,} logged calls"
         return (
             f"estimate, {self.per_unit:g} per word or punctuation mark and "
-            f"{self.per_message:g} per message"
+            f"{self.per_message:g} per message; learnt once calls are logged"
         )
 
 
@@ -152,7 +152,8 @@ def learn(sizes: Sequence[Size], tokens: Sequence[int]) -> TokenCount:
     one_shape = bool((messages == messages[0]).all())
     around = [(messages, TOKENS_PER_MESSAGE, 3.0), (np.ones(len(y)), TOKENS_PER_CALL, 15.0)]
     if one_shape:
-        around = [(np.ones(len(y)), messages[0] * TOKENS_PER_MESSAGE + TOKENS_PER_CALL, 15.0)]
+        # text that is dearer than usual is likelier than much that stands round it
+        around = [(np.ones(len(y)), messages[0] * TOKENS_PER_MESSAGE + TOKENS_PER_CALL, 4.0)]
     fits: list[tuple[float, Unit, NDArray[np.float64]]] = []
     for unit, (per_unit, doubt) in USUAL.items():
         x = np.array([getattr(size, unit) for size in sizes], float)

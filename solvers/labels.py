@@ -650,8 +650,9 @@ def find_answers(
 
 
 def log_headers(log_dir: str) -> list[EvalLog]:
-    """Headers of all logs in a directory that can be read."""
-    found = [_header(info.name, info.mtime, info.size) for info in list_eval_logs(log_dir)]
+    """Headers of all logs in a directory that can be read, the last written last."""
+    files = sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
+    found = [_header(info.name, info.mtime, info.size) for info in files]
     return [header for header in found if header is not None]
 
 

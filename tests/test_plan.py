@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import io
 import json
 import math
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -155,6 +158,14 @@ def test_plan_without_weak_labels_is_exact_before_any_call(
     assert outcome.ok, said
     assert plan.exact
     assert plan.to_run.calls == len(server.answered)
+    # asked several times, a question may get several answers: they are read all the same
+    cells = json.loads((tmp_path / "logs" / "summary.json").read_text("utf-8"))["cells"]
+    unread = sum(r.answer is None for r in server.answered)
+    read = 0.0
+    for cell in cells:
+        times = 2 if cell["labels"] or cell["prompt"] else 4
+        read += cell["readable"] * cell["questions"] * times
+    assert read == pytest.approx(len(server.answered) - unread)
 
 
 @pytest.mark.parametrize("style", ["chat", "transcript"])
@@ -221,6 +232,38 @@ def test_reported_cost_is_the_bill_and_needs_no_price(billed: float, tmp_path: P
     assert plan.spent == pytest.approx(8 * billed, rel=1e-9)
     assert "came to 8 calls, 800 tokens in, 8 out, $2.00" in said
     assert "cost unknown\n" in said  # of the plan
+
+
+@pytest.mark.slow
+def test_bill_of_the_server_is_planned_logged_summed_and_reported(
+    one_server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs, out = tmp_path / "logs", tmp_path / "report"
+    one_server.tokens = RULES["characters"]
+    monkeypatch.setattr(one_server, "price", (PRICE["input"] / 1e6, PRICE["output"] / 1e6))
+    assert run_quietly(study_of(tmp_path, shots=[0], test_size=30), logs)[0].ok
+    one_server.requests.clear()
+    # what the file says is another sum than what the server reports
+    dearer = {name: {"input": 9.0, "output": 9.0} for name in BASE["prices"]}
+    added: dict[str, Any] = {"shots": [0, 4], "labels": ["gold", "flipped"], "test_size": 30}
+    study = study_of(tmp_path, **added)
+    plan = make_plan(study, str(logs))
+
+    outcome, said = run_quietly(study_of(tmp_path, **added, prices=dearer), logs)
+
+    assert outcome.ok, said
+    bill = sum(request.cost for request in one_server.answered)
+    assert plan.to_run.calls == len(one_server.answered)
+    assert plan.to_run.cost == pytest.approx(bill, rel=0.02)
+    assert make_plan(study, str(logs)).spent == pytest.approx(plan.spent + bill, rel=1e-6)
+    summary = json.loads((logs / "summary.json").read_text("utf-8"))
+    assert summary["this_run"]["cost"] == pytest.approx(bill, rel=1e-6)
+    assert sum(cell["cost"] for cell in summary["cells"]) == pytest.approx(plan.spent + bill)
+    code, _, err = invoke("report", str(logs), "--out", str(out))
+    assert code == 0, err
+    with next(out.rglob("costs.csv")).open(encoding="utf-8", newline="") as file:
+        costs = [row for row in csv.DictReader(file) if row["split"] == "all"]
+    assert sum(float(row["cost"]) for row in costs) == pytest.approx(plan.spent + bill)
 
 
 # --- what is not known is said --------------------------------------------------------------------
@@ -376,6 +419,25 @@ def test_plan_as_json_holds_what_is_printed(tmp_path: Path) -> None:
     assert content["to_run"]["calls_at_least"] < content["to_run"]["calls"]
     assert content["detects"]["gap_needed"] == detectable(200, 1)["gap_needed"]
     assert {m["price_from"] for m in content["models"]} == {"the study file"}
+
+
+def test_json_is_all_that_a_process_of_its_own_prints(tmp_path: Path) -> None:
+    path = write_study(tmp_path, **BASE)
+
+    done = subprocess.run(
+        [sys.executable, "-c", "from w2s_icl.cli import main; main()", "plan", path, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(done.stdout)["log_dir"] is None
+
+
+def test_stand_in_has_no_context_of_a_model_with_a_name_like_its_own(tmp_path: Path) -> None:
+    study = study_of(tmp_path, models=["simulated/large", "mockllm/medium"], prices={})
+
+    assert [model.context for model in make_plan(study).models.values()] == [None, None]
 
 
 def test_dry_run_prints_the_plan_and_asks_nothing(server: OpenAIServer, tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ OTHERS = 5
 FEW = 8
 """So many failing prompts, and no more, may be at fault when nothing is answered for long."""
 
+ALONE, ALONE_SECONDS = 4, 20
+"""So few need not fail for long: one question in each of the cells that run at once.
+
+An outage meets as many prompts as there are connections, which are more as a rule.
+"""
+
 NULL_TRIES = 3
 """How often a prompt is asked whose reply has no content; then that is its answer."""
 
@@ -119,7 +125,8 @@ class _Health:
             failures, before = self.failing.get(key, (0, self.answered))
             self.failing[key] = failures + 1, before
             others = self.answered - before >= OTHERS
-            few = len(self.prompts) <= FEW and lasted >= GONE_SECONDS
+            patience = ALONE_SECONDS if len(self.prompts) <= ALONE else GONE_SECONDS
+            few = len(self.prompts) <= FEW and lasted >= patience
             if failures + 1 >= TRIES and (others or few or not again):
                 self.given_up[key] = f"{text} (failed {failures + 1} times)"
         if self.streak >= GONE_CALLS and key not in self.given_up:

@@ -41,7 +41,16 @@ from tests.test_http import (
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES, Results
 from w2s_icl.evals import gate
-from w2s_icl.evals.gate import FEW, GONE_CALLS, GONE_SECONDS, TRIES, GivenUpError, _Health, secrets
+from w2s_icl.evals.gate import (
+    ALONE_SECONDS,
+    FEW,
+    GONE_CALLS,
+    GONE_SECONDS,
+    TRIES,
+    GivenUpError,
+    _Health,
+    secrets,
+)
 from w2s_icl.evals.preflight import refuse_unknown_models
 from w2s_icl.evals.run import CELLS_AT_ONCE, LOG_BUFFER
 from w2s_icl.evals.stop import Stop
@@ -345,14 +354,17 @@ def test_outage_of_some_minutes_gives_up_neither_a_question_nor_the_model(
     assert calls.stop.requested is None
 
 
-def test_question_that_alone_is_left_and_fails_long_is_given_up_but_not_its_model(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("left", "seconds"), [(1, ALONE_SECONDS), (FEW, GONE_SECONDS)])
+def test_questions_that_are_left_and_fail_long_are_given_up_but_not_their_model(
+    left: int, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = Calls(monkeypatch)
     calls.stop.answered_at["another"] = 1001
 
-    assert next(s for s in range(400) if calls.fail(0, 500, s)) == GONE_SECONDS
-    calls.health.check(1)
+    given_up = [s for s in range(400) if any([calls.fail(i, 500, s) for i in range(left)])]
+
+    assert given_up[0] == seconds
+    calls.health.check(-1)
 
 
 def test_model_that_is_gone_for_long_is_given_up_while_others_answer(

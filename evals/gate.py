@@ -12,10 +12,11 @@ import functools
 import json
 import re
 import time
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from inspect_ai.model import ChatMessage, Model, ModelOutput
 from tenacity import wait_exponential, wait_random
@@ -32,7 +33,13 @@ OTHERS = 5
 """Answers to other prompts that show that a failure is the prompt's own."""
 
 FEW = 8
-"""So many failing prompts, and no more, may be at fault themselves when nothing is answered."""
+"""So many failing prompts, and no more, may be at fault when nothing is answered for long."""
+
+ALONE, ALONE_SECONDS = 4, 20
+"""So few need not fail for long: one question in each of the cells that run at once.
+
+An outage meets as many prompts as there are connections, which are more as a rule.
+"""
 
 NULL_TRIES = 3
 """How often a prompt is asked whose reply has no content; then that is its answer."""
@@ -40,8 +47,11 @@ NULL_TRIES = 3
 REFUSALS = 3
 """Refusals of the key, or for lack of credit, in a row after which the run is stopped."""
 
-GONE_CALLS, GONE_SECONDS, OUTAGE_SECONDS = 20, 120, 900
+GONE_CALLS, GONE_SECONDS, OUTAGE_SECONDS = 20, 300, 900
 """Failures in a row, and for how long, after which a model is gone; or all of them are."""
+
+MODEL_REFUSED = (403, 404)
+"""Refusals that do not pass and are not a prompt's own, as 400 for one that is too long is."""
 
 KEY_REFUSED = {401: "the key is refused", 402: "no credit is left"}
 
@@ -77,7 +87,7 @@ class _Health:
         gone: Why the model is not asked any more.
     """
 
-    stop: Stop | None
+    stop: Stop
     answered: int = 0
     streak: int = 0
     since: float = 0.0
@@ -94,8 +104,7 @@ class _Health:
         self.prompts.clear()
         if key is not None:
             self.failing.pop(key, None)
-        if self.stop:
-            self.stop.answered_at[name] = time.monotonic()
+        self.stop.answered_at[name] = time.monotonic()
 
     def bad(self, name: str, key: int, error: Exception, *, again: bool) -> None:
         """A call failed; `again` is whether such a failure may pass.
@@ -109,24 +118,26 @@ class _Health:
         self.streak += 1
         self.prompts.add(key)
         self.refused = self.refused + 1 if status in KEY_REFUSED else 0
-        if self.refused >= REFUSALS and self.stop and status in KEY_REFUSED:
+        if self.refused >= REFUSALS and status in KEY_REFUSED:
             self.stop.request(f"{name}: {KEY_REFUSED[status]} ({text})")
         lasted = now - self.since
-        if self.streak >= GONE_CALLS and (not again or lasted >= GONE_SECONDS):
-            others = self.stop.answered_at.items() if self.stop else ()
-            if not again or any(at > self.since for other, at in others if other != name):
+        if not (status == 429 or "Connect" in type(error).__name__):  # those are matters of time
+            failures, before = self.failing.get(key, (0, self.answered))
+            self.failing[key] = failures + 1, before
+            others = self.answered - before >= OTHERS
+            patience = ALONE_SECONDS if len(self.prompts) <= ALONE else GONE_SECONDS
+            few = len(self.prompts) <= FEW and lasted >= patience
+            if failures + 1 >= TRIES and (others or few or not again):
+                self.given_up[key] = f"{text} (failed {failures + 1} times)"
+        if self.streak >= GONE_CALLS and key not in self.given_up:
+            answered = self.stop.answered_at.items()
+            elsewhere = any(at > self.since for other, at in answered if other != name)
+            refused = status in MODEL_REFUSED and len(self.prompts) > FEW
+            if refused or (lasted >= GONE_SECONDS and elsewhere):
                 self.gone = f"{text} ({name} failed {self.streak} times in a row)"
-                raise GivenUpError(self.gone) from None
-            if self.stop and lasted >= OUTAGE_SECONDS:
+            elif lasted >= OUTAGE_SECONDS:
                 self.stop.request(f"{name}: no answer for {lasted / 60:.0f} minutes ({text})")
-        if status == 429 or "Connect" in type(error).__name__:
-            return  # a matter of time, not of the prompt
-        failures, before = self.failing.get(key, (0, self.answered))
-        self.failing[key] = failures + 1, before
-        alone = self.answered - before >= OTHERS or len(self.prompts) <= FEW
-        if failures + 1 >= TRIES and alone:
-            self.given_up[key] = f"{text} (failed {failures + 1} times)"
-            raise GivenUpError(self.given_up[key]) from None
+        self.check(key)
 
     def check(self, key: int | None) -> None:
         """Refuse a call that has been given up.
@@ -135,9 +146,9 @@ class _Health:
             GivenUpError: With the reason.
         """
         if self.gone:
-            raise GivenUpError(self.gone)
+            raise GivenUpError(self.gone) from None
         if key in self.given_up:
-            raise GivenUpError(self.given_up[key])
+            raise GivenUpError(self.given_up[key]) from None
 
 
 def guard(model: Model, timeout: float | None) -> Model:
@@ -159,7 +170,7 @@ def guard(model: Model, timeout: float | None) -> Model:
     api.w2s_gate = gate  # type: ignore[attr-defined]
     name, served = str(model), hasattr(api, "client")
     generate, retry, wait = api.generate, api.should_retry, api.retry_wait()
-    health = _Health(None)
+    health: _Health | None = None
 
     @functools.wraps(generate)
     async def gated(input: list[ChatMessage], *args: Any, **kwargs: Any) -> Any:
@@ -167,7 +178,7 @@ def guard(model: Model, timeout: float | None) -> Model:
         stop = current()
         if stop is None:  # no study is running: Inspect hands the same model to others
             return await generate(input, *args, **kwargs)
-        if health.stop is not stop:
+        if health is None or health.stop is not stop:
             health = _Health(stop)
         mine = health
         known = mine.failing or mine.given_up
@@ -188,12 +199,12 @@ def guard(model: Model, timeout: float | None) -> Model:
                 scrub_error(error, secrets(api))
                 raise
             key = prompt_key(input)
+            scrub_error(error, secrets(api))
             failure: Exception = error
             if isinstance(error, TimeoutError) and limit.expired():
                 failure = UnusableReplyError(f"no answer within {gate['timeout']:g} s")
             elif served and isinstance(error, ODD_REPLIES):
                 failure = UnusableReplyError(f"the reply cannot be read: {first_line(error)}")
-            scrub_error(failure, secrets(api))
             mine.bad(name, key, failure, again=bool(should_retry(failure)))
             if failure is error:
                 raise
@@ -283,8 +294,9 @@ def secrets(api: Any) -> list[str]:
     """Keys and passwords that a provider was given, the longest first."""
     found = {getattr(api, name, None) for name in ("api_key", "initial_api_key")}
     url = getattr(api, "base_url", None)
-    if isinstance(url, str):
-        found.add(urlsplit(url).password)
+    if isinstance(url, str) and (password := urlsplit(url).password):
+        pair = f"{urlsplit(url).username}:{password}"
+        found |= {password, unquote(password), b64encode(unquote(pair).encode()).decode()}
     long = [s for s in found if isinstance(s, str) and len(s) >= 6]
     return sorted(long, key=len, reverse=True)
 

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_summaries
-from inspect_ai.model import get_model
 
-from w2s_icl.evals.gate import KEY_REFUSED, first_line, scrub, secrets, status_of
+from w2s_icl.evals.gate import KEY_REFUSED, first_line, scrub_error, secrets, status_of
 from w2s_icl.evals.plan import cell_key, key_of
-from w2s_icl.evals.study import Cell, Study, StudyError
+from w2s_icl.evals.study import Cell, Study, StudyError, model_of
 from w2s_icl.solvers.labels import log_headers
 
 TORN = ".torn"
@@ -59,7 +58,7 @@ def refuse_unknown_models(study: Study, cells: Iterable[Cell], log_dir: str) -> 
     to_call = dict.fromkeys(cell.model for cell in cells if key_of(cell) not in done)
     lists: dict[tuple[str, str], list[str]] = {}
     for model in to_call:
-        api: Any = get_model(model, **dict(study.model_args.get(model, {}))).api
+        api: Any = model_of(study, model).api
         url, key = getattr(api, "base_url", None), getattr(api, "api_key", None)
         if not (isinstance(url, str) and isinstance(key, str) and hasattr(api, "client")):
             continue  # no endpoint of the OpenAI kind
@@ -92,6 +91,7 @@ def _listed(model: str, api: Any, url: str, key: str) -> list[str]:
             return [listed.id for listed in client.models.list()]
     except Exception as error:  # whatever a page that is no list makes the client raise
         if status_of(error) in KEY_REFUSED:
-            said = scrub(first_line(error), secrets(api))
+            scrub_error(error, secrets(api))
+            said = first_line(error)
             raise StudyError(f"models: {model}: the endpoint refuses: {said}") from None
         return []

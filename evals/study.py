@@ -23,6 +23,7 @@ from inspect_ai.dataset import MemoryDataset
 from inspect_ai.model import (
     BatchConfig,
     GenerateConfig,
+    Model,
     ModelCost,
     ModelInfo,
     get_model,
@@ -664,14 +665,7 @@ def build(
             there are more of them later.
     """
     task = cell_task(study, cell, log_dir, ask)
-    batch = (study.batch or None) if _takes_batches(cell.model) else None
-    model = get_model(
-        cell.model,
-        config=GenerateConfig(max_connections=study.max_connections, batch=batch),
-        **dict(study.model_args.get(cell.model, {})),
-    )
-    # the gate is the outermost: it counts what becomes of a call in the end
-    task.model = guard(lean(model), None if batch else study.timeout)
+    task.model = model_of(study, cell.model)
     # whatever model was active while the task was made, the cell's own decides
     metadata = {key: value for key, value in (task.metadata or {}).items() if key != "warning"}
     if cell.model.startswith("simulated/"):
@@ -682,6 +676,18 @@ def build(
     metadata["study"] = plan
     task.metadata = metadata
     return task
+
+
+def model_of(study: Study, name: str) -> Model:
+    """A model as the study asks it: the same one each time, since some load weights when made."""
+    batch = (study.batch or None) if _takes_batches(name) else None
+    model = get_model(
+        name,
+        config=GenerateConfig(max_connections=study.max_connections, batch=batch),
+        **dict(study.model_args.get(name, {})),
+    )
+    # the gate is the outermost: it counts what becomes of a call in the end
+    return guard(lean(model), None if batch else study.timeout)
 
 
 def all_cells(study: Study, split: Split) -> list[Cell]:

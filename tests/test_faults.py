@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import re
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from inspect_ai.log import list_eval_logs, read_eval_log
+from inspect_ai.model._providers.openrouter import OpenRouterAPI
 
 from tests.openai_server import LARGE, MEDIUM, SMALL, OpenAIServer, Request, question_of
 from tests.test_http import (
@@ -37,7 +40,21 @@ from tests.test_http import (
 )
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES, Results
+from w2s_icl.evals import gate
+from w2s_icl.evals.gate import (
+    ALONE_SECONDS,
+    FEW,
+    GONE_CALLS,
+    GONE_SECONDS,
+    TRIES,
+    GivenUpError,
+    _Health,
+    secrets,
+)
+from w2s_icl.evals.preflight import refuse_unknown_models
 from w2s_icl.evals.run import CELLS_AT_ONCE, LOG_BUFFER
+from w2s_icl.evals.stop import Stop
+from w2s_icl.evals.study import Cell, Study, model_of
 
 KILLS = int(os.environ.get("W2S_KILLS", "1"))
 """How many runs are killed at a random moment; twenty take about twelve minutes."""
@@ -311,6 +328,94 @@ def shown(run: Finished) -> set[str]:
     return {question_of(turn) for r in run.answered for turn, _ in r.prompt.demonstrations}
 
 
+class StatusError(Exception):
+    """A call that ended with a status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"Error code: {status}")
+        self.status_code = status
+
+
+class Calls:
+    """Calls of one model, at a time of the test's own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(gate.time, "monotonic", lambda: self.now)
+        self.stop = Stop()
+        self.health = _Health(self.stop)
+
+    def fail(self, prompt: int, status: int, at: float) -> bool:
+        """Whether a call that fails is given up."""
+        self.now = 1000 + at
+        try:
+            self.health.bad("m", prompt, StatusError(status), again=status >= 429)
+        except GivenUpError:
+            return True
+        return False
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_outage_of_some_minutes_gives_up_neither_a_question_nor_the_model(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch)
+    calls.stop.answered_at["another"] = 1001
+
+    for second in range(int(GONE_SECONDS)):
+        assert not any(calls.fail(prompt, status, second) for prompt in range(CONNECTIONS))
+
+    calls.health.good("m", 0)
+    for prompt in range(CONNECTIONS):
+        calls.health.check(prompt)
+    assert calls.stop.requested is None
+
+
+@pytest.mark.parametrize(("left", "seconds"), [(1, ALONE_SECONDS), (FEW, GONE_SECONDS)])
+def test_questions_that_are_left_and_fail_long_are_given_up_but_not_their_model(
+    left: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch)
+    calls.stop.answered_at["another"] = 1001
+
+    given_up = [s for s in range(400) if any([calls.fail(i, 500, s) for i in range(left)])]
+
+    assert given_up[0] == seconds
+    calls.health.check(-1)
+
+
+def test_model_that_is_gone_for_long_is_given_up_while_others_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = Calls(monkeypatch)
+    calls.stop.answered_at["another"] = 1001
+
+    given_up = {s: calls.fail(s % 30, 503, s) for s in range(int(GONE_SECONDS) + 1)}
+
+    assert [s for s, gone in given_up.items() if gone] == [GONE_SECONDS]
+    with pytest.raises(GivenUpError, match="in a row"):
+        calls.health.check(31)
+    assert calls.stop.requested is None
+
+
+def test_refused_prompts_are_given_up_each_and_a_refused_model_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    too_long, flagged, forbidden = (Calls(monkeypatch) for _ in range(3))
+
+    for prompt in range(2 * GONE_CALLS):  # 400: a cell whose prompts are too long
+        assert [too_long.fail(prompt, 400, 0) for _ in range(TRIES)].index(True) == TRIES - 1
+    for prompt in range(FEW):  # 403: questions that a moderation flags
+        assert [flagged.fail(prompt, 403, 0) for _ in range(TRIES)].index(True) == TRIES - 1
+    gone = [forbidden.fail(prompt, 403, 0) for prompt in range(GONE_CALLS)]
+
+    too_long.health.check(-1)
+    flagged.health.check(-1)
+    assert gone.index(True) == GONE_CALLS - 1
+    with pytest.raises(GivenUpError, match="in a row"):
+        forbidden.health.check(-1)
+
+
 def test_reply_that_a_filter_took_is_unreadable_and_not_asked_again(
     whole: Finished, tmp_path: Path
 ) -> None:
@@ -408,7 +513,7 @@ def test_key_revoked_midway_stops_the_run_and_is_written_nowhere(
     # three tell that it is no chance; as many again of each model may be under way
     assert refused <= 3 + 2 * CONNECTIONS
     assert KEY not in out + err
-    assert any(p.suffix == ".eval" for p in written)
+    assert {".eval", ".gz"} <= {p.suffix for p in written}, "no log or no trace of Inspect's"
     assert not [path for path, found in written.items() if found]
     assert run.code == 0, run.said
     assert repeats([*first, *run.requests]) == 0
@@ -416,7 +521,9 @@ def test_key_revoked_midway_stops_the_run_and_is_written_nowhere(
 
 
 def holds(path: Path, text: str) -> bool:
-    """Whether a file holds a text, in the members of a zip as well."""
+    """Whether a file holds a text, in the members of a zip and in a compressed trace as well."""
+    if path.suffix == ".gz":
+        return text.encode() in gzip.decompress(path.read_bytes())
     if path.suffix == ".eval":
         log = read_eval_log(str(path), resolve_attachments=True)
         if text in log.model_dump_json():
@@ -451,6 +558,34 @@ def test_model_that_the_endpoint_does_not_list_is_refused_before_any_call(tmp_pa
     assert "qwen/qwen-2.5-7b-instruct" in run.err
     assert not run.requests
     assert known.code == 0, known.said
+
+
+def test_models_are_made_once_for_the_list_of_models_and_for_the_calls(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    study = Study(dataset="questions.jsonl", models=[openrouter(SMALL)], max_connections=3)
+    made: list[object] = []
+    init = OpenRouterAPI.__init__
+    monkeypatch.setattr(
+        OpenRouterAPI, "__init__", lambda api, *a, **k: (made.append(api), init(api, *a, **k))[1]
+    )
+
+    refuse_unknown_models(study, [Cell(model=openrouter(SMALL))], str(tmp_path))
+    model_of(study, openrouter(SMALL))
+
+    assert len(made) == 1, "a model that loads weights would load them twice"
+
+
+def test_password_in_a_url_is_hidden_in_the_form_of_a_header_as_well() -> None:
+    class API:
+        base_url = "https://someone:p%40ssword-1@host.example/v1"
+
+    hidden = secrets(API())
+
+    assert {"p%40ssword-1", "p@ssword-1"} <= set(hidden)
+    assert b64encode(b"someone:p@ssword-1").decode() in hidden
 
 
 def test_wrong_key_is_refused_before_any_call_where_the_endpoint_checks_it(tmp_path: Path) -> None:

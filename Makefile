@@ -19,7 +19,7 @@ browser:
 	command -v chromium || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium)
 
 demo: install
-	$(BIN)/w2s run studies/demo.yaml --log-dir $(LOGS)
+	$(BIN)/w2s run studies/demo.yaml --log-dir $(LOGS) --yes
 	$(BIN)/w2s report $(LOGS) --out demo
 
 check: install

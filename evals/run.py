@@ -122,8 +122,10 @@ def run_study(
     with stop.listening(), fewer_collections():
         try:
             outcome = _run(study, log_dir, console, display, stop, plan, progress)
-        except Stopped as stopped:
-            outcome = Outcome((), progress.planned, (), stopped=str(stopped), code=stop.code)
+        except (Stopped, KeyboardInterrupt) as stopped:
+            # a second signal between two runs of Inspect is a KeyboardInterrupt
+            reason = str(stopped) or stop.requested or "interrupted"
+            outcome = Outcome((), progress.planned, (), stopped=reason, code=stop.code)
     if outcome.stopped:
         print_bill(progress, plan, console)
         console.print(

@@ -103,6 +103,7 @@ async def ask_bare(asked: Sequence[tuple[str, list[dict[str, str]]]], limit: int
 def run_side(side: str, part: str, dataset: str, test_size: int, limit: int, log_dir: str) -> None:
     """One side of one part, in this process; prints what it took as JSON."""
     from inspect_ai import eval_set
+    from inspect_ai.model import get_model
 
     from w2s_icl.evals.run import run_study
     from w2s_icl.evals.study import Study, all_cells, build, plan_metadata
@@ -122,7 +123,10 @@ def run_side(side: str, part: str, dataset: str, test_size: int, limit: int, log
     elif side == "defaults":
         cells = all_cells(study, study.load_split())
         plan = plan_metadata(study, cells)
-        eval_set([build(study, cell, log_dir, plan) for cell in cells], log_dir, model=None)
+        tasks = [build(study, cell, log_dir, plan) for cell in cells]
+        for cell, task in zip(cells, tasks, strict=True):
+            task.model = get_model(cell.model, memoize=False)  # as Inspect makes it
+        eval_set(tasks, log_dir, model=None)
     else:
         run_study(study, log_dir)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)

@@ -20,7 +20,10 @@ from w2s_icl.analysis.figures import COLOURS, LABEL_STYLE, display_names
 from w2s_icl.analysis.logs import Logs
 from w2s_icl.analysis.tables import Experiment
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # what other tests left open
+]
 
 
 def drawn(found: Logs, *names: str, banner: str = "") -> dict[str, Figure]:

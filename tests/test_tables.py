@@ -17,7 +17,10 @@ from w2s_icl.analysis.logs import KEY, Logs, Position
 from w2s_icl.analysis.stats import pooled_gap_recovered
 from w2s_icl.analysis.tables import Experiment, cells_table
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # what other tests left open
+]
 
 TARGET = "ACAABBDDDDAADAAADBBABCDCDABCCAABADCDCCBB"
 WEAK = "AABDC-DCBDADCABABABDCBBDABBABAACBBCDBBBB"

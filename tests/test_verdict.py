@@ -17,7 +17,10 @@ from w2s_icl.analysis.stats import holm
 from w2s_icl.analysis.tables import Experiment
 from w2s_icl.analysis.verdict import Condition, Verdict, verdict_table, verdicts
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # what other tests left open
+]
 
 N = 200
 Right = NDArray[np.bool_]

@@ -31,13 +31,11 @@ from w2s_icl.evals.study import (
     Price,
     Study,
     StudyError,
+    all_cells,
     cell_task,
-    chain_cells,
-    few_shot_cells,
     labelling,
     model_info,
     pool_ask,
-    zero_shot_cells,
 )
 from w2s_icl.evals.tokens import (
     MIN_CALLS,
@@ -79,6 +77,16 @@ def key_of(cell: Cell) -> Key:
     if cell.labels:
         fields |= {name: getattr(cell, name) for name in ("labels", "weak", "shots", "draw")}
     return cell_key(fields, cell.model)
+
+
+def key_of_log(log: EvalLog) -> Key:
+    """The cell that a log is of."""
+    return cell_key(log.eval.metadata or {}, log.eval.model)
+
+
+def finished_cells(log_dir: str) -> set[Key]:
+    """Cells that have a finished log."""
+    return {key_of_log(log) for log in log_headers(log_dir) if log.status == "success"}
 
 
 def asked_once(tasks: Iterable[tuple[Key, Task]], finished: Collection[Key]) -> dict[Key, Key]:
@@ -288,11 +296,7 @@ def _make_plan(study: Study, log_dir: str | None, folder: str, split: Split) -> 
     state = labelling(study, split, folder)
     logs = _Logs(folder)
     sizes = _Sizes(split)
-    cells = [
-        *zero_shot_cells(study),
-        *(c for p in study.chain_places for c in chain_cells(study, state.unread, split, p)),
-        *few_shot_cells(study, state.unread, split),
-    ]
+    cells = all_cells(study, split, state.unread)
     planned = [_planned(study, cell, folder, split, state, sizes, logs) for cell in cells]
     exact = state.complete and all(one.known for one in planned)
     finished = {one.key for one in planned if logs.finished(one.key)}
@@ -519,7 +523,7 @@ class _Logs:
             metadata = log.eval.metadata or {}
             if metadata.get("task") not in ("zero_shot", "few_shot"):
                 continue
-            self._of.setdefault(cell_key(metadata, log.eval.model), []).append(log)
+            self._of.setdefault(key_of_log(log), []).append(log)
             for sample in self.samples(log):
                 # a log that continues another holds its samples again
                 name = sample.uuid or f"{log.location} {sample.id} {sample.epoch}"
@@ -805,12 +809,18 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
     return lines
 
 
-def _short(model: str) -> str:
+def model_name(model: str) -> str:
+    """A model's own name, without provider and maker.
+
+    Example:
+        >>> model_name("openrouter/qwen/qwen-2.5-72b-instruct"), model_name("simulated/small")
+        ('qwen-2.5-72b-instruct', 'simulated/small')
+    """
     return model.rsplit("/", 1)[-1] if model.count("/") > 1 else model
 
 
 def _listed(models: Sequence[str]) -> str:
-    return ", ".join(map(_short, models))
+    return ", ".join(map(model_name, models))
 
 
 def _lacks(study: Study) -> list[str]:

@@ -9,9 +9,8 @@ from typing import Any
 from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_summaries
 
 from w2s_icl.evals.gate import KEY_REFUSED, first_line, scrub_error, secrets, status_of
-from w2s_icl.evals.plan import cell_key, key_of
+from w2s_icl.evals.plan import finished_cells, key_of
 from w2s_icl.evals.study import Cell, Study, StudyError, model_of
-from w2s_icl.solvers.labels import log_headers
 
 TORN = ".torn"
 """What is added to the name of a log that cannot be read: Inspect stops at such a file."""
@@ -50,11 +49,7 @@ def refuse_unknown_models(study: Study, cells: Iterable[Cell], log_dir: str) -> 
     Raises:
         StudyError: A list lacks a model of the study, or the key is refused.
     """
-    done = {
-        cell_key(log.eval.metadata or {}, log.eval.model)
-        for log in log_headers(log_dir)
-        if log.status == "success"
-    }
+    done = finished_cells(log_dir)
     to_call = dict.fromkeys(cell.model for cell in cells if key_of(cell) not in done)
     lists: dict[tuple[str, str], list[str]] = {}
     for model in to_call:

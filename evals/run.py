@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import rich
 from inspect_ai import Task, eval_set
 from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - what Inspect refuses with
 from inspect_ai.dataset import MemoryDataset
@@ -29,6 +28,8 @@ from w2s_icl.evals.plan import (
     asked_once,
     cell_key,
     exact_line,
+    finished_cells,
+    key_of_log,
     make_plan,
     print_plan,
 )
@@ -46,6 +47,7 @@ from w2s_icl.evals.study import (
     labelling,
     plan_metadata,
     pool_ask,
+    quiet_console,
     set_prices,
     zero_shot_cells,
 )
@@ -213,12 +215,13 @@ def _run(
                 progress.last_call = progress.calls + rest.to_run.calls if rest.exact else None
             tasks = make([*cells, *last])
             refuse_other_demonstrations(tasks, log_dir)
-            repeated = _same_prompt(tasks, log_dir)
-            logs = evaluate([task for task in tasks if id(task) not in repeated])
+            keyed = [(_key_of_task(task), task) for task in tasks]
+            repeated = asked_once(keyed, finished_cells(log_dir))
+            logs = evaluate([task for key, task in keyed if key not in repeated])
             if repeated:
-                for task in tasks:
-                    if id(task) in repeated:
-                        _reuse(task, repeated[id(task)], log_dir)
+                for key, task in keyed:
+                    if key in repeated:
+                        _reuse(task, repeated[key], log_dir)
                 logs = evaluate(tasks)
     outcome = Outcome(logs, planned, [log for log in logs if log.status != "success"])
     print_results(study, outcome, log_dir, console, progress=progress, plan=prepared)
@@ -284,29 +287,28 @@ def _evaluate(
     """
     stop.raise_if_requested()
     progress.expect(tasks)
-    quiet = rich.get_console()
-    before, quiet.quiet = quiet.quiet, display == "none"
     logs: list[EvalLog] = []
     try:
-        _, logs = eval_set(
-            tasks,
-            log_dir=log_dir,
-            model=None,
-            display=display,  # type: ignore[arg-type]  # checked by the command line
-            # anything softer marks a cell with failed samples as a success and never retries it
-            fail_on_error=True,
-            continue_on_fail=True,
-            retry_on_error=3,
-            retry_attempts=2,
-            # a log of one phase is no dirt to the other; what must not mix has been refused
-            log_dir_allow_dirty=True,
-            max_tasks=at_once,
-            max_samples=questions,
-            log_realtime=False,
-            log_buffer=None if is_remote(log_dir) else LOG_BUFFER,
-            log_model_api=False,
-            score_display=False,
-        )
+        with quiet_console(display == "none"):
+            _, logs = eval_set(
+                tasks,
+                log_dir=log_dir,
+                model=None,
+                display=display,  # type: ignore[arg-type]  # checked by the command line
+                # anything softer marks a cell with failed samples as a success and never retries it
+                fail_on_error=True,
+                continue_on_fail=True,
+                retry_on_error=3,
+                retry_attempts=2,
+                # a log of one phase is no dirt to the other; what must not mix has been refused
+                log_dir_allow_dirty=True,
+                max_tasks=at_once,
+                max_samples=questions,
+                log_realtime=False,
+                log_buffer=None if is_remote(log_dir) else LOG_BUFFER,
+                log_model_api=False,
+                score_display=False,
+            )
     except PrerequisiteError as error:
         raise StudyError(str(error.message)) from None
     except OSError as error:  # of the log directory: what a call meets is in the sample's log
@@ -314,8 +316,6 @@ def _evaluate(
     except (KeyboardInterrupt, asyncio.CancelledError):
         if stop.requested is None:
             raise
-    finally:
-        quiet.quiet = before
     stop.raise_if_requested()
     if len(logs) < len(tasks):
         # a run that was cancelled before its first cell ended has no logs, a success to Inspect
@@ -326,16 +326,8 @@ def _evaluate(
 # --- one prompt, one call -------------------------------------------------------------------------
 
 
-def _same_prompt(tasks: Sequence[Task], log_dir: str) -> dict[int, Key]:
-    """Tasks whose very prompts another cell answers: by id of the task, the key of that cell."""
-    finished = {
-        cell_key(log.eval.metadata or {}, log.eval.model)
-        for log in log_headers(log_dir)
-        if log.status == "success"
-    }
-    keyed = [(cell_key(task.metadata or {}, str(task.model)), task) for task in tasks]
-    repeated = asked_once(keyed, finished)
-    return {id(task): repeated[key] for key, task in keyed if key in repeated}
+def _key_of_task(task: Task) -> Key:
+    return cell_key(task.metadata or {}, str(task.model))
 
 
 def _reuse(task: Task, source: Key, log_dir: str) -> None:
@@ -343,8 +335,7 @@ def _reuse(task: Task, source: Key, log_dir: str) -> None:
     found = [
         log
         for log in log_headers(log_dir)
-        if log.status in ("success", "error")
-        and cell_key(log.eval.metadata or {}, log.eval.model) == source
+        if log.status in ("success", "error") and key_of_log(log) == source
     ]
     if not found:
         return  # the other cell was not run: this one asks for itself
@@ -405,14 +396,10 @@ def refuse_other_demonstrations(tasks: Sequence[Task], log_dir: str) -> None:
     Raises:
         StudyError: Naming the log and the way out.
     """
-    mine = {
-        cell_key(task.metadata or {}, str(task.model)): (task.metadata or {}).get("prompt_sha256")
-        for task in tasks
-    }
+    mine = {_key_of_task(task): (task.metadata or {}).get("prompt_sha256") for task in tasks}
     for log in log_headers(log_dir):
-        metadata = log.eval.metadata or {}
-        key = cell_key(metadata, log.eval.model)
-        if log.status == "success" and mine.get(key) not in (None, metadata.get("prompt_sha256")):
+        theirs = (log.eval.metadata or {}).get("prompt_sha256")
+        if log.status == "success" and mine.get(key_of_log(log)) not in (None, theirs):
             raise StudyError(
                 f"{log_dir} holds {log.location.rsplit('/', 1)[-1]}, a finished cell that showed "
                 "other demonstrations than this study shows in the same cell: the weak labels were "

@@ -690,12 +690,12 @@ def model_of(study: Study, name: str) -> Model:
     return guard(lean(model), None if batch else study.timeout)
 
 
-def all_cells(study: Study, split: Split) -> list[Cell]:
-    """Every cell, as planned before it is known what is left unread."""
+def all_cells(study: Study, split: Split, skip: Collection[int | str] = ()) -> list[Cell]:
+    """Every cell; without `skip` as planned before it is known what is left unread."""
     return [
         *zero_shot_cells(study),
-        *(c for place in study.chain_places for c in chain_cells(study, (), split, place)),
-        *few_shot_cells(study, (), split),
+        *(c for place in study.chain_places for c in chain_cells(study, skip, split, place)),
+        *few_shot_cells(study, skip, split),
     ]
 
 
@@ -740,6 +740,17 @@ def _log_dir(log_dir: str) -> Iterator[None]:
             os.environ["INSPECT_LOG_DIR"] = before
 
 
+@contextmanager
+def quiet_console(quiet: bool = True) -> Iterator[None]:
+    """Keep what Inspect prints by itself off the screen."""
+    printer = rich.get_console()
+    before, printer.quiet = printer.quiet, quiet
+    try:
+        yield
+    finally:
+        printer.quiet = before
+
+
 def model_info(model: str) -> ModelInfo | None:
     """What Inspect's model table says of a model; None where it is not there."""
     # Inspect makes the model itself to look up a name that it does not know: that loads weights;
@@ -747,12 +758,8 @@ def model_info(model: str) -> ModelInfo | None:
     if model.split("/")[0] in NOT_LOOKED_UP:
         return None
     # with the first model that is made, Inspect prints which hooks there are: not into a plan
-    printer = rich.get_console()
-    before, printer.quiet = printer.quiet, True
-    try:
+    with quiet_console():
         return get_model_info(model)
-    finally:
-        printer.quiet = before
 
 
 def set_prices(study: Study) -> None:

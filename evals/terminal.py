@@ -32,7 +32,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from w2s_icl.evals.plan import Plan, count_text, dollars, plan_json
+from w2s_icl.evals.plan import Plan, count_text, dollars, model_name, plan_json
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.tokens import usage_tokens
 from w2s_icl.evals.truthfulqa import short_name
@@ -240,7 +240,7 @@ def _readable(log: EvalLog) -> float:
 
 
 def _cell_line(log: EvalLog) -> str:
-    name, model = f"{log.eval.task:<16}", f"{_model_name(log.eval.model):<26}"
+    name, model = f"{log.eval.task:<16}", f"{model_name(log.eval.model):<26}"
     if log.status == "success":
         value, error = 100 * _metric(log, "accuracy"), 100 * Z95 * _metric(log, "stderr")
         read = 100 * _readable(log)
@@ -260,10 +260,6 @@ def _first_error(log: EvalLog) -> tuple[str, int]:
     said = [log.error.message] if log.error else errors
     lines = (said[0].strip() if said else "").splitlines() or [log.status]
     return lines[0][:160], len(errors)
-
-
-def _model_name(model: str) -> str:
-    return model.rsplit("/", 1)[-1] if model.count("/") > 1 else model
 
 
 def print_results(
@@ -295,7 +291,7 @@ def print_results(
     for (model, labels), by_shots in found.items():
         values = [by_shots.get(k) for k in shots]
         table.add_row(
-            escape(_model_name(model)),
+            escape(model_name(model)),
             escape(labels),
             *("" if not v else f"{100 * sum(v) / len(v):.1f}" for v in values),
         )
@@ -304,7 +300,7 @@ def print_results(
     for log in outcome.logs:
         if log.status == "success" and (read := _readable(log)) < READABLE_LIMIT:
             console.print(
-                f"! {escape(log.eval.task)} {escape(_model_name(log.eval.model))}: only "
+                f"! {escape(log.eval.task)} {escape(model_name(log.eval.model))}: only "
                 f"{100 * read:.1f}% of the replies could be read",
                 highlight=False,
             )
@@ -472,7 +468,7 @@ def _cost_line(outcome: Outcome) -> str:
     for log in outcome.logs:
         for model, usage in log.stats.model_usage.items():
             if usage.total_cost is None:
-                unknown.add(_model_name(model))
+                unknown.add(model_name(model))
             else:
                 known += usage.total_cost
     if unknown:

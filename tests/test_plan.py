@@ -38,7 +38,7 @@ from tests.test_http import ROWS, openrouter, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.power import detectable
 from w2s_icl.cli import main
-from w2s_icl.evals.plan import Plan, make_plan, plan_json, print_plan
+from w2s_icl.evals.plan import Plan, dollars, make_plan, plan_json, print_plan
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.run import run_study
 from w2s_icl.evals.study import Study, StudyError, all_cells, cell_task, load_study, set_prices
@@ -376,6 +376,10 @@ def test_spent_budget_stops_within_the_calls_under_way_and_a_larger_one_goes_on(
     assert outcome.ok, said
     assert len(server.requests) == 4 * 30
     assert len({(r.model, r.raw) for r in server.requests}) == 4 * 30
+    # an interrupted cell has cost what its kept answers cost, too
+    cells = json.loads((logs / "summary.json").read_text("utf-8"))["cells"]
+    assert sum(cell["cost"] for cell in cells) == pytest.approx(bill())
+    assert f"study   cost {dollars(bill())}," in said
 
 
 def test_budget_that_the_last_call_uses_up_is_no_failure() -> None:

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import fsspec
@@ -418,7 +418,7 @@ def write_summary(
 def _summary_row(log: EvalLog) -> dict[str, Any]:
     """One cell for a program; None where there is no number."""
     metadata = log.eval.metadata or {}
-    usage = log.stats.model_usage.get(log.eval.model)
+    usage = _usage(log).get(log.eval.model)
 
     def metric(name: str) -> float | None:
         value = _readable(log) if name == "readable" else _metric(log, name)
@@ -436,6 +436,30 @@ def _summary_row(log: EvalLog) -> dict[str, Any]:
         "cost": usage and usage.total_cost,
         "log": log.location.rsplit("/", 1)[-1],
     }
+
+
+def _usage(log: EvalLog) -> dict[str, ModelUsage]:
+    """What the answers of a cell took, by model; the cost is None where that of a call is unknown.
+
+    Summed over the samples: where a run goes on after kill -9, the log's own sums lack what the
+    killed one had logged.
+    """
+    # a log that is closed is never written again
+    return _logged_usage(log.location) if log.location and log.status != "started" else {}
+
+
+@lru_cache(maxsize=4096)
+def _logged_usage(location: str) -> dict[str, ModelUsage]:
+    found: dict[str, ModelUsage] = {}
+    for sample in read_eval_log_sample_summaries(location):
+        for model, usage in sample.model_usage.items():
+            before = found.get(model)
+            total = usage if before is None else before + usage
+            costs = (usage.total_cost, 0.0 if before is None else before.total_cost)
+            if None in costs:  # a sum with an unknown part is unknown
+                total = total.model_copy(update={"total_cost": None})
+            found[model] = total
+    return found
 
 
 def _arm_name(metadata: Mapping[str, Any]) -> str:
@@ -466,7 +490,7 @@ def _cost_line(outcome: Outcome) -> str:
     known = 0.0
     unknown: set[str] = set()
     for log in outcome.logs:
-        for model, usage in log.stats.model_usage.items():
+        for model, usage in _usage(log).items():
             if usage.total_cost is None:
                 unknown.add(model_name(model))
             else:

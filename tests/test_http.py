@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -615,6 +615,24 @@ def test_stopped_run_is_completed_by_the_same_command(
     assert len(run.answered) <= len(small.answered) - kept, "an answer in the logs was asked again"
     assert answers(log_dir) == answers(small.log_dir)
     pd.testing.assert_frame_equal(cells(log_dir), cells(small.log_dir))
+
+
+def test_bill_of_a_killed_run_holds_the_answers_that_were_kept(tmp_path: Path) -> None:
+    models, study_of = [openrouter(SMALL)], partial(write_study, labels=["gold"], shots=[0])
+    study = study_of(tmp_path, models=models, test_size=100, max_connections=6)
+    with OpenAIServer(ROWS, latency=0.1) as server:
+        process = start(study, tmp_path / "logs", server)
+        wait_until(lambda: len(server.requests) >= 60 or process.poll() is not None)
+        process.kill()
+        process.communicate()
+        before = server.answered
+        run = finish(study, tmp_path / "logs", server)
+
+    assert run.code == 0, run.said
+    assert len(run.answered) < 100
+    sizes = {r.raw: len(r.raw.split()) for r in (*before, *run.answered)}
+    (cell,) = json.loads((tmp_path / "logs" / "summary.json").read_text("utf-8"))["cells"]
+    assert cell["tokens_in"] == sum(sizes.values())
 
 
 def scored(log_dir: Path) -> int:

@@ -36,9 +36,9 @@ def lean(model: Model) -> Model:
     """
     api: Any = model.api
     client = getattr(api, "client", None)
-    if not isinstance(client, AsyncOpenAI) or REPORTED_COST in vars(api):
+    if not isinstance(client, AsyncOpenAI) or hasattr(api, "w2s_lean"):
         return model
-    setattr(api, REPORTED_COST, True)
+    api.w2s_lean = True
     completions: Any = client.chat.completions
     completions.create = _as_they_are(completions.create)
     api.generate = _with_reported_cost(api.generate)

@@ -157,7 +157,7 @@ def _run(
     everything = all_cells(study, split)
     if study.check_models:
         refuse_unknown_models(study, everything, log_dir)
-    planned, plan = len(everything), plan_metadata(study, everything)
+    plan = plan_metadata(study, everything)
     left_out: list[str] = []
 
     def make(cells: Sequence[Cell]) -> list[Task]:
@@ -223,7 +223,7 @@ def _run(
                     if key in repeated:
                         _reuse(task, repeated[key], log_dir)
                 logs = evaluate(tasks)
-    outcome = Outcome(logs, planned, [log for log in logs if log.status != "success"])
+    outcome = Outcome(logs, progress.planned, [log for log in logs if log.status != "success"])
     print_results(study, outcome, log_dir, console, progress=progress, plan=prepared)
     for text in dict.fromkeys(left_out):
         console.print(f"! {text}", highlight=False, markup=False)

@@ -698,8 +698,8 @@ def print_plan(
         done = str(stage.done or "-")
         rows.append([stage.name, str(stage.cells), done, *_cells(stage.to_run)])
     total = _cells(plan.to_run)
-    if plan.unpriced and plan.known_cost:
-        total[-1] = f"{dollars(plan.known_cost)} + ?"
+    if plan.unpriced:
+        total[-1] = _cost(plan)
     left = sum(stage.cells - stage.done for stage in plan.stages)
     rows.append(["to run now", str(left), "", *total])
     # a table of rich's would cut what is wider than a pipe is thought to be
@@ -716,13 +716,19 @@ def print_plan(
 
 def exact_line(plan: Plan) -> str:
     """What is still to run, in one line, once all labels are there."""
-    cost = dollars(plan.known_cost) + (" + ?" if plan.unpriced else "")
     shared = sum(stage.shared for stage in plan.stages)
     return (
         f"all labels are there: {plan.to_run.calls:,} calls to go, "
-        f"{count_text(plan.to_run.tokens_in)} tokens in, {cost}; "
+        f"{count_text(plan.to_run.tokens_in)} tokens in, {_cost(plan)}; "
         f"{shared} cells have the prompts of another"
     )
+
+
+def _cost(plan: Plan) -> str:
+    """What is still to run costs, as far as prices are known."""
+    if not plan.unpriced:
+        return dollars(plan.known_cost)
+    return f"{dollars(plan.known_cost)} + ?" if plan.known_cost else "?"
 
 
 def _cells(amount: Amount) -> list[str]:

@@ -38,7 +38,7 @@ from tests.test_http import ROWS, openrouter, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.power import detectable
 from w2s_icl.cli import main
-from w2s_icl.evals.plan import Plan, dollars, make_plan, plan_json, print_plan
+from w2s_icl.evals.plan import Plan, dollars, exact_line, make_plan, plan_json, print_plan
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.run import run_study
 from w2s_icl.evals.study import Study, StudyError, all_cells, cell_task, load_study, set_prices
@@ -280,6 +280,12 @@ def test_unknown_price_is_said_and_never_zero(tmp_path: Path) -> None:
     assert content["stages"][0]["cost"] is None
     assert "! price unknown (prices: in the study file): no-price" in said_of(plan)
     assert re.search(r"to run now .* \$0\.\d+ \+ \?\n", said_of(plan))
+    assert re.search(r" tokens in, \$0\.\d+ \+ \?; ", exact_line(plan))
+    unpriced = make_plan(
+        study_of(tmp_path, models=["openrouter/of/no-price"], prices={}, labels=["gold"])
+    )
+    assert " tokens in, ?; " in exact_line(unpriced)
+    assert "$" not in said_of(unpriced)
 
 
 def test_estimate_is_said_until_calls_are_logged(tmp_path: Path) -> None:

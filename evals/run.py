@@ -6,27 +6,24 @@ samples that an interrupted log already holds.
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from inspect_ai import Task, eval_set
-from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - what Inspect refuses with
+from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.log import EvalLog
 from rich.console import Console
 from rich.markup import escape
 
+from w2s_icl.evals.cluster import Cluster, connected
+from w2s_icl.evals.evaluate import Here, Work, fewer_collections, is_remote
 from w2s_icl.evals.plan import (
     Key,
     Plan,
     asked_once,
-    cell_key,
     exact_line,
     finished_cells,
     key_of_log,
@@ -35,6 +32,7 @@ from w2s_icl.evals.plan import (
 )
 from w2s_icl.evals.preflight import TORN, refuse_unknown_models, set_torn_aside
 from w2s_icl.evals.questions import Split
+from w2s_icl.evals.shards import Shard
 from w2s_icl.evals.stop import Stop, Stopped
 from w2s_icl.evals.study import (
     Cell,
@@ -47,14 +45,13 @@ from w2s_icl.evals.study import (
     labelling,
     plan_metadata,
     pool_ask,
-    quiet_console,
     set_prices,
     zero_shot_cells,
 )
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_results, write_summary
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.labels import IDENTITY, LabelError, log_headers, outputs_of
+from w2s_icl.solvers.labels import IDENTITY, LabelError, is_finished, log_headers, outputs_of
 
 
 def prepare(
@@ -85,6 +82,9 @@ def run_study(
     confirm: Callable[[], bool] | None = None,
     detects: Mapping[str, Any] | None = None,
     stop: Stop | None = None,
+    ray: str | None = None,
+    shards: int | None = None,
+    share: tuple[int, int] | None = None,
 ) -> Outcome:
     """Run all cells of a study that are not finished yet.
 
@@ -95,20 +95,26 @@ def run_study(
         display: One of Inspect's own displays, instead of the study's progress line.
         max_cost: Dollars that the study may cost in all, what the logs in the directory have cost
             included. No call is launched once it is spent; those under way finish, and may take it
-            over the sum by what they cost.
+            over the sum by what they cost. A share of the cells has its share of what is left.
         confirm: Asked after the plan is printed and before the first call.
         detects: What the study can detect, for the plan.
         stop: What ends the run early, where someone else than a signal is to end it.
+        ray: Address of a Ray cluster that is to run the cells; "" for the one at RAY_ADDRESS, or
+            one made on this machine.
+        shards: Into how many parts the cells of a phase are divided on the cluster.
+        share: (i, n): run the i-th of n parts of the cells, while other processes run the others.
 
     Raises:
         StudyError: The study does not fit the questions, the log directory holds logs that must not
-            be mixed with it, an endpoint lacks a model, or the plan is over `max_cost` or not
-            confirmed. No model has been asked anything then.
+            be mixed with it, an endpoint lacks a model, there is no such cluster, or the plan is
+            over `max_cost` or not confirmed. No model has been asked anything then.
     """
     console = console or Console(soft_wrap=True)
     plan = prepare(study, log_dir, console=console, max_cost=max_cost, detects=detects)
     if plan.to_run.calls and confirm and not confirm():
         raise StudyError("the plan was not confirmed; nothing has been asked")
+    if share and max_cost is not None:
+        max_cost = plan.spent + (max_cost - plan.spent) / share[1]
     stop = stop or Stop()
     stop.say = partial(console.print, highlight=False, markup=False)
     progress = StudyProgress(
@@ -117,13 +123,21 @@ def run_study(
         shown=display is None,
         max_cost=max_cost,
         spent=plan.spent,
-        last_call=plan.to_run.calls if plan.exact else None,
+        last_call=plan.to_run.calls if plan.exact and not share else None,
         stop=stop.request,
     )
     stop.log_dir = "" if is_remote(log_dir) else log_dir.removeprefix("file://")
-    with stop.listening(), fewer_collections():
+    # Ray sets signal handlers too: the study's come after them
+    with nullcontext() if ray is None else connected(ray), stop.listening(), fewer_collections():
         try:
-            outcome = _run(study, log_dir, console, display, stop, plan, progress)
+
+            def make_runner(planned: Mapping[str, Any]) -> Here:
+                place = (study, log_dir, planned, progress, stop, display or "none")
+                if ray is not None:
+                    return Cluster(*place, shards=shards)
+                return Shard(*place, *share) if share else Here(*place)
+
+            outcome = _run(study, console, plan, make_runner)
         except (Stopped, KeyboardInterrupt) as stopped:
             # a second signal between two runs of Inspect is a KeyboardInterrupt
             reason = str(stopped) or stop.requested or "interrupted"
@@ -136,70 +150,58 @@ def run_study(
             highlight=False,
             markup=False,
         )
-    logs = outcome.logs or log_headers(log_dir)
-    write_summary(study, outcome, logs, log_dir, progress=progress, plan=plan)
+    if not share:
+        logs = outcome.logs or log_headers(log_dir)
+        write_summary(study, outcome, logs, log_dir, progress=progress, plan=plan)
     return outcome
 
 
 def _run(
     study: Study,
-    log_dir: str,
     console: Console,
-    display: str | None,
-    stop: Stop,
     prepared: Plan,
-    progress: StudyProgress,
+    make_runner: Callable[[Mapping[str, Any]], Here],
 ) -> Outcome:
     split = prepared.split
-    for name in set_torn_aside(log_dir):
-        console.print(f"! {name} was torn and is kept beside, as {name}{TORN}", markup=False)
-    state = labelling(study, split, log_dir)
     everything = all_cells(study, split)
+    runner = make_runner(plan_metadata(study, everything))
+    log_dir, progress, stop = runner.log_dir, runner.progress, runner.stop
+    alone = not isinstance(runner, Shard)
+    if alone:  # else others are writing there
+        for name in set_torn_aside(log_dir):
+            console.print(f"! {name} was torn and is kept beside, as {name}{TORN}", markup=False)
+    state = labelling(study, split, log_dir)
     if study.check_models:
         refuse_unknown_models(study, everything, log_dir)
-    plan = plan_metadata(study, everything)
     left_out: list[str] = []
 
-    def make(cells: Sequence[Cell]) -> list[Task]:
-        tasks = []
+    def make(cells: Sequence[Cell]) -> list[Work]:
+        works = []
         for cell in cells:
             try:
                 ask = pool_ask(study, cell, split, state)
-                tasks.append(build(study, cell, log_dir, plan, ask))
+                works.append(Work(cell, ask, build(study, cell, log_dir, runner.plan, ask)))
             except LabelError as error:
                 if all_well:
                     raise
                 left_out.append(str(error))  # the labels of a chain whose label run failed
             stop.raise_if_requested()
-        return tasks
+        return works
 
-    at_once = max(CELLS_IN_A_BATCH if study.batch else CELLS_AT_ONCE, len(study.models))
-    evaluate = partial(
-        _evaluate,
-        log_dir=log_dir,
-        display=display or "none",
-        progress=progress,
-        stop=stop,
-        at_once=at_once,
-        # no more questions in memory than there may be calls: where Inspect adapts the number of
-        # calls it adapts this one as well
-        questions=study.max_connections
-        and math.ceil(study.max_connections * len(study.models) / at_once),
-    )
     all_well = True
     with progress:
         cells = zero_shot_cells(study)
-        logs = evaluate(make(cells))
+        logs = runner.run(make(cells))
         while not (now := labelling(study, split, log_dir)).complete:
             if now.ask == state.ask and not _all_well(logs):
                 break  # a label run that fails is not asked the same again
             state = now
-            logs = evaluate(make(cells))
+            logs = runner.run(make(cells))
         state, all_well = now, _all_well(logs)
         if state.complete:
             for place in study.chain_places:
                 cells += chain_cells(study, state.unread, split, place)
-                logs = evaluate(make(cells))
+                logs = runner.run(make(cells))
                 all_well = _all_well(logs)
             last = few_shot_cells(study, state.unread, split)
         else:
@@ -212,122 +214,48 @@ def _run(
             if not prepared.exact:
                 rest = make_plan(study, log_dir, split=split)
                 console.print(escape(exact_line(rest)), highlight=False)
-                progress.last_call = progress.calls + rest.to_run.calls if rest.exact else None
-            tasks = make([*cells, *last])
-            refuse_other_demonstrations(tasks, log_dir)
-            keyed = [(_key_of_task(task), task) for task in tasks]
+                last_call = progress.calls + rest.to_run.calls
+                progress.last_call = last_call if rest.exact and alone else None
+            before, after = make(cells), make(last)
+            refuse_other_demonstrations([*before, *after], log_dir)
+            works = [*runner.mine(_same_prompts(before)), *runner.mine(_same_prompts(after))]
+            keyed = [(work.key, work.task) for work in works]
             repeated = asked_once(keyed, finished_cells(log_dir))
-            logs = evaluate([task for key, task in keyed if key not in repeated])
-            if repeated:
-                for key, task in keyed:
-                    if key in repeated:
-                        _reuse(task, repeated[key], log_dir)
-                logs = evaluate(tasks)
-    outcome = Outcome(logs, progress.planned, [log for log in logs if log.status != "success"])
+            logs = runner.ask([work for work in works if work.key not in repeated])
+            if repeated or not runner.books:
+                for work in works:
+                    if work.key in repeated:
+                        _reuse(work.task, repeated[work.key], log_dir)
+                logs = runner.finish(works)
+    if isinstance(runner, Shard):
+        console.print(
+            f"\nshard {runner.index} of {runner.n}: cells, calls and cost below are its own, the "
+            "plan is of all shards; when all have ended, the same command without --shard shows "
+            "the whole",
+            highlight=False,
+        )
+    planned = progress.planned if alone else len(works)
+    outcome = Outcome(logs, planned, [log for log in logs if log.status != "success"])
     print_results(study, outcome, log_dir, console, progress=progress, plan=prepared)
     for text in dict.fromkeys(left_out):
         console.print(f"! {text}", highlight=False, markup=False)
     return outcome
 
 
+def _same_prompts(works: Sequence[Work]) -> list[list[Work]]:
+    """The cells in groups, of which one is asked and the others take its answers over."""
+    asked = asked_once([(work.key, work.task) for work in works], ())
+    groups: dict[Key, list[Work]] = defaultdict(list)
+    for work in works:
+        groups[asked.get(work.key, work.key)].append(work)
+    return list(groups.values())
+
+
 def _all_well(logs: Sequence[EvalLog]) -> bool:
-    return all(log.status == "success" for log in logs)
-
-
-LOG_BUFFER = 10
-"""Answered questions at which a running cell's log is written anew: kill -9 loses fewer per cell.
-
-Inspect's own number, which is larger in large cells; it is kept where a log is uploaded anew.
-"""
-
-CELLS_AT_ONCE, CELLS_IN_A_BATCH = 4, 10
-"""Cells that run at once, where there are not more models than that: each has its own limit.
-
-All questions of a running cell wait in memory. Inspect's ten cells take twice as much of it and end
-no sooner, except in batches, where ten cells take as long as one.
-"""
-
-COLLECT_AT = (10_000, 4, 3)
-"""Thresholds of Python's garbage collector during a run; its own cost a fifth of the CPU time."""
-
-
-@contextmanager
-def fewer_collections() -> Iterator[None]:
-    """Keep the garbage collector from walking modules and waiting samples all the time."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AT)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
-
-
-def is_remote(log_dir: str) -> bool:
-    """Whether logs are written through a network."""
-    return "://" in log_dir and not log_dir.startswith("file://")
-
-
-def _evaluate(
-    tasks: list[Task],
-    *,
-    log_dir: str,
-    display: str,
-    progress: StudyProgress,
-    stop: Stop,
-    at_once: int,
-    questions: int | None,
-) -> list[EvalLog]:
-    """One `eval_set` over `tasks`; headers of their logs in the same order.
-
-    Raises:
-        Stopped: A stop was requested, or Inspect was cancelled by something else.
-    """
-    stop.raise_if_requested()
-    progress.expect(tasks)
-    logs: list[EvalLog] = []
-    try:
-        with quiet_console(display == "none"):
-            _, logs = eval_set(
-                tasks,
-                log_dir=log_dir,
-                model=None,
-                display=display,  # type: ignore[arg-type]  # checked by the command line
-                # anything softer marks a cell with failed samples as a success and never retries it
-                fail_on_error=True,
-                continue_on_fail=True,
-                retry_on_error=3,
-                retry_attempts=2,
-                # a log of one phase is no dirt to the other; what must not mix has been refused
-                log_dir_allow_dirty=True,
-                max_tasks=at_once,
-                max_samples=questions,
-                log_realtime=False,
-                log_buffer=None if is_remote(log_dir) else LOG_BUFFER,
-                log_model_api=False,
-                score_display=False,
-            )
-    except PrerequisiteError as error:
-        raise StudyError(str(error.message)) from None
-    except OSError as error:  # of the log directory: what a call meets is in the sample's log
-        raise Stopped(f"{log_dir} cannot be written: {error.strerror or error}") from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        if stop.requested is None:
-            raise
-    stop.raise_if_requested()
-    if len(logs) < len(tasks):
-        # a run that was cancelled before its first cell ended has no logs, a success to Inspect
-        raise Stopped("interrupted")
-    return logs
+    return all(is_finished(log) for log in logs)
 
 
 # --- one prompt, one call -------------------------------------------------------------------------
-
-
-def _key_of_task(task: Task) -> Key:
-    return cell_key(task.metadata or {}, str(task.model))
 
 
 def _reuse(task: Task, source: Key, log_dir: str) -> None:
@@ -390,13 +318,13 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
                 )
 
 
-def refuse_other_demonstrations(tasks: Sequence[Task], log_dir: str) -> None:
+def refuse_other_demonstrations(works: Sequence[Work], log_dir: str) -> None:
     """Stop when a finished cell has shown other demonstrations than it would now.
 
     Raises:
         StudyError: Naming the log and the way out.
     """
-    mine = {_key_of_task(task): (task.metadata or {}).get("prompt_sha256") for task in tasks}
+    mine = {work.key: (work.task.metadata or {}).get("prompt_sha256") for work in works}
     for log in log_headers(log_dir):
         theirs = (log.eval.metadata or {}).get("prompt_sha256")
         if log.status == "success" and mine.get(key_of_log(log)) not in (None, theirs):

@@ -681,11 +681,9 @@ def build(
 def model_of(study: Study, name: str) -> Model:
     """A model as the study asks it: the same one each time, since some load weights when made."""
     batch = (study.batch or None) if _takes_batches(name) else None
-    model = get_model(
-        name,
-        config=GenerateConfig(max_connections=study.max_connections, batch=batch),
-        **dict(study.model_args.get(name, {})),
-    )
+    config = GenerateConfig(max_connections=study.max_connections, batch=batch)
+    with quiet_console():  # with the first model, Inspect prints which hooks there are
+        model = get_model(name, config=config, **dict(study.model_args.get(name, {})))
     # the gate is the outermost: it counts what becomes of a call in the end
     return guard(lean(model), None if batch else study.timeout)
 
@@ -757,8 +755,7 @@ def model_info(model: str) -> ModelInfo | None:
     # and settles on a name that is only like it
     if model.split("/")[0] in NOT_LOOKED_UP:
         return None
-    # with the first model that is made, Inspect prints which hooks there are: not into a plan
-    with quiet_console():
+    with quiet_console():  # as in `model_of`
         return get_model_info(model)
 
 

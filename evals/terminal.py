@@ -180,6 +180,10 @@ class StudyProgress:
                 "larger one goes on from here"
             )
 
+    def retried(self, times: int = 1) -> None:
+        """HTTP requests were sent again."""
+        self.retries += times
+
     def finished(self, log: EvalLog) -> None:
         """A cell ended, well or not."""
         self.cells += log.status == "success"
@@ -213,7 +217,7 @@ class _Listener(Hooks):
 
     async def on_model_retry(self, data: ModelRetry) -> None:
         if _Listener.progress:
-            _Listener.progress.retries += 1
+            _Listener.progress.retried()
 
     async def on_task_end(self, data: TaskEnd) -> None:
         if _Listener.progress:

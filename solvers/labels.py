@@ -656,6 +656,17 @@ def log_headers(log_dir: str) -> list[EvalLog]:
     return [header for header in found if header is not None]
 
 
+def is_finished(log: EvalLog) -> bool:
+    """Whether a log holds an answer to all that it was to ask."""
+    results = log.results
+    return (
+        log.status == "success"
+        and not log.invalidated
+        and results is not None
+        and results.completed_samples >= results.total_samples
+    )
+
+
 @lru_cache(maxsize=4096)
 def _header(name: str, mtime: float | None, size: int) -> EvalLog | None:
     """A log's header; None for a file that is no finished log. The cache knows changed files."""

@@ -41,6 +41,7 @@ from tests.test_http import (
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES, Results
 from w2s_icl.evals import gate
+from w2s_icl.evals.evaluate import CELLS_AT_ONCE, LOG_BUFFER
 from w2s_icl.evals.gate import (
     ALONE_SECONDS,
     FEW,
@@ -52,7 +53,6 @@ from w2s_icl.evals.gate import (
     secrets,
 )
 from w2s_icl.evals.preflight import refuse_unknown_models
-from w2s_icl.evals.run import CELLS_AT_ONCE, LOG_BUFFER
 from w2s_icl.evals.stop import Stop
 from w2s_icl.evals.study import Cell, Study, model_of
 

@@ -28,6 +28,18 @@ def main() -> None:
     """Weak-to-strong generalization by in-context learning, measured with Inspect."""
 
 
+def _shard(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """The two numbers of --shard."""
+    if value is None:
+        return None
+    index, slash, n = value.partition("/")
+    if not (slash and index.isdigit() and n.isdigit() and 1 <= int(index) <= int(n)):
+        raise click.BadParameter(f"must be I/N with I from 1 to N, as 2/8, got {value!r}")
+    return int(index), int(n)
+
+
 @main.command()
 @click.argument("study", type=click.Path(dir_okay=False))
 @click.option("--log-dir", required=True, help="Where logs go; run again to resume.")
@@ -45,8 +57,36 @@ def main() -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop there.")
 @click.option("--yes", is_flag=True, help="Do not ask before the first call.")
+@click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="",
+    metavar="[ADDRESS]",
+    help="Run the cells on a Ray cluster: the one at ADDRESS, else at RAY_ADDRESS, else one made "
+    "on this machine. --log-dir must be reached from all nodes.",
+)
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --ray: divide the cells of a phase into N parts. About six cells each by default.",
+)
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="Run the I-th of N parts of the cells, without Ray: all N are to run at the same time.",
+)
 def run(
-    study: str, log_dir: str, display: str | None, max_cost: float | None, dry_run: bool, yes: bool
+    study: str,
+    log_dir: str,
+    display: str | None,
+    max_cost: float | None,
+    dry_run: bool,
+    yes: bool,
+    ray: str | None,
+    shards: int | None,
+    shard: tuple[int, int] | None,
 ) -> None:
     """Run the cells of STUDY that are not finished.
 
@@ -60,6 +100,10 @@ def run(
     from w2s_icl.evals.run import prepare, run_study
     from w2s_icl.evals.study import load_study
 
+    if shard and ray is not None:
+        raise click.UsageError("--shard is for runs without --ray, which makes shards by itself")
+    if shards and ray is None:
+        raise click.UsageError("--shards needs --ray; without it, start --shard 1/N to N/N")
     loaded = load_study(study)
     detects = detectable(loaded.test_size, loaded.draws)
     if dry_run:
@@ -73,6 +117,9 @@ def run(
         max_cost=max_cost,
         confirm=(lambda: click.confirm("Run it?")) if asks else None,
         detects=detects,
+        ray=ray,
+        shards=shards,
+        share=shard,
     )
     sys.exit(outcome.exit_code)
 

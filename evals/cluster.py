@@ -1,0 +1,234 @@
+"""A study on a Ray cluster: Ray places the shards, and runs those of a lost node again.
+
+A shard is one Ray task in a process of its own. It looks into the log directory when it starts, so
+it need not know whether it runs again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pickle
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from inspect_ai.log import EvalLog
+from inspect_ai.model import ModelUsage
+from rich.console import Console
+
+from w2s_icl.evals.evaluate import ATTEMPTS, Here, Work, fewer_collections, is_remote
+from w2s_icl.evals.gate import first_line
+from w2s_icl.evals.shards import (
+    divide,
+    eval_set_id,
+    identified,
+    logs_of,
+    not_done,
+    per_process,
+    run_selected,
+)
+from w2s_icl.evals.stop import Stop, Stopped
+from w2s_icl.evals.study import Study, StudyError, build, set_prices
+from w2s_icl.evals.tally import Tally
+from w2s_icl.evals.terminal import StudyProgress
+
+CELLS_IN_A_SHARD = 6
+"""A process takes some eight seconds of CPU to start: one for each cell would cost five times."""
+
+PASSED_ON = re.compile(r"_API_KEY$|_BASE_URL$|^AWS_|^HF_|^INSPECT_")
+"""Variables that a worker has from the driver, where its node does not set them."""
+
+LOOK, LEEWAY = 0.2, 20.0
+"""Seconds between two looks at what the workers report; and that they are given to end, once the
+calls under way are to have ended."""
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """A connection to the cluster at `address`, at RAY_ADDRESS, or to one made on this machine.
+
+    Raises:
+        StudyError: Ray is not installed, or there is no cluster.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise StudyError('--ray needs Ray: pip install "w2s-icl[ray]"') from None
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # ConnectionError, RuntimeError of another version, a bad address
+        raise StudyError(f"--ray: no cluster at {address}: {str(error).splitlines()[0]}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@dataclass
+class Cluster(Here):
+    """Runs cells on the Ray cluster that this process is connected to.
+
+    Attributes:
+        shards: Into how many shards the cells of a phase are divided; None for small ones.
+        tally: What the workers report to.
+    """
+
+    shards: int | None = None
+    tally: Any = None
+    books: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Start the tally, on this node: it must not be lost with another."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.tally = ray.remote(Tally).options(num_cpus=0, scheduling_strategy=here).remote()
+
+    def ask(self, works: Sequence[Work]) -> list[EvalLog]:
+        """Run the cells; headers of their logs, as far as there are any.
+
+        Raises:
+            Stopped: A stop was requested, or a shard ended before its cells were done.
+        """
+        import ray
+
+        works = identified(works, self)
+        eval_set = eval_set_id(self.log_dir, self.plan, write=True)
+        environment = {k: v for k, v in os.environ.items() if PASSED_ON.search(k)}
+        run = ray.remote(num_cpus=1, max_calls=1, max_retries=3)(_run_shard)
+        ended: list[str] = []
+        for _ in range(ATTEMPTS):
+            todo, progress = not_done(works, self.log_dir), self.progress
+            if not todo:
+                break
+            progress.expect([work.task for work in todo])
+            progress.started()
+            n = min(len(todo), self.shards or math.ceil(len(todo) / CELLS_IN_A_SHARD))
+            cpus = ray.cluster_resources()["CPU"]  # type: ignore[no-untyped-call]
+            limit = math.inf if progress.max_cost is None else progress.max_cost
+            self.tally.allow.remote(
+                limit - progress.spent - progress.cost, (progress.last_call or 0) - progress.calls
+            )
+            running = [
+                run.remote(
+                    per_process(self.study, min(n, int(cpus))),
+                    [(work.cell, work.ask, work.identifier) for work in part],
+                    self.log_dir,
+                    self.plan,
+                    eval_set,
+                    environment,
+                    self.tally,
+                )
+                for part in divide([[work] for work in todo], n)
+                if part
+            ]
+            ended = self._watch(running)
+        self.stop.raise_if_requested()
+        if ended and not_done(works, self.log_dir):
+            raise Stopped(ended[0])
+        return logs_of(works, self.log_dir)
+
+    def finish(self, works: Sequence[Work]) -> list[EvalLog]:
+        """Here, where no call is left: the last logs, and Inspect's books of the directory."""
+        missing = {work.key for work in not_done(identified(works, self), self.log_dir)}
+        ready = [work for work in works if work.key not in missing or work.reused]
+        logs = self.evaluate(ready) if ready else []
+        rest = [work for work in works if work not in ready]
+        return [*logs, *logs_of(identified(rest, self), self.log_dir)]
+
+    def _watch(self, running: list[Any]) -> list[str]:
+        """Pass on what the workers report until all have ended; why some ended early."""
+        import ray
+
+        ended: list[str] = []
+        until = math.inf
+        while running and time.monotonic() < until:
+            done, running = ray.wait(running, timeout=LOOK)
+            for event in ray.get(self.tally.drain.remote()):
+                name, values = pickle.loads(event)
+                getattr(self.progress, name)(*values)
+            if self.stop.requested and until == math.inf:
+                self.tally.stop.remote(self.stop.requested)
+                until = time.monotonic() + self.stop.grace + LEEWAY
+            for one in done:
+                try:
+                    ended.append(ray.get(one))
+                except ray.exceptions.RayError as error:
+                    ended.append(f"a shard was lost: {str(error).splitlines()[0]}")
+        return [reason for reason in ended if reason]
+
+
+def _run_shard(
+    study: Study,
+    pieces: Sequence[tuple[Any, ...]],
+    log_dir: str,
+    plan: Mapping[str, Any],
+    eval_set: str,
+    environment: Mapping[str, str],
+    tally: Any,
+) -> str:
+    """Run one shard, in its own process; why it ended early, "" where it did not."""
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    stop, over = Stop(log_dir="" if is_remote(log_dir) else log_dir), threading.Event()
+    progress = _Reports(Console(quiet=True), 0, tally=tally, stop=stop.request)
+    threading.Thread(target=_listen, args=(tally, stop, over), daemon=True).start()
+    try:
+        with stop.listening(), progress, fewer_collections():
+            set_prices(study)
+            works = [
+                Work(cell, ask, build(study, cell, log_dir, plan, ask), identifier)
+                for cell, ask, identifier in pieces
+            ]
+            run_selected(works, Here(study, log_dir, plan, progress, stop), eval_set)
+    except Stopped as stopped:
+        return str(stopped)
+    except Exception as error:  # one bad shard does not stop the others
+        return f"{type(error).__name__}: {first_line(error)}"
+    finally:
+        over.set()
+        progress.tell("retried", progress.retries)
+    return ""
+
+
+def _listen(tally: Any, stop: Stop, over: threading.Event) -> None:
+    """End the shard when the driver says so, though no call is answered."""
+    import ray
+
+    while not over.wait(1.0):
+        if reason := ray.get(tally.stop.remote()):
+            stop.request(reason)
+
+
+@dataclass
+class _Reports(StudyProgress):
+    """A progress that is shown by another process."""
+
+    tally: Any = None
+
+    def tell(self, name: str, *values: Any, cost: float | None = None) -> None:
+        import ray
+
+        reason = ray.get(self.tally.tell.remote(pickle.dumps((name, values)), cost))
+        if reason and self.stop:
+            self.stop(reason)
+
+    def paid(self, model: str, usage: ModelUsage) -> None:
+        self.tell("paid", model, usage, cost=usage.total_cost or 0.0)
+
+    def answered(self) -> None:
+        self.tell("answered")
+
+    def finished(self, log: EvalLog) -> None:
+        self.tell("finished", log)

@@ -1,0 +1,248 @@
+"""Cells of a study in one process of many, by Inspect's protocol for external runners.
+
+Several plain `eval_set` must not share a log directory, since each keeps the books of all of it. So
+Inspect first writes down how it tells the cells apart (a capture, which runs nothing); then each
+process is given a selection of them, and touches no file but their logs. A cell is done when every
+question has an answer in its log: in a selection, a log with failed questions says "success".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import inspect_ai
+from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log_sample_summaries
+
+from w2s_icl.evals.evaluate import ATTEMPTS, Here, Work, is_remote
+from w2s_icl.evals.stop import Stopped
+from w2s_icl.evals.study import Study, StudyError
+from w2s_icl.solvers.labels import is_finished, log_headers
+
+CAPTURE_VERSION, SELECTION_VERSION = 3, 7
+"""Of Inspect's two documents, which are not part of its public interface."""
+
+POLL, PATIENCE = 2.0, 600.0
+"""Seconds between two looks for other processes' logs, and without any change in them at most."""
+
+
+def identified(works: Sequence[Work], runner: Here) -> list[Work]:
+    """The cells with Inspect's identifiers.
+
+    Raises:
+        StudyError: Inspect speaks another version of its protocol.
+    """
+    _check_versions()
+    if not works:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "capture.json"
+        # a capture ends with an exit
+        with _environment(INSPECT_EVAL_SET_CAPTURE=str(file)), suppress(SystemExit):
+            runner.evaluate(works)
+        found = json.loads(file.read_text("utf-8"))["tasks"]
+    names = [(work.task.name, str(work.task.model)) for work in works]
+    if [(one["name"], one["model"]) for one in found] != names:
+        raise _other_inspect("captures other cells than it was given")
+    return [
+        replace(work, identifier=str(one["identifier"]))
+        for work, one in zip(works, found, strict=True)
+    ]
+
+
+def _check_versions() -> None:
+    try:
+        from inspect_ai._eval.eval_set_manifest import EVAL_SET_CAPTURE_VERSION
+        from inspect_ai._eval.eval_set_selection import EVAL_SET_SELECTION_VERSION
+    except ImportError:
+        raise _other_inspect("has no protocol for external runners") from None
+    found = (EVAL_SET_CAPTURE_VERSION, EVAL_SET_SELECTION_VERSION)
+    if found != (CAPTURE_VERSION, SELECTION_VERSION):
+        raise _other_inspect(
+            f"speaks versions {found} of its protocol for external runners, not "
+            f"{(CAPTURE_VERSION, SELECTION_VERSION)}"
+        )
+
+
+def _other_inspect(what: str) -> StudyError:
+    return StudyError(
+        f"inspect-ai {inspect_ai.__version__} {what}: install the one that this suite was tried "
+        'with, pip install "w2s-icl[ray]", or run on one machine, without --ray and --shard'
+    )
+
+
+def fullest_logs(log_dir: str) -> dict[str, EvalLog]:
+    """By Inspect's identifier, the header of the log with most answers; of equals the last."""
+    from inspect_ai._eval.evalset import task_identifier
+
+    found: dict[str, list[EvalLog]] = {}
+    for log in log_headers(log_dir):
+        found.setdefault(task_identifier(log, None), []).append(log)
+    return {
+        identifier: logs[0] if len(logs) == 1 else max(reversed(logs), key=_answers)
+        for identifier, logs in found.items()
+    }
+
+
+def _answers(log: EvalLog) -> tuple[bool, int]:
+    if is_finished(log) and log.results:
+        return True, log.results.completed_samples
+    return False, sum(s.error is None for s in read_eval_log_sample_summaries(log.location))
+
+
+def is_done(work: Work, log: EvalLog | None) -> bool:
+    """Whether a log of the cell holds all answers that it asks for now."""
+    if log is None or not is_finished(log) or log.results is None:
+        return False
+    return log.results.completed_samples >= work.calls
+
+
+def not_done(works: Sequence[Work], log_dir: str) -> list[Work]:
+    """The identified cells that a run would ask something in."""
+    fullest = fullest_logs(log_dir)
+    return [work for work in works if not is_done(work, fullest.get(work.identifier))]
+
+
+def logs_of(works: Sequence[Work], log_dir: str) -> list[EvalLog]:
+    """Headers of the fullest logs of identified cells, as far as there are any."""
+    fullest = fullest_logs(log_dir)
+    return [fullest[work.identifier] for work in works if work.identifier in fullest]
+
+
+def run_selected(works: Sequence[Work], runner: Here, eval_set: str) -> None:
+    """Run those of the identified cells that are not done, each from its fullest log on.
+
+    Args:
+        works: Cells; that they are the same here as where they were identified is checked.
+        runner: What runs them.
+        eval_set: As `eval_set_id`.
+    """
+    works, fullest = not_done(works, runner.log_dir), fullest_logs(runner.log_dir)
+    if not works:
+        return
+    entries = []
+    for work in works:
+        log = fullest.get(work.identifier)
+        entries.append({"identifier": work.identifier, "resume": log and log.location})
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "selection.json"
+        selection = {"version": SELECTION_VERSION, "eval_set_id": eval_set, "tasks": entries}
+        file.write_text(json.dumps(selection), "utf-8")
+        with _environment(INSPECT_EVAL_SET_SELECTION=str(file)):
+            # with every answer in its log, a lost machine repeats only the calls under way
+            runner.evaluate(works, log_buffer=1)
+
+
+@dataclass
+class Shard(Here):
+    """Runs the n-th part of the cells, while other processes run the others.
+
+    Attributes:
+        index: Which part, from 1.
+        n: How many there are.
+    """
+
+    index: int = 1
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        """All parts together make as many calls at once as one process would."""
+        self.study = per_process(self.study, self.n)
+
+    def mine(self, units: Sequence[Sequence[Work]]) -> list[Work]:
+        """Its part of them."""
+        return divide(units, self.n)[self.index - 1]
+
+    def run(self, works: Sequence[Work]) -> list[EvalLog]:
+        """Run its part, and wait until all are done."""
+        self.ask(self.mine([[work] for work in works]))
+        return self._wait_for(works)
+
+    def ask(self, works: Sequence[Work]) -> list[EvalLog]:
+        """Run cells that are its own; headers of their logs, as far as there are any."""
+        works = identified(works, self)
+        eval_set = eval_set_id(self.log_dir, self.plan, write=self.index == 1)
+        for _ in range(ATTEMPTS):
+            run_selected(works, self, eval_set)
+        return logs_of(works, self.log_dir)
+
+    def _wait_for(self, works: Sequence[Work]) -> list[EvalLog]:
+        works = identified(works, self)
+        seen: list[tuple[Any, ...]] | None = None
+        since = time.monotonic()
+        missing: list[Work] = []
+        while True:
+            self.stop.raise_if_requested()
+            infos = list_eval_logs(self.log_dir)
+            listed = sorted((info.name, info.mtime or 0, info.size) for info in infos)
+            if listed != seen:
+                seen, since = listed, time.monotonic()
+                missing = not_done(works, self.log_dir)
+                if not missing:
+                    return logs_of(works, self.log_dir)
+            elif time.monotonic() - since > PATIENCE:
+                names = ", ".join(f"{work.task.name} of {work.cell.model}" for work in missing[:3])
+                raise Stopped(
+                    f"{len(missing)} cells that every shard needs are not finished ({names}), and "
+                    f"nothing has changed for {PATIENCE / 60:.0f} minutes: run all shards at the "
+                    "same time, or finish the label runs with a plain `w2s run`"
+                )
+            time.sleep(POLL)
+
+
+def per_process(study: Study, n: int) -> Study:
+    """The study as one of `n` processes runs it: all together make as many calls at once."""
+    if study.max_connections is None:
+        return study
+    return study.model_copy(update={"max_connections": max(1, study.max_connections // n)})
+
+
+def divide(units: Sequence[Sequence[Work]], n: int) -> list[list[Work]]:
+    """`n` lists of consecutive units with about as many calls each; a unit is never parted.
+
+    Cells that stand together have the model in common, and much of their prompts, which a server
+    then has in its cache.
+    """
+    total = sum(work.calls for unit in units for work in unit) or 1
+    parts: list[list[Work]] = [[] for _ in range(n)]
+    before = 0
+    for unit in units:
+        calls = sum(work.calls for work in unit)
+        # by its middle, so that no part is much larger than the others
+        parts[min(n - 1, int(n * (before + calls / 2) / total))] += unit
+        before += calls
+    return parts
+
+
+def eval_set_id(log_dir: str, plan: Mapping[str, Any], *, write: bool) -> str:
+    """The id that Inspect keeps in the log directory, where one is; the same in all processes."""
+    address = f"{log_dir.rstrip('/')}/.eval-set-id"
+    files, path = fsspec.core.url_to_fs(address)
+    if files.exists(path):
+        return str(files.cat_file(path).decode("utf-8").strip())
+    made = hashlib.sha256(json.dumps([log_dir, plan], sort_keys=True).encode()).hexdigest()[:22]
+    if write:
+        if not is_remote(log_dir):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        files.pipe_file(path, made.encode())
+    return made
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Variables that Inspect reads, for as long as it runs."""
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            del os.environ[name]

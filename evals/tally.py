@@ -1,0 +1,37 @@
+"""What the workers on a cluster report; in a process of its own, so it imports little."""
+
+from __future__ import annotations
+
+import math
+
+
+class Tally:
+    """What the workers report, and whether they may go on; one of it lives beside the driver."""
+
+    def __init__(self) -> None:
+        """Nothing has been reported."""
+        self.events: list[bytes] = []
+        self.reason, self.left, self.last = "", math.inf, 0
+
+    def allow(self, dollars: float, last: int) -> None:
+        """Say what may be spent from now on, and after how many calls there is nothing to stop."""
+        self.left, self.last = dollars, last
+
+    def tell(self, event: bytes, cost: float | None = None) -> str:
+        """Take a report, `cost` for a call; says why no more are to be made, "" while they are."""
+        self.events.append(event)
+        if cost is not None:
+            self.left, self.last = self.left - cost, self.last - 1
+            if self.left <= 0 and self.last != 0:
+                self.stop("--max-cost is spent")
+        return self.reason
+
+    def stop(self, reason: str = "") -> str:
+        """Let no more calls be made, for the first reason that is given; says that reason."""
+        self.reason = self.reason or reason
+        return self.reason
+
+    def drain(self) -> list[bytes]:
+        """The reports since the last time."""
+        events, self.events = self.events, []
+        return events

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelUsage
@@ -85,7 +85,6 @@ class Cluster(Here):
 
     shards: int | None = None
     tally: Any = None
-    books: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Start the tally, on this node: it must not be lost with another."""
@@ -140,12 +139,11 @@ class Cluster(Here):
         return logs_of(works, self.log_dir)
 
     def finish(self, works: Sequence[Work]) -> list[EvalLog]:
-        """Here, where no call is left: the last logs, and Inspect's books of the directory."""
-        missing = {work.key for work in not_done(identified(works, self), self.log_dir)}
-        ready = [work for work in works if work.key not in missing or work.reused]
-        logs = self.evaluate(ready) if ready else []
-        rest = [work for work in works if work not in ready]
-        return [*logs, *logs_of(identified(rest, self), self.log_dir)]
+        """Make the logs whose answers are taken over from others, here: no call is left."""
+        works = identified(works, self)
+        reused = [work for work in works if work.reused]
+        run_selected(reused, self, eval_set_id(self.log_dir, self.plan, write=True))
+        return logs_of(works, self.log_dir)
 
     def _watch(self, running: list[Any]) -> list[str]:
         """Pass on what the workers report until all have ended; why some ended early."""
@@ -153,9 +151,11 @@ class Cluster(Here):
 
         ended: list[str] = []
         until = math.inf
-        while running and time.monotonic() < until:
+        active = 0
+        while running and (until == math.inf or (active and time.monotonic() < until)):
             done, running = ray.wait(running, timeout=LOOK)
-            for event in ray.get(self.tally.drain.remote()):
+            events, active = ray.get(self.tally.drain.remote())
+            for event in events:
                 name, values = pickle.loads(event)
                 getattr(self.progress, name)(*values)
             if self.stop.requested and until == math.inf:
@@ -184,6 +184,7 @@ def _run_shard(
     stop, over = Stop(log_dir="" if is_remote(log_dir) else log_dir), threading.Event()
     progress = _Reports(Console(quiet=True), 0, tally=tally, stop=stop.request)
     threading.Thread(target=_listen, args=(tally, stop, over), daemon=True).start()
+    tally.count.remote(1)
     try:
         with stop.listening(), progress, fewer_collections():
             set_prices(study)
@@ -199,6 +200,7 @@ def _run_shard(
     finally:
         over.set()
         progress.tell("retried", progress.retries)
+        tally.count.remote(-1)
     return ""
 
 

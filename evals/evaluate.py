@@ -8,11 +8,12 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from inspect_ai import Task, eval_set
 from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - what Inspect refuses with
 from inspect_ai.log import EvalLog
+from rich.text import Text
 
 from w2s_icl.evals.plan import Key, cell_key
 from w2s_icl.evals.stop import Stop, Stopped
@@ -111,9 +112,6 @@ class Here:
     stop: Stop
     display: str = "none"
 
-    books: ClassVar[bool] = True
-    """Whether `ask` alone leaves nothing to do for `finish`."""
-
     def mine(self, units: Sequence[Sequence[Work]]) -> list[Work]:
         """The cells that are this process's to run or to have run; a unit stays together."""
         return [work for unit in units for work in unit]
@@ -132,7 +130,7 @@ class Here:
         return self.evaluate(works)
 
     def finish(self, works: Sequence[Work]) -> list[EvalLog]:
-        """Run cells of the last phase that need no more calls, and bring the books up to date."""
+        """Run what is left of the last phase, now that answers can be taken over from its logs."""
         return self.ask(works)
 
     def evaluate(self, works: Sequence[Work], log_buffer: int | None = None) -> list[EvalLog]:
@@ -179,7 +177,8 @@ class Here:
                     score_display=False,
                 )
         except PrerequisiteError as error:
-            raise StudyError(str(error.message)) from None
+            said = Text.from_markup(str(error.message)).plain
+            raise StudyError(said.removeprefix("ERROR: ")) from None
         except OSError as error:  # of the log directory: what a call meets is in the sample's log
             raise Stopped(f"{self.log_dir} cannot be written: {error.strerror or error}") from None
         except (KeyboardInterrupt, asyncio.CancelledError):

@@ -222,7 +222,7 @@ def _run(
             keyed = [(work.key, work.task) for work in works]
             repeated = asked_once(keyed, finished_cells(log_dir))
             logs = runner.ask([work for work in works if work.key not in repeated])
-            if repeated or not runner.books:
+            if repeated:
                 for work in works:
                     if work.key in repeated:
                         _reuse(work.task, repeated[work.key], log_dir)

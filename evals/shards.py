@@ -207,11 +207,12 @@ def per_process(study: Study, n: int) -> Study:
 
 
 def divide(units: Sequence[Sequence[Work]], n: int) -> list[list[Work]]:
-    """`n` lists of consecutive units with about as many calls each; a unit is never parted.
+    """`n` lists with about as many calls each, ordered by model; a unit is never parted.
 
-    Cells that stand together have the model in common, and much of their prompts, which a server
-    then has in its cache.
+    So a part is of one model or few, and its cells have much of their prompts in common, which the
+    server then has in its cache.
     """
+    units = sorted(units, key=lambda unit: unit[0].cell.model)
     total = sum(work.calls for unit in units for work in unit) or 1
     parts: list[list[Work]] = [[] for _ in range(n)]
     before = 0

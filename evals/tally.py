@@ -11,7 +11,7 @@ class Tally:
     def __init__(self) -> None:
         """Nothing has been reported."""
         self.events: list[bytes] = []
-        self.reason, self.left, self.last = "", math.inf, 0
+        self.reason, self.left, self.last, self.running = "", math.inf, 0, 0
 
     def allow(self, dollars: float, last: int) -> None:
         """Say what may be spent from now on, and after how many calls there is nothing to stop."""
@@ -26,12 +26,16 @@ class Tally:
                 self.stop("--max-cost is spent")
         return self.reason
 
+    def count(self, shards: int) -> None:
+        """So many more shards are running."""
+        self.running += shards
+
     def stop(self, reason: str = "") -> str:
         """Let no more calls be made, for the first reason that is given; says that reason."""
         self.reason = self.reason or reason
         return self.reason
 
-    def drain(self) -> list[bytes]:
-        """The reports since the last time."""
+    def drain(self) -> tuple[list[bytes], int]:
+        """The reports since the last time, and how many shards are running."""
         events, self.events = self.events, []
-        return events
+        return events, self.running

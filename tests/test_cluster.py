@@ -1,0 +1,187 @@
+"""Studies on many machines: a Ray cluster on loopback, an S3 server, shards without an engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pandas as pd
+import psutil
+import pytest
+from moto.server import ThreadedMotoServer
+from ray.cluster_utils import Cluster
+
+from tests.openai_server import OpenAIServer, Request
+from tests.test_http import PLAIN, ROWS, write_study
+from w2s_icl.analysis.logs import read_logs
+from w2s_icl.analysis.tables import Experiment, cells_table
+
+STUDY: Mapping[str, Any] = {
+    "shots": [0, 2, 8],
+    "labels": ["gold", "weak", "random", "unlabelled"],
+    "control_shots": 8,
+    "test_size": 12,
+    "max_connections": 8,
+}
+"""30 cells: six without demonstrations, six gold, twelve weak, six controls."""
+
+CELLS = 30
+
+
+@dataclass
+class World:
+    """What all machines reach, and what one machine makes of the study.
+
+    Attributes:
+        server: Serves the models.
+        study: The study file.
+        log_dir: Logs of the study run on one machine.
+        asked: How often each prompt was answered in that run, by model.
+    """
+
+    server: OpenAIServer
+    study: Path
+    log_dir: str
+    asked: Counter[tuple[str, bytes]]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("one")
+    study = write_study(folder, **STUDY)
+    store = ThreadedMotoServer(port=0, verbose=False)
+    with OpenAIServer(ROWS) as server, pytest.MonkeyPatch.context() as patch:
+        store.start()
+        host, port = store.get_host_and_port()
+        variables = {
+            **PLAIN,
+            **server.environment,
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="studies")
+        ended(run(study, str(folder / "logs")))
+        yield World(server, study, str(folder / "logs"), asked(server.requests))
+        store.stop()
+
+
+class Fleet:
+    """A Ray cluster of a head, which runs nothing, and two nodes with a processor each."""
+
+    def __init__(self) -> None:
+        head = {"num_cpus": 0, "include_dashboard": False}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(2)]
+        self.cluster.wait_for_nodes()
+
+    def kill(self, node: Any) -> None:
+        """As when a machine loses power: its processes end at once and say nothing."""
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        doomed = [*raylet.children(recursive=True), raylet]
+        for process in doomed:
+            process.kill()
+        self.nodes.remove(node)
+
+
+@pytest.fixture
+def fleet(world: World) -> Iterator[Fleet]:
+    made = Fleet()
+    yield made
+    made.cluster.shutdown()
+
+
+def run(study: Path, log_dir: str, *options: str) -> subprocess.Popen[str]:
+    """`w2s run`, as a person starts it."""
+    script = Path(sys.executable).with_name("w2s")
+    return subprocess.Popen(
+        [str(script), "run", str(study), "--log-dir", log_dir, "--yes", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], timeout: float = 240) -> str:
+    try:
+        out, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, _ = process.communicate()
+        pytest.fail(f"took more than {timeout} s\n{out}")
+    assert process.returncode == 0, out
+    return out
+
+
+def asked(requests: Sequence[Request]) -> Counter[tuple[str, bytes]]:
+    """How often each prompt was answered, by model."""
+    return Counter((request.model, request.raw) for request in requests if request.status == 200)
+
+
+def numbers(log_dir: str) -> tuple[pd.DataFrame, ...]:
+    """All that a report is made of, but for what names a run or a file."""
+    logs = read_logs(log_dir)
+    named = ["file", "eval_id", "label_eval_id", "reused_from"]
+    runs = logs.runs.drop(columns=named)
+    return (
+        runs,
+        pd.DataFrame(logs.letters),
+        pd.DataFrame(logs.correct),
+        cells_table(Experiment(logs)),
+    )
+
+
+def same(one: str, other: str) -> None:
+    for mine, theirs in zip(numbers(one), numbers(other), strict=True):
+        pd.testing.assert_frame_equal(mine, theirs)
+
+
+@pytest.mark.slow
+def test_a_cluster_asks_what_one_machine_asks(world: World, fleet: Fleet) -> None:
+    log_dir = "s3://studies/cluster"
+    world.server.requests.clear()
+
+    out = ended(run(world.study, log_dir, "--ray", fleet.cluster.address))
+
+    assert asked(world.server.requests) == world.asked
+    assert max(world.asked.values()) == 1
+    same(log_dir, world.log_dir)
+    assert "came to" in out
+    again = ended(run(world.study, log_dir))
+    assert asked(world.server.requests) == world.asked, again
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_costs_only_the_calls_under_way(world: World, fleet: Fleet) -> None:
+    log_dir = "s3://studies/killed"
+    world.server.requests.clear()
+    world.server.latency = 0.1
+
+    process = run(world.study, log_dir, "--ray", fleet.cluster.address)
+    try:
+        while sum(r.shots > 0 for r in list(world.server.requests)) < 40:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.02)
+        fleet.kill(fleet.nodes[0])
+        ended(process)
+    finally:
+        world.server.latency = 0.0
+
+    repeated = asked(world.server.requests) - world.asked
+    assert set(asked(world.server.requests)) == set(world.asked)
+    assert sum(repeated.values()) <= 12, repeated
+    same(log_dir, world.log_dir)

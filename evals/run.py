@@ -33,7 +33,14 @@ from w2s_icl.evals.plan import (
     make_plan,
     print_plan,
 )
-from w2s_icl.evals.preflight import TORN, refuse_unknown_models, set_torn_aside
+from w2s_icl.evals.preflight import (
+    TORN,
+    mark_incomplete_in,
+    one_per_cell,
+    refuse_unknown_models,
+    set_torn_aside,
+    settled,
+)
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.stop import Stop, Stopped
 from w2s_icl.evals.study import (
@@ -54,7 +61,7 @@ from w2s_icl.evals.study import (
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_results, write_summary
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.labels import IDENTITY, LabelError, log_headers, outputs_of
+from w2s_icl.solvers.labels import IDENTITY, LabelError, is_finished, log_headers, outputs_of
 
 
 def prepare(
@@ -153,6 +160,8 @@ def _run(
     split = prepared.split
     for name in set_torn_aside(log_dir):
         console.print(f"! {name} was torn and is kept beside, as {name}{TORN}", markup=False)
+    for name in mark_incomplete_in(log_dir):
+        console.print(f"! questions failed in {name}; they are asked again", markup=False)
     state = labelling(study, split, log_dir)
     everything = all_cells(study, split)
     if study.check_models:
@@ -223,7 +232,7 @@ def _run(
                     if key in repeated:
                         _reuse(task, repeated[key], log_dir)
                 logs = evaluate(tasks)
-    outcome = Outcome(logs, progress.planned, [log for log in logs if log.status != "success"])
+    outcome = Outcome(logs, progress.planned, [log for log in logs if not is_finished(log)])
     print_results(study, outcome, log_dir, console, progress=progress, plan=prepared)
     for text in dict.fromkeys(left_out):
         console.print(f"! {text}", highlight=False, markup=False)
@@ -231,7 +240,7 @@ def _run(
 
 
 def _all_well(logs: Sequence[EvalLog]) -> bool:
-    return all(log.status == "success" for log in logs)
+    return all(map(is_finished, logs))
 
 
 LOG_BUFFER = 10
@@ -286,6 +295,11 @@ def _evaluate(
         Stopped: A stop was requested, or Inspect was cancelled by something else.
     """
     stop.raise_if_requested()
+    there = settled(tasks, log_dir)
+    tasks = [task for task, log in zip(tasks, there, strict=True) if log is None]
+    done = [log for log in there if log is not None]
+    if not tasks:
+        return done
     progress.expect(tasks)
     logs: list[EvalLog] = []
     try:
@@ -320,7 +334,7 @@ def _evaluate(
     if len(logs) < len(tasks):
         # a run that was cancelled before its first cell ended has no logs, a success to Inspect
         raise Stopped("interrupted")
-    return logs
+    return [*done, *one_per_cell(logs)]
 
 
 # --- one prompt, one call -------------------------------------------------------------------------
@@ -339,7 +353,7 @@ def _reuse(task: Task, source: Key, log_dir: str) -> None:
     ]
     if not found:
         return  # the other cell was not run: this one asks for itself
-    header = max(found, key=lambda log: (log.status == "success", log.eval.created))
+    header = max(found, key=lambda log: (is_finished(log), log.eval.created))
     outputs: dict[str, dict[str, Any]] = defaultdict(dict)
     for answered in outputs_of(header.location):
         if answered.error is None:
@@ -399,7 +413,7 @@ def refuse_other_demonstrations(tasks: Sequence[Task], log_dir: str) -> None:
     mine = {_key_of_task(task): (task.metadata or {}).get("prompt_sha256") for task in tasks}
     for log in log_headers(log_dir):
         theirs = (log.eval.metadata or {}).get("prompt_sha256")
-        if log.status == "success" and mine.get(key_of_log(log)) not in (None, theirs):
+        if is_finished(log) and mine.get(key_of_log(log)) not in (None, theirs):
             raise StudyError(
                 f"{log_dir} holds {log.location.rsplit('/', 1)[-1]}, a finished cell that showed "
                 "other demonstrations than this study shows in the same cell: the weak labels were "

@@ -7,6 +7,7 @@ what cannot be used is named, never dropped in silence.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -123,10 +124,19 @@ class Logs:
 
 @dataclass
 class _Run:
-    """One finished log, before alignment."""
+    """One finished log, before alignment.
 
-    file: str
+    Attributes:
+        info: Where it lies.
+        row: As `Logs.runs`.
+        attempt: What logs have in common that two workers of one run wrote; "" where nothing tells.
+        completed: When the run ended.
+    """
+
+    info: EvalLogInfo
     row: dict[str, Any]
+    attempt: str = ""
+    completed: str = ""
     ids: list[int | str] = field(default_factory=list)
     letters: list[str] = field(default_factory=list)
     correct: list[float] = field(default_factory=list)
@@ -170,7 +180,7 @@ def read_logs(directory: str) -> Logs:
 
     Raises:
         LogError: There are no logs of this suite; they are of several experiments; two finished
-            logs of one cell disagree; or a log holds a question twice.
+            logs of one cell, of different runs, disagree; or a log holds a question twice.
     """
     try:
         infos = list_eval_logs(directory, descending=False)
@@ -197,7 +207,7 @@ def read_logs(directory: str) -> Logs:
     metadata = _one_experiment(headers)
 
     questions = _Questions()
-    runs: dict[tuple[Any, ...], _Run] = {}
+    runs: dict[tuple[Any, ...], list[_Run]] = defaultdict(list)
     for info, header in headers:
         try:
             run = _read_run(info, header, questions)
@@ -207,17 +217,16 @@ def read_logs(directory: str) -> Logs:
             file = _file(info.name)
             notes.append(Note("problem", file, f"cannot be read: {_first_line(error)}"))
             continue
-        key = tuple(run.row[k] for k in KEY)
-        runs[key] = _one_per_cell(runs[key], run, notes) if key in runs else run
+        runs[tuple(run.row[k] for k in KEY)].append(run)
     if not runs:
         raise _nothing(directory, infos, notes)
-    done = {tuple(run.row[k] for k in KEY) for run in runs.values()}
+    kept = [_one_per_cell(of, notes) for of in runs.values()]
     for file, header in unfinished:
-        if tuple(_cell(header)[k] for k in KEY) not in done:
+        if tuple(_cell(header)[k] for k in KEY) not in runs:
             notes.append(Note("problem", file, f"not finished: status {header.status}"))
     plans = _plans([header for _, header in headers] + [header for _, header in unfinished])
     metadata |= _declared(plans, notes)
-    return _aligned(directory, list(runs.values()), questions, _planned(plans), metadata, notes)
+    return _aligned(directory, kept, questions, _planned(plans), metadata, notes)
 
 
 def _nothing(directory: str, infos: Sequence[EvalLogInfo], notes: Sequence[Note]) -> LogError:
@@ -317,7 +326,7 @@ def _cell(header: EvalLog) -> dict[str, Any]:
 def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run:
     file = _file(info.name)
     metadata = header.eval.metadata or {}
-    run = _Run(file, {})
+    run = _Run(info, {}, _attempt(header), header.stats.completed_at)
     replies: dict[int | str, dict[int, str]] = defaultdict(dict)
     marks: dict[int | str, list[float]] = defaultdict(list)
     seen: set[tuple[int | str, int]] = set()
@@ -342,7 +351,9 @@ def _read_run(info: EvalLogInfo, header: EvalLog, questions: _Questions) -> _Run
     run.letters = [next(iter(replies[id_].values())) for id_ in run.ids]
     run.correct = [math.fsum(marks[id_]) / len(marks[id_]) for id_ in run.ids]
     epochs = header.eval.config.epochs or 1
-    asked = header.results.total_samples // epochs if header.results else len(run.ids)
+    # a run that tolerates failed questions has no results where all of them failed
+    planned = header.eval.dataset.samples or len(run.ids)
+    asked = header.results.total_samples // epochs if header.results else planned
     permutations = int(metadata.get("permutations") or 1)
     changes = _changes(replies.values(), permutations)
     costs = [u.total_cost for u in usage]
@@ -441,27 +452,64 @@ def _cost(costs: Sequence[float | None], *, free: bool) -> float:
     return math.fsum(known) if len(known) == len(costs) and (known or free) else math.nan
 
 
-def _one_per_cell(one: _Run, other: _Run, notes: list[Note]) -> _Run:
-    """The more complete of two finished logs of one cell.
+def _attempt(header: EvalLog) -> str:
+    """Inspect's id of the run, and the arguments: a study that was changed goes on under one id."""
+    spec = header.eval
+    if not spec.eval_set_id:
+        return ""
+    args = [spec.eval_set_id, spec.task_args_passed, spec.model_args]
+    return json.dumps(args, sort_keys=True, default=str)
+
+
+def _one_per_cell(runs: Sequence[_Run], notes: list[Note]) -> _Run:
+    """The most complete of the finished logs of one cell; of equals, the first that ended.
+
+    Two workers of one run may both have answered a cell: nobody chose between their logs, so the
+    rule does, even where they disagree.
 
     Raises:
-        LogError: They answer the same question differently.
+        LogError: Logs of different runs answer the same question differently.
     """
-    mine = dict(zip(one.ids, zip(one.letters, one.correct, strict=True), strict=True))
-    differ = [
-        id_
-        for id_, *answer in zip(other.ids, other.letters, other.correct, strict=True)
-        if mine.get(id_, tuple(answer)) != tuple(answer)
-    ]
-    if differ:
-        raise LogError(
-            f"{one.file} and {other.file} are both finished logs of one cell and differ in "
-            f"{len(differ)} answers (the first: question {differ[0]!r}). Keep the one that counts "
-            "and move the other out of the directory"
-        )
-    kept, left = (other, one) if len(other.ids) > len(one.ids) else (one, other)
-    notes.append(Note("remark", left.file, f"left out: the same cell as {kept.file}"))
+    kept, *others = sorted(
+        runs,
+        key=lambda run: (-len(run.ids), -run.row["replies"], run.completed, run.row["file"]),
+    )
+    mine = dict(zip(kept.ids, zip(kept.letters, kept.correct, strict=True), strict=True))
+    attempts = {kept.attempt} - {""}
+    for other in others:
+        file = other.row["file"]
+        differ = [
+            id_
+            for id_, *answer in zip(other.ids, other.letters, other.correct, strict=True)
+            if mine.get(id_, tuple(answer)) != tuple(answer)
+        ]
+        if differ and other.attempt not in attempts:
+            raise LogError(
+                f"{kept.row['file']} and {file} are both finished logs of one cell and differ in "
+                f"{len(differ)} answers (the first: question {differ[0]!r}). Keep the one that "
+                "counts and move the other out of the directory"
+            )
+        attempts.update({other.attempt} - {""})
+        text = f"left out: the same cell as {kept.row['file']}"
+        if differ:
+            text += f", {len(differ)} answers differ"
+        notes.append(Note("remark", file, text + _paid_besides(other, kept)))
     return kept
+
+
+def _paid_besides(left: _Run, kept: _Run) -> str:
+    """What the answers of a log that is left out took, but those that the other took over."""
+    there = {sample.uuid for sample in read_eval_log_sample_summaries(kept.info)} - {None}
+    usage = [
+        list(sample.model_usage.values())
+        for sample in read_eval_log_sample_summaries(left.info)
+        if sample.model_usage and sample.uuid not in there
+    ]
+    if not usage:
+        return ""
+    cost = _cost([one.total_cost for of in usage for one in of], free=False)
+    bill = "whose cost is unknown" if math.isnan(cost) else f"${cost:.3g}"
+    return f"; its {len(usage)} calls ({bill}) were paid as well and are not in the costs"
 
 
 def _plans(headers: Sequence[EvalLog]) -> list[Mapping[str, Any]]:

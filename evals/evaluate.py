@@ -16,6 +16,7 @@ from inspect_ai.log import EvalLog
 from rich.text import Text
 
 from w2s_icl.evals.plan import Key, cell_key
+from w2s_icl.evals.preflight import one_per_cell, settled
 from w2s_icl.evals.stop import Stop, Stopped
 from w2s_icl.evals.study import Cell, Study, StudyError, quiet_console
 from w2s_icl.evals.terminal import StudyProgress
@@ -127,7 +128,10 @@ class Here:
 
     def ask(self, works: Sequence[Work]) -> list[EvalLog]:
         """Run cells of the last phase; as `run`."""
-        return self.evaluate(works)
+        there = settled([work.task for work in works], self.log_dir)
+        todo = [work for work, log in zip(works, there, strict=True) if log is None]
+        logs = self.evaluate(todo) if todo else []
+        return [*(log for log in there if log is not None), *one_per_cell(logs)]
 
     def finish(self, works: Sequence[Work]) -> list[EvalLog]:
         """Run what is left of the last phase, now that answers can be taken over from its logs."""

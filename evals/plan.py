@@ -48,7 +48,7 @@ from w2s_icl.evals.tokens import (
     usage_tokens,
 )
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt, question_text
-from w2s_icl.solvers.labels import log_headers, read_labels
+from w2s_icl.solvers.labels import is_finished, log_headers, precedence, read_labels
 
 CELL = ("task", "split", "labels", "weak", "shots", "draw", "prompt")
 """Metadata that tell the cells of a model apart."""
@@ -86,7 +86,50 @@ def key_of_log(log: EvalLog) -> Key:
 
 def finished_cells(log_dir: str) -> set[Key]:
     """Cells that have a finished log."""
-    return {key_of_log(log) for log in log_headers(log_dir) if log.status == "success"}
+    return {key_of_log(log) for log in log_headers(log_dir) if is_finished(log)}
+
+
+QUESTIONS_FAILED = "questions failed"
+"""What the error ends with of a log that was marked because questions failed in it."""
+
+
+def holds(log: EvalLog, calls: int) -> bool:
+    """Whether a log is finished and was to ask at least so many questions, each epoch counted."""
+    return is_finished(log) and log.results is not None and log.results.total_samples >= calls
+
+
+def lacks_answers(log: EvalLog) -> bool:
+    """Whether a log says success though questions failed in it: Inspect would ask nothing more."""
+    return log.status == "success" and not log.invalidated and not is_finished(log)
+
+
+def calls_of(log: EvalLog) -> int:
+    """Questions that a log was to answer, each epoch counted."""
+    if log.results:
+        return log.results.total_samples
+    # where all failed there are no results
+    return (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
+
+
+def lacking(logs: Sequence[EvalLog]) -> list[EvalLog]:
+    """Those logs of a cell that Inspect would take for complete though they are not.
+
+    None where another log of the cell is finished. Of each task id the last one, which is the only
+    one that Inspect looks at.
+
+    Args:
+        logs: Headers of the logs of one cell, the last written last.
+
+    Returns:
+        The fullest last.
+    """
+    last = {log.eval.task_id: log for log in logs}.values()
+    found = [
+        log
+        for log in last
+        if lacks_answers(log) and not any(holds(other, calls_of(log)) for other in logs)
+    ]
+    return sorted(found, key=precedence, reverse=True)
 
 
 def asked_once(tasks: Iterable[tuple[Key, Task]], finished: Collection[Key]) -> dict[Key, Key]:
@@ -548,15 +591,16 @@ class _Logs:
 
     def finished(self, key: Key) -> bool:
         """Whether a cell has a finished log."""
-        return any(log.status == "success" for log in self._of.get(key, ()))
+        return any(map(is_finished, self._of.get(key, ())))
 
     def answered(
         self, one: _Planned, questions: int, calls: int, *, strict: bool
     ) -> tuple[bool, set[tuple[int | str, int]]]:
         """Whether a cell is finished, and the (id, epoch) of the samples that Inspect will keep.
 
-        Inspect continues the last log of the same task and arguments, unless the questions have
-        become fewer.
+        Of the logs of the same task and arguments one is enough that is finished. Otherwise the
+        last is continued, unless the questions have become fewer; before that the run marks the
+        logs that lack answers, the fullest last.
         """
 
         def args(passed: Mapping[str, Any]) -> dict[str, Any]:
@@ -567,12 +611,10 @@ class _Logs:
         logs = [log for log in self._of.get(one.key, ()) if args(log.eval.task_args_passed) == mine]
         if not logs:
             return False, set()
-        last = logs[-1]
+        if any(holds(log, calls) for log in logs):
+            return True, set()
+        last = (lacking(logs) or logs)[-1]
         held = last.eval.dataset.samples or 0
-        if last.status == "success" and not last.invalidated and last.results:
-            count = last.results.logged_samples
-            if (last.results.total_samples if count is None else count) >= calls:
-                return True, set()
         if held > questions:
             return False, set()
         kept = {(s.id, s.epoch) for s in self.samples(last) if s.error is None}

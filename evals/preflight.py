@@ -1,19 +1,49 @@
-"""Before the first paid call: what in the log directory is torn, and which models are not there."""
+"""Before the first paid call: which logs are torn or lack answers, which models are not there."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_summaries
+from inspect_ai import Task
+from inspect_ai.log import (
+    EvalError,
+    EvalLog,
+    WriteConflictError,
+    list_eval_logs,
+    read_eval_log,
+    read_eval_log_sample_summaries,
+    write_eval_log,
+)
 
 from w2s_icl.evals.gate import KEY_REFUSED, first_line, scrub_error, secrets, status_of
-from w2s_icl.evals.plan import finished_cells, key_of
+from w2s_icl.evals.plan import (
+    QUESTIONS_FAILED,
+    Key,
+    calls_of,
+    cell_key,
+    finished_cells,
+    holds,
+    key_of,
+    key_of_log,
+    lacking,
+    lacks_answers,
+)
 from w2s_icl.evals.study import Cell, Study, StudyError, model_of
+from w2s_icl.solvers.labels import arguments_of, is_finished, log_headers, precedence
 
 TORN = ".torn"
 """What is added to the name of a log that cannot be read: Inspect stops at such a file."""
+
+PART = ".part"
+"""What is added to the name of a log while it is written anew."""
 
 PATIENCE = 20.0
 """Seconds that an endpoint may take to list its models."""
@@ -39,6 +69,124 @@ def set_torn_aside(log_dir: str) -> list[str]:
             files.mv(path, path + TORN)
             torn.append(info.name.rsplit("/", 1)[-1])
     return torn
+
+
+def mark_incomplete_in(log_dir: str) -> list[str]:
+    """Mark the logs of a directory that say success though questions failed in them.
+
+    Inspect counts those as complete. A log is left as it is where another one of its cell is
+    finished or was continued from it; of several the fullest is marked last, since Inspect goes on
+    with the last written.
+
+    Returns:
+        Names of the logs.
+    """
+    cells: dict[tuple[Key, str], list[EvalLog]] = defaultdict(list)
+    for log in filter(_ours, log_headers(log_dir)):
+        cells[key_of_log(log), arguments_of(log)].append(log)
+    found = [log for logs in cells.values() for log in lacking(logs)]
+    mark_incomplete(found)
+    return [log.location.rsplit("/", 1)[-1] for log in found]
+
+
+def mark_incomplete(logs: Iterable[EvalLog]) -> list[EvalLog]:
+    """Give the logs of this suite that say success though questions failed the status "error".
+
+    Only the header of the file is written anew. An interruption leaves the log as it was.
+
+    Args:
+        logs: Headers.
+
+    Returns:
+        Headers in the same order, read again where the log was marked.
+    """
+    return [_marked(log.location) if _ours(log) and lacks_answers(log) else log for log in logs]
+
+
+def _ours(log: EvalLog) -> bool:
+    metadata = log.eval.metadata or {}
+    return metadata.get("task") in ("zero_shot", "few_shot") and "prompt_version" in metadata
+
+
+def _marked(location: str) -> EvalLog:
+    log = read_eval_log(location, header_only=True)
+    if not lacks_answers(log):
+        return log  # somebody else was faster
+    calls = calls_of(log)
+    failed = calls - (log.results.completed_samples if log.results else 0)
+    log.status = "error"
+    log.error = EvalError(
+        message=f"{failed} of {calls} {QUESTIONS_FAILED}", traceback="", traceback_ansi=""
+    )
+    with suppress(WriteConflictError):  # as above
+        _write_header(log, location)
+    return read_eval_log(location, header_only=True)
+
+
+def _write_header(log: EvalLog, location: str) -> None:
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
+    files, path = fsspec.core.url_to_fs(location)
+    if not isinstance(files, LocalFileSystem):
+        write_eval_log(log, location, if_match_etag=log.etag, header_only=True)
+        return
+    # Inspect writes into the file itself, and a full disk or a kill would tear it
+    target = Path(path)
+    # of its own: several workers may begin at once
+    number, name = tempfile.mkstemp(PART, f"{target.name}.", target.parent)
+    part = Path(name)
+    try:
+        shutil.copy(target, part)
+        write_eval_log(
+            log, part, format="json" if target.suffix == ".json" else "eval", header_only=True
+        )
+        os.fsync(number)
+        part.replace(target)
+    finally:
+        os.close(number)
+        part.unlink(missing_ok=True)
+
+
+def settled(tasks: Sequence[Task], log_dir: str) -> list[EvalLog | None]:
+    """Finished logs of the cells that Inspect would go on with all the same.
+
+    To Inspect the last log of each task id counts. Where two workers began one cell, it has two
+    such ids, and the one may be finished and the other not; or one attempt has outlived the next.
+
+    Returns:
+        By task its log, None where Inspect may decide.
+    """
+    cells: dict[Key, dict[str, list[EvalLog]]] = defaultdict(lambda: defaultdict(list))
+    for log in log_headers(log_dir):
+        cells[key_of_log(log)][arguments_of(log)].append(log)
+    found: list[EvalLog | None] = []
+    for task in tasks:
+        metadata, epochs = task.metadata or {}, task.epochs or 1
+        calls = len(task.dataset) * epochs
+        found.append(None)
+        for logs in cells[cell_key(metadata, str(task.model))].values():
+            same = [
+                log
+                for log in logs
+                if (log.eval.config.epochs or 1) == epochs
+                and (log.eval.metadata or {}).get("prompt_sha256") == metadata.get("prompt_sha256")
+            ]
+            finished = sorted((log for log in same if holds(log, calls)), key=precedence)
+            last = {log.eval.task_id: log for log in same}.values()
+            if finished and not all(holds(log, calls) for log in last):
+                found[-1] = finished[0]
+    return found
+
+
+def one_per_cell(logs: Iterable[EvalLog]) -> list[EvalLog]:
+    """Of the logs of one cell the one that counts: Inspect names them all."""
+    found: dict[Key, list[EvalLog]] = {}
+    for log in logs:
+        found.setdefault(key_of_log(log), []).append(log)
+    return [
+        min(of, key=lambda log: (not is_finished(log), precedence(log))) for of in found.values()
+    ]
 
 
 def refuse_unknown_models(study: Study, cells: Iterable[Cell], log_dir: str) -> None:

@@ -30,7 +30,12 @@ from w2s_icl.evals.plan import (
     make_plan,
     print_plan,
 )
-from w2s_icl.evals.preflight import TORN, refuse_unknown_models, set_torn_aside
+from w2s_icl.evals.preflight import (
+    TORN,
+    mark_incomplete_in,
+    refuse_unknown_models,
+    set_torn_aside,
+)
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.shards import Shard
 from w2s_icl.evals.stop import Stop, Stopped
@@ -170,6 +175,8 @@ def _run(
     if alone:  # else others are writing there
         for name in set_torn_aside(log_dir):
             console.print(f"! {name} was torn and is kept beside, as {name}{TORN}", markup=False)
+        for name in mark_incomplete_in(log_dir):
+            console.print(f"! questions failed in {name}; they are asked again", markup=False)
     state = labelling(study, split, log_dir)
     if study.check_models:
         refuse_unknown_models(study, everything, log_dir)
@@ -235,7 +242,7 @@ def _run(
             highlight=False,
         )
     planned = progress.planned if alone else len(works)
-    outcome = Outcome(logs, planned, [log for log in logs if log.status != "success"])
+    outcome = Outcome(logs, planned, [log for log in logs if not is_finished(log)])
     print_results(study, outcome, log_dir, console, progress=progress, plan=prepared)
     for text in dict.fromkeys(left_out):
         console.print(f"! {text}", highlight=False, markup=False)
@@ -252,7 +259,7 @@ def _same_prompts(works: Sequence[Work]) -> list[list[Work]]:
 
 
 def _all_well(logs: Sequence[EvalLog]) -> bool:
-    return all(is_finished(log) for log in logs)
+    return all(map(is_finished, logs))
 
 
 # --- one prompt, one call -------------------------------------------------------------------------
@@ -267,7 +274,7 @@ def _reuse(task: Task, source: Key, log_dir: str) -> None:
     ]
     if not found:
         return  # the other cell was not run: this one asks for itself
-    header = max(found, key=lambda log: (log.status == "success", log.eval.created))
+    header = max(found, key=lambda log: (is_finished(log), log.eval.created))
     outputs: dict[str, dict[str, Any]] = defaultdict(dict)
     for answered in outputs_of(header.location):
         if answered.error is None:
@@ -327,7 +334,7 @@ def refuse_other_demonstrations(works: Sequence[Work], log_dir: str) -> None:
     mine = {work.key: (work.task.metadata or {}).get("prompt_sha256") for work in works}
     for log in log_headers(log_dir):
         theirs = (log.eval.metadata or {}).get("prompt_sha256")
-        if log.status == "success" and mine.get(key_of_log(log)) not in (None, theirs):
+        if is_finished(log) and mine.get(key_of_log(log)) not in (None, theirs):
             raise StudyError(
                 f"{log_dir} holds {log.location.rsplit('/', 1)[-1]}, a finished cell that showed "
                 "other demonstrations than this study shows in the same cell: the weak labels were "

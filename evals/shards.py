@@ -24,9 +24,11 @@ import inspect_ai
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log_sample_summaries
 
 from w2s_icl.evals.evaluate import ATTEMPTS, Here, Work, is_remote
+from w2s_icl.evals.plan import holds
+from w2s_icl.evals.preflight import mark_incomplete
 from w2s_icl.evals.stop import Stopped
 from w2s_icl.evals.study import Study, StudyError
-from w2s_icl.solvers.labels import is_finished, log_headers
+from w2s_icl.solvers.labels import is_finished, log_headers, precedence
 
 CAPTURE_VERSION, SELECTION_VERSION = 3, 7
 """Of Inspect's two documents, which are not part of its public interface."""
@@ -81,35 +83,33 @@ def _other_inspect(what: str) -> StudyError:
 
 
 def fullest_logs(log_dir: str) -> dict[str, EvalLog]:
-    """By Inspect's identifier, the header of the log with most answers; of equals the last."""
+    """By Inspect's identifier, the header of the log with most answers.
+
+    Of equals a finished one, and of those the one that counts; of unfinished ones the last written.
+    """
     from inspect_ai._eval.evalset import task_identifier
 
     found: dict[str, list[EvalLog]] = {}
-    for log in log_headers(log_dir):
+    for log in reversed(log_headers(log_dir)):
         found.setdefault(task_identifier(log, None), []).append(log)
-    return {
-        identifier: logs[0] if len(logs) == 1 else max(reversed(logs), key=_answers)
-        for identifier, logs in found.items()
-    }
+    return {one: logs[0] if len(logs) == 1 else min(logs, key=_rank) for one, logs in found.items()}
 
 
-def _answers(log: EvalLog) -> tuple[bool, int]:
+def _rank(log: EvalLog) -> tuple[int, bool, tuple[Any, ...]]:
     if is_finished(log) and log.results:
-        return True, log.results.completed_samples
-    return False, sum(s.error is None for s in read_eval_log_sample_summaries(log.location))
-
-
-def is_done(work: Work, log: EvalLog | None) -> bool:
-    """Whether a log of the cell holds all answers that it asks for now."""
-    if log is None or not is_finished(log) or log.results is None:
-        return False
-    return log.results.completed_samples >= work.calls
+        return -log.results.completed_samples, False, precedence(log)
+    answered = sum(s.error is None for s in read_eval_log_sample_summaries(log.location))
+    return -answered, True, ()
 
 
 def not_done(works: Sequence[Work], log_dir: str) -> list[Work]:
     """The identified cells that a run would ask something in."""
     fullest = fullest_logs(log_dir)
-    return [work for work in works if not is_done(work, fullest.get(work.identifier))]
+    return [
+        work
+        for work in works
+        if (log := fullest.get(work.identifier)) is None or not holds(log, work.calls)
+    ]
 
 
 def logs_of(works: Sequence[Work], log_dir: str) -> list[EvalLog]:
@@ -139,7 +139,7 @@ def run_selected(works: Sequence[Work], runner: Here, eval_set: str) -> None:
         file.write_text(json.dumps(selection), "utf-8")
         with _environment(INSPECT_EVAL_SET_SELECTION=str(file)):
             # with every answer in its log, a lost machine repeats only the calls under way
-            runner.evaluate(works, log_buffer=1)
+            mark_incomplete(runner.evaluate(works, log_buffer=1))
 
 
 @dataclass

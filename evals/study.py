@@ -56,6 +56,7 @@ from w2s_icl.solvers.labels import (
     Answers,
     depth,
     find_answers,
+    is_finished,
     label_kinds,
     log_headers,
     majority,
@@ -851,7 +852,7 @@ def _passed_over_before(split: Split, log_dir: str) -> set[int | str]:
     passed: set[str] = set()
     for log in log_headers(log_dir):
         metadata = log.eval.metadata or {}
-        if log.status == "success" and metadata.get("task") == "few_shot":
+        if is_finished(log) and metadata.get("task") == "few_shot":
             passed.update(map(str, metadata.get("skipped") or ()))
     return {s.id for s in split.pool if s.id is not None and str(s.id) in passed}
 

@@ -32,11 +32,19 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from w2s_icl.evals.plan import Plan, count_text, dollars, model_name, plan_json
+from w2s_icl.evals.plan import (
+    QUESTIONS_FAILED,
+    Plan,
+    count_text,
+    dollars,
+    lacks_answers,
+    model_name,
+    plan_json,
+)
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.tokens import usage_tokens
 from w2s_icl.evals.truthfulqa import short_name
-from w2s_icl.solvers.labels import CHAIN, SEVERAL
+from w2s_icl.solvers.labels import CHAIN, SEVERAL, is_finished
 
 READABLE_LIMIT = 0.99
 Z95 = 1.959964
@@ -49,7 +57,7 @@ class Outcome:
     Attributes:
         logs: Headers of all cells' logs, in the order of the plan.
         planned: Names and models of all planned cells.
-        failed: Logs that did not succeed.
+        failed: Logs that are not finished.
         stopped: Why the run was stopped before its end, "" where it was not; `logs` is empty then.
         code: Exit code of a stopped run.
     """
@@ -62,7 +70,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether every planned cell is there and succeeded."""
+        """Whether every planned cell is there and finished."""
         return not self.stopped and not self.failed and len(self.logs) == self.planned
 
     @property
@@ -186,7 +194,7 @@ class StudyProgress:
 
     def finished(self, log: EvalLog) -> None:
         """A cell ended, well or not."""
-        self.cells += log.status == "success"
+        self.cells += is_finished(log)
         line = _cell_line(log)
         # a failed cell is tried again: what it says is said once
         if self.shown and line not in self.printed:
@@ -245,7 +253,7 @@ def _readable(log: EvalLog) -> float:
 
 def _cell_line(log: EvalLog) -> str:
     name, model = f"{log.eval.task:<16}", f"{model_name(log.eval.model):<26}"
-    if log.status == "success":
+    if is_finished(log):
         value, error = 100 * _metric(log, "accuracy"), 100 * Z95 * _metric(log, "stderr")
         read = 100 * _readable(log)
         mark = "✔" if read >= 100 * READABLE_LIMIT else "!"
@@ -261,7 +269,9 @@ def _first_error(log: EvalLog) -> tuple[str, int]:
     errors = []
     if log.location:
         errors = [s.error for s in read_eval_log_sample_summaries(log.location) if s.error]
-    said = [log.error.message] if log.error else errors
+    # of a run that was marked for its failed samples they say more
+    ours = log.error is not None and log.error.message.endswith(QUESTIONS_FAILED)
+    said = [log.error.message] if log.error and not (ours and errors) else errors
     lines = (said[0].strip() if said else "").splitlines() or [log.status]
     return lines[0][:160], len(errors)
 
@@ -279,7 +289,7 @@ def print_results(
     found: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for log in sorted(outcome.logs, key=partial(_order, study)):
         metadata = log.eval.metadata or {}
-        if log.status != "success" or metadata.get("split") != "test":
+        if not is_finished(log) or metadata.get("split") != "test":
             continue
         accuracy = _metric(log, "accuracy")
         if metadata["task"] == "zero_shot":
@@ -302,7 +312,7 @@ def print_results(
     console.print()
     console.print(table)
     for log in outcome.logs:
-        if log.status == "success" and (read := _readable(log)) < READABLE_LIMIT:
+        if is_finished(log) and (read := _readable(log)) < READABLE_LIMIT:
             console.print(
                 f"! {escape(log.eval.task)} {escape(model_name(log.eval.model))}: only "
                 f"{100 * read:.1f}% of the replies could be read",
@@ -426,13 +436,13 @@ def _summary_row(log: EvalLog) -> dict[str, Any]:
 
     def metric(name: str) -> float | None:
         value = _readable(log) if name == "readable" else _metric(log, name)
-        return None if math.isnan(value) or log.status != "success" else value
+        return None if math.isnan(value) or not is_finished(log) else value
 
     return {
         "cell": log.eval.task,
         "model": log.eval.model,
         **{k: metadata.get(k) for k in ("split", "labels", "weak", "shots", "draw", "prompt")},
-        "status": log.status,
+        "status": "incomplete" if lacks_answers(log) else log.status,
         "questions": log.eval.dataset.samples,
         **{name: metric(name) for name in ("accuracy", "stderr", "readable")},
         "tokens_in": usage and usage_tokens(usage),

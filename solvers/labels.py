@@ -559,6 +559,8 @@ class Answers:
         chain: Label runs further up the chain, the first one first.
         shown: Ids of the questions shown in this run, or further up the chain.
         failed: Questions that no call could answer.
+        attempt: As `attempt_of`.
+        completed: When the run ended.
     """
 
     location: str
@@ -570,6 +572,8 @@ class Answers:
     chain: Sequence[Mapping[str, Any]] = ()
     shown: frozenset[int | str] = frozenset()
     failed: int = 0
+    attempt: str = ""
+    completed: str = ""
 
     @property
     def file(self) -> str:
@@ -600,7 +604,9 @@ def find_answers(
     those are unread.
 
     It is chosen by content: task, model, status, dataset, split and prompt. Of several that agree
-    wherever both answered, the one with most answers counts; of equals, the first written.
+    wherever both answered, the one with most answers counts; of equals, the first that was
+    finished. Two workers of one run may have answered the same cell: of their logs that one counts
+    even where they disagree, since nobody chose between them.
 
     Args:
         weak: A model, for its zero-shot run; or a chain "A>B", for the run of B with demonstrations
@@ -613,7 +619,7 @@ def find_answers(
         draw: Draw of these demonstrations.
 
     Raises:
-        LabelError: Two finished logs answer the same question differently.
+        LabelError: Two finished logs of different runs answer the same question differently.
     """
     identity = {key: split[key] for key in IDENTITY if key in split}
     before, _, model = weak.rpartition(CHAIN)
@@ -631,13 +637,17 @@ def find_answers(
         same = all(metadata.get(k) == v for k, v in wanted.items())
         if header.eval.model == model and same and metadata.get("prompt", "") == prompt:
             answers = _answers(info.name, info.mtime, info.size)
-            if header.status == "success":
+            if is_finished(header):
                 found.append(answers)
             elif part == "pool" and answers.failed <= MAY_FAIL < len(answers.letters):
                 failed.append(answers)
-    found = found or sorted(failed, key=lambda a: a.failed)[:1]
-    found.sort(key=lambda a: (-len(a.letters), a.file))
-    for other in found[1:]:
+    found = found or sorted(failed, key=lambda a: (a.failed, a.completed, a.file))[:1]
+    found.sort(key=lambda a: (-len(a.letters), a.completed, a.file))
+    attempts: set[str] = set()
+    for other in found:
+        if other.attempt in attempts:
+            continue
+        attempts.update({other.attempt} - {""})
         mine, theirs = found[0].options(), other.options()
         differ = [key for key in theirs if key in mine and mine[key] != theirs[key]]
         if differ:
@@ -649,15 +659,12 @@ def find_answers(
     return found[0] if found else None
 
 
-def log_headers(log_dir: str) -> list[EvalLog]:
-    """Headers of all logs in a directory that can be read, the last written last."""
-    files = sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
-    found = [_header(info.name, info.mtime, info.size) for info in files]
-    return [header for header in found if header is not None]
-
-
 def is_finished(log: EvalLog) -> bool:
-    """Whether a log holds an answer to all that it was to ask."""
+    """Whether a log holds an answer to every question that its run was to ask.
+
+    The status alone does not say so: where a run tolerates failed samples, it is "success" even if
+    all of them failed. A label run that is to grow is finished: it answered what it was asked.
+    """
     results = log.results
     return (
         log.status == "success"
@@ -665,6 +672,38 @@ def is_finished(log: EvalLog) -> bool:
         and results is not None
         and results.completed_samples >= results.total_samples
     )
+
+
+def attempt_of(log: EvalLog) -> str:
+    """What two logs have in common that two workers of one run wrote; "" where nothing tells.
+
+    Besides Inspect's id of the run, the arguments of task and model: a study that was changed goes
+    on under the same id, and its answers are no repetition of the earlier ones.
+    """
+    return f"{log.eval.eval_set_id} {arguments_of(log)}" if log.eval.eval_set_id else ""
+
+
+def arguments_of(log: EvalLog) -> str:
+    """The arguments of a log's task and model, as one text."""
+    args = [log.eval.task_args_passed, log.eval.model_args]
+    return json.dumps(args, sort_keys=True, default=str)
+
+
+def precedence(log: EvalLog) -> tuple[int, str, str]:
+    """Sorts the logs of one cell, the one that counts first: the fullest, then the earliest.
+
+    The earliest is the one that ended first: cells may have been made from it before another ended,
+    and a later one must not take its place.
+    """
+    answered = log.results.completed_samples if log.results else 0
+    return (-answered, log.stats.completed_at, log.location.rsplit("/", 1)[-1])
+
+
+def log_headers(log_dir: str) -> list[EvalLog]:
+    """Headers of all logs in a directory that can be read, the last written last."""
+    files = sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
+    found = [_header(info.name, info.mtime, info.size) for info in files]
+    return [header for header in found if header is not None]
 
 
 @lru_cache(maxsize=4096)
@@ -710,6 +749,8 @@ def _answers(name: str, mtime: float | None, size: int) -> Answers:
         chain=metadata.get("label_chain") or (),
         shown=frozenset([*(metadata.get("demo_ids") or ()), *(metadata.get("chain_shown") or ())]),
         failed=failed,
+        attempt=attempt_of(header) if header else "",
+        completed=header.stats.completed_at if header else "",
     )
 
 

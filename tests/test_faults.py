@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import json
 import os
 import random
 import re
@@ -16,11 +18,14 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from zipfile import ZipFile
 
 import pandas as pd
 import pytest
-from inspect_ai.log import list_eval_logs, read_eval_log
+from inspect_ai import eval_set
+from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 from inspect_ai.model._providers.openrouter import OpenRouterAPI
+from rich.console import Console
 
 from tests.openai_server import LARGE, MEDIUM, SMALL, OpenAIServer, Request, question_of
 from tests.test_http import (
@@ -38,6 +43,7 @@ from tests.test_http import (
     wait_until,
     write_study,
 )
+from tests.test_logs import write
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES, Results
 from w2s_icl.evals import gate
@@ -52,9 +58,30 @@ from w2s_icl.evals.gate import (
     _Health,
     secrets,
 )
-from w2s_icl.evals.preflight import refuse_unknown_models
+from w2s_icl.evals.plan import make_plan
+from w2s_icl.evals.preflight import (
+    PART,
+    mark_incomplete,
+    mark_incomplete_in,
+    refuse_unknown_models,
+)
+from w2s_icl.evals.run import run_study
 from w2s_icl.evals.stop import Stop
-from w2s_icl.evals.study import Cell, Study, model_of
+from w2s_icl.evals.study import (
+    Cell,
+    Study,
+    all_cells,
+    build,
+    labelling,
+    load_study,
+    model_of,
+    plan_metadata,
+    pool_ask,
+    set_prices,
+    zero_shot_cells,
+)
+from w2s_icl.evals.terminal import Outcome, _cell_line, _summary_row
+from w2s_icl.solvers.labels import is_finished
 
 KILLS = int(os.environ.get("W2S_KILLS", "1"))
 """How many runs are killed at a random moment; twenty take about twelve minutes."""
@@ -429,6 +456,199 @@ def test_reply_that_a_filter_took_is_unreadable_and_not_asked_again(
     assert repeats(run.requests) == 0
     runs = read_logs(str(run.log_dir)).runs
     assert (runs.loc[runs["split"] == "test", "unparsed"] >= 1).all()
+
+
+# --- runs that tolerate failed questions ----------------------------------------------------------
+
+TOLERANT = {
+    **{"models": [openrouter(SMALL)], "shots": [0], "test_size": 12, "max_connections": 7},
+    "prices": {openrouter(SMALL): {"input": 1, "output": 1}},
+}
+"""A number of connections of its own: Inspect keeps the models it has made, with their address."""
+
+
+@pytest.fixture(scope="module")
+def one_patient() -> Iterator[OpenAIServer]:
+    with OpenAIServer(ROWS) as running, pytest.MonkeyPatch.context() as environment:
+        for name, value in running.environment.items():
+            environment.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def patient(one_patient: OpenAIServer) -> OpenAIServer:
+    one_patient.failing = {}
+    one_patient.requests.clear()
+    return one_patient
+
+
+def tolerant(study: Study, log_dir: Path) -> list[EvalLog]:
+    """The first phase of a study, run as an external runner of Inspect's does."""
+    split = study.load_split()
+    set_prices(study)
+    state = labelling(study, split, str(log_dir))
+    plan = plan_metadata(study, all_cells(study, split))
+    tasks = [
+        build(study, cell, str(log_dir), plan, pool_ask(study, cell, split, state))
+        for cell in zero_shot_cells(study)
+    ]
+    with Stop().listening():
+        _, logs = eval_set(
+            tasks,
+            log_dir=str(log_dir),
+            fail_on_error=False,
+            retry_attempts=1,
+            log_dir_allow_dirty=True,
+            display="none",
+            log_model_api=False,
+        )
+    assert {log.status for log in logs} == {"success"}
+    return [read_eval_log(log.location, header_only=True) for log in logs]
+
+
+def quietly(study: Study, log_dir: Path) -> tuple[Outcome, str]:
+    said = io.StringIO()
+    outcome = run_study(study, str(log_dir), console=Console(file=said, soft_wrap=True))
+    return outcome, said.getvalue()
+
+
+def test_questions_that_failed_in_a_run_that_tolerates_it_are_asked_again_and_no_others(
+    patient: OpenAIServer, tmp_path: Path
+) -> None:
+    study = load_study(write_study(tmp_path, **{**TOLERANT, "shots": [0, 1]}))
+    log_dir, split = tmp_path / "logs", study.load_split()
+    broken = {str(split.test[3].input), str(split.draw(0)[2].input)}
+    patient.failing = {(SMALL, question): 400 for question in broken}
+    logs = tolerant(study, log_dir)
+    first, patient.failing = list(patient.requests), {}
+    patient.requests.clear()
+
+    assert not any(map(is_finished, logs))
+    assert all(
+        re.search(r"✗.*ModelGenerateError.*\(1 of \d+ samples\)", _cell_line(x)) for x in logs
+    )
+    plan = make_plan(study, str(log_dir))
+    assert [(s.cells, s.done, s.to_run.calls) for s in plan.stages[:2]] == [(1, 0, 1), (1, 0, 1)]
+    outcome, said = quietly(study, log_dir)
+
+    assert outcome.ok, said
+    assert said.count("questions failed in") == 2
+    zero_shot = [r for r in patient.requests if r.shots == 0]
+    assert sorted(r.prompt.question for r in zero_shot) == sorted(broken)
+    assert not repeats([*first, *patient.requests])
+    results = Results(read_logs(str(log_dir)))
+    assert results.missing.empty
+    assert set(results.logs.runs["calls"]) <= {12, 9, 0}
+    assert {note.text.partition(":")[0] for note in results.logs.notes} <= {"left out"}
+
+
+def test_marking_a_log_as_incomplete_loses_nothing_that_is_in_it(
+    patient: OpenAIServer, tmp_path: Path
+) -> None:
+    study = load_study(write_study(tmp_path, **TOLERANT))
+    log_dir, question = tmp_path / "logs", str(study.load_split().test[3].input)
+    patient.failing = {(SMALL, question): 400}
+    (header,) = tolerant(study, log_dir)
+    path = Path(header.location.removeprefix("file://"))
+    before, members = read_eval_log(str(path)), contents(path)
+
+    assert mark_incomplete_in(str(log_dir)) == [path.name]
+    marked = path.stat().st_mtime_ns
+    assert mark_incomplete_in(str(log_dir)) == []
+    (again,) = mark_incomplete([header])
+
+    assert path.stat().st_mtime_ns == marked
+    assert [p.suffix for p in log_dir.iterdir() if PART in p.name] == []
+    assert again.status == "error"
+    assert again.error
+    assert again.error.message == "1 of 12 questions failed"
+    after = read_eval_log(str(path))
+    assert before.samples
+    assert after.samples == before.samples
+    assert len(after.samples) == 12
+    assert after.reductions == before.reductions
+    expected = before.model_copy(update={"status": "error", "error": again.error})
+    assert after.model_dump() == expected.model_dump()
+    assert {k: v for k, v in contents(path).items() if k != "header.json"} == members
+    assert re.search(r"✗.*ModelGenerateError.*\(1 of 12 samples\)", _cell_line(again))
+    shown = subprocess.run(
+        [str(Path(sys.executable).with_name("inspect")), "log", "dump", "--header-only", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(shown.stdout)["error"]["message"] == again.error.message
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """What is in a log, but for its header."""
+    with ZipFile(path) as log:
+        return {name: log.read(name) for name in log.namelist() if name != "header.json"}
+
+
+def test_fullest_log_is_marked_last_and_none_of_a_cell_that_is_finished(tmp_path: Path) -> None:
+    write(tmp_path, "continued", ["AB  "])
+    write(tmp_path, "fuller", ["ABC "])
+    write(tmp_path, "emptier", ["A   "], spec={"task_id": "of another worker"})
+    assert mark_incomplete_in(str(tmp_path)) == ["emptier.eval", "fuller.eval"]
+    times = [(tmp_path / f"{name}.eval").stat().st_mtime_ns for name in ("emptier", "fuller")]
+    assert times == sorted(times)
+
+    write(tmp_path, "lacking", ["AB  "])
+    write(tmp_path, "finished", ["ABCD"])
+    assert mark_incomplete_in(str(tmp_path)) == []
+    # a label run that has grown is not finished because it once was
+    write(tmp_path, "grown", ["ABCD", "ABC "])
+    assert mark_incomplete_in(str(tmp_path)) == ["grown.eval"]
+
+
+@pytest.mark.parametrize("how", ["lacking", "marked", "finished"])
+def test_cell_that_another_worker_has_finished_is_not_asked_again(
+    how: str, patient: OpenAIServer, tmp_path: Path
+) -> None:
+    study = load_study(write_study(tmp_path, **TOLERANT))
+    log_dir, other, split = tmp_path / "logs", tmp_path / "other", study.load_split()
+    tolerant(study, other)
+    if how != "finished":
+        patient.failing = {(SMALL, str(split.test[3].input)): 400}
+    (log,) = tolerant(study, log_dir)
+    for path in other.glob("*.eval"):  # begun earlier, in the same run
+        shutil.copy(path, log_dir)
+    if how == "marked":
+        mark_incomplete([log])
+    patient.requests.clear()
+
+    assert make_plan(study, str(log_dir)).to_run.calls == 0
+    for _ in range(2):
+        outcome, said = quietly(study, log_dir)
+        assert outcome.ok, said
+        assert [is_finished(log) for log in outcome.logs] == [True]
+    assert not patient.requests
+    left = read_eval_log(log.location, header_only=True)
+    assert left.status == ("error" if how == "marked" else "success")
+    summary = json.loads((log_dir / "summary.json").read_text("utf-8"))
+    assert [cell["status"] for cell in summary["cells"]] == ["success"]
+
+
+def test_cell_whose_questions_go_on_failing_is_incomplete_in_the_summary(
+    patient: OpenAIServer, tmp_path: Path
+) -> None:
+    study = load_study(write_study(tmp_path, **TOLERANT))
+    log_dir, question = tmp_path / "logs", str(study.load_split().test[3].input)
+    patient.failing = {(SMALL, question): 400}
+    logs = tolerant(study, log_dir)
+
+    outcome = Outcome(logs, 1, [log for log in logs if not is_finished(log)])
+    assert not outcome.ok
+    assert outcome.exit_code == 1
+    row = _summary_row(logs[0])
+    assert (row["status"], row["accuracy"]) == ("incomplete", None)
+    outcome, said = quietly(study, log_dir)
+    assert not outcome.ok
+    (log,) = outcome.logs
+    assert log.status == "error"
+    assert said.count("✗") >= 1
 
 
 # --- again, and other studies ---------------------------------------------------------------------

@@ -17,9 +17,11 @@ from inspect_ai.log import (
     EvalSample,
     EvalSpec,
     EvalStats,
+    EvalStatus,
+    read_eval_log,
     write_eval_log,
 )
-from inspect_ai.model import GenerateConfig
+from inspect_ai.model import GenerateConfig, ModelUsage
 from inspect_ai.scorer import Score
 from scipy import stats
 
@@ -52,9 +54,17 @@ def write(
     *,
     split: str = "test",
     temperature: float = 0.0,
+    spec: Mapping[str, Any] | None = None,
+    status: EvalStatus = "success",
+    completed: str = "",
+    uuids: str = "",
+    cost: float | None = None,
     **metadata: Any,
 ) -> None:
-    """A finished log; `epochs` holds the canonical letters answered, "-" unread, " " none."""
+    """A log; `epochs` holds the canonical letters answered, "-" unread, " " none.
+
+    With `uuids`, which the samples' ids begin with, each sample has the usage of a call.
+    """
     questions = QUESTIONS if split == "test" else POOL
     samples = [
         EvalSample(
@@ -63,6 +73,16 @@ def write(
             input=str(question.input),
             choices=question.choices,
             target=question.target,
+            uuid=f"{uuids}{question.id}" if uuids else None,
+            model_usage=(
+                {
+                    model: ModelUsage(
+                        input_tokens=3, output_tokens=1, total_tokens=4, total_cost=cost
+                    )
+                }
+                if uuids
+                else {}
+            ),
             scores=(
                 {}
                 if letter == " "
@@ -79,7 +99,7 @@ def write(
     ]
     task = "few_shot" if metadata.get("shots") else "zero_shot"
     log = EvalLog(
-        status="success",
+        status=status,
         eval=EvalSpec(
             created="2026-01-01T00:00:00+00:00",
             task=task,
@@ -88,9 +108,12 @@ def write(
             config=EvalConfig(epochs=len(epochs)),
             metadata={"task": task, "split": split, **IDENTITY, **metadata},
             model_generate_config=GenerateConfig(temperature=temperature),
+            **(spec or {}),
         ),
-        results=EvalResults(total_samples=len(samples), completed_samples=len(samples)),
-        stats=EvalStats(),
+        results=EvalResults(
+            total_samples=len(samples), completed_samples=sum(bool(s.scores) for s in samples)
+        ),
+        stats=EvalStats(completed_at=completed),
         samples=samples,
     )
     folder.mkdir(exist_ok=True)
@@ -198,6 +221,109 @@ def test_places_where_little_is_expected_are_taken_together() -> None:
         stats.chi2.sf(2.25 / 9.5 + 0.25 / 9.5 + 4 / 8, 2)
     )
     assert math.isnan(uniform_p([9, 1], [8, 2]))
+
+
+# --- several logs of one cell ---------------------------------------------------------------------
+
+ONE_RUN = {"eval_set_id": "one run"}
+
+
+def test_of_two_workers_on_one_cell_the_fullest_log_counts_and_the_other_is_named_with_its_bill(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "a", ["ABC "], spec=ONE_RUN, uuids="a", cost=0.25)
+    write(tmp_path, "b", ["ABBB"], spec=ONE_RUN, uuids="b", cost=0.5)
+    logs = read_logs(str(tmp_path))
+
+    row = one(logs)
+    assert (row["file"], row["n"], row["calls"], row["cost"]) == ("b.eval", 4, 4, 2.0)
+    (note,) = logs.notes
+    assert (note.level, note.file) == ("remark", "a.eval")
+    assert note.text == (
+        "left out: the same cell as b.eval, 1 answers differ; its 4 calls ($1) were paid as well "
+        "and are not in the costs"
+    )
+    costs = tables.costs_table(Experiment(logs))
+    assert costs["calls"].tolist() == [4, 4]  # the run, and the sum of its model
+
+
+@pytest.mark.parametrize(
+    ("ended", "kept"),
+    [({"a": "", "b": ""}, "a.eval"), ({"a": "2026-01-01T02:00:00+00:00"}, "b.eval")],
+    ids=["by name", "by the end"],
+)
+def test_of_equally_full_logs_the_first_that_ended_counts(
+    ended: dict[str, str], kept: str, tmp_path: Path
+) -> None:
+    times = {"b": "2026-01-01T01:00:00+00:00", **ended}
+    write(tmp_path, "a", ["ABCD"], spec=ONE_RUN, completed=times["a"])
+    write(tmp_path, "b", ["ABBB"], spec=ONE_RUN, completed=times["b"])
+
+    assert one(read_logs(str(tmp_path)))["file"] == kept
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {}),
+        (ONE_RUN, {}),
+        (ONE_RUN, {"eval_set_id": "another"}),
+        (ONE_RUN, {**ONE_RUN, "model_args": {"load_in_8bit": True}}),
+    ],
+    ids=["neither says", "one says", "two runs", "other arguments"],
+)
+def test_logs_of_one_cell_that_no_one_run_wrote_must_agree(
+    first: dict[str, Any], second: dict[str, Any], tmp_path: Path
+) -> None:
+    write(tmp_path, "a", ["ABC "], spec=first)
+    write(tmp_path, "b", ["ABCD"], spec=second)
+    assert one(read_logs(str(tmp_path)))["file"] == "b.eval"
+
+    write(tmp_path, "b", ["ABBB"], spec=second)
+    with pytest.raises(LogError, match=r"b\.eval and a\.eval are both finished .* differ in 1"):
+        read_logs(str(tmp_path))
+
+
+@pytest.mark.parametrize("names", ["abc", "cab", "bca"])
+def test_what_is_kept_of_two_runs_does_not_hang_on_the_order_of_the_files(
+    names: str, tmp_path: Path
+) -> None:
+    full, lacking, other = names
+    write(tmp_path, full, ["ABCD"], spec=ONE_RUN)
+    write(tmp_path, lacking, ["BBB "], spec=ONE_RUN)  # disagrees with the fuller one
+    write(tmp_path, other, ["ABC "], spec={"eval_set_id": "another"})  # agrees with it
+
+    logs = read_logs(str(tmp_path))
+
+    assert one(logs)["file"] == f"{full}.eval"
+    assert len(logs.notes) == 2
+
+
+def test_an_attempt_and_the_one_that_took_over_its_answers_are_billed_once(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["ABC "], spec=ONE_RUN, uuids="a", cost=0.25)
+    write(tmp_path, "b", ["ABCD"], spec=ONE_RUN, uuids="a", cost=0.25)
+    write(tmp_path, "c", ["A   "], spec=ONE_RUN, uuids="a", cost=0.25, status="error")
+    logs = read_logs(str(tmp_path))
+
+    assert (one(logs)["file"], one(logs)["calls"], one(logs)["cost"]) == ("b.eval", 4, 1.0)
+    (note,) = logs.notes
+    assert note.text == "left out: the same cell as b.eval"
+
+
+def test_a_log_in_which_all_questions_failed_lacks_all_answers(tmp_path: Path) -> None:
+    blocks = [[f"mockllm/{m}", "zero_shot", "pool", "", "", "", [0], 1] for m in "wm"]
+    plan = {**study(), "blocks": blocks}
+    write(tmp_path, "a", ["ABAB"], split="pool", study=plan)
+    write(tmp_path, "b", ["    "], "mockllm/m", split="pool", study=plan)
+    header = read_eval_log(str(tmp_path / "b.eval"), header_only=True)
+    header.results, header.eval.dataset.samples = None, 4
+    write_eval_log(header, header_only=True)
+
+    logs = read_logs(str(tmp_path))
+
+    assert logs.runs.set_index("model").loc["mockllm/m", ["n", "asked"]].tolist() == [0, 4]
+    missing = tables.missing_cells(Experiment(logs))
+    assert missing["model"].tolist() == ["mockllm/m"]
 
 
 # --- prompts, chains and plans --------------------------------------------------------------------

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from inspect_ai.log import list_eval_logs, read_eval_log
+from inspect_ai.log import list_eval_logs, read_eval_log, write_eval_log
 from rich.console import Console
 
 from tests.conftest import rows
@@ -25,6 +27,7 @@ from w2s_icl.analysis.logs import LogError, read_logs
 from w2s_icl.analysis.report import write_report
 from w2s_icl.analysis.tables import Experiment, cells_table
 from w2s_icl.evals.plan import make_plan, print_plan
+from w2s_icl.evals.preflight import mark_incomplete_in
 from w2s_icl.evals.run import run_study
 from w2s_icl.evals.study import (
     StudyError,
@@ -347,30 +350,33 @@ def test_tables_are_those_of_a_count_by_hand(finished: Path) -> None:
             assert cell[f"pgr_gold{column}"] == pytest.approx(expected[name], abs=1e-6, nan_ok=True)
 
 
-def test_logs_on_s3_are_read_as_local_ones_are(
-    finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """A client of an S3 server on loopback that has one bucket, "studies"."""
     import boto3
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
-    try:
-        host, port = server.get_host_and_port()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
         for name, value in {
             "AWS_ENDPOINT_URL": f"http://{host}:{port}",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
         }.items():
-            monkeypatch.setenv(name, value)
-        bucket = boto3.client("s3")
-        bucket.create_bucket(Bucket="studies")
-        for path in sorted((finished / "logs").iterdir(), reverse=True):
-            bucket.upload_file(str(path), "studies", f"one/{path.name}")
-        remote = read_logs("s3://studies/one")
-    finally:
-        server.stop()
+            environment.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="studies")
+        yield client
+    server.stop()
+
+
+def test_logs_on_s3_are_read_as_local_ones_are(finished: Path, s3: Any) -> None:
+    for path in sorted((finished / "logs").iterdir(), reverse=True):
+        s3.upload_file(str(path), "studies", f"one/{path.name}")
+    remote = read_logs("s3://studies/one")
     local = read_logs(str(finished / "logs"))
 
     pd.testing.assert_frame_equal(remote.runs, local.runs)
@@ -378,9 +384,38 @@ def test_logs_on_s3_are_read_as_local_ones_are(
     assert (remote.letters == local.letters).all()
 
 
-def copy(finished: Path, target: Path) -> Path:
-    import shutil
+def test_log_on_s3_is_marked_as_incomplete_and_loses_nothing(
+    finished: Path, s3: Any, tmp_path: Path
+) -> None:
+    path = next(iter(sorted((finished / "logs").glob("*gold*.eval"))))
+    log = read_eval_log(shutil.copy(path, tmp_path), header_only=True)
+    assert log.results
+    log.results.completed_samples -= 2
+    write_eval_log(log, header_only=True)
+    s3.upload_file(log.location, "studies", f"lacking/{path.name}")
+    s3.upload_file(str(path), "studies", f"whole/{path.name}")
 
+    def content() -> dict[str, bytes]:
+        body = s3.get_object(Bucket="studies", Key=f"lacking/{path.name}")["Body"].read()
+        with ZipFile(io.BytesIO(body)) as file:
+            return {name: file.read(name) for name in file.namelist()}
+
+    before = content()
+    assert mark_incomplete_in("s3://studies/whole") == []
+    assert mark_incomplete_in("s3://studies/lacking") == [path.name]
+
+    after = content()
+    assert set(after) == set(before)
+    assert {name for name in after if after[name] != before[name]} == {"header.json"}
+    marked = read_eval_log(f"s3://studies/lacking/{path.name}")
+    assert marked.status == "error"
+    assert marked.error
+    assert marked.error.message == "2 of 40 questions failed"
+    assert marked.samples == read_eval_log(str(path)).samples
+    assert mark_incomplete_in("s3://studies/lacking") == []
+
+
+def copy(finished: Path, target: Path) -> Path:
     shutil.copytree(finished, target)
     return target
 
@@ -452,8 +487,6 @@ def test_an_empty_folder_is_an_error_in_one_line(tmp_path: Path) -> None:
 def test_two_finished_logs_of_one_cell_that_differ_stop_the_analysis(
     finished: Path, tmp_path: Path
 ) -> None:
-    from inspect_ai.log import write_eval_log
-
     folder = copy(finished, tmp_path / "twice")
     path = next(p for p in sorted((folder / "logs").glob("*.eval")) if "gold" in p.name)
     log = read_eval_log(str(path))
@@ -464,6 +497,7 @@ def test_two_finished_logs_of_one_cell_that_differ_stop_the_analysis(
     assert log.samples
     score = (log.samples[0].scores or {})["letter"]
     score.answer = "A" if score.answer != "A" else "B"
+    log.eval.eval_set_id = "another"
     write_eval_log(log, str(path.with_name("copy-" + path.name)))
     with pytest.raises(LogError, match=r"copy-.* both finished logs of one cell and differ in 1"):
         read_logs(str(folder / "logs"))
@@ -473,8 +507,6 @@ def test_two_finished_logs_of_one_cell_that_differ_stop_the_analysis(
 def test_logs_of_two_experiments_stop_the_analysis(
     finished: Path, tmp_path: Path, key: str
 ) -> None:
-    from inspect_ai.log import write_eval_log
-
     folder = copy(finished, tmp_path / "mixed")
     path = next(iter(sorted((folder / "logs").glob("*gold*.eval"))))
     log = read_eval_log(str(path))

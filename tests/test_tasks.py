@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
-from inspect_ai.log import EvalLog, read_eval_log_sample_summaries
+from inspect_ai.log import (
+    EvalError,
+    EvalLog,
+    read_eval_log,
+    read_eval_log_sample_summaries,
+    write_eval_log,
+)
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessageAssistant,
@@ -28,9 +34,12 @@ from w2s_icl.evals.truthfulqa import few_shot, split_metadata, zero_shot
 from w2s_icl.scorers.multiple_choice import option_probabilities
 from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE
 from w2s_icl.solvers.labels import (
+    MAY_FAIL,
     LabelRequest,
     LabelSet,
     demonstrations,
+    find_answers,
+    is_finished,
     label_source,
     read_labels,
 )
@@ -183,6 +192,73 @@ def test_two_label_logs_that_disagree_are_refused_and_equal_ones_taken(
 
     with pytest.raises(ValueError, match=r"differently in .*\.eval and .*\.eval"):
         few_shot(labels="weak", weak=WEAK, shots=2, **questions)
+
+
+def rewrite(log: EvalLog, failed: int = 0, **changes: Any) -> EvalLog:
+    """The same log, with its first questions failed and other fields of its spec."""
+    log = read_eval_log(log.location)
+    assert log.samples
+    assert log.results
+    for sample in log.samples[:failed]:
+        sample.scores, sample.error = {}, EvalError(message="?", traceback="", traceback_ansi="")
+    log.results.completed_samples -= failed
+    log.eval = log.eval.model_copy(update=changes)
+    write_eval_log(log)
+    return log
+
+
+def labels_of(questions: dict[str, Any], log_dir: str) -> str | None:
+    """Id of the run whose answers are the weak labels."""
+    found = find_answers(WEAK, "pool", split_metadata(load_split(**questions), "chat"), log_dir)
+    return found and found.eval_id
+
+
+ONE_RUN = {"eval_set_id": "one run", "model_args": {}}  # else they hold the replies
+
+
+def test_of_label_logs_of_one_run_the_fullest_and_then_the_earliest_counts(
+    run: Run, questions: dict[str, Any], log_dir: str
+) -> None:
+    first, second = (
+        rewrite(run(zero_shot(split="pool", **questions), letters), **ONE_RUN)
+        for letters in (LETTERS, "DCBA")
+    )
+    assert labels_of(questions, log_dir) == first.eval.eval_id
+
+    # it began first and ended last: cells may show the labels of the other one already
+    first.stats.completed_at = "2999-01-01T00:00:00+00:00"
+    write_eval_log(first)
+    assert labels_of(questions, log_dir) == second.eval.eval_id
+
+    rewrite(second, failed=1)
+    assert labels_of(questions, log_dir) == first.eval.eval_id
+
+
+@pytest.mark.parametrize(
+    "other", [{}, {"eval_set_id": "another"}, {**ONE_RUN, "model_args": {"load_in_8bit": True}}]
+)
+def test_label_logs_that_no_one_run_wrote_must_agree(
+    other: dict[str, Any], run: Run, questions: dict[str, Any], log_dir: str
+) -> None:
+    rewrite(run(zero_shot(split="pool", **questions), LETTERS), **ONE_RUN)
+    rewrite(run(zero_shot(split="pool", **questions), "DCBA"), **other)
+
+    with pytest.raises(ValueError, match="differently in"):
+        labels_of(questions, log_dir)
+
+
+@pytest.mark.parametrize(("failed", "usable"), [(MAY_FAIL, True), (MAY_FAIL + 1, False)])
+def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
+    failed: int, usable: bool, run: Run, questions: dict[str, Any], log_dir: str
+) -> None:
+    log = rewrite(run(zero_shot(split="pool", **questions), LETTERS), failed)
+    assert log.status == "success"
+    assert not is_finished(log)
+
+    assert (labels_of(questions, log_dir) == log.eval.eval_id) is usable
+    whole = run(zero_shot(split="pool", **questions), "DCBA")
+    assert is_finished(whole)
+    assert labels_of(questions, log_dir) == whole.eval.eval_id
 
 
 def test_labels_survive_a_reshuffle_of_the_options() -> None:

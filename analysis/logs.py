@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any, Literal, NamedTuple
 
+import fsspec
 import numpy as np
 import pandas as pd
 from inspect_ai.log import (
@@ -182,10 +185,34 @@ def read_logs(directory: str) -> Logs:
         LogError: There are no logs of this suite; they are of several experiments; two finished
             logs of one cell, of different runs, disagree; or a log holds a question twice.
     """
+    with _on_this_machine(directory) as folder:
+        return _read_logs(directory, list_eval_logs(folder, descending=False))
+
+
+@contextmanager
+def _on_this_machine(directory: str) -> Iterator[str]:
+    """A folder with the logs of a directory: through a network, all at once are far faster read.
+
+    Raises:
+        LogError: It cannot be listed or read.
+    """
     try:
-        infos = list_eval_logs(directory, descending=False)
+        infos = list_eval_logs(directory)
     except (OSError, ValueError) as error:
         raise LogError(f"{directory}: cannot be listed: {error}") from None
+    if "://" not in directory or directory.startswith("file://") or not infos:
+        yield directory
+        return
+    files, _ = fsspec.core.url_to_fs(directory)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            files.get([i.name for i in infos], [f"{folder}/{_file(i.name)}" for i in infos])
+        except OSError as error:
+            raise LogError(f"{directory}: cannot be read: {error}") from None
+        yield folder
+
+
+def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
     notes: list[Note] = []
     headers: list[tuple[EvalLogInfo, EvalLog]] = []
     unfinished: list[tuple[str, EvalLog]] = []

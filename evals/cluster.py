@@ -22,7 +22,7 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelUsage
 from rich.console import Console
 
-from w2s_icl.evals.evaluate import ATTEMPTS, Here, Work, fewer_collections, is_remote
+from w2s_icl.evals.evaluate import ATTEMPTS, Here, Work, fewer_collections
 from w2s_icl.evals.gate import first_line
 from w2s_icl.evals.shards import (
     divide,
@@ -37,6 +37,7 @@ from w2s_icl.evals.stop import Stop, Stopped
 from w2s_icl.evals.study import Study, StudyError, build, set_prices
 from w2s_icl.evals.tally import Tally
 from w2s_icl.evals.terminal import StudyProgress
+from w2s_icl.solvers.reading import is_remote
 
 CELLS_IN_A_SHARD = 6
 """A process takes some eight seconds of CPU to start: one for each cell would cost five times."""

@@ -21,6 +21,7 @@ from w2s_icl.evals.stop import Stop, Stopped
 from w2s_icl.evals.study import Cell, Study, StudyError, quiet_console
 from w2s_icl.evals.terminal import StudyProgress
 from w2s_icl.solvers.few_shot import REUSED
+from w2s_icl.solvers.reading import is_remote
 
 LOG_BUFFER = 10
 """Answered questions at which a running cell's log is written anew: kill -9 loses fewer per cell.
@@ -54,11 +55,6 @@ def fewer_collections() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-def is_remote(log_dir: str) -> bool:
-    """Whether logs are written through a network."""
-    return "://" in log_dir and not log_dir.startswith("file://")
 
 
 @dataclass(frozen=True)

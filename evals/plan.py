@@ -18,7 +18,7 @@ from typing import Any
 
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
-from inspect_ai.log import EvalLog, EvalSampleSummary, read_eval_log_sample_summaries
+from inspect_ai.log import EvalLog, EvalSampleSummary
 from inspect_ai.model import ChatMessageSystem
 from rich.console import Console
 from rich.markup import escape
@@ -49,6 +49,7 @@ from w2s_icl.evals.tokens import (
 )
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt, question_text
 from w2s_icl.solvers.labels import is_finished, log_headers, precedence, read_labels
+from w2s_icl.solvers.reading import summaries
 
 CELL = ("task", "split", "labels", "weak", "shots", "draw", "prompt")
 """Metadata that tell the cells of a model apart."""
@@ -563,13 +564,14 @@ class _Logs:
         self.unpriced: set[str] = set()
         paid: set[str] = set()
         for log in log_headers(log_dir):
-            metadata = log.eval.metadata or {}
-            if metadata.get("task") not in ("zero_shot", "few_shot"):
-                continue
-            self._of.setdefault(key_of_log(log), []).append(log)
-            for sample in self.samples(log):
+            if (log.eval.metadata or {}).get("task") in ("zero_shot", "few_shot"):
+                self._of.setdefault(key_of_log(log), []).append(log)
+        logs = [log for of in self._of.values() for log in of]
+        for location, samples in summaries([log.location for log in logs]):
+            self._summaries[location] = samples
+            for sample in samples:
                 # a log that continues another holds its samples again
-                name = sample.uuid or f"{log.location} {sample.id} {sample.epoch}"
+                name = sample.uuid or f"{location} {sample.id} {sample.epoch}"
                 if name in paid:
                     continue
                 paid.add(name)
@@ -581,12 +583,6 @@ class _Logs:
 
     def samples(self, log: EvalLog) -> Sequence[EvalSampleSummary]:
         """Summaries of the samples that a log holds."""
-        if log.location not in self._summaries:
-            try:
-                found = read_eval_log_sample_summaries(log.location)
-            except Exception:  # a log that was cut off before its first sample
-                found = []
-            self._summaries[log.location] = found
         return self._summaries[log.location]
 
     def finished(self, key: Key) -> bool:

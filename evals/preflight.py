@@ -38,6 +38,7 @@ from w2s_icl.evals.plan import (
 )
 from w2s_icl.evals.study import Cell, Study, StudyError, model_of
 from w2s_icl.solvers.labels import arguments_of, is_finished, log_headers, precedence
+from w2s_icl.solvers.reading import is_remote
 
 TORN = ".torn"
 """What is added to the name of a log that cannot be read: Inspect stops at such a file."""
@@ -57,7 +58,9 @@ def set_torn_aside(log_dir: str) -> list[str]:
     """
     import fsspec
 
-    torn = []
+    torn: list[str] = []
+    if is_remote(log_dir):
+        return torn  # there a file is written whole or not at all
     for info in list_eval_logs(log_dir):
         try:
             read_eval_log(info, header_only=True)

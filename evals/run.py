@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from w2s_icl.evals.cluster import Cluster, connected
-from w2s_icl.evals.evaluate import Here, Work, fewer_collections, is_remote
+from w2s_icl.evals.evaluate import Here, Work, fewer_collections
 from w2s_icl.evals.plan import (
     Key,
     Plan,
@@ -57,6 +57,7 @@ from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_res
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
 from w2s_icl.solvers.labels import IDENTITY, LabelError, is_finished, log_headers, outputs_of
+from w2s_icl.solvers.reading import is_remote
 
 
 def prepare(
@@ -143,7 +144,7 @@ def run_study(
                 return Shard(*place, *share) if share else Here(*place)
 
             outcome = _run(study, console, plan, make_runner)
-        except (Stopped, KeyboardInterrupt) as stopped:
+        except (Stopped, KeyboardInterrupt, ConnectionError) as stopped:
             # a second signal between two runs of Inspect is a KeyboardInterrupt
             reason = str(stopped) or stop.requested or "interrupted"
             outcome = Outcome((), progress.planned, (), stopped=reason, code=stop.code)

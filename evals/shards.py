@@ -23,12 +23,13 @@ import fsspec
 import inspect_ai
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log_sample_summaries
 
-from w2s_icl.evals.evaluate import ATTEMPTS, Here, Work, is_remote
+from w2s_icl.evals.evaluate import ATTEMPTS, Here, Work
 from w2s_icl.evals.plan import holds
 from w2s_icl.evals.preflight import mark_incomplete
 from w2s_icl.evals.stop import Stopped
 from w2s_icl.evals.study import Study, StudyError
 from w2s_icl.solvers.labels import is_finished, log_headers, precedence
+from w2s_icl.solvers.reading import is_remote
 
 CAPTURE_VERSION, SELECTION_VERSION = 3, 7
 """Of Inspect's two documents, which are not part of its public interface."""

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import fsspec
@@ -45,6 +45,7 @@ from w2s_icl.evals.study import Study
 from w2s_icl.evals.tokens import usage_tokens
 from w2s_icl.evals.truthfulqa import short_name
 from w2s_icl.solvers.labels import CHAIN, SEVERAL, is_finished
+from w2s_icl.solvers.reading import summaries
 
 READABLE_LIMIT = 0.99
 Z95 = 1.959964
@@ -397,6 +398,7 @@ def write_summary(
         metadata = log.eval.metadata or {}
         return (*_order(study, log), metadata.get("shots") or 0, metadata.get("draw") or 0)
 
+    _read_usage(logs)
     rows = [_summary_row(log) for log in sorted(logs, key=place)]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -458,22 +460,26 @@ def _usage(log: EvalLog) -> dict[str, ModelUsage]:
     Summed over the samples: where a run goes on after kill -9, the log's own sums lack what the
     killed one had logged.
     """
-    # a log that is closed is never written again
-    return _logged_usage(log.location) if log.location and log.status != "started" else {}
+    _read_usage([log])
+    return _usage_of.get(log.location, {})
 
 
-@lru_cache(maxsize=4096)
-def _logged_usage(location: str) -> dict[str, ModelUsage]:
-    found: dict[str, ModelUsage] = {}
-    for sample in read_eval_log_sample_summaries(location):
-        for model, usage in sample.model_usage.items():
-            before = found.get(model)
-            total = usage if before is None else before + usage
-            costs = (usage.total_cost, 0.0 if before is None else before.total_cost)
-            if None in costs:  # a sum with an unknown part is unknown
-                total = total.model_copy(update={"total_cost": None})
-            found[model] = total
-    return found
+_usage_of: dict[str, dict[str, ModelUsage]] = {}
+
+
+def _read_usage(logs: Sequence[EvalLog]) -> None:
+    """Make sure that the usage of all of these is known; a closed log is never written again."""
+    names = {log.location: None for log in logs if log.location and log.status != "started"}
+    for name, samples in summaries([name for name in names if name not in _usage_of]):
+        found = _usage_of.setdefault(name, {})
+        for sample in samples:
+            for model, usage in sample.model_usage.items():
+                before = found.get(model)
+                total = usage if before is None else before + usage
+                costs = (usage.total_cost, 0.0 if before is None else before.total_cost)
+                if None in costs:  # a sum with an unknown part is unknown
+                    total = total.model_copy(update={"total_cost": None})
+                found[model] = total
 
 
 def _arm_name(metadata: Mapping[str, Any]) -> str:
@@ -501,6 +507,7 @@ def _order(study: Study, log: EvalLog) -> tuple[Any, ...]:
 
 def _cost_line(outcome: Outcome) -> str:
     """Dollars in the logs; a model without a price is said, never counted as free."""
+    _read_usage(outcome.logs)
     known = 0.0
     unknown: set[str] = set()
     for log in outcome.logs:

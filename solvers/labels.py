@@ -24,12 +24,12 @@ from inspect_ai.log import (
     EvalLog,
     EvalSample,
     list_eval_logs,
-    read_eval_log,
     read_eval_log_sample_summaries,
     read_eval_log_samples,
 )
 
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations
+from w2s_icl.solvers.reading import Stamp, headers, local_copy, stamp_of
 
 NAMED_WRONG_LABELS = 8
 """How many wrong labels the note in the transcript names."""
@@ -629,14 +629,14 @@ def find_answers(
         wanted = {"task": "few_shot", "split": part, **identity, **chain}
     found: list[Answers] = []
     failed: list[Answers] = []
-    for info in list_eval_logs(log_dir):
-        header = _header(info.name, info.mtime, info.size)
+    stamps = [stamp_of(info) for info in list_eval_logs(log_dir)]
+    for stamp, header in zip(stamps, headers(stamps), strict=True):
         if header is None or header.status not in ("success", "error") or header.invalidated:
             continue
         metadata = header.eval.metadata or {}
         same = all(metadata.get(k) == v for k, v in wanted.items())
         if header.eval.model == model and same and metadata.get("prompt", "") == prompt:
-            answers = _answers(info.name, info.mtime, info.size)
+            answers = _answers(stamp)
             if is_finished(header):
                 found.append(answers)
             elif part == "pool" and answers.failed <= MAY_FAIL < len(answers.letters):
@@ -702,22 +702,12 @@ def precedence(log: EvalLog) -> tuple[int, str, str]:
 def log_headers(log_dir: str) -> list[EvalLog]:
     """Headers of all logs in a directory that can be read, the last written last."""
     files = sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
-    found = [_header(info.name, info.mtime, info.size) for info in files]
-    return [header for header in found if header is not None]
-
-
-@lru_cache(maxsize=4096)
-def _header(name: str, mtime: float | None, size: int) -> EvalLog | None:
-    """A log's header; None for a file that is no finished log. The cache knows changed files."""
-    try:
-        return read_eval_log(name, header_only=True)
-    except Exception:  # whatever a broken or foreign file makes Inspect raise: it is no label log
-        return None
+    return [header for header in headers(map(stamp_of, files)) if header is not None]
 
 
 @lru_cache(maxsize=64)
-def _answers(name: str, mtime: float | None, size: int) -> Answers:
-    header = _header(name, mtime, size)
+def _answers(stamp: Stamp) -> Answers:
+    (header,), name = headers([stamp]), stamp.name
     letters: dict[int | str, str | None] = {}
     choices: dict[int | str, Sequence[str]] = {}
     correct: dict[int | str, bool] = {}
@@ -756,11 +746,12 @@ def _answers(name: str, mtime: float | None, size: int) -> Answers:
 
 def outputs_of(location: str) -> Iterator[EvalSample]:
     """The samples of a log one by one, without their transcripts, which are most of it."""
-    return read_eval_log_samples(
-        location,
-        all_samples_required=False,
-        exclude_fields={"messages", "events", "events_data", "attachments", "store"},
-    )
+    with local_copy(location) as copy:
+        yield from read_eval_log_samples(
+            copy,
+            all_samples_required=False,
+            exclude_fields={"messages", "events", "events_data", "attachments", "store"},
+        )
 
 
 def _texts(log: Answers) -> dict[int | str, str]:

@@ -19,7 +19,19 @@ needs_shared = pytest.mark.skipif(
     not SHARED.exists(), reason=f"real TruthfulQA is not beside the checkout ({SHARED})"
 )
 
+LONG = (
+    *("test_faults", "test_http", "test_figures", "test_study", "test_arms", "test_simulated"),
+    *("test_planted", "test_report", "test_batch", "test_plan", "test_tasks", "test_questions"),
+)
+"""Files that take longest, the longest first."""
+
 Run = Callable[..., EvalLog]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first: where files run side by side, none is left running alone at the end."""
+    place = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
 
 
 def exchange(sample: EvalSample) -> list[ChatMessage]:

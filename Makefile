@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOGS := logs/demo
+# a file to a process, in the order that tests/conftest.py gives: the longest first
+SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: install browser demo test check test-fast clean
 
@@ -28,10 +30,10 @@ check: install
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadscope
+	$(BIN)/pytest $(SPREAD)
 
 test-fast: install
-	$(BIN)/pytest -n 2 --dist loadscope -m "not slow"
+	$(BIN)/pytest $(SPREAD) -m "not slow"
 
 clean:
 	rm -rf $(VENV) demo $(LOGS)

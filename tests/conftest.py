@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,27 @@ needs_shared = pytest.mark.skipif(
     not SHARED.exists(), reason=f"real TruthfulQA is not beside the checkout ({SHARED})"
 )
 
+LONG = (
+    *(
+        "test_cluster",
+        "test_faults",
+        "test_http",
+        "test_figures",
+        "test_study",
+        "test_arms",
+        "test_simulated",
+    ),
+    *("test_planted", "test_report", "test_batch", "test_plan", "test_tasks", "test_questions"),
+)
+"""Files that take longest, the longest first."""
+
 Run = Callable[..., EvalLog]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first: where files run side by side, none is left running alone at the end."""
+    place = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
 
 
 def exchange(sample: EvalSample) -> list[ChatMessage]:
@@ -39,6 +59,29 @@ def _logs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def log_dir(tmp_path: Path) -> str:
     return str(tmp_path / "logs")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """A client of an S3 server on loopback that has one bucket, "studies"."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            environment.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="studies")
+        yield client
+    server.stop()
 
 
 def rows(n: int, options: int = 4) -> list[dict[str, Any]]:

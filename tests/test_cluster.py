@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pandas as pd
 import psutil
 import pytest
-from moto.server import ThreadedMotoServer
 from ray.cluster_utils import Cluster
 
 from tests.openai_server import OpenAIServer, Request
@@ -55,27 +53,14 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("one")
     study = write_study(folder, **STUDY)
-    store = ThreadedMotoServer(port=0, verbose=False)
-    with OpenAIServer(ROWS) as server, pytest.MonkeyPatch.context() as patch:
-        store.start()
-        host, port = store.get_host_and_port()
-        variables = {
-            **PLAIN,
-            **server.environment,
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="studies")
+    with OpenAIServer(ROWS) as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in {**PLAIN, **server.environment}.items():
+            environment.setenv(name, value)
         ended(run(study, str(folder / "logs")))
         yield World(server, study, str(folder / "logs"), asked(server.requests))
-        store.stop()
 
 
 class Fleet:

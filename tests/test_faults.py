@@ -718,7 +718,7 @@ def test_key_revoked_midway_stops_the_run_and_is_written_nowhere(
     with OpenAIServer(ROWS, latency=0.05) as server:
         server.key = KEY
         environment = server.environment
-        process = start(study, log_dir, server, environment={"XDG_DATA_HOME": str(tmp_path)})
+        process = start(study, log_dir, server, more={"XDG_DATA_HOME": str(tmp_path)})
         wait_for(process, server, 90)
         server.key = "another"
         out, err = process.communicate(timeout=60)
@@ -814,10 +814,9 @@ def test_wrong_key_is_refused_before_any_call_where_the_endpoint_checks_it(tmp_p
         server.key = KEY
         environment = server.environment
         server.key = "another"
-        process = start(study, tmp_path / "logs", server, environment=environment)
-        out, err = process.communicate(timeout=60)
+        run = finish(study, tmp_path / "logs", server, timeout=60, more=environment)
 
-    assert process.returncode == 2, out + err
-    assert "401" in err
-    assert KEY not in out + err
-    assert not server.requests
+    assert run.code == 2, run.said
+    assert "401" in run.err
+    assert KEY not in run.said
+    assert not run.requests

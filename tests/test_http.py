@@ -24,6 +24,7 @@ import pandas as pd
 import pytest
 from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_summaries
 
+from tests import warm
 from tests.openai_server import (
     LARGE,
     MEDIUM,
@@ -130,19 +131,24 @@ def pool_order(study: Path) -> list[str]:
     return [str(sample.input) for sample in load_split(dataset, test_size=TEST_SIZE).draw(0)]
 
 
+def environment(server: OpenAIServer) -> dict[str, str]:
+    """With the server in the place of OpenRouter."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("INSPECT_")}
+    return {**inherited, **server.environment, **PLAIN}
+
+
 def start(
     study: Path,
     log_dir: Path,
     server: OpenAIServer,
-    environment: Mapping[str, str] | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """`w2s run`, as a person starts it, but with the server in the place of OpenRouter."""
+    """`w2s run`, as a person starts it."""
     script = Path(sys.executable).with_name("w2s")
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("INSPECT_")}
     return subprocess.Popen(
         [str(script), "run", str(study), "--log-dir", str(log_dir)],
         cwd=study.parent,
-        env={**inherited, **server.environment, **PLAIN, **(environment or {})},
+        env={**environment(server), **(more or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -191,17 +197,26 @@ class Finished:
         return [request for request in self.requests if request.status == 200]
 
 
-def finish(study: Path, log_dir: Path, server: OpenAIServer, timeout: float = 200) -> Finished:
+def finish(
+    study: Path,
+    log_dir: Path,
+    server: OpenAIServer,
+    timeout: float = 200,
+    more: Mapping[str, str] | None = None,
+) -> Finished:
     """Run a study to its end; the server's record starts afresh."""
     server.requests.clear()
-    process = start(study, log_dir, server)
     try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        pytest.fail(f"w2s run took more than {timeout} s\n{out}\n{err}")
-    return Finished(study, log_dir, tuple(server.requests), process.returncode, out, err)
+        done = warm.run(
+            *("w2s", "run", str(study), "--log-dir", str(log_dir)),
+            cwd=study.parent,
+            env={**environment(server), **(more or {})},
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"w2s run took more than {timeout} s\n{error.stdout}\n{error.stderr}")
+    requests = tuple(server.requests)
+    return Finished(study, log_dir, requests, done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,15 @@ SHOTS = 16
 WEAK, STRONG = "simulated/custom-weak", "simulated/custom-strong"
 
 
-def study(folder: Path, seed: int, weak: Parameters, strong: Parameters, *, draws: int = 3) -> Path:
+def study(
+    folder: Path,
+    seed: int,
+    weak: Parameters,
+    strong: Parameters,
+    *,
+    draws: int = 3,
+    test_size: int = 200,
+) -> Path:
     """One whole study; returns its folder."""
     folder.mkdir()
     questions = write_questions(folder / "questions.jsonl", rows(500))
@@ -50,7 +58,7 @@ def study(folder: Path, seed: int, weak: Parameters, strong: Parameters, *, draw
     }
     content = {
         "dataset": str(questions),
-        "test_size": 200,
+        "test_size": test_size,
         "seed": seed,
         "models": [WEAK, STRONG],
         "pairs": [[WEAK, STRONG]],
@@ -98,7 +106,7 @@ def test_no_ratio_between_equal_models_that_learn_nothing(tmp_path: Path) -> Non
     equal = Parameters(0.7, gain=0.0, dip=0.0, copy=0.0)
     statuses = []
     for seed in range(max(SEEDS, 1)):
-        folder = study(tmp_path / str(seed), 100 + seed, equal, equal, draws=1)
+        folder = study(tmp_path / str(seed), 100 + seed, equal, equal, draws=1, test_size=100)
         row = result(folder)
         statuses += [row["pgr_gold_status"], row["pgr_zero_status"]]
     write_report(str(folder / "logs"), tmp_path / "out")

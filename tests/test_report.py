@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
     def write_(made: Logs, folder: str = "out", *, drawn: bool = False) -> Path:
         def blank(results: Results) -> list[View]:
-            return [replace(view, draw=view.draw and Figure) for view in views(results)]
+            tiny = partial(Figure, figsize=(1, 1))
+            return [replace(view, draw=view.draw and tiny) for view in views(results)]
 
         monkeypatch.setattr(report, "views", views if drawn else blank)
         written(made, tmp_path / folder, monkeypatch)

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -20,6 +21,7 @@ import yaml
 from inspect_ai.log import list_eval_logs, read_eval_log, write_eval_log
 from rich.console import Console
 
+from tests import warm
 from tests.conftest import rows
 from tests.test_stats import slow_gap_recovered
 from w2s_icl.analysis import tables
@@ -38,6 +40,7 @@ from w2s_icl.evals.study import (
 )
 
 Write = Callable[..., str]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 MODELS = ["simulated/small", "simulated/medium", "simulated/large"]
 ROOT = Path(__file__).parents[1]
 
@@ -145,7 +148,8 @@ def test_own_labels_stand_once_where_pairs_have_them_already(
 def test_plan_says_what_a_verdict_lacks(study_file: Callable[..., Path]) -> None:
     def said(**changes: Any) -> str:
         console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-        study = study_file(**{"dataset": "misconceptions", "test_size": 50, **changes})
+        few: dict[str, Any] = {"dataset": "misconceptions", "test_size": 50, "shots": [0, 64]}
+        study = study_file(**{**few, **changes})
         print_plan(make_plan(load_study(study)), console)
         text = console.file
         assert isinstance(text, io.StringIO)
@@ -350,35 +354,13 @@ def test_tables_are_those_of_a_count_by_hand(finished: Path) -> None:
             assert cell[f"pgr_gold{column}"] == pytest.approx(expected[name], abs=1e-6, nan_ok=True)
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    """A client of an S3 server on loopback that has one bucket, "studies"."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            environment.setenv(name, value)
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="studies")
-        yield client
-    server.stop()
-
-
 def test_logs_on_s3_are_read_as_local_ones_are(finished: Path, s3: Any) -> None:
     for path in sorted((finished / "logs").iterdir(), reverse=True):
         s3.upload_file(str(path), "studies", f"one/{path.name}")
     remote = read_logs("s3://studies/one")
     local = read_logs(str(finished / "logs"))
 
+    assert local.runs["split"].nunique() == local.runs["task"].nunique() == 2
     pd.testing.assert_frame_equal(remote.runs, local.runs)
     pd.testing.assert_frame_equal(remote.questions, local.questions)
     assert (remote.letters == local.letters).all()
@@ -520,13 +502,6 @@ def test_logs_of_two_experiments_stop_the_analysis(
 # --- the command line -----------------------------------------------------------------------------
 
 
-def w2s(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = Path(sys.executable).with_name("w2s")
-    return subprocess.run(
-        [str(script), *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -535,26 +510,35 @@ def w2s(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["run", "study.yaml"], "--log-dir"),
     ],
 )
-def test_a_users_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
-    done = w2s(*arguments)
+def test_a_users_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = warm.run("w2s", *arguments, cwd=tmp_path)
 
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
 
 
+def started_in_full(*command: str) -> subprocess.CompletedProcess[str]:
+    """Inspect has to find the suite by its entry point, which a fork has behind it."""
+    script = Path(sys.executable).with_name(command[0])
+    return subprocess.run(
+        [str(script), *command[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
 @pytest.mark.slow
 def test_inspects_own_commands_work(tmp_path: Path) -> None:
-    def inspect(*arguments: str) -> str:
-        script = Path(sys.executable).with_name("inspect")
-        done = subprocess.run(
-            [str(script), *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+    in_root = partial(warm.run, cwd=ROOT)
+
+    def inspect(*arguments: str, run: Command = started_in_full) -> str:
+        done = run("inspect", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -562,29 +546,26 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
     file_route = ["evals/truthfulqa.py@few_shot", "-T", "labels=gold", "-T", "shots=8"]
     logs = ["--log-dir", str(tmp_path)]
 
-    assert "w2s_icl" not in inspect("list", "tasks", "evals")
-    assert "evals/truthfulqa.py@zero_shot" in inspect("list", "tasks", "evals")
+    listed = inspect("list", "tasks", "evals", run=in_root)
+    assert "w2s_icl" not in listed
+    assert "evals/truthfulqa.py@zero_shot" in listed
     inspect("eval", *file_route, *data, "--model", "simulated/large", *logs)
     inspect("eval", "w2s_icl/zero_shot", *data, "--model", "simulated/small", *logs)
-    for info in list_eval_logs(str(tmp_path)):
+    written = list_eval_logs(str(tmp_path))
+    assert len(written) == 2
+    for info, run in zip(written, (started_in_full, in_root), strict=True):
         log = read_eval_log(info)
         assert log.status == "success"
         assert "say nothing" in (log.eval.metadata or {})["warning"]
         before = log.results
-        inspect("score", info.name, "--overwrite", "--action", "overwrite")
+        inspect("score", info.name, "--overwrite", "--action", "overwrite", run=run)
         after = read_eval_log(info).results
         assert before
         assert after
         assert after.scores[0].metrics["accuracy"] == before.scores[0].metrics["accuracy"]
-    refused = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("inspect")), "eval", "w2s_icl/few_shot", *data),
-            *("-T", "labels=weak", "-T", "weak=simulated/medium"),
-            *("--model", "simulated/large", *logs),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    weak = ["-T", "labels=weak", "-T", "weak=simulated/medium"]
+    refused = in_root(
+        *("inspect", "eval", "w2s_icl/few_shot", *data, *weak, "--model", "simulated/large", *logs)
     )
     assert "Make it with: inspect eval" in " ".join(refused.stdout.split())
     assert "Traceback" not in refused.stdout + refused.stderr

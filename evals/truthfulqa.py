@@ -351,6 +351,7 @@ def _cell(
 ) -> Task:
     if isinstance(permutations, bool) or not isinstance(permutations, int) or permutations < 1:
         raise ValueError(f"permutations must be a whole number from 1, got {permutations!r}")
+    digests = (questions.provenance["dataset_sha256"], prompt.sha256(shown))
     if max_tokens is None:
         max_tokens = MAX_TOKENS if prompt.cot == "none" else COT_MAX_TOKENS
     # only what differs from the defaults: Inspect tells cells apart by a solver's arguments too
@@ -370,14 +371,15 @@ def _cell(
         scorer=multiple_choice_letter(permutations),
         epochs=permutations if permutations > 1 else None,
         config=GenerateConfig(temperature=0, max_tokens=max_tokens),
-        # eval_set tells cells apart by name, arguments, model and version, not by their data
-        version=f"{PROMPT_VERSION}.{SCORER_VERSION}-{questions.provenance['dataset_sha256'][:12]}",
+        # eval_set tells cells apart by name, arguments, model and version, not by their data: with
+        # other questions or other labels an unfinished log must not be continued
+        version="-".join([f"{PROMPT_VERSION}.{SCORER_VERSION}", *(d[:12] for d in digests)]),
         metadata={
             **metadata,
             **split_metadata(questions, prompt.style),
             "prompt": prompt.arm,
             "permutations": permutations,
-            "prompt_sha256": prompt.sha256(shown),
+            "prompt_sha256": digests[1],
             "scorer_version": SCORER_VERSION,
             "system_message": prompt.system_message(shown),
             "w2s_icl": version("w2s-icl"),

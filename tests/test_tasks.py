@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
+from functools import partial
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
@@ -136,6 +138,24 @@ def test_prompts_are_nested_over_shots_and_equal_over_label_kinds(
     assert messages(long)[:7] == messages(short)[:7]
     questions_shown = [m for m in messages(long) if m.startswith("user")]
     assert questions_shown == [m for m in messages(weak) if m.startswith("user")]
+
+
+def test_cells_of_other_labels_or_questions_are_other_tasks_to_inspect(
+    run: Run, questions: dict[str, Any], write_jsonl: Write
+) -> None:
+    """An unfinished log must not be continued with other prompts."""
+    weak = partial(few_shot, labels="weak", weak=WEAK, shots=3)
+    first = zero_shot(split="pool", **questions)
+    log = run(first, "ABCD")
+    made = weak(**questions).version
+    assert weak(**questions).version == made
+    assert few_shot(labels="gold", shots=3, **questions).version != made
+
+    Path(log.location).unlink()
+    run(first, "BCDA")
+    assert weak(**questions).version != made
+    other = {**questions, "dataset": write_jsonl(rows(41), "other.jsonl")}
+    assert zero_shot(**other).version != zero_shot(**questions).version
 
 
 def test_no_test_question_is_ever_shown(questions: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pickle
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +46,7 @@ PASSED_ON = re.compile(r"_API_KEY$|_BASE_URL$|^AWS_|^HF_|^INSPECT_")
 """Variables that a worker has from the driver, where its node does not set them."""
 
 LOOK, LEEWAY = 0.2, 20.0
-"""Seconds between two looks at what the workers report; and that they are given to end, once the
-calls under way are to have ended."""
+"""Seconds between two looks at what the workers report, and to close logs after a stop's grace."""
 
 
 @contextmanager
@@ -106,6 +105,7 @@ class Cluster(Here):
         works = identified(works, self)
         eval_set = eval_set_id(self.log_dir, self.plan, write=True)
         environment = {k: v for k, v in os.environ.items() if PASSED_ON.search(k)}
+        job = (self.log_dir, self.plan, eval_set, environment, self.tally)
         run = ray.remote(num_cpus=1, max_calls=1, max_retries=3)(_run_shard)
         ended: list[str] = []
         for _ in range(ATTEMPTS):
@@ -120,20 +120,9 @@ class Cluster(Here):
             self.tally.allow.remote(
                 limit - progress.spent - progress.cost, (progress.last_call or 0) - progress.calls
             )
-            running = [
-                run.remote(
-                    per_process(self.study, min(n, int(cpus))),
-                    [(work.cell, work.ask, work.identifier) for work in part],
-                    self.log_dir,
-                    self.plan,
-                    eval_set,
-                    environment,
-                    self.tally,
-                )
-                for part in divide([[work] for work in todo], n)
-                if part
-            ]
-            ended = self._watch(running)
+            study = per_process(self.study, min(n, int(cpus)))
+            parts = filter(None, divide([[work] for work in todo], n))
+            ended = self._watch([run.remote(study, [w.sent for w in part], job) for part in parts])
         self.stop.raise_if_requested()
         if ended and not_done(works, self.log_dir):
             raise Stopped(ended[0])
@@ -170,16 +159,9 @@ class Cluster(Here):
         return [reason for reason in ended if reason]
 
 
-def _run_shard(
-    study: Study,
-    pieces: Sequence[tuple[Any, ...]],
-    log_dir: str,
-    plan: Mapping[str, Any],
-    eval_set: str,
-    environment: Mapping[str, str],
-    tally: Any,
-) -> str:
+def _run_shard(study: Study, cells: Sequence[tuple[Any, ...]], job: tuple[Any, ...]) -> str:
     """Run one shard, in its own process; why it ended early, "" where it did not."""
+    log_dir, plan, eval_set, environment, tally = job
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     stop, over = Stop(log_dir="" if is_remote(log_dir) else log_dir), threading.Event()
@@ -191,7 +173,7 @@ def _run_shard(
             set_prices(study)
             works = [
                 Work(cell, ask, build(study, cell, log_dir, plan, ask), identifier)
-                for cell, ask, identifier in pieces
+                for cell, ask, identifier in cells
             ]
             run_selected(works, Here(study, log_dir, plan, progress, stop), eval_set)
     except Stopped as stopped:

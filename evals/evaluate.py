@@ -84,6 +84,11 @@ class Work:
         return len(self.task.dataset) * int(self.task.epochs or 1)
 
     @property
+    def sent(self) -> tuple[Cell, Collection[int | str] | None, str]:
+        """What another process makes it again from: its cell, `ask` and identifier."""
+        return self.cell, self.ask, self.identifier
+
+    @property
     def reused(self) -> bool:
         """Whether all its answers are taken over from another cell."""
         return all(REUSED in (sample.metadata or {}) for sample in self.task.dataset)

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import psutil
 import pytest
+from click.testing import CliRunner
+from inspect_ai.log import list_eval_logs
 from ray.cluster_utils import Cluster
+from rich.console import Console
 
+from tests import warm
 from tests.openai_server import OpenAIServer, Request
 from tests.test_http import PLAIN, ROWS, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.cli import main
+from w2s_icl.evals.evaluate import Here, Work
+from w2s_icl.evals.run import run_study
+from w2s_icl.evals.shards import (
+    divide,
+    fullest_logs,
+    identified,
+    not_done,
+    per_process,
+    run_selected,
+)
+from w2s_icl.evals.stop import Stop
+from w2s_icl.evals.study import Study, StudyError, build, zero_shot_cells
+from w2s_icl.evals.tally import Tally
+from w2s_icl.evals.terminal import StudyProgress
+from w2s_icl.solvers.labels import log_headers
+from w2s_icl.solvers.reading import headers, stamp_of
 
 STUDY: Mapping[str, Any] = {
     "shots": [0, 2, 8],
@@ -170,3 +195,175 @@ def test_a_node_that_is_lost_costs_only_the_calls_under_way(world: World, fleet:
     assert set(asked(world.server.requests)) == set(world.asked)
     assert sum(repeated.values()) <= 12, repeated
     same(log_dir, world.log_dir)
+
+
+@pytest.mark.slow
+def test_shards_side_by_side_leave_nothing_to_ask(world: World) -> None:
+    log_dir = str(world.study.with_name("shards"))
+    world.server.requests.clear()
+    command = ("w2s", "run", str(world.study), "--log-dir", log_dir)
+
+    with ThreadPoolExecutor(3) as at_once:
+        shards = [at_once.submit(warm.run, *command, "--shard", f"{i}/3") for i in (1, 2, 3)]
+    for shard in shards:
+        assert shard.result().returncode == 0, shard.result()
+    assert asked(world.server.requests) == world.asked
+    same(log_dir, world.log_dir)
+
+    world.server.requests.clear()
+    last = warm.run(*command)
+    assert last.returncode == 0, last
+    assert not world.server.requests
+    assert {log.eval.eval_set_id for log in log_headers(log_dir)} == {
+        (Path(log_dir) / ".eval-set-id").read_text("utf-8")
+    }
+
+
+# --- parts, without a cluster ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def study() -> Study:
+    """Nine cells of stand-in models, six of which need nothing."""
+    models = ("simulated/small", "simulated/large")
+    return Study(
+        dataset="misconceptions", test_size=4, models=models, shots=(0, 2), max_connections=9
+    )
+
+
+def works_of(study: Study, log_dir: str) -> list[Work]:
+    cells = zero_shot_cells(study)
+    return [Work(cell, None, build(study, cell, log_dir, {})) for cell in cells]
+
+
+def runner_of(study: Study, log_dir: str) -> Here:
+    progress = StudyProgress(Console(quiet=True), 0, shown=False)
+    return Here(study, log_dir, {}, progress, Stop())
+
+
+def test_what_is_captured_is_what_runs_and_what_the_log_says(study: Study, log_dir: str) -> None:
+    runner = runner_of(study, log_dir)
+    works = identified(works_of(study, log_dir), runner)
+    assert len({work.identifier for work in works}) == len(works) == 4
+    assert not Path(log_dir).exists()
+
+    run_selected(works[:2], runner, "the-set")
+    assert set(fullest_logs(log_dir)) == {work.identifier for work in works[:2]}
+    assert not_done(works, log_dir) == works[2:]
+    assert {log.eval.eval_set_id for log in log_headers(log_dir)} == {"the-set"}
+    assert {path.suffix for path in Path(log_dir).iterdir()} == {".eval"}
+
+    before = sorted(Path(log_dir).iterdir())
+    run_selected(works[:2], runner, "the-set")
+    assert sorted(Path(log_dir).iterdir()) == before
+
+
+def test_a_cell_that_is_another_one_here_is_refused(study: Study, log_dir: str) -> None:
+    runner = runner_of(study, log_dir)
+    work, *_ = identified(works_of(study, log_dir), runner)
+    work.task.version = "of other questions"
+    with pytest.raises(StudyError, match="does not match any of the 1 tasks"):
+        run_selected([work], runner, "the-set")
+
+
+@pytest.mark.parametrize("name", ["manifest.EVAL_SET_CAPTURE", "selection.EVAL_SET_SELECTION"])
+def test_another_version_of_the_protocol_is_refused(
+    name: str, study: Study, log_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"inspect_ai._eval.eval_set_{name}_VERSION", 99)
+    with pytest.raises(StudyError, match=r"speaks versions .*99.*pip install \"w2s-icl\[ray\]\""):
+        run_study(study, log_dir, console=Console(quiet=True), share=(1, 2))
+    assert not Path(log_dir).exists()
+
+
+def test_a_shard_gives_up_when_the_others_do_nothing(
+    study: Study, log_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("w2s_icl.evals.shards.PATIENCE", 0.5)
+    monkeypatch.setattr("w2s_icl.evals.shards.POLL", 0.1)
+    outcome = run_study(study, log_dir, console=Console(quiet=True), share=(2, 2))
+    assert "2 cells that every shard needs are not finished (zero of simulated/" in outcome.stopped
+    assert outcome.exit_code == 1
+    assert len(log_headers(log_dir)) == 2
+
+
+def test_shards_are_of_one_model_as_far_as_possible_and_of_like_size(
+    study: Study, log_dir: str
+) -> None:
+    works = works_of(study, log_dir)
+    for n in range(1, 6):
+        parts = divide([[work] for work in works], n)
+        assert len(parts) == n
+        assert Counter(work.key for part in parts for work in part) == {w.key: 1 for w in works}
+    halves = divide([[work] for work in works], 2)
+    assert [{work.cell.model for work in half} for half in halves] == [
+        {"simulated/large"},
+        {"simulated/small"},
+    ]
+    assert sorted(len(part) for part in divide([works[:3], works[3:]], 2)) == [1, 3]
+    assert per_process(study, 2).max_connections == 4
+    assert per_process(study, 20).max_connections == 1
+
+
+def test_the_tally_stops_when_the_money_is_spent_but_for_the_last_call() -> None:
+    tally = Tally()
+    tally.allow(1.0, 3)
+    assert tally.tell(b"", 0.6) == ""
+    assert tally.tell(b"", 0.6) == "--max-cost is spent"
+    assert tally.stop("SIGINT") == "--max-cost is spent"
+    assert tally.drain() == ([b"", b""], 0)
+
+    tally = Tally()
+    tally.allow(1.0, 2)
+    assert [tally.tell(b"", 0.6), tally.tell(b"", 0.6)] == ["", ""]
+    tally.allow(math.inf, 0)
+    assert tally.tell(b"", 1e9) == ""
+
+
+def test_without_ray_one_line_says_what_to_install(
+    log_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    command = ["run", "studies/demo.yaml", "--log-dir", log_dir, "--ray", "--yes"]
+    found = CliRunner().invoke(main, command)
+    assert found.exit_code == 2
+    assert found.stderr == 'Error: --ray needs Ray: pip install "w2s-icl[ray]"\n'
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--shard", "0/3"], "must be I/N with I from 1 to N, as 2/8, got '0/3'"),
+        (["--shard", "4/3"], "must be I/N with I from 1 to N, as 2/8, got '4/3'"),
+        (["--shard", "one"], "must be I/N with I from 1 to N, as 2/8, got 'one'"),
+        (["--shard", "1/3", "--ray", "here:1"], "--shard is for runs without --ray"),
+        (["--shards", "3"], "--shards needs --ray"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: list[str], said: str, log_dir: str) -> None:
+    found = CliRunner().invoke(main, ["run", "studies/demo.yaml", "--log-dir", log_dir, *options])
+    assert found.exit_code == 2
+    assert said in found.stderr
+
+
+def test_a_store_that_is_not_reached_is_no_empty_directory(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put_object(Bucket="studies", Key="torn/2026-01-01T00-00-00_zero_x.eval", Body=b"torn")
+    (stamp,) = map(stamp_of, list_eval_logs("s3://studies/torn"))
+    assert headers([stamp]) == [None]
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(403)
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as refusing:
+        threading.Thread(target=refusing.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{refusing.server_port}")
+        for changed in ([stamp._replace(size=5)], [stamp._replace(size=i) for i in (6, 7)]):
+            with pytest.raises(ConnectionError, match="cannot be read"):
+                headers(changed)
+        refusing.shutdown()

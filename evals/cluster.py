@@ -120,10 +120,14 @@ class Cluster(Here):
             self.tally.allow.remote(
                 limit - progress.spent - progress.cost, (progress.last_call or 0) - progress.calls
             )
-            study = per_process(self.study, min(n, int(cpus)))
+            at_once = min(n, int(cpus))
+            progress.console.print(
+                f"{len(todo)} cells in {n} shards, {at_once} at once", highlight=False
+            )
+            study = per_process(self.study, at_once)
             parts = filter(None, divide([[work] for work in todo], n))
             ended = self._watch([run.remote(study, [w.sent for w in part], job) for part in parts])
-        self.stop.raise_if_requested()
+            self.stop.raise_if_requested()
         if ended and not_done(works, self.log_dir):
             raise Stopped(ended[0])
         return logs_of(works, self.log_dir)

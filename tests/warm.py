@@ -45,6 +45,9 @@ IMPORTED = (
 # --- the side of the tests ------------------------------------------------------------------------
 
 
+_one_at_a_time = threading.Lock()
+
+
 @cache
 def _forks() -> Path:
     """Socket of the process that forks; it ends with the process that asked for it."""
@@ -94,7 +97,8 @@ def run(
         tempfile.TemporaryFile() as err,
         socket.socket(socket.AF_UNIX) as asked,
     ):
-        asked.connect(str(_forks()))
+        with _one_at_a_time:
+            asked.connect(str(_forks()))
         socket.send_fds(asked, [b"!"], [out.fileno(), err.fileno()])
         answers = asked.makefile("rw", encoding="utf-8")
         answers.write(json.dumps(request) + "\n")

@@ -196,15 +196,18 @@ def _run(
             stop.raise_if_requested()
         return works
 
+    def labelled() -> bool:
+        return labelling(study, split, log_dir).complete
+
     all_well = True
     with progress:
         cells = zero_shot_cells(study)
-        logs = runner.run(make(cells))
+        logs = runner.run(make(cells), labelled)
         while not (now := labelling(study, split, log_dir)).complete:
             if now.ask == state.ask and not _all_well(logs):
                 break  # a label run that fails is not asked the same again
             state = now
-            logs = runner.run(make(cells))
+            logs = runner.run(make(cells), labelled)
         state, all_well = now, _all_well(logs)
         if state.complete:
             for place in study.chain_places:

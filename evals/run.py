@@ -56,7 +56,14 @@ from w2s_icl.evals.study import (
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_results, write_summary
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.labels import IDENTITY, LabelError, is_finished, log_headers, outputs_of
+from w2s_icl.solvers.labels import (
+    IDENTITY,
+    LabelError,
+    is_finished,
+    log_headers,
+    outputs_of,
+    precedence,
+)
 from w2s_icl.solvers.reading import is_remote
 
 
@@ -278,7 +285,8 @@ def _reuse(task: Task, source: Key, log_dir: str) -> None:
     ]
     if not found:
         return  # the other cell was not run: this one asks for itself
-    header = max(found, key=lambda log: (is_finished(log), log.eval.created))
+    # of several finished ones the one that counts, or two cells with the same prompts would differ
+    header = min(found, key=lambda log: (not is_finished(log), precedence(log)))
     outputs: dict[str, dict[str, Any]] = defaultdict(dict)
     for answered in outputs_of(header.location):
         if answered.error is None:

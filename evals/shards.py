@@ -21,7 +21,7 @@ from typing import Any
 
 import fsspec
 import inspect_ai
-from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log_sample_summaries
+from inspect_ai.log import EvalLog, list_eval_logs
 
 from w2s_icl.evals.evaluate import ATTEMPTS, Here, Work
 from w2s_icl.evals.plan import holds
@@ -29,7 +29,7 @@ from w2s_icl.evals.preflight import mark_incomplete
 from w2s_icl.evals.stop import Stopped
 from w2s_icl.evals.study import Study, StudyError
 from w2s_icl.solvers.labels import is_finished, log_headers, precedence
-from w2s_icl.solvers.reading import is_remote
+from w2s_icl.solvers.reading import is_remote, summaries
 
 CAPTURE_VERSION, SELECTION_VERSION = 3, 7
 """Of Inspect's two documents, which are not part of its public interface."""
@@ -99,8 +99,9 @@ def fullest_logs(log_dir: str) -> dict[str, EvalLog]:
 def _rank(log: EvalLog) -> tuple[int, bool, tuple[Any, ...]]:
     if is_finished(log) and log.results:
         return -log.results.completed_samples, False, precedence(log)
-    answered = sum(s.error is None for s in read_eval_log_sample_summaries(log.location))
-    return -answered, True, ()
+    # none where another process is writing it anew
+    ((_, found),) = summaries([log.location])
+    return -sum(sample.error is None for sample in found), True, ()
 
 
 def not_done(works: Sequence[Work], log_dir: str) -> list[Work]:
@@ -254,7 +255,9 @@ def eval_set_id(log_dir: str, plan: Mapping[str, Any], *, write: bool) -> str:
     files, path = fsspec.core.url_to_fs(address)
     if files.exists(path):
         return str(files.cat_file(path).decode("utf-8").strip())
-    made = hashlib.sha256(json.dumps([log_dir, plan], sort_keys=True).encode()).hexdigest()[:22]
+    # each process may have spelt it in its own way
+    where = path if is_remote(log_dir) else os.path.realpath(path)
+    made = hashlib.sha256(json.dumps([where, plan], sort_keys=True).encode()).hexdigest()[:22]
     if write:
         if not is_remote(log_dir):
             Path(path).parent.mkdir(parents=True, exist_ok=True)

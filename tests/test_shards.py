@@ -31,6 +31,8 @@ from w2s_icl.evals.study import (
     zero_shot_cells,
 )
 from w2s_icl.evals.terminal import StudyProgress
+from w2s_icl.solvers import reading
+from w2s_icl.solvers.labels import log_headers
 
 MODELS = ["mockllm/one", "mockllm/two"]
 
@@ -98,6 +100,33 @@ def test_a_process_that_looks_later_has_the_same_part(study: Study, log_dir: str
         ]
         assert parts[0] == parts[1]
         assert sorted(k for part in parts[0] for k in part) == sorted(w.key for w in works)
+
+
+def test_a_log_that_another_process_is_writing_is_passed_over(
+    study: Study, log_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(works_of(study, log_dir)[2], log_dir, "ABCD", error=True)
+    (begun,) = log_headers(log_dir)
+    assert shards._rank(begun)[0] < 0
+
+    def torn(name: str) -> None:
+        raise ValueError("EOCD not found")
+
+    monkeypatch.setattr(reading, "read_eval_log_sample_summaries", torn)
+    monkeypatch.setattr(shards, "read_eval_log_sample_summaries", torn, raising=False)
+    assert shards._rank(begun)[0] == 0
+
+
+@pytest.mark.parametrize("other", ["./logs", "logs/", "../{}/logs", "file://{}/logs"])
+def test_spellings_of_a_directory_are_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = tmp_path if other.startswith("file") else tmp_path.name
+
+    ids = {shards.eval_set_id(d, {}, write=False) for d in ("logs", other.format(where))}
+    assert len(ids) == 1
+    assert not (tmp_path / "logs").exists()
 
 
 def waiting(study: Study, log_dir: str) -> Shard:

@@ -11,6 +11,7 @@ import math
 import os
 import pickle
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,8 +67,11 @@ def connected(address: str) -> Iterator[None]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host and port.isdecimal():  # Ray itself takes minutes to see that nobody is there
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # ConnectionError, RuntimeError of another version, a bad address
+    except Exception as error:  # OSError, RuntimeError of another version, a bad address
         raise StudyError(f"--ray: no cluster at {address}: {str(error).splitlines()[0]}") from None
     try:
         yield
@@ -115,14 +119,15 @@ class Cluster(Here):
             progress.expect([work.task for work in todo])
             progress.started()
             n = min(len(todo), self.shards or math.ceil(len(todo) / CELLS_IN_A_SHARD))
-            cpus = ray.cluster_resources()["CPU"]  # type: ignore[no-untyped-call]
+            # none while no machine but the head has joined
+            cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
             limit = math.inf if progress.max_cost is None else progress.max_cost
             self.tally.allow.remote(
                 limit - progress.spent - progress.cost, (progress.last_call or 0) - progress.calls
             )
             running = [
                 run.remote(
-                    per_process(self.study, min(n, int(cpus))),
+                    per_process(self.study, max(1, min(n, cpus))),
                     [(work.cell, work.ask, work.identifier) for work in part],
                     self.log_dir,
                     self.plan,
@@ -209,9 +214,11 @@ def _listen(tally: Any, stop: Stop, over: threading.Event) -> None:
     """End the shard when the driver says so, though no call is answered."""
     import ray
 
-    while not over.wait(1.0):
+    while True:  # at once: it may have been said before the shard began
         if reason := ray.get(tally.stop.remote()):
             stop.request(reason)
+        if over.wait(1.0):
+            return
 
 
 @dataclass

@@ -250,18 +250,24 @@ def _epochs(unit: Sequence[Work]) -> int:
 
 
 def eval_set_id(log_dir: str, plan: Mapping[str, Any], *, write: bool) -> str:
-    """The id that Inspect keeps in the log directory, where one is; the same in all processes."""
-    address = f"{log_dir.rstrip('/')}/.eval-set-id"
-    files, path = fsspec.core.url_to_fs(address)
-    if files.exists(path):
-        return str(files.cat_file(path).decode("utf-8").strip())
+    """The id that Inspect keeps in the log directory, where one is; the same in all processes.
+
+    Raises:
+        Stopped: The directory cannot be read or written.
+    """
+    files, path = fsspec.core.url_to_fs(f"{log_dir.rstrip('/')}/.eval-set-id")
     # each process may have spelt it in its own way
     where = path if is_remote(log_dir) else os.path.realpath(path)
     made = hashlib.sha256(json.dumps([where, plan], sort_keys=True).encode()).hexdigest()[:22]
-    if write:
-        if not is_remote(log_dir):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        files.pipe_file(path, made.encode())
+    try:
+        if files.exists(path):
+            return str(files.cat_file(path).decode("utf-8").strip())
+        if write:
+            if not is_remote(log_dir):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            files.pipe_file(path, made.encode())
+    except OSError as error:
+        raise Stopped(f"{log_dir} cannot be written: {error.strerror or error}") from None
     return made
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -18,10 +21,13 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.openai_server import OpenAIServer, Request
-from tests.test_http import PLAIN, ROWS, write_study
+from tests.openai_server import SMALL, OpenAIServer, Request
+from tests.test_http import PLAIN, ROWS, openrouter, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.evals.cluster import _listen, connected
+from w2s_icl.evals.stop import Stop
+from w2s_icl.evals.study import StudyError
 
 STUDY: Mapping[str, Any] = {
     "shots": [0, 2, 8],
@@ -170,3 +176,36 @@ def test_a_node_that_is_lost_costs_only_the_calls_under_way(world: World, fleet:
     assert set(asked(world.server.requests)) == set(world.asked)
     assert sum(repeated.values()) <= 12, repeated
     same(log_dir, world.log_dir)
+
+
+@pytest.mark.slow
+def test_a_cluster_may_be_without_machines_for_a_while(world: World, tmp_path: Path) -> None:
+    study = write_study(tmp_path, shots=[0], test_size=12, models=[openrouter(SMALL)])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        process = run(study, str(tmp_path / "logs"), "--ray", cluster.address)
+        time.sleep(10)
+        cluster.add_node(num_cpus=1)
+        ended(process)
+    finally:
+        cluster.shutdown()
+
+
+def test_a_shard_that_begins_when_no_more_calls_are_to_be_made_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray.get", lambda value: value)
+    tally = SimpleNamespace(stop=SimpleNamespace(remote=lambda: "--max-cost is spent"))
+    stop, over = Stop(), threading.Event()
+    over.set()
+
+    _listen(tally, stop, over)
+    assert stop.requested == "--max-cost is spent"
+
+
+def test_an_address_where_nobody_is_is_said_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and never listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StudyError, match=f"no cluster at {address}"), connected(address):
+            pass

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from inspect_ai import eval
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from rich.console import Console
 
 from tests.conftest import rows
+from w2s_icl.cli import main
 from w2s_icl.evals import shards
 from w2s_icl.evals.evaluate import Work
 from w2s_icl.evals.shards import Shard, divide
@@ -127,6 +129,21 @@ def test_spellings_of_a_directory_are_one_run(
     ids = {shards.eval_set_id(d, {}, write=False) for d in ("logs", other.format(where))}
     assert len(ids) == 1
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_directory_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Stopped, match="logs cannot be written"):
+        shards.eval_set_id(str(tmp_path / "file" / "logs"), {}, write=True)
+
+
+@pytest.mark.parametrize(
+    "value", ["0/3", "4/3", "x", "1/0", "-1/3", "1/3/2", "\N{SUPERSCRIPT TWO}/3"]
+)
+def test_a_part_that_does_not_exist_is_refused(value: str) -> None:
+    result = CliRunner().invoke(main, ["run", "study.yaml", "--log-dir", "x", "--shard", value])
+    assert result.exit_code == 2
+    assert f"must be I/N with I from 1 to N, as 2/8, got {value!r}" in result.output
 
 
 def waiting(study: Study, log_dir: str) -> Shard:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from inspect_ai.log import EvalLog
@@ -94,6 +95,9 @@ class Cluster(Here):
     def __post_init__(self) -> None:
         """Start the tally, on this node: it must not be lost with another."""
         import ray
+
+        if "://" not in self.log_dir:  # workers have another working directory
+            self.log_dir = str(Path(self.log_dir).absolute())
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -103,7 +107,8 @@ class Cluster(Here):
         """Run the cells; headers of their logs, as far as there are any.
 
         Raises:
-            Stopped: A stop was requested, or a shard ended before its cells were done.
+            Stopped: A stop was requested, a shard ended before its cells were done, or the workers
+                write elsewhere.
         """
         import ray
 
@@ -142,7 +147,13 @@ class Cluster(Here):
         self.stop.raise_if_requested()
         if ended and not_done(works, self.log_dir):
             raise Stopped(ended[0])
-        return logs_of(works, self.log_dir)
+        logs = logs_of(works, self.log_dir)
+        if len(logs) < len(works):
+            raise Stopped(
+                f"{len(works) - len(logs)} cells were run whose logs are not in {self.log_dir}: it "
+                "must be one directory that all machines reach"
+            )
+        return logs
 
     def finish(self, works: Sequence[Work]) -> list[EvalLog]:
         """Make the logs whose answers are taken over from others, here: no call is left."""

@@ -20,14 +20,18 @@ import pandas as pd
 import psutil
 import pytest
 from ray.cluster_utils import Cluster
+from rich.console import Console
 
 from tests.openai_server import SMALL, OpenAIServer, Request
 from tests.test_http import PLAIN, ROWS, openrouter, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.evals import cluster
 from w2s_icl.evals.cluster import _listen, connected
-from w2s_icl.evals.stop import Stop
-from w2s_icl.evals.study import StudyError
+from w2s_icl.evals.evaluate import Work
+from w2s_icl.evals.stop import Stop, Stopped
+from w2s_icl.evals.study import StudyError, build, load_study, zero_shot_cells
+from w2s_icl.evals.terminal import StudyProgress
 
 STUDY: Mapping[str, Any] = {
     "shots": [0, 2, 8],
@@ -94,7 +98,7 @@ def fleet(world: World) -> Iterator[Fleet]:
     made.cluster.shutdown()
 
 
-def run(study: Path, log_dir: str, *options: str) -> subprocess.Popen[str]:
+def run(study: Path, log_dir: str, *options: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     """`w2s run`, as a person starts it."""
     script = Path(sys.executable).with_name("w2s")
     return subprocess.Popen(
@@ -104,6 +108,7 @@ def run(study: Path, log_dir: str, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        cwd=cwd,
     )
 
 
@@ -183,12 +188,36 @@ def test_a_cluster_may_be_without_machines_for_a_while(world: World, tmp_path: P
     study = write_study(tmp_path, shots=[0], test_size=12, models=[openrouter(SMALL)])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
-        process = run(study, str(tmp_path / "logs"), "--ray", cluster.address)
+        # this process's working directory, which is none of the machines'
+        process = run(study, "logs", "--ray", cluster.address, cwd=tmp_path)
         time.sleep(10)
         cluster.add_node(num_cpus=1)
         ended(process)
     finally:
         cluster.shutdown()
+    assert len(list((tmp_path / "logs").glob("*.eval"))) == 1
+
+
+def test_logs_that_the_workers_write_elsewhere_are_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: Any) -> Any:
+        return []
+
+    remote = SimpleNamespace(remote=nothing)
+    monkeypatch.setattr("ray.cluster_resources", dict)
+    monkeypatch.setattr("ray.remote", lambda **_: lambda _: remote)
+    monkeypatch.setattr(cluster.Cluster, "__post_init__", nothing)
+    monkeypatch.setattr(cluster.Cluster, "_watch", nothing)
+    study = load_study(write_study(tmp_path, shots=[0], models=["mockllm/one"]))
+    (cell, *_) = zero_shot_cells(study)
+    works = [Work(cell, None, build(study, cell, str(tmp_path), {}))]
+    progress = StudyProgress(Console(quiet=True), 1)
+    runner = cluster.Cluster(study, str(tmp_path), {}, progress, Stop())
+    runner.tally = SimpleNamespace(allow=remote)
+
+    with pytest.raises(Stopped, match="must be one directory that all machines reach"):
+        runner.ask(works)
 
 
 def test_a_shard_that_begins_when_no_more_calls_are_to_be_made_is_told_at_once(

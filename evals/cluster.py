@@ -11,11 +11,13 @@ import math
 import os
 import pickle
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from inspect_ai.log import EvalLog
@@ -65,8 +67,11 @@ def connected(address: str) -> Iterator[None]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host and port.isdecimal():  # Ray itself takes minutes to see that nobody is there
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # ConnectionError, RuntimeError of another version, a bad address
+    except Exception as error:  # OSError, RuntimeError of another version, a bad address
         raise StudyError(f"--ray: no cluster at {address}: {str(error).splitlines()[0]}") from None
     try:
         yield
@@ -91,6 +96,8 @@ class Cluster(Here):
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        if "://" not in self.log_dir:  # workers have another working directory
+            self.log_dir = str(Path(self.log_dir).absolute())
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.tally = ray.remote(Tally).options(num_cpus=0, scheduling_strategy=here).remote()
 
@@ -98,7 +105,8 @@ class Cluster(Here):
         """Run the cells; headers of their logs, as far as there are any.
 
         Raises:
-            Stopped: A stop was requested, or a shard ended before its cells were done.
+            Stopped: A stop was requested, a shard ended before its cells were done, or the workers
+                write elsewhere.
         """
         import ray
 
@@ -115,12 +123,13 @@ class Cluster(Here):
             progress.expect([work.task for work in todo])
             progress.started()
             n = min(len(todo), self.shards or math.ceil(len(todo) / CELLS_IN_A_SHARD))
-            cpus = ray.cluster_resources()["CPU"]  # type: ignore[no-untyped-call]
+            # none while no machine but the head has joined
+            cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
             limit = math.inf if progress.max_cost is None else progress.max_cost
             self.tally.allow.remote(
                 limit - progress.spent - progress.cost, (progress.last_call or 0) - progress.calls
             )
-            at_once = min(n, int(cpus))
+            at_once = max(1, min(n, cpus))
             progress.console.print(
                 f"{len(todo)} cells in {n} shards, {at_once} at once", highlight=False
             )
@@ -130,7 +139,13 @@ class Cluster(Here):
             self.stop.raise_if_requested()
         if ended and not_done(works, self.log_dir):
             raise Stopped(ended[0])
-        return logs_of(works, self.log_dir)
+        logs = logs_of(works, self.log_dir)
+        if len(logs) < len(works):
+            raise Stopped(
+                f"{len(works) - len(logs)} cells were run whose logs are not in {self.log_dir}: it "
+                "must be one directory that all machines reach"
+            )
+        return logs
 
     def finish(self, works: Sequence[Work]) -> list[EvalLog]:
         """Make the logs whose answers are taken over from others, here: no call is left."""
@@ -195,9 +210,11 @@ def _listen(tally: Any, stop: Stop, over: threading.Event) -> None:
     """End the shard when the driver says so, though no call is answered."""
     import ray
 
-    while not over.wait(1.0):
+    while True:  # at once: it may have been said before the shard began
         if reason := ray.get(tally.stop.remote()):
             stop.request(reason)
+        if over.wait(1.0):
+            return
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -118,8 +118,14 @@ class Here:
         """The cells that are this process's to run or to have run; a unit stays together."""
         return [work for unit in units for work in unit]
 
-    def run(self, works: Sequence[Work]) -> list[EvalLog]:
+    def run(
+        self, works: Sequence[Work], labelled: Callable[[], bool] | None = None
+    ) -> list[EvalLog]:
         """Run a phase that others need; headers of the logs, as far as there are any.
+
+        Args:
+            works: Cells.
+            labelled: Whether all labels are there, though a label run may have asked less.
 
         Raises:
             Stopped: A stop was requested, or the run could not go on.

@@ -154,8 +154,9 @@ def _write_header(log: EvalLog, location: str) -> None:
 def settled(tasks: Sequence[Task], log_dir: str) -> list[EvalLog | None]:
     """Finished logs of the cells that Inspect would go on with all the same.
 
-    To Inspect the last log of each task id counts. Where two workers began one cell, it has two
-    such ids, and the one may be finished and the other not; or one attempt has outlived the next.
+    To Inspect the last log of each task id counts, and it removes the others. Where two workers
+    began one cell, it has two such ids, and the one may be finished and the other not; or one
+    attempt has outlived the next, and what was made from the first of them must not lose it.
 
     Returns:
         By task its log, None where Inspect may decide.
@@ -177,7 +178,7 @@ def settled(tasks: Sequence[Task], log_dir: str) -> list[EvalLog | None]:
             ]
             finished = sorted((log for log in same if holds(log, calls)), key=precedence)
             last = {log.eval.task_id: log for log in same}.values()
-            if finished and not all(holds(log, calls) for log in last):
+            if finished and (len(finished) > 1 or not all(holds(log, calls) for log in last)):
                 found[-1] = finished[0]
     return found
 

@@ -56,7 +56,14 @@ from w2s_icl.evals.study import (
 from w2s_icl.evals.terminal import Outcome, StudyProgress, print_bill, print_results, write_summary
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.labels import IDENTITY, LabelError, is_finished, log_headers, outputs_of
+from w2s_icl.solvers.labels import (
+    IDENTITY,
+    LabelError,
+    is_finished,
+    log_headers,
+    outputs_of,
+    precedence,
+)
 from w2s_icl.solvers.reading import is_remote
 
 
@@ -196,15 +203,18 @@ def _run(
             stop.raise_if_requested()
         return works
 
+    def labelled() -> bool:
+        return labelling(study, split, log_dir).complete
+
     all_well = True
     with progress:
         cells = zero_shot_cells(study)
-        logs = runner.run(make(cells))
+        logs = runner.run(make(cells), labelled)
         while not (now := labelling(study, split, log_dir)).complete:
             if now.ask == state.ask and not _all_well(logs):
                 break  # a label run that fails is not asked the same again
             state = now
-            logs = runner.run(make(cells))
+            logs = runner.run(make(cells), labelled)
         state, all_well = now, _all_well(logs)
         if state.complete:
             for place in study.chain_places:
@@ -275,7 +285,8 @@ def _reuse(task: Task, source: Key, log_dir: str) -> None:
     ]
     if not found:
         return  # the other cell was not run: this one asks for itself
-    header = max(found, key=lambda log: (is_finished(log), log.eval.created))
+    # of several finished ones the one that counts, or two cells with the same prompts would differ
+    header = min(found, key=lambda log: (not is_finished(log), precedence(log)))
     outputs: dict[str, dict[str, Any]] = defaultdict(dict)
     for answered in outputs_of(header.location):
         if answered.error is None:

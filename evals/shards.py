@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 import fsspec
 import inspect_ai
-from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log_sample_summaries
+from inspect_ai.log import EvalLog, list_eval_logs
 
 from w2s_icl.evals.evaluate import ATTEMPTS, Here, Work
 from w2s_icl.evals.plan import holds
@@ -29,7 +29,7 @@ from w2s_icl.evals.preflight import mark_incomplete
 from w2s_icl.evals.stop import Stopped
 from w2s_icl.evals.study import Study, StudyError
 from w2s_icl.solvers.labels import is_finished, log_headers, precedence
-from w2s_icl.solvers.reading import is_remote
+from w2s_icl.solvers.reading import is_remote, summaries
 
 CAPTURE_VERSION, SELECTION_VERSION = 3, 7
 """Of Inspect's two documents, which are not part of its public interface."""
@@ -99,8 +99,9 @@ def fullest_logs(log_dir: str) -> dict[str, EvalLog]:
 def _rank(log: EvalLog) -> tuple[int, bool, tuple[Any, ...]]:
     if is_finished(log) and log.results:
         return -log.results.completed_samples, False, precedence(log)
-    answered = sum(s.error is None for s in read_eval_log_sample_summaries(log.location))
-    return -answered, True, ()
+    # none where another process is writing it anew
+    ((_, found),) = summaries([log.location])
+    return -sum(sample.error is None for sample in found), True, ()
 
 
 def not_done(works: Sequence[Work], log_dir: str) -> list[Work]:
@@ -163,10 +164,20 @@ class Shard(Here):
         """Its part of them."""
         return divide(units, self.n)[self.index - 1]
 
-    def run(self, works: Sequence[Work]) -> list[EvalLog]:
-        """Run its part, and wait until all are done."""
-        self.ask(self.mine([[work] for work in works]))
-        return self._wait_for(works)
+    def run(
+        self, works: Sequence[Work], labelled: Callable[[], bool] | None = None
+    ) -> list[EvalLog]:
+        """Run its part, and wait for all label runs; headers of those."""
+        mine = self.mine([[work] for work in works])
+        self.ask(mine)
+        runs = identified([work for work in works if work.ask is not None], self)
+        mine_too = {work.key for work in mine}
+        for work in not_done([run for run in runs if run.key in mine_too], self.log_dir):
+            raise Stopped(
+                f"{_named(work)}, whose labels every shard needs, is not finished: if the same "
+                "questions fail again, run the study without --shard, where some may"
+            )
+        return self._wait_for(runs, labelled)
 
     def ask(self, works: Sequence[Work]) -> list[EvalLog]:
         """Run cells that are its own; headers of their logs, as far as there are any."""
@@ -176,28 +187,36 @@ class Shard(Here):
             run_selected(works, self, eval_set)
         return logs_of(works, self.log_dir)
 
-    def _wait_for(self, works: Sequence[Work]) -> list[EvalLog]:
-        works = identified(works, self)
+    def _wait_for(self, runs: Sequence[Work], labelled: Callable[[], bool] | None) -> list[EvalLog]:
         seen: list[tuple[Any, ...]] | None = None
         since = time.monotonic()
-        missing: list[Work] = []
-        while True:
+        missing = list(runs)
+        while missing:
             self.stop.raise_if_requested()
             infos = list_eval_logs(self.log_dir)
             listed = sorted((info.name, info.mtime or 0, info.size) for info in infos)
             if listed != seen:
                 seen, since = listed, time.monotonic()
-                missing = not_done(works, self.log_dir)
-                if not missing:
-                    return logs_of(works, self.log_dir)
+                missing = not_done(runs, self.log_dir)
+                logs = logs_of(runs, self.log_dir)
+                ended = len(logs) == len(runs) and all(map(is_finished, logs))
+                # another shard may have seen fewer unread answers, and have asked less
+                if ended and labelled and labelled():
+                    break
             elif time.monotonic() - since > PATIENCE:
-                names = ", ".join(f"{work.task.name} of {work.cell.model}" for work in missing[:3])
+                names = ", ".join(map(_named, missing[:3]))
                 raise Stopped(
                     f"{len(missing)} cells that every shard needs are not finished ({names}), and "
                     f"nothing has changed for {PATIENCE / 60:.0f} minutes: run all shards at the "
                     "same time, or finish the label runs with a plain `w2s run`"
                 )
-            time.sleep(POLL)
+            if missing:
+                time.sleep(POLL)
+        return logs_of(runs, self.log_dir)
+
+
+def _named(work: Work) -> str:
+    return f"{work.task.name} of {work.cell.model}"
 
 
 def per_process(study: Study, n: int) -> Study:
@@ -208,34 +227,47 @@ def per_process(study: Study, n: int) -> Study:
 
 
 def divide(units: Sequence[Sequence[Work]], n: int) -> list[list[Work]]:
-    """`n` lists with about as many calls each, ordered by model; a unit is never parted.
+    """`n` lists of about the same size, ordered by model; a unit is never parted.
 
     So a part is of one model or few, and its cells have much of their prompts in common, which the
-    server then has in its cache.
+    server then has in its cache. Epochs are counted and not questions: how many a label run asks
+    depends on what is in the logs, and every process must come to the same parts.
     """
     units = sorted(units, key=lambda unit: unit[0].cell.model)
-    total = sum(work.calls for unit in units for work in unit) or 1
+    total = sum(_epochs(unit) for unit in units) or 1
     parts: list[list[Work]] = [[] for _ in range(n)]
     before = 0
     for unit in units:
-        calls = sum(work.calls for work in unit)
+        epochs = _epochs(unit)
         # by its middle, so that no part is much larger than the others
-        parts[min(n - 1, int(n * (before + calls / 2) / total))] += unit
-        before += calls
+        parts[min(n - 1, int(n * (before + epochs / 2) / total))] += unit
+        before += epochs
     return parts
 
 
+def _epochs(unit: Sequence[Work]) -> int:
+    return sum(int(work.task.epochs or 1) for work in unit)
+
+
 def eval_set_id(log_dir: str, plan: Mapping[str, Any], *, write: bool) -> str:
-    """The id that Inspect keeps in the log directory, where one is; the same in all processes."""
-    address = f"{log_dir.rstrip('/')}/.eval-set-id"
-    files, path = fsspec.core.url_to_fs(address)
-    if files.exists(path):
-        return str(files.cat_file(path).decode("utf-8").strip())
-    made = hashlib.sha256(json.dumps([log_dir, plan], sort_keys=True).encode()).hexdigest()[:22]
-    if write:
-        if not is_remote(log_dir):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        files.pipe_file(path, made.encode())
+    """The id that Inspect keeps in the log directory, where one is; the same in all processes.
+
+    Raises:
+        Stopped: The directory cannot be read or written.
+    """
+    files, path = fsspec.core.url_to_fs(f"{log_dir.rstrip('/')}/.eval-set-id")
+    # each process may have spelt it in its own way
+    where = path if is_remote(log_dir) else os.path.realpath(path)
+    made = hashlib.sha256(json.dumps([where, plan], sort_keys=True).encode()).hexdigest()[:22]
+    try:
+        if files.exists(path):
+            return str(files.cat_file(path).decode("utf-8").strip())
+        if write:
+            if not is_remote(log_dir):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            files.pipe_file(path, made.encode())
+    except OSError as error:
+        raise Stopped(f"{log_dir} cannot be written: {error.strerror or error}") from None
     return made
 
 

@@ -803,6 +803,9 @@ def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
     For each draw the first `max(shots)` questions that all weak models answered readably are shown;
     those, and `RESERVE` more, need labels. A chain needs the last ones of the draw as well: its
     label runs show them.
+
+    What is unread counts once all label runs have answered what is asked first, which is thus the
+    same in every process, whenever it looks.
     """
     split_of = split_metadata(split, study.style)
     logs = {
@@ -817,6 +820,7 @@ def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
     if "majority" in study.labels:
         unread |= _ties([log for (_, prompt), log in logs.items() if not prompt])
     answered = {run: frozenset(log.letters) if log else frozenset() for run, log in logs.items()}
+    first: set[int | str] = set()
     ask: set[int | str] = set()
     needed: set[int | str] = set()
     if logs:
@@ -830,14 +834,16 @@ def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
                         f"gave a readable answer to only {len(usable)} of the {len(order)} "
                         "questions in the pool"
                     )
+                first.update(ids[: max(study.shots) + RESERVE])
                 last = ids.index(usable[max(study.shots) - 1])
                 needed.update(ids[: last + 1])
                 ask.update(ids[: last + 1 + RESERVE])
         # the most confident labels can only be found among all
         if study.label_pool == "all" or "confident" in study.labels:
-            ask = needed = {s.id for s in split.pool if s.id is not None}
+            first = ask = needed = {s.id for s in split.pool if s.id is not None}
     complete = all(needed <= have for have in answered.values())
-    more = frozenset() if complete else frozenset(ask)
+    begun = all(first <= have for have in answered.values())
+    more = frozenset() if complete else frozenset(ask if begun else first)
     return Labelling(
         {run: have | more for run, have in answered.items()}, frozenset(unread), complete
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -26,11 +28,13 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from tests import warm
-from tests.openai_server import OpenAIServer, Request
-from tests.test_http import PLAIN, ROWS, write_study
+from tests.openai_server import SMALL, OpenAIServer, Request
+from tests.test_http import PLAIN, ROWS, openrouter, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables import Experiment, cells_table
 from w2s_icl.cli import main
+from w2s_icl.evals import cluster
+from w2s_icl.evals.cluster import _listen, connected
 from w2s_icl.evals.evaluate import Here, Work
 from w2s_icl.evals.run import run_study
 from w2s_icl.evals.shards import (
@@ -41,8 +45,8 @@ from w2s_icl.evals.shards import (
     per_process,
     run_selected,
 )
-from w2s_icl.evals.stop import Stop
-from w2s_icl.evals.study import Study, StudyError, build, zero_shot_cells
+from w2s_icl.evals.stop import Stop, Stopped
+from w2s_icl.evals.study import Study, StudyError, build, load_study, zero_shot_cells
 from w2s_icl.evals.tally import Tally
 from w2s_icl.evals.terminal import StudyProgress
 from w2s_icl.solvers.labels import log_headers
@@ -113,7 +117,7 @@ def fleet(world: World) -> Iterator[Fleet]:
     made.cluster.shutdown()
 
 
-def run(study: Path, log_dir: str, *options: str) -> subprocess.Popen[str]:
+def run(study: Path, log_dir: str, *options: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     """`w2s run`, as a person starts it."""
     script = Path(sys.executable).with_name("w2s")
     return subprocess.Popen(
@@ -123,6 +127,7 @@ def run(study: Path, log_dir: str, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        cwd=cwd,
     )
 
 
@@ -165,7 +170,7 @@ def test_a_cluster_asks_what_one_machine_asks(world: World, fleet: Fleet) -> Non
     log_dir = "s3://studies/cluster"
     world.server.requests.clear()
 
-    out = ended(run(world.study, log_dir, "--ray", fleet.cluster.address))
+    out = ended(run(world.study, log_dir, "--shards", "3", "--ray", fleet.cluster.address))
 
     assert asked(world.server.requests) == world.asked
     assert max(world.asked.values()) == 1
@@ -181,7 +186,7 @@ def test_a_node_that_is_lost_costs_only_the_calls_under_way(world: World, fleet:
     world.server.requests.clear()
     world.server.latency = 0.1
 
-    process = run(world.study, log_dir, "--ray", fleet.cluster.address)
+    process = run(world.study, log_dir, "--shards", "2", "--ray", fleet.cluster.address)
     try:
         while sum(r.shots > 0 for r in list(world.server.requests)) < 40:
             assert process.poll() is None, process.communicate()[0]
@@ -195,6 +200,21 @@ def test_a_node_that_is_lost_costs_only_the_calls_under_way(world: World, fleet:
     assert set(asked(world.server.requests)) == set(world.asked)
     assert sum(repeated.values()) <= 12, repeated
     same(log_dir, world.log_dir)
+
+
+@pytest.mark.slow
+def test_a_cluster_may_be_without_machines_for_a_while(world: World, tmp_path: Path) -> None:
+    study = write_study(tmp_path, shots=[0], test_size=12, models=[openrouter(SMALL)])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        # this process's working directory, which is none of the machines'
+        process = run(study, "logs", "--ray", cluster.address, cwd=tmp_path)
+        time.sleep(10)
+        cluster.add_node(num_cpus=1)
+        ended(process)
+    finally:
+        cluster.shutdown()
+    assert len(list((tmp_path / "logs").glob("*.eval"))) == 1
 
 
 @pytest.mark.slow
@@ -367,3 +387,45 @@ def test_a_store_that_is_not_reached_is_no_empty_directory(
             with pytest.raises(ConnectionError, match="cannot be read"):
                 headers(changed)
         refusing.shutdown()
+
+
+def test_logs_that_the_workers_write_elsewhere_are_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: Any) -> Any:
+        return []
+
+    remote = SimpleNamespace(remote=nothing)
+    monkeypatch.setattr("ray.cluster_resources", dict)
+    monkeypatch.setattr("ray.remote", lambda **_: lambda _: remote)
+    monkeypatch.setattr(cluster.Cluster, "__post_init__", nothing)
+    monkeypatch.setattr(cluster.Cluster, "_watch", nothing)
+    study = load_study(write_study(tmp_path, shots=[0], models=["mockllm/one"]))
+    (cell, *_) = zero_shot_cells(study)
+    works = [Work(cell, None, build(study, cell, str(tmp_path), {}))]
+    progress = StudyProgress(Console(quiet=True), 1)
+    runner = cluster.Cluster(study, str(tmp_path), {}, progress, Stop())
+    runner.tally = SimpleNamespace(allow=remote)
+
+    with pytest.raises(Stopped, match="must be one directory that all machines reach"):
+        runner.ask(works)
+
+
+def test_a_shard_that_begins_when_no_more_calls_are_to_be_made_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray.get", lambda value: value)
+    tally = SimpleNamespace(stop=SimpleNamespace(remote=lambda: "--max-cost is spent"))
+    stop, over = Stop(), threading.Event()
+    over.set()
+
+    _listen(tally, stop, over)
+    assert stop.requested == "--max-cost is spent"
+
+
+def test_an_address_where_nobody_is_is_said_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and never listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StudyError, match=f"no cluster at {address}"), connected(address):
+            pass

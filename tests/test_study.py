@@ -25,7 +25,7 @@ from tests import warm
 from tests.conftest import rows
 from tests.test_stats import slow_gap_recovered
 from w2s_icl.analysis import tables
-from w2s_icl.analysis.logs import LogError, read_logs
+from w2s_icl.analysis.logs import KEY, LogError, read_logs
 from w2s_icl.analysis.report import write_report
 from w2s_icl.analysis.tables import Experiment, cells_table
 from w2s_icl.evals.plan import make_plan, print_plan
@@ -273,6 +273,26 @@ def test_reused_answers_equal_those_of_the_other_cell(finished: Path) -> None:
     for run, row in again.iterrows():
         source = logs.runs.index[logs.runs["file"] == row["reused_from"]][0]
         assert (logs.letters[int(str(run))] == logs.letters[source]).all()
+
+
+def test_the_log_that_counts_is_kept_and_answers_are_taken_over_from_it(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = copy(finished, tmp_path / "twice")
+    runs = read_logs(str(folder / "logs")).runs
+    again = runs[runs["reused_from"] != ""].iloc[0]
+    (folder / "logs" / again["file"]).unlink()
+    second = read_eval_log(str(folder / "logs" / again["reused_from"]))
+    # of another worker, which went on from the same log and ended later
+    second.eval.created = second.stats.completed_at = "2999-01-01T00:00:00+00:00"
+    write_eval_log(second, str(folder / "logs" / ("later-" + again["reused_from"])))
+    before = names(folder)
+
+    assert run_study(load_study(folder / "study.yaml"), str(folder / "logs")).ok
+    assert before < names(folder)
+    runs = read_logs(str(folder / "logs")).runs
+    same = (runs[list(KEY)] == again[list(KEY)]).all(axis=1)
+    assert runs.loc[same, "reused_from"].tolist() == [again["reused_from"]]
 
 
 def test_cells_table_is_the_count_of_right_answers_in_the_logs(finished: Path) -> None:

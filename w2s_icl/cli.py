@@ -35,7 +35,7 @@ def _shard(
     if value is None:
         return None
     index, slash, n = value.partition("/")
-    if not (slash and index.isdigit() and n.isdigit() and 1 <= int(index) <= int(n)):
+    if not (slash and index.isdecimal() and n.isdecimal() and 1 <= int(index) <= int(n)):
         raise click.BadParameter(f"must be I/N with I from 1 to N, as 2/8, got {value!r}")
     return int(index), int(n)
 

@@ -206,8 +206,8 @@ class Shard(Here):
             elif time.monotonic() - since > PATIENCE:
                 names = ", ".join(map(_named, missing[:3]))
                 raise Stopped(
-                    f"{len(missing)} cells that every shard needs are not finished ({names}), and "
-                    f"nothing has changed for {PATIENCE / 60:.0f} minutes: run all shards at the "
+                    f"label runs are not finished that every shard needs ({names}), and nothing "
+                    f"has changed for {PATIENCE / 60:.0f} minutes: run all shards at the "
                     "same time, or finish the label runs with a plain `w2s run`"
                 )
             if missing:

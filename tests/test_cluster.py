@@ -28,8 +28,8 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from tests import warm
-from tests.openai_server import SMALL, OpenAIServer, Request
-from tests.test_http import PLAIN, ROWS, openrouter, write_study
+from tests.openai_server import OpenAIServer, Request
+from tests.test_http import PLAIN, ROWS, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables import Experiment, cells_table
 from w2s_icl.cli import main
@@ -117,7 +117,7 @@ def fleet(world: World) -> Iterator[Fleet]:
     made.cluster.shutdown()
 
 
-def run(study: Path, log_dir: str, *options: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+def run(study: Path, log_dir: str, *options: str) -> subprocess.Popen[str]:
     """`w2s run`, as a person starts it."""
     script = Path(sys.executable).with_name("w2s")
     return subprocess.Popen(
@@ -127,7 +127,6 @@ def run(study: Path, log_dir: str, *options: str, cwd: Path | None = None) -> su
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        cwd=cwd,
     )
 
 
@@ -200,21 +199,6 @@ def test_a_node_that_is_lost_costs_only_the_calls_under_way(world: World, fleet:
     assert set(asked(world.server.requests)) == set(world.asked)
     assert sum(repeated.values()) <= 12, repeated
     same(log_dir, world.log_dir)
-
-
-@pytest.mark.slow
-def test_a_cluster_may_be_without_machines_for_a_while(world: World, tmp_path: Path) -> None:
-    study = write_study(tmp_path, shots=[0], test_size=12, models=[openrouter(SMALL)])
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    try:
-        # this process's working directory, which is none of the machines'
-        process = run(study, "logs", "--ray", cluster.address, cwd=tmp_path)
-        time.sleep(10)
-        cluster.add_node(num_cpus=1)
-        ended(process)
-    finally:
-        cluster.shutdown()
-    assert len(list((tmp_path / "logs").glob("*.eval"))) == 1
 
 
 @pytest.mark.slow
@@ -302,7 +286,8 @@ def test_a_shard_gives_up_when_the_others_do_nothing(
     monkeypatch.setattr("w2s_icl.evals.shards.PATIENCE", 0.5)
     monkeypatch.setattr("w2s_icl.evals.shards.POLL", 0.1)
     outcome = run_study(study, log_dir, console=Console(quiet=True), share=(2, 2))
-    assert "2 cells that every shard needs are not finished (zero of simulated/" in outcome.stopped
+    assert outcome.stopped.startswith("label runs are not finished that every shard needs")
+    assert "(zero_pool of simulated/large)" in outcome.stopped
     assert outcome.exit_code == 1
     assert len(log_headers(log_dir)) == 2
 
@@ -387,6 +372,24 @@ def test_a_store_that_is_not_reached_is_no_empty_directory(
             with pytest.raises(ConnectionError, match="cannot be read"):
                 headers(changed)
         refusing.shutdown()
+
+
+def test_a_relative_log_directory_is_the_same_one_to_the_workers(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have a working directory of their own."""
+    context = SimpleNamespace(get_node_id=lambda: "0" * 56)
+    tally = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda: None))
+    monkeypatch.setattr("ray.get_runtime_context", lambda: context)
+    monkeypatch.setattr("ray.remote", lambda _: tally)
+    monkeypatch.chdir(tmp_path)
+
+    def place(log_dir: str) -> str:
+        progress = StudyProgress(Console(quiet=True), 1)
+        return cluster.Cluster(study, log_dir, {}, progress, Stop()).log_dir
+
+    assert place("logs/one") == str(tmp_path / "logs" / "one")
+    assert place("s3://studies/one") == "s3://studies/one"
 
 
 def test_logs_that_the_workers_write_elsewhere_are_missed(

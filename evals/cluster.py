@@ -12,7 +12,6 @@ import os
 import pickle
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -114,6 +113,8 @@ class Cluster(Here):
         eval_set = eval_set_id(self.log_dir, self.plan, write=True)
         environment = {k: v for k, v in os.environ.items() if PASSED_ON.search(k)}
         job = (self.log_dir, self.plan, eval_set, environment, self.tally)
+        # what takes over others' answers costs no call, and is made here
+        run_selected([work for work in works if work.reused], self, eval_set)
         run = ray.remote(num_cpus=1, max_calls=1, max_retries=3)(_run_shard)
         ended: list[str] = []
         for _ in range(ATTEMPTS):
@@ -131,7 +132,7 @@ class Cluster(Here):
             )
             at_once = max(1, min(n, cpus))
             progress.console.print(
-                f"{len(todo)} cells in {n} shards, {at_once} at once", highlight=False
+                f"{len(todo)} cells in {n} shards on {cpus} CPUs", highlight=False
             )
             study = per_process(self.study, at_once)
             parts = filter(None, divide([[work] for work in todo], n))
@@ -146,13 +147,6 @@ class Cluster(Here):
                 "must be one directory that all machines reach"
             )
         return logs
-
-    def finish(self, works: Sequence[Work]) -> list[EvalLog]:
-        """Make the logs whose answers are taken over from others, here: no call is left."""
-        works = identified(works, self)
-        reused = [work for work in works if work.reused]
-        run_selected(reused, self, eval_set_id(self.log_dir, self.plan, write=True))
-        return logs_of(works, self.log_dir)
 
     def _watch(self, running: list[Any]) -> list[str]:
         """Pass on what the workers report until all have ended; why some ended early."""
@@ -183,10 +177,9 @@ def _run_shard(study: Study, cells: Sequence[tuple[Any, ...]], job: tuple[Any, .
     log_dir, plan, eval_set, environment, tally = job
     for name, value in environment.items():
         os.environ.setdefault(name, value)
-    stop, over = Stop(log_dir="" if is_remote(log_dir) else log_dir), threading.Event()
+    stop = Stop(log_dir="" if is_remote(log_dir) else log_dir)
     progress = _Reports(Console(quiet=True), 0, tally=tally, stop=stop.request)
-    threading.Thread(target=_listen, args=(tally, stop, over), daemon=True).start()
-    tally.count.remote(1)
+    progress.tell("retried", 0, begun=1)
     try:
         with stop.listening(), progress, fewer_collections():
             set_prices(study)
@@ -200,21 +193,8 @@ def _run_shard(study: Study, cells: Sequence[tuple[Any, ...]], job: tuple[Any, .
     except Exception as error:  # one bad shard does not stop the others
         return f"{type(error).__name__}: {first_line(error)}"
     finally:
-        over.set()
-        progress.tell("retried", progress.retries)
-        tally.count.remote(-1)
+        progress.tell("retried", progress.retries, begun=-1)
     return ""
-
-
-def _listen(tally: Any, stop: Stop, over: threading.Event) -> None:
-    """End the shard when the driver says so, though no call is answered."""
-    import ray
-
-    while True:  # at once: it may have been said before the shard began
-        if reason := ray.get(tally.stop.remote()):
-            stop.request(reason)
-        if over.wait(1.0):
-            return
 
 
 @dataclass
@@ -223,10 +203,10 @@ class _Reports(StudyProgress):
 
     tally: Any = None
 
-    def tell(self, name: str, *values: Any, cost: float | None = None) -> None:
+    def tell(self, name: str, *values: Any, **more: Any) -> None:
         import ray
 
-        reason = ray.get(self.tally.tell.remote(pickle.dumps((name, values)), cost))
+        reason = ray.get(self.tally.tell.remote(pickle.dumps((name, values)), **more))
         if reason and self.stop:
             self.stop(reason)
 

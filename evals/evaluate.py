@@ -140,10 +140,6 @@ class Here:
         logs = self.evaluate(todo) if todo else []
         return [*(log for log in there if log is not None), *one_per_cell(logs)]
 
-    def finish(self, works: Sequence[Work]) -> list[EvalLog]:
-        """Run what is left of the last phase, now that answers can be taken over from its logs."""
-        return self.ask(works)
-
     def evaluate(self, works: Sequence[Work], log_buffer: int | None = None) -> list[EvalLog]:
         """One `eval_set`; headers of the logs.
 

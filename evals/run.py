@@ -244,7 +244,7 @@ def _run(
                 for work in works:
                     if work.key in repeated:
                         _reuse(work.task, repeated[work.key], log_dir)
-                logs = runner.finish(works)
+                logs = runner.ask(works)
     if isinstance(runner, Shard):
         console.print(
             f"\nshard {runner.index} of {runner.n}: cells, calls and cost below are its own, the "

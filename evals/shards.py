@@ -106,7 +106,10 @@ def _rank(log: EvalLog) -> tuple[int, bool, tuple[Any, ...]]:
 
 def not_done(works: Sequence[Work], log_dir: str) -> list[Work]:
     """The identified cells that a run would ask something in."""
-    fullest = fullest_logs(log_dir)
+    return _lacking(works, fullest_logs(log_dir))
+
+
+def _lacking(works: Sequence[Work], fullest: Mapping[str, EvalLog]) -> list[Work]:
     return [
         work
         for work in works
@@ -128,7 +131,8 @@ def run_selected(works: Sequence[Work], runner: Here, eval_set: str) -> None:
         runner: What runs them.
         eval_set: As `eval_set_id`.
     """
-    works, fullest = not_done(works, runner.log_dir), fullest_logs(runner.log_dir)
+    fullest = fullest_logs(runner.log_dir)
+    works = _lacking(works, fullest)
     if not works:
         return
     entries = []

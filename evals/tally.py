@@ -17,23 +17,22 @@ class Tally:
         """Say what may be spent from now on, and after how many calls there is nothing to stop."""
         self.left, self.last = dollars, last
 
-    def tell(self, event: bytes, cost: float | None = None) -> str:
-        """Take a report, `cost` for a call; says why no more are to be made, "" while they are."""
+    def tell(self, event: bytes, cost: float | None = None, begun: int = 0) -> str:
+        """Take a report, with the cost of a call, or with how many more shards are running.
+
+        Says why no more calls are to be made, "" while they are.
+        """
         self.events.append(event)
+        self.running += begun
         if cost is not None:
             self.left, self.last = self.left - cost, self.last - 1
             if self.left <= 0 and self.last != 0:
                 self.stop("--max-cost is spent")
         return self.reason
 
-    def count(self, shards: int) -> None:
-        """So many more shards are running."""
-        self.running += shards
-
-    def stop(self, reason: str = "") -> str:
-        """Let no more calls be made, for the first reason that is given; says that reason."""
+    def stop(self, reason: str) -> None:
+        """Let no more calls be made, for the first reason that is given."""
         self.reason = self.reason or reason
-        return self.reason
 
     def drain(self) -> tuple[list[bytes], int]:
         """The reports since the last time, and how many shards are running."""

@@ -34,7 +34,7 @@ from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables import Experiment, cells_table
 from w2s_icl.cli import main
 from w2s_icl.evals import cluster
-from w2s_icl.evals.cluster import _listen, connected
+from w2s_icl.evals.cluster import connected
 from w2s_icl.evals.evaluate import Here, Work
 from w2s_icl.evals.run import run_study
 from w2s_icl.evals.shards import (
@@ -315,8 +315,9 @@ def test_the_tally_stops_when_the_money_is_spent_but_for_the_last_call() -> None
     tally.allow(1.0, 3)
     assert tally.tell(b"", 0.6) == ""
     assert tally.tell(b"", 0.6) == "--max-cost is spent"
-    assert tally.stop("SIGINT") == "--max-cost is spent"
-    assert tally.drain() == ([b"", b""], 0)
+    tally.stop("SIGINT")
+    assert tally.tell(b"begin", begun=1) == "--max-cost is spent"
+    assert tally.drain() == ([b"", b"", b"begin"], 1)
 
     tally = Tally()
     tally.allow(1.0, 2)
@@ -412,18 +413,6 @@ def test_logs_that_the_workers_write_elsewhere_are_missed(
 
     with pytest.raises(Stopped, match="must be one directory that all machines reach"):
         runner.ask(works)
-
-
-def test_a_shard_that_begins_when_no_more_calls_are_to_be_made_is_told_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("ray.get", lambda value: value)
-    tally = SimpleNamespace(stop=SimpleNamespace(remote=lambda: "--max-cost is spent"))
-    stop, over = Stop(), threading.Event()
-    over.set()
-
-    _listen(tally, stop, over)
-    assert stop.requested == "--max-cost is spent"
 
 
 def test_an_address_where_nobody_is_is_said_at_once() -> None:

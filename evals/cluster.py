@@ -131,9 +131,8 @@ class Cluster(Here):
                 limit - progress.spent - progress.cost, (progress.last_call or 0) - progress.calls
             )
             at_once = max(1, min(n, cpus))
-            progress.console.print(
-                f"{len(todo)} cells in {n} shards on {cpus} CPUs", highlight=False
-            )
+            said = f"ray: cells {len(todo)}, shards {n}, CPUs {cpus}"
+            progress.console.print(said, highlight=False)
             study = per_process(self.study, at_once)
             parts = filter(None, divide([[work] for work in todo], n))
             ended = self._watch([run.remote(study, [w.sent for w in part], job) for part in parts])

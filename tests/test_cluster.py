@@ -169,13 +169,14 @@ def test_a_cluster_asks_what_one_machine_asks(world: World, fleet: Fleet) -> Non
     log_dir = "s3://studies/cluster"
     world.server.requests.clear()
 
-    out = ended(run(world.study, log_dir, "--shards", "3", "--ray", fleet.cluster.address))
+    out = ended(run(world.study, log_dir, "--ray", fleet.cluster.address))
 
     assert asked(world.server.requests) == world.asked
     assert max(world.asked.values()) == 1
     same(log_dir, world.log_dir)
-    assert "came to" in out
-    again = ended(run(world.study, log_dir))
+    assert "ray: cells 6, shards 1, CPUs 2\n" in out
+    assert "ray: cells 24, shards 4, CPUs 2\n" in out
+    again = warm.run("w2s", "run", str(world.study), "--log-dir", log_dir)
     assert asked(world.server.requests) == world.asked, again
 
 

@@ -1010,7 +1010,7 @@ def test_a_runaway_reply_is_read_quickly(piece: str) -> None:
 
     read_reply(reply, SEEDS)
 
-    assert time.process_time() - start < 0.5  # CPU time: about 0.1 s
+    assert time.process_time() - start < 5  # CPU time: about 0.1 s, a quadratic reader's minutes
 
 
 def test_reading_is_a_frozen_value() -> None:

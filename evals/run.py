@@ -228,7 +228,7 @@ def _run(
                 "! cells with demonstrations wait for all label runs: they show the same questions",
                 highlight=False,
             )
-        if last:
+        if last or not alone:
             if not prepared.exact:
                 rest = make_plan(study, log_dir, split=split)
                 console.print(escape(exact_line(rest)), highlight=False)

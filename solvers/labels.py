@@ -756,8 +756,15 @@ def outputs_of(location: str) -> Iterator[EvalSample]:
 
 def _texts(log: Answers) -> dict[int | str, str]:
     """What the labeller wrote, by question id, where an answer could be read in it."""
+    written = _written(log.location, log.completed)
+    return {id_: text for id_, text in written.items() if log.letters.get(id_)}
+
+
+@lru_cache(maxsize=16)
+def _written(location: str, completed: str) -> dict[int | str, str]:
+    """Texts of the first epoch of a log that ended then; each cell that shows some asks for all."""
     return {
         sample.id: sample.output.completion.strip()
-        for sample in outputs_of(log.location)
-        if sample.epoch == 1 and log.letters.get(sample.id)
+        for sample in outputs_of(location)
+        if sample.epoch == 1
     }

@@ -293,6 +293,14 @@ def test_a_shard_gives_up_when_the_others_do_nothing(
     assert len(log_headers(log_dir)) == 2
 
 
+def test_shards_of_baselines_alone_need_not_wait(study: Study, log_dir: str) -> None:
+    study = study.model_copy(update={"shots": (0,)})
+    for index, cells in ((2, 1), (1, 1)):
+        outcome = run_study(study, log_dir, console=Console(quiet=True), share=(index, 2))
+        assert (outcome.exit_code, outcome.planned, len(outcome.logs)) == (0, cells, cells)
+    assert {log.eval.model for log in log_headers(log_dir)} == set(study.models)
+
+
 def test_shards_are_of_one_model_as_far_as_possible_and_of_like_size(
     study: Study, log_dir: str
 ) -> None:

@@ -38,7 +38,7 @@ from w2s_icl.evals.stop import Stop, Stopped
 from w2s_icl.evals.study import Study, StudyError, build, set_prices
 from w2s_icl.evals.tally import Tally
 from w2s_icl.evals.terminal import StudyProgress
-from w2s_icl.solvers.reading import is_remote
+from w2s_icl.solvers.reading import local_folder
 
 CELLS_IN_A_SHARD = 6
 """A process takes some eight seconds of CPU to start: one for each cell would cost five times."""
@@ -71,7 +71,7 @@ def connected(address: str) -> Iterator[None]:
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # OSError, RuntimeError of another version, a bad address
-        raise StudyError(f"--ray: no cluster at {address}: {str(error).splitlines()[0]}") from None
+        raise StudyError(f"--ray: no cluster at {address}: {first_line(error)}") from None
     try:
         yield
     finally:
@@ -167,7 +167,7 @@ class Cluster(Here):
                 try:
                     ended.append(ray.get(one))
                 except ray.exceptions.RayError as error:
-                    ended.append(f"a shard was lost: {str(error).splitlines()[0]}")
+                    ended.append(f"a shard was lost: {first_line(error)}")
         return [reason for reason in ended if reason]
 
 
@@ -176,7 +176,7 @@ def _run_shard(study: Study, cells: Sequence[tuple[Any, ...]], job: tuple[Any, .
     log_dir, plan, eval_set, environment, tally = job
     for name, value in environment.items():
         os.environ.setdefault(name, value)
-    stop = Stop(log_dir="" if is_remote(log_dir) else log_dir)
+    stop = Stop(log_dir=local_folder(log_dir))
     progress = _Reports(Console(quiet=True), 0, tally=tally, stop=stop.request)
     progress.tell("retried", 0, begun=1)
     try:

@@ -64,7 +64,7 @@ from w2s_icl.solvers.labels import (
     outputs_of,
     precedence,
 )
-from w2s_icl.solvers.reading import is_remote
+from w2s_icl.solvers.reading import local_folder
 
 
 def prepare(
@@ -139,7 +139,7 @@ def run_study(
         last_call=plan.to_run.calls if plan.exact and not share else None,
         stop=stop.request,
     )
-    stop.log_dir = "" if is_remote(log_dir) else log_dir.removeprefix("file://")
+    stop.log_dir = local_folder(log_dir)
     # Ray sets signal handlers too: the study's come after them
     with nullcontext() if ray is None else connected(ray), stop.listening(), fewer_collections():
         try:

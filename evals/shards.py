@@ -29,7 +29,7 @@ from w2s_icl.evals.preflight import mark_incomplete
 from w2s_icl.evals.stop import Stopped
 from w2s_icl.evals.study import Study, StudyError
 from w2s_icl.solvers.labels import is_finished, log_headers, precedence
-from w2s_icl.solvers.reading import is_remote, summaries
+from w2s_icl.solvers.reading import Stamp, is_remote, stamp_of, summaries
 
 CAPTURE_VERSION, SELECTION_VERSION = 3, 7
 """Of Inspect's two documents, which are not part of its public interface."""
@@ -192,18 +192,18 @@ class Shard(Here):
         return logs_of(works, self.log_dir)
 
     def _wait_for(self, runs: Sequence[Work], labelled: Callable[[], bool] | None) -> list[EvalLog]:
-        seen: list[tuple[Any, ...]] | None = None
+        seen: set[Stamp] | None = None
         since = time.monotonic()
         missing = list(runs)
         while missing:
             self.stop.raise_if_requested()
-            infos = list_eval_logs(self.log_dir)
-            listed = sorted((info.name, info.mtime or 0, info.size) for info in infos)
+            listed = set(map(stamp_of, list_eval_logs(self.log_dir)))
             if listed != seen:
                 seen, since = listed, time.monotonic()
-                missing = not_done(runs, self.log_dir)
-                logs = logs_of(runs, self.log_dir)
-                ended = len(logs) == len(runs) and all(map(is_finished, logs))
+                fullest = fullest_logs(self.log_dir)
+                missing = _lacking(runs, fullest)
+                logs = [fullest.get(run.identifier) for run in runs]
+                ended = all(log is not None and is_finished(log) for log in logs)
                 # another shard may have seen fewer unread answers, and have asked less
                 if ended and labelled and labelled():
                     break

@@ -54,6 +54,11 @@ def is_remote(address: str) -> bool:
     return "://" in address and not address.startswith("file://")
 
 
+def local_folder(log_dir: str) -> str:
+    """Path of a log directory on this machine, "" where it is reached through a network."""
+    return "" if is_remote(log_dir) else log_dir.removeprefix("file://")
+
+
 def stamp_of(info: EvalLogInfo) -> Stamp:
     """What tells a log from an earlier state of it."""
     return Stamp(info.name, info.mtime, info.size)

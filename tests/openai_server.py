@@ -18,10 +18,13 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import pytest
 
 SMALL = "meta-llama/llama-3.1-8b-instruct"
 MEDIUM = "meta-llama/llama-3.1-70b-instruct"
@@ -378,6 +381,15 @@ class OpenAIServer:
             if label and letter_of(label) not in letters:
                 raise BadRequestError(f"label {label!r} of {shown!r} is no option")
         return Prompt(tuple((user, label) for user, label in turns), question, options)
+
+
+@contextmanager
+def in_place_of_openrouter(questions: Sequence[Mapping[str, Any]]) -> Iterator[OpenAIServer]:
+    """A server that this process and those that it starts find where OpenRouter would be."""
+    with OpenAIServer(questions) as running, pytest.MonkeyPatch.context() as environment:
+        for name, value in running.environment.items():
+            environment.setenv(name, value)
+        yield running
 
 
 def letter_of(label: str) -> str:

@@ -28,7 +28,7 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from tests import warm
-from tests.openai_server import OpenAIServer, Request
+from tests.openai_server import OpenAIServer, Request, in_place_of_openrouter
 from tests.test_http import PLAIN, ROWS, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables import Experiment, cells_table
@@ -85,8 +85,8 @@ class World:
 def world(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("one")
     study = write_study(folder, **STUDY)
-    with OpenAIServer(ROWS) as server, pytest.MonkeyPatch.context() as environment:
-        for name, value in {**PLAIN, **server.environment}.items():
+    with in_place_of_openrouter(ROWS) as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in PLAIN.items():
             environment.setenv(name, value)
         ended(run(study, str(folder / "logs")))
         yield World(server, study, str(folder / "logs"), asked(server.requests))

@@ -27,7 +27,15 @@ from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 from inspect_ai.model._providers.openrouter import OpenRouterAPI
 from rich.console import Console
 
-from tests.openai_server import LARGE, MEDIUM, SMALL, OpenAIServer, Request, question_of
+from tests.openai_server import (
+    LARGE,
+    MEDIUM,
+    SMALL,
+    OpenAIServer,
+    Request,
+    in_place_of_openrouter,
+    question_of,
+)
 from tests.test_http import (
     PLAIN,
     ROWS,
@@ -469,9 +477,7 @@ TOLERANT = {
 
 @pytest.fixture(scope="module")
 def one_patient() -> Iterator[OpenAIServer]:
-    with OpenAIServer(ROWS) as running, pytest.MonkeyPatch.context() as environment:
-        for name, value in running.environment.items():
-            environment.setenv(name, value)
+    with in_place_of_openrouter(ROWS) as running:
         yield running
 
 

@@ -33,7 +33,7 @@ from inspect_ai.solver import TaskState
 from inspect_ai.tool import ToolChoice, ToolInfo
 from rich.console import Console
 
-from tests.openai_server import LARGE, SMALL, OpenAIServer, Request
+from tests.openai_server import LARGE, SMALL, OpenAIServer, Request, in_place_of_openrouter
 from tests.test_http import ROWS, openrouter, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.power import detectable
@@ -73,9 +73,7 @@ RULES: dict[str, Callable[[Sequence[str]], int]] = {
 @pytest.fixture(scope="module")
 def one_server() -> Iterator[OpenAIServer]:
     # Inspect keeps the models it has made, with the address they were made for
-    with OpenAIServer(ROWS) as running, pytest.MonkeyPatch.context() as environment:
-        for name, value in running.environment.items():
-            environment.setenv(name, value)
+    with in_place_of_openrouter(ROWS) as running:
         yield running
 
 

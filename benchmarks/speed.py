@@ -105,8 +105,8 @@ def run_side(side: str, part: str, dataset: str, test_size: int, limit: int, log
     from inspect_ai import eval_set
     from inspect_ai.model import get_model
 
-    from w2s_icl.evals.run import run_study
     from w2s_icl.evals.study import Study, all_cells, build, plan_metadata
+    from w2s_icl.evals.sweep.run import run_study
 
     study = Study(
         dataset=dataset,

@@ -43,10 +43,10 @@ from pydantic import (
     model_validator,
 )
 
-from w2s_icl.evals.client import lean
-from w2s_icl.evals.gate import guard
 from w2s_icl.evals.questions import DATASETS, NearDuplicates, Split, load_split
-from w2s_icl.evals.simulated import SIMULATED_BANNER
+from w2s_icl.evals.standins import SIMULATED_BANNER
+from w2s_icl.evals.sweep.endpoint import lean
+from w2s_icl.evals.sweep.gate import guard
 from w2s_icl.evals.truthfulqa import Part, few_shot, split_metadata, zero_shot
 from w2s_icl.solvers.few_shot import Style
 from w2s_icl.solvers.labels import (

@@ -24,7 +24,7 @@ from inspect_ai.viewer import TaskSamplesColumn, TaskSamplesSort, TaskSamplesVie
 from rich.markup import escape
 
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
-from w2s_icl.evals.simulated import SIMULATED_BANNER
+from w2s_icl.evals.standins import SIMULATED_BANNER
 from w2s_icl.scorers.multiple_choice import SCORER_VERSION, multiple_choice_letter
 from w2s_icl.solvers.few_shot import (
     PROMPT_VERSION,

@@ -26,7 +26,7 @@ from inspect_ai.scorer import (
 )
 from inspect_ai.solver import TaskState
 
-from w2s_icl.scorers.parsing import Reading, parse_answer, read_reply
+from w2s_icl.scorers.reading import Reading, parse_answer, read_reply
 
 __all__ = ["SCORER_VERSION", "multiple_choice_letter", "parse_answer", "readable"]
 

@@ -29,7 +29,7 @@ from inspect_ai.log import (
 )
 
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations
-from w2s_icl.solvers.reading import Stamp, headers, local_copy, stamp_of
+from w2s_icl.solvers.label_logs import Stamp, headers, local_copy, stamp_of
 
 NAMED_WRONG_LABELS = 8
 """How many wrong labels the note in the transcript names."""

@@ -96,9 +96,9 @@ def run(
     from dotenv import find_dotenv, load_dotenv
 
     load_dotenv(find_dotenv(usecwd=True))  # as `inspect eval` does
-    from w2s_icl.analysis.power import detectable
-    from w2s_icl.evals.run import prepare, run_study
+    from w2s_icl.analysis.stats.power import detectable
     from w2s_icl.evals.study import load_study
+    from w2s_icl.evals.sweep.run import prepare, run_study
 
     if shard and ray is not None:
         raise click.UsageError("--shard is for runs without --ray, which makes shards by itself")
@@ -130,9 +130,9 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="For a program; null is unknown.")
 def plan(study: str, log_dir: str | None, as_json: bool) -> None:
     """Say what STUDY still has to run, what that costs and what it can detect. Asks no model."""
-    from w2s_icl.analysis.power import detectable
-    from w2s_icl.evals.plan import make_plan, plan_json, print_plan
+    from w2s_icl.analysis.stats.power import detectable
     from w2s_icl.evals.study import load_study
+    from w2s_icl.evals.sweep.plan import make_plan, plan_json, print_plan
 
     loaded = load_study(study)
     made, detects = make_plan(loaded, log_dir), detectable(loaded.test_size, loaded.draws)

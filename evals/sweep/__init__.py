@@ -1,0 +1,1 @@
+"""Running a study: what it costs, its two phases, and what is left."""

@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import string
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import SHARED, needs_shared
+from w2s_icl.analysis.surface_rule import (
+    FEATURES,
+    RIDGE,
+    SurfaceRule,
+    cross_fitted,
+    fit_rule,
+    option_features,
+)
+from w2s_icl.evals.questions import load_questions
+
+texts = st.text(max_size=30) | st.sampled_from(
+    ["It may help.", "No, it does not.", "Yes.", "Yes", "There is no 3rd way.", "I don’t know."]
+)
+options = st.lists(texts, min_size=2, max_size=6)
+labelled = st.lists(
+    options.flatmap(lambda c: st.tuples(st.just(c), st.integers(0, len(c) - 1))),
+    min_size=1,
+    max_size=6,
+)
+
+
+def apart(pairs: list[tuple[list[str], int]]) -> tuple[list[list[str]], list[int]]:
+    return [choices for choices, _ in pairs], [label for _, label in pairs]
+
+
+def made_up(n: int, seed: int = 0) -> tuple[list[list[str]], list[int]]:
+    """Questions whose right option is hedged, four options each."""
+    rng = np.random.default_rng(seed)
+    questions, gold = [], []
+    for i in range(n):
+        right = int(rng.integers(4))
+        words = rng.choice(list(string.ascii_lowercase), 4, replace=False)
+        verbs = ["may be" if j == right else "is" for j in range(4)]
+        questions.append([f"It {verb} {w}{i}." for verb, w in zip(verbs, words, strict=True)])
+        gold.append(right)
+    return questions, gold
+
+
+def value(choices: list[str], name: str) -> list[float]:
+    """Column `name`, moved so that its smallest value is 0."""
+    column = option_features(choices)[:, FEATURES.index(name)]
+    return [round(float(x), 6) for x in column - column.min()]
+
+
+# --- Features ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "expected"),
+    [
+        ("words", ["a b c", "a", ""], [np.log(4), np.log(2), 0]),
+        ("characters", ["abc", ""], [np.log(4), 0]),
+        ("negated", ["It is not.", "It isn't.", "It isn’t.", "It is.", "A note"], [1, 1, 1, 0, 0]),
+        ("only one negated", ["Never.", "Ever.", "All."], [1, 0, 0]),
+        ("only one negated", ["Never.", "Not.", "All."], [0, 0, 0]),
+        ("only one not negated", ["Never.", "Not.", "All."], [0, 0, 1]),
+        ("nothing", ["Nothing happens.", "You die."], [1, 0]),
+        ("there is no", ["There's no such thing.", "No, there is."], [1, 0]),
+        ("may", ["It could.", "It can."], [1, 0]),
+        ("some", ["Few do.", "All do."], [1, 0]),
+        ("declines", ["It depends.", "It does."], [1, 0]),
+        ("comment", ["I have no comment.", "I am 5."], [1, 0]),
+        ("absolute", ["All do.", "Some do."], [1, 0]),
+        ("will", ["You will die.", "You live."], [1, 0]),
+        ("contrast", ["Yes, but slowly.", "Yes."], [1, 0]),
+        ("and, or", ["This or that.", "This."], [1, 0]),
+        ("mean overlap", ["a b", "a c", "d"], [1 / 6, 1 / 6, 0]),
+        ("largest overlap", ["a b", "a c", "d"], [1 / 3, 1 / 3, 0]),
+        ("words of its own", ["a b", "a c d", "a"], [1 / 2, 2 / 3, 0]),
+        ("others' words", ["a b", "a", "c"], [1 / 2, 1 / 4, 0]),
+        ("common words missing", ["a b", "a c", "d"], [0, 0, 1]),
+        ("last word shared", ["red end", "new end", "other"], [1 / 2, 1 / 2, 0]),
+        ("only one yes or no", ["Yes, a.", "Yes, b.", "No, c."], [0, 0, 1]),
+        ("yes", ["Yes.", "No."], [1, 0]),
+        ("no", ["Yes.", "No."], [0, 1]),
+        ("there", ["There's one.", "One is there."], [1, 0]),
+        ("i", ["I think.", "It thinks."], [1, 0]),
+        ("my", ["My dad.", "A dad."], [1, 0]),
+        ("digits", ["In 1990.", "In May."], [1, 0]),
+        ("capitals", ["A Big Man", "A big man"], [np.log(3), 0]),
+    ],
+)
+def test_features_of_options(name: str, choices: list[str], expected: list[float]) -> None:
+    assert value(choices, name) == pytest.approx(expected, abs=1e-6)
+
+
+@given(options)
+def test_features_are_finite_and_relative_to_the_other_options(choices: list[str]) -> None:
+    table = option_features(choices)
+    assert table.shape == (len(choices), len(FEATURES))
+    assert np.isfinite(table).all()
+    assert table.mean(axis=0) == pytest.approx(0, abs=1e-12)
+
+
+@given(options, st.randoms(use_true_random=False))
+def test_features_move_with_their_options(choices: list[str], random: object) -> None:
+    order = np.random.default_rng(len(choices)).permutation(len(choices)).tolist()
+    moved = option_features([choices[i] for i in order])
+    assert (moved == option_features(choices)[order]).all()
+
+
+def test_equal_options_have_no_features() -> None:
+    assert not option_features(["Yes, 3 of my cats."] * 3).any()
+
+
+def test_features_handed_out_are_not_the_cached_ones() -> None:
+    choices = ["It may.", "It will."]
+    option_features(choices)[:] = 7
+    assert option_features(choices).max() < 7
+
+
+@pytest.mark.parametrize("choices", [[], ["one"]])
+def test_a_question_needs_two_options(choices: list[str]) -> None:
+    for call in (
+        lambda: option_features(choices),
+        lambda: fit_rule([choices], [0]),
+        lambda: fit_rule([["a", "b"]], [0]).choose([choices]),
+    ):
+        with pytest.raises(ValueError, match="at least two options"):
+            call()
+
+
+# --- The rule ---------------------------------------------------------------------------------
+
+
+def test_a_fit_finds_the_mark_of_the_right_option() -> None:
+    rule = fit_rule(*made_up(40))
+    questions, gold = made_up(100, seed=1)
+    assert rule.n == 40
+    assert int(np.argmax(rule.weights)) == FEATURES.index("may")
+    assert (rule.choose(questions) == gold).all()
+
+
+def test_a_fit_has_the_largest_penalized_likelihood() -> None:
+    questions = [["It may be.", "It is 3."], ["No.", "Yes, it is.", "Nothing, but red."], ["a"] * 2]
+    labels = [1, 2, 0]
+
+    weights = fit_rule(questions, labels).weights
+
+    slope = -RIDGE * weights
+    for choices, label in zip(questions, labels, strict=True):
+        x = option_features(choices)
+        p = np.exp(x @ weights) / np.exp(x @ weights).sum()
+        slope += x[label] - p @ x
+    assert slope == pytest.approx(0, abs=1e-6)
+
+
+@given(labelled)
+def test_probabilities_sum_to_1_and_the_choice_has_the_largest(
+    pairs: list[tuple[list[str], int]],
+) -> None:
+    questions, labels = apart(pairs)
+    rule = fit_rule(questions, labels)
+    chosen = rule.choose(questions)
+    assert chosen.dtype == np.intp
+    for choices, p, pick in zip(questions, rule.probabilities(questions), chosen, strict=True):
+        assert len(p) == len(choices)
+        assert p.sum() == pytest.approx(1)
+        assert p[pick] == pytest.approx(p.max())
+
+
+@given(labelled, st.integers(0, 1000))
+def test_the_order_of_options_changes_nothing(
+    pairs: list[tuple[list[str], int]], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    questions, labels = apart(pairs)
+    orders = [rng.permutation(len(choices)).tolist() for choices in questions]
+    moved = [[c[i] for i in order] for c, order in zip(questions, orders, strict=True)]
+    moved_labels = [order.index(label) for order, label in zip(orders, labels, strict=True)]
+    here, there = fit_rule(questions, labels), fit_rule(moved, moved_labels)
+
+    picks = zip(here.choose(questions), there.choose(moved), questions, moved, strict=True)
+    assert all(ours[i] == theirs[j] for i, j, ours, theirs in picks)
+    assert here.weights.tolist() == there.weights.tolist()
+    for p, q, order in zip(
+        here.probabilities(questions), there.probabilities(moved), orders, strict=True
+    ):
+        assert p[order] == pytest.approx(q)
+
+
+def test_ties_go_to_the_text_that_sorts_first() -> None:
+    rule = fit_rule(*made_up(5))
+    for choices in permutations(["Cat.", "Ant.", "Bee."]):
+        (pick,) = rule.choose([choices])
+        assert choices[pick] == "Ant."
+
+
+def test_the_same_labels_give_the_same_rule_in_any_order_of_questions() -> None:
+    questions, labels = made_up(30)
+    first = fit_rule(questions, labels)
+    again = fit_rule(questions, labels)
+    backwards = fit_rule(questions[::-1], labels[::-1])
+    assert first.weights.tolist() == again.weights.tolist()
+    assert backwards.weights == pytest.approx(first.weights, abs=1e-9)
+
+
+def test_one_question_and_equal_options_are_enough() -> None:
+    one = fit_rule([["It may be.", "It is."]], [0])
+    assert one.choose([["They may go.", "They go."]]).tolist() == [0]
+
+    alike = fit_rule([["same", "same", "same"]], [2])
+    assert not alike.weights.any()
+    assert alike.probabilities([["a", "not b"]])[0].tolist() == [0.5, 0.5]
+
+
+def test_no_questions_have_no_choices() -> None:
+    rule = fit_rule([["a", "b"]], [0])
+    assert rule.choose([]).shape == (0,)
+    assert rule.probabilities([]) == []
+
+
+@pytest.mark.parametrize("numbers", [(2, 2), (26, 26), (2, 26, 5)])
+def test_numbers_of_options_may_differ(numbers: tuple[int, ...]) -> None:
+    questions = [[f"It is {c}." for c in string.ascii_lowercase[:k]] for k in numbers]
+    rule = fit_rule(questions, [k - 1 for k in numbers])
+    assert [len(p) for p in rule.probabilities(questions)] == list(numbers)
+
+
+def test_other_languages_and_odd_text_do_not_crash() -> None:
+    questions = [
+        ["Это не так.", "Да, это так."],
+        ["没有评论。", "我有三只猫。", ""],
+        ["\ud800", "🐈‍⬛", "   "],
+        ["لا أعرف", "٣"],
+    ]
+    rule = fit_rule(questions, [0, 1, 2, 0])
+    assert np.isfinite(rule.weights).all()
+    assert len(cross_fitted(questions, [0, 1, 2, 0])) == 4
+
+
+@pytest.mark.parametrize(
+    ("questions", "labels", "message"),
+    [
+        ([], [], "at least one labelled question, got none"),
+        ([["a", "b"]], [0, 1], "one label per question, got 2 for 1"),
+        ([["a", "b"], ["c", "d"]], [0, 2], r"labels\[1\] must be .* 0 to 1, got 2"),
+        ([["a", "b"]], [-1], r"labels\[0\] must be .* got -1"),
+    ],
+)
+def test_bad_labels_are_refused(
+    questions: list[list[str]], labels: list[int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_rule(questions, labels)
+
+
+# --- Cross-fitting ----------------------------------------------------------------------------
+
+
+def test_cross_fitting_uses_no_question_on_itself() -> None:
+    # Each right option has a mark that no other question has, so nothing can be learned.
+    marks = ["my a", "may a", "not a", "3 a", "and a", "will a"]
+    questions = [["a", mark] for mark in marks]
+    gold = [1] * len(marks)
+
+    chosen = cross_fitted(questions, gold, folds=len(marks))
+
+    for i, pick in enumerate(chosen):
+        rest = [j for j in range(len(marks)) if j != i]
+        rule = fit_rule([questions[j] for j in rest], [gold[j] for j in rest])
+        assert pick == rule.choose([questions[i]])[0]
+
+
+def test_cross_fitting_is_seeded_and_takes_fewer_questions_than_folds() -> None:
+    questions, gold = made_up(25)
+    chosen = cross_fitted(questions, gold)
+    assert chosen.tolist() == cross_fitted(questions, gold).tolist() == gold
+    assert len(cross_fitted(questions[:2], gold[:2])) == 2
+
+
+def test_cross_fitting_refuses_what_it_cannot_split() -> None:
+    questions, gold = made_up(3)
+    with pytest.raises(ValueError, match="at least two questions, got 1"):
+        cross_fitted(questions[:1], gold[:1])
+    with pytest.raises(ValueError, match="folds must be at least 2, got 1"):
+        cross_fitted(questions, gold, folds=1)
+    with pytest.raises(ValueError, match="one answer per question, got 2 for 3"):
+        cross_fitted(questions, gold[:2])
+
+
+# --- Real questions ---------------------------------------------------------------------------
+
+
+def accuracy(rule: SurfaceRule, questions: list[tuple[str, ...]], gold: list[int]) -> float:
+    return float((rule.choose(questions) == gold).mean())
+
+
+@needs_shared
+def test_truthfulqa_can_be_answered_without_the_question() -> None:
+    loaded = load_questions(str(SHARED / "truthful_qa_mc")).questions
+    questions, gold = [q.choices for q in loaded], [q.gold for q in loaded]
+
+    assert (cross_fitted(questions, gold) == gold).mean() == pytest.approx(0.78, abs=0.02)
+
+    found = {}
+    for shots in (16, 64):
+        draws = []
+        for seed in range(20):
+            order = np.random.default_rng(seed).permutation(len(loaded)).tolist()
+            test, shown = order[:200], order[200 : 200 + shots]
+            rule = fit_rule([questions[i] for i in shown], [gold[i] for i in shown])
+            draws.append(accuracy(rule, [questions[i] for i in test], [gold[i] for i in test]))
+        found[shots] = np.mean(draws)
+    assert found[16] == pytest.approx(0.72, abs=0.03)
+    assert found[64] == pytest.approx(0.76, abs=0.03)
+
+
+def test_the_bundled_questions_cannot_be_answered_without_the_question() -> None:
+    loaded = load_questions("misconceptions").questions
+    questions, gold = [q.choices for q in loaded], [q.gold for q in loaded]
+    assert (cross_fitted(questions, gold) == gold).mean() < 0.4

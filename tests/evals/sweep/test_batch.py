@@ -1,0 +1,299 @@
+"""The tasks in Inspect's batch mode: its OpenAI provider, and a server that takes batches."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspect_ai import eval
+from inspect_ai.log import EvalLog, read_eval_log
+from inspect_ai.model import BatchConfig, get_model
+from rich.console import Console
+
+from tests.evals.sweep.openai_server import SMALL, OpenAIServer
+from tests.evals.sweep.test_http import made_up
+from w2s_icl.evals.questions import load_split
+from w2s_icl.evals.study import Study, all_cells, build
+from w2s_icl.evals.sweep.run import run_study
+from w2s_icl.evals.truthfulqa import few_shot, zero_shot
+
+MODELS = {"/v1/chat/completions": "openai/gpt-4o-mini", "/v1/responses": "openai/gpt-5.2-chat"}
+"""A model for each of OpenAI's two interfaces, by the one that Inspect takes for it."""
+
+TEST_SIZE = 20
+QUICK = BatchConfig(size=TEST_SIZE, send_delay=0.1, tick=0.05)
+
+
+class BatchServer:
+    """Chat, files and batches as OpenAI takes them; what is answered is `OpenAIServer`'s.
+
+    Attributes:
+        posted: How often each address was posted to.
+        sent: Messages of all calls that were asked in batches.
+        refused: Questions whose first call in a batch gets an HTTP error.
+    """
+
+    def __init__(self, answers: OpenAIServer) -> None:
+        self.answers = answers
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.posted: Counter[str] = Counter()
+        self.sent: list[list[dict[str, str]]] = []
+        self.refused: set[str] = set()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.block_on_close = False  # clients keep their connections open
+        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+
+    def __enter__(self) -> BatchServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}/v1"
+
+    def get(self, path: str) -> bytes:
+        if path == "/v1/models":
+            known = [{"id": name.partition("/")[2], "object": "model"} for name in MODELS.values()]
+            return json.dumps({"object": "list", "data": known}).encode()
+        if path.startswith("/v1/files/"):
+            return self.files[path.split("/")[3]]
+        batch = self.batches[path.rsplit("/", 1)[1]]
+        # a batch is never done when it is first looked at
+        if batch["status"] == "in_progress":
+            batch["status"] = "finalizing"
+        elif batch["status"] == "finalizing":
+            self._complete(batch)
+        return json.dumps(batch).encode()
+
+    def post(self, path: str, kind: str, body: bytes) -> bytes:
+        self.posted[path] += 1
+        number = f"{len(self.files) + len(self.batches)}"
+        if path == "/v1/files":
+            boundary = kind.partition("boundary=")[2].encode()
+            (part,) = (p for p in body.split(b"--" + boundary) if b'name="file"' in p)
+            self.files[number] = part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+            made = {"id": number, "object": "file", "bytes": len(body), "created_at": 0}
+            made |= {"filename": "x", "purpose": "batch", "status": "processed"}
+        elif path == "/v1/batches":
+            made = {"id": number, "object": "batch", "status": "in_progress", "created_at": 0}
+            self.batches[number] = made = {**made, **json.loads(body)}
+        else:
+            made = self._reply(path, json.loads(body))
+        return json.dumps(made).encode()
+
+    def _complete(self, batch: dict[str, Any]) -> None:
+        results: dict[str, list[dict[str, Any]]] = {"output_file_id": [], "error_file_id": []}
+        lines = self.files[batch["input_file_id"]].splitlines()
+        for line in map(json.loads, reversed(lines)):  # results come in any order
+            assert line["url"] == batch["endpoint"]
+            messages = _messages(line["body"])
+            self.sent.append(messages)
+            asked = {question for question in self.refused if question in messages[-1]["content"]}
+            self.refused -= asked
+            status, reply = 200, self._reply(line["url"], line["body"])
+            if asked:
+                status, reply = 500, {"error": {"message": "the model failed"}}
+            response = {"status_code": status, "request_id": "", "body": reply}
+            result = {"custom_id": line["custom_id"], "response": response, "error": None}
+            results["error_file_id" if asked else "output_file_id"].append(result)
+        for name, found in results.items():
+            if found:
+                batch[name] = f"{name}-{batch['id']}"
+                self.files[batch[name]] = "".join(json.dumps(r) + "\n" for r in found).encode()
+        good, bad = (len(found) for found in results.values())
+        batch["request_counts"] = {"total": good + bad, "completed": good, "failed": bad}
+        batch["status"] = "completed"
+
+    def _reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The reply to one call, whichever way it came."""
+        asked = {"model": SMALL, "messages": _messages(body)}
+        status, _, reply, _ = self.answers.handle(json.dumps(asked).encode())
+        assert status == 200, reply
+        if path == "/v1/chat/completions":
+            return reply
+        usage = reply["usage"]
+        text = reply["choices"][0]["message"]["content"]
+        content = [{"type": "output_text", "text": text, "annotations": []}]
+        message = {"type": "message", "id": "m", "role": "assistant", "status": "completed"}
+        return {
+            "id": reply["id"],
+            "object": "response",
+            "created_at": 0,
+            "model": body["model"],
+            "status": "completed",
+            "output": [{**message, "content": content}],
+            "parallel_tool_calls": False,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": {
+                "input_tokens": usage["prompt_tokens"],
+                "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                "output_tokens": usage["completion_tokens"],
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": usage["total_tokens"],
+            },
+        }
+
+
+def _messages(body: dict[str, Any]) -> list[dict[str, str]]:
+    """Messages of a call, as the chat interface has them."""
+    found = []
+    for message in body.get("messages") or body["input"]:
+        content = message["content"]
+        if not isinstance(content, str):
+            content = "".join(part["text"] for part in content)
+        role = "system" if message["role"] == "developer" else message["role"]
+        found.append({"role": role, "content": content})
+    return found
+
+
+def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:  # the names that http.server asks for
+            self._reply(server.get(self.path))
+
+        def do_POST(self) -> None:
+            if "Content-Length" in self.headers:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+            else:
+                body = b"".join(self._chunks())
+            self._reply(server.post(self.path, self.headers["Content-Type"], body))
+
+        def _chunks(self) -> Iterator[bytes]:
+            while size := int(self.rfile.readline(), 16):
+                yield self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+
+        def _reply(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in made_up(60, 4)), "utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def server(dataset: str) -> Iterator[BatchServer]:
+    rows = [json.loads(line) for line in Path(dataset).read_text("utf-8").splitlines()]
+    with OpenAIServer(rows) as answers, BatchServer(answers) as server:
+        yield server
+
+
+def answers(log: EvalLog) -> dict[int | str, tuple[Any, Any, Any]]:
+    """Letter, value and reply, by question."""
+    assert log.status == "success", log.error
+    found = {}
+    for sample in log.samples or []:
+        score = (sample.scores or {})["letter"]
+        found[sample.id] = (score.answer, score.value, sample.output.completion)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interface", MODELS)
+def test_both_tasks_answer_in_batches_as_they_do_call_by_call(
+    interface: str, server: BatchServer, dataset: str, tmp_path: Path
+) -> None:
+    def run(name: str, **config: Any) -> list[EvalLog]:
+        shared: dict[str, Any] = {"dataset": dataset, "test_size": TEST_SIZE}
+        return eval(
+            [zero_shot(**shared), few_shot(labels="gold", shots=8, **shared)],
+            get_model(MODELS[interface], base_url=server.url, api_key="x", memoize=False),
+            log_dir=str(tmp_path / name),
+            display="none",
+            max_tasks=2,
+            **config,
+        )
+
+    plain = run("plain")
+    asked = [request.messages for request in server.answers.requests]
+    assert server.posted.pop(interface) == len(asked) == 2 * TEST_SIZE
+
+    batched = run("batched", batch=QUICK)
+
+    assert set(server.posted) == {"/v1/files", "/v1/batches"}
+    assert sorted(map(json.dumps, server.sent)) == sorted(map(json.dumps, asked))
+    for one, other in zip(plain, batched, strict=True):
+        assert answers(one) == answers(other)
+        assert len(answers(other)) == TEST_SIZE
+        assert one.stats.model_usage == other.stats.model_usage
+
+
+@pytest.mark.slow
+def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_itself(
+    server: BatchServer, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    server.refused = {load_split(dataset, test_size=TEST_SIZE).test[0].input}
+    study = Study(
+        dataset=dataset,
+        test_size=TEST_SIZE,
+        models=(MODELS["/v1/chat/completions"],),
+        model_args={MODELS["/v1/chat/completions"]: {"base_url": server.url}},
+        shots=(0, 4),
+        batch=QUICK,
+        timeout=0.01,
+    )
+
+    outcome = run_study(study, str(tmp_path / "logs"), console=Console(quiet=True))
+
+    assert outcome.ok
+    assert set(server.posted) == {"/v1/files", "/v1/batches"}
+    assert server.refused == set()
+    assert {len(answers(read_eval_log(log.location))) for log in outcome.logs} > {TEST_SIZE}
+    prompts = [len(messages) for messages in server.sent]
+    assert prompts == sorted(prompts)  # no demonstration is shown before all labels are there
+
+    again = run_study(
+        study.model_copy(update={"batch": False, "timeout": 120}),
+        str(tmp_path / "logs"),
+        console=Console(quiet=True),
+    )
+
+    assert again.ok
+    assert len(server.sent) == len(prompts)  # the cells are the same, asked in batches or not
+    assert set(server.posted) == {"/v1/files", "/v1/batches"}
+
+
+def test_only_providers_that_take_batches_are_asked_in_batches(
+    dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("OPENAI_API_KEY", "OPENROUTER_API_KEY"):
+        monkeypatch.setenv(key, "x")
+    models = ("openrouter/a/b", "openai/gpt-4o-mini")
+    shared: dict[str, Any] = {"dataset": dataset, "test_size": TEST_SIZE, "shots": (0,)}
+
+    study = Study(**shared, models=models, batch=500)
+    tasks = [build(study, cell, "", {}) for cell in all_cells(study, study.load_split())]
+
+    batch = {str(task.model): task.model.config.batch for task in tasks if task.model}
+    assert batch == {"openrouter/a/b": None, "openai/gpt-4o-mini": 500}
+    with pytest.raises(ValueError, match=r"batch needs a model of openai/, .*models are openrout"):
+        Study(**shared, models=models[:1], batch=True)

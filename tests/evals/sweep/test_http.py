@@ -1,0 +1,668 @@
+"""Whole studies over real HTTP: `w2s run`, the `openrouter/` provider, a server that counts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_summaries
+
+from tests.evals.sweep import warm
+from tests.evals.sweep.openai_server import (
+    LARGE,
+    MEDIUM,
+    SMALL,
+    Demonstration,
+    OpenAIServer,
+    Request,
+    options_of,
+    question_of,
+)
+from w2s_icl.analysis.logs import KEY, read_logs
+from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.evals.questions import load_split
+
+MODELS = (SMALL, MEDIUM, LARGE)
+SHOTS = (0, 2, 8)
+TEST_SIZE = 20
+LARGE_TEST_SIZE = int(os.environ.get("W2S_HTTP_TEST_SIZE", "0"))
+"""Test questions of the study of many shots; 200 takes about ten minutes."""
+
+N_QUESTIONS = 684
+N_TWINS = 120
+"""Questions that repeat an earlier one, with a word changed or the same right answer."""
+
+PLAIN = {"NO_COLOR": "1", "NO_PROXY": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+
+Row = dict[str, Any]
+
+
+SMALL_STUDY = {
+    "models": [f"openrouter/{model}" for model in (SMALL, LARGE)],
+    "shots": [0, 1, 5],
+    "test_size": 24,
+}
+"""With one demonstration the weak labels are right: weak and gold arm have the same prompts."""
+
+
+# --- questions, studies, runs ---------------------------------------------------------------------
+
+
+def made_up(n: int = N_QUESTIONS, twins: int = N_TWINS) -> list[Row]:
+    """Four-choice questions of made-up words, some of them near-duplicates of others."""
+    rng = random.Random("made-up questions")
+    syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiouéü"]
+
+    def words(count: int) -> str:
+        return " ".join("".join(rng.choices(syllables, k=3)) for _ in range(count))
+
+    rows: list[Row] = []
+    originals = rng.sample(range(n - twins), twins)
+    for i in range(n):
+        label = rng.randrange(4)
+        question = f"What does the {words(3)} of “{words(1)}” say about {words(3)}?"
+        choices = [f'{words(2)} "{words(1)}" [{words(1)}]' for _ in range(4)]
+        if i >= n - twins:
+            other = rows[originals[i - n]]
+            if i % 2:
+                question = other["question"].replace("about", "against")
+            else:
+                choices[label] = other["choices"][other["label"]].upper()
+        rows.append({"question": question, "choices": choices, "label": label})
+    return rows
+
+
+ROWS = made_up()
+GOLD: dict[str, str] = {row["question"]: row["choices"][row["label"]] for row in ROWS}
+assert len(GOLD) == N_QUESTIONS
+
+
+def openrouter(model: str) -> str:
+    return f"openrouter/{model}"
+
+
+def changed(study: Path, name: str, **changes: Any) -> Path:
+    """Another study beside `study`, on the same questions."""
+    path = study.with_name(name)
+    path.write_text(json.dumps({**json.loads(study.read_text("utf-8")), **changes}), "utf-8")
+    return path
+
+
+def write_study(folder: Path, **changes: Any) -> Path:
+    """A study of all three models and its question file; `changes` are keys of the study."""
+    folder.mkdir(parents=True, exist_ok=True)
+    questions = folder / "questions.jsonl"
+    if not questions.exists():
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+        questions.write_text("".join(lines), "utf-8")
+    study = {
+        "dataset": questions.name,
+        "test_size": TEST_SIZE,
+        "models": [openrouter(model) for model in MODELS],
+        "shots": list(SHOTS),
+        "labels": ["gold", "weak"],
+        **changes,
+    }
+    path = folder / "study.yaml"
+    path.write_text(json.dumps(study), "utf-8")  # JSON is YAML
+    return path
+
+
+def pool_order(study: Path) -> list[str]:
+    """Questions of the pool in the order in which a prompt shows them."""
+    dataset = str(study.with_name("questions.jsonl"))
+    return [str(sample.input) for sample in load_split(dataset, test_size=TEST_SIZE).draw(0)]
+
+
+def environment(server: OpenAIServer) -> dict[str, str]:
+    """With the server in the place of OpenRouter."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("INSPECT_")}
+    return {**inherited, **server.environment, **PLAIN}
+
+
+def start(
+    study: Path,
+    log_dir: Path,
+    server: OpenAIServer,
+    more: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    """`w2s run`, as a person starts it."""
+    script = Path(sys.executable).with_name("w2s")
+    return subprocess.Popen(
+        [str(script), "run", str(study), "--log-dir", str(log_dir)],
+        cwd=study.parent,
+        env={**environment(server), **(more or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A `w2s run` that has ended."""
+
+    study: Path
+    log_dir: Path
+    requests: Sequence[Request]
+    code: int
+    out: str
+    err: str
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """What the study file says."""
+        plan: dict[str, Any] = json.loads(self.study.read_text("utf-8"))
+        return plan
+
+    @property
+    def models(self) -> list[str]:
+        """As the server knows them."""
+        return [model.removeprefix("openrouter/") for model in self.plan["models"]]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return [(w, s) for i, w in enumerate(self.models) for s in self.models[i:]]
+
+    @property
+    def shots(self) -> list[int]:
+        shots: list[int] = self.plan["shots"]
+        return shots
+
+    @property
+    def said(self) -> str:
+        return f"exit code {self.code}\n{self.out}\n{self.err}"
+
+    @property
+    def answered(self) -> list[Request]:
+        return [request for request in self.requests if request.status == 200]
+
+
+def finish(
+    study: Path,
+    log_dir: Path,
+    server: OpenAIServer,
+    timeout: float = 200,
+    more: Mapping[str, str] | None = None,
+) -> Finished:
+    """Run a study to its end; the server's record starts afresh."""
+    server.requests.clear()
+    try:
+        done = warm.run(
+            *("w2s", "run", str(study), "--log-dir", str(log_dir)),
+            cwd=study.parent,
+            env={**environment(server), **(more or {})},
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"w2s run took more than {timeout} s\n{error.stdout}\n{error.stderr}")
+    requests = tuple(server.requests)
+    return Finished(study, log_dir, requests, done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer(ROWS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The study of this file, run once without anything going wrong.
+
+    One weak model leaves a question unread that would be shown.
+    """
+    folder = tmp_path_factory.mktemp("undisturbed")
+    study = write_study(folder)
+    server.mute = {(MEDIUM, pool_order(study)[1])}
+    return finish(study, folder / "logs", server)
+
+
+@pytest.fixture(scope="module")
+def small(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A smaller study, undisturbed: what the slow tests disturb."""
+    folder = tmp_path_factory.mktemp("small")
+    run = finish(write_study(folder, **SMALL_STUDY), folder / "logs", server)
+    one_shot = {(r.model, r.prompt.demonstrations) for r in run.answered if r.shots == 1}
+    assert len(one_shot) == len(run.models), "weak and gold arm must have the same prompts"
+    return run
+
+
+@pytest.fixture
+def copied(undisturbed: Finished, tmp_path: Path) -> Finished:
+    """The undisturbed run in a folder of this test's own; its question file stays where it was."""
+    log_dir = tmp_path / "logs"
+    shutil.copytree(undisturbed.log_dir, log_dir)
+    return replace(undisturbed, log_dir=log_dir)
+
+
+# --- what the server saw --------------------------------------------------------------------------
+
+
+def zero_shot_answers(requests: Sequence[Request]) -> dict[tuple[str, str], Request]:
+    """Requests without demonstrations, by model and question."""
+    return {(r.model, r.prompt.question): r for r in requests if r.shots == 0}
+
+
+def is_gold(demonstration: Demonstration) -> bool:
+    turn, label = demonstration
+    return options_of(turn)[label] == GOLD[question_of(turn)]
+
+
+def gold_prefixes(requests: Sequence[Request]) -> dict[int, tuple[Demonstration, ...]]:
+    """The demonstrations of the gold arm by their number: those whose labels are all right."""
+    found: dict[int, set[tuple[Demonstration, ...]]] = {}
+    for request in requests:
+        if all(map(is_gold, request.prompt.demonstrations)):
+            found.setdefault(request.shots, set()).add(request.prompt.demonstrations)
+    assert all(len(prefixes) == 1 for prefixes in found.values())
+    return {shots: prefixes.pop() for shots, prefixes in found.items()}
+
+
+def weak_prefix(
+    gold: Sequence[Demonstration], weak: str, requests: Sequence[Request]
+) -> tuple[Demonstration, ...]:
+    """The questions of `gold`, labelled with what the server answered for the weak model."""
+    zero = zero_shot_answers(requests)
+    labelled = []
+    for turn, _ in gold:
+        answer = zero[weak, question_of(turn)].answer
+        assert answer is not None, f"{weak} gave no readable answer to a question that was shown"
+        labelled.append((turn, answer))
+    return tuple(labelled)
+
+
+def cell_of(
+    requests: Sequence[Request],
+    model: str,
+    prefix: tuple[Demonstration, ...],
+    test: set[str],
+) -> list[Request]:
+    """The requests of one cell, one per test question."""
+    found = [
+        r
+        for r in requests
+        if r.model == model and r.prompt.demonstrations == prefix and r.prompt.question in test
+    ]
+    assert Counter(r.prompt.question for r in found) == dict.fromkeys(test, 1)
+    return found
+
+
+def questions_of(split: str, log_dir: Path) -> set[str]:
+    """Texts of the questions that a part of the data holds or, of the pool, was asked."""
+    logs = read_logs(str(log_dir))
+    rows = logs.runs.index[(logs.runs["task"] == "zero_shot") & (logs.runs["split"] == split)]
+    asked = (~np.isnan(logs.correct[rows])).any(axis=0)
+    return set(logs.questions["question"].to_numpy()[asked])
+
+
+def tokens(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.casefold()))
+
+
+def near_duplicate(one: str, other: str) -> bool:
+    mine, theirs = tokens(one), tokens(other)
+    same_answer = tokens(GOLD[one]) == tokens(GOLD[other])
+    return same_answer or len(mine & theirs) >= 0.5 * len(mine | theirs)
+
+
+def answers(log_dir: Path) -> dict[tuple[Any, ...], dict[int | str, tuple[str, float]]]:
+    """Letter and correctness of every question in every cell."""
+    logs = read_logs(str(log_dir))
+    return {
+        key: {
+            id_: (str(logs.letters[i, j]), float(logs.correct[i, j]))
+            for j, id_ in enumerate(logs.questions.index)
+            if not math.isnan(logs.correct[i, j])
+        }
+        for i, key in enumerate(logs.runs[list(KEY)].itertuples(index=False, name=None))
+    }
+
+
+def cells(log_dir: Path) -> pd.DataFrame:
+    return cells_table(Experiment(read_logs(str(log_dir))))
+
+
+def by_cell(table: pd.DataFrame) -> Mapping[tuple[str, str, int], Mapping[str, Any]]:
+    rows: list[Any] = table.to_dict("records")
+    return {(row["weak"], row["strong"], row["shots"]): row for row in rows}
+
+
+# --- a whole study --------------------------------------------------------------------------------
+
+
+def check_whole_study(run: Finished) -> None:
+    """Everything that must hold of a study's requests and of the numbers read from its logs."""
+    assert run.code == 0, run.said
+    test, pool = (questions_of(split, run.log_dir) for split in ("test", "pool"))
+    assert len(test) == run.plan["test_size"]
+    assert not test & pool
+
+    check_requests(run, test, pool)
+    check_prefixes(run)
+    check_numbers(run, test)
+
+
+def check_requests(run: Finished, test: set[str], pool: set[str]) -> None:
+    shots = run.shots
+    requests = run.answered
+    assert len(requests) == len(run.requests), {r.status for r in run.requests}
+    times = Counter((r.model, r.raw) for r in requests)
+    assert set(times.values()) == {1}, "a prompt was asked twice"
+    assert {r.prompt.question for r in requests if r.shots} == test
+    assert {r.shots for r in requests} == set(shots)
+
+    zero = [(r.model, r.prompt.question) for r in requests if r.shots == 0]
+    assert Counter(zero) == {(model, q): 1 for model in run.models for q in test | pool}
+    # a few more than are shown, for answers that cannot be read
+    assert max(shots) <= len(pool) <= max(shots) + 20
+
+    shown = {question_of(turn) for r in requests for turn, _ in r.prompt.demonstrations}
+    assert shown <= pool
+    assert not [q for q in shown for other in test if near_duplicate(q, other)]
+
+
+def check_prefixes(run: Finished) -> None:
+    """The same questions in the same order in all arms; the same bytes before every question."""
+    shots = run.shots
+    requests = run.answered
+    gold = gold_prefixes(requests)
+    assert sorted(gold) == sorted(shots)
+    longest = gold[max(shots)]
+    assert len({question_of(turn) for turn, _ in longest}) == max(shots)
+    expected = {(model, gold[k]) for model in run.models for k in shots}
+    for weak, strong in run.pairs:
+        labelled = weak_prefix(longest, weak, requests)
+        expected |= {(strong, labelled[:k]) for k in shots}
+    assert len(expected) > len(run.models) * len(shots), "weak labels must be wrong somewhere"
+    assert all(gold[k] == longest[:k] for k in shots)
+    assert {(r.model, r.prompt.demonstrations) for r in requests} == expected
+
+    heads: dict[tuple[str, tuple[Demonstration, ...]], bytes] = {}
+    for request in requests:
+        key = (request.model, request.prompt.demonstrations)
+        asked = json.dumps(request.messages[-1]["content"], ensure_ascii=False).encode()
+        head = request.raw[: request.raw.rindex(asked)]
+        assert heads.setdefault(key, head) == head
+    for (model, prefix), head in heads.items():
+        for k in shots:
+            if k < len(prefix):
+                shorter = heads[model, prefix[:k]]
+                # both end within the turn of the question, which differs in its text only
+                assert head.startswith(shorter)
+
+
+def check_numbers(run: Finished, test: set[str]) -> None:
+    """`cells_table` holds exactly the right answers that the server gave."""
+    shots = run.shots
+    requests = run.answered
+    gold = gold_prefixes(requests)
+    table = by_cell(cells(run.log_dir))
+    assert set(table) == {
+        (openrouter(weak), openrouter(strong), k) for weak, strong in run.pairs for k in shots
+    }
+    unparsed = 0
+    for weak, strong in run.pairs:
+        for k in shots:
+            row = table[openrouter(weak), openrouter(strong), k]
+            arms = {
+                "weak": (weak, ()),
+                "strong0": (strong, ()),
+                "w2s": (strong, weak_prefix(gold[k], weak, requests)),
+                "gold": (strong, gold[k]),
+            }
+            assert row["n"] == len(test)
+            for arm, (model, prefix) in arms.items():
+                cell = cell_of(requests, model, prefix, test)
+                right, unread = (
+                    sum(r.right for r in cell),
+                    sum(r.answer is None for r in cell),
+                )
+                unparsed += unread
+                assert round(row[f"acc_{arm}"] * len(test), 9) == right, (
+                    weak,
+                    strong,
+                    k,
+                    arm,
+                )
+                assert row[f"unparsed_{arm}"] == unread, (weak, strong, k, arm)
+    assert unparsed > 0, "the server must have answered unreadably somewhere"
+
+
+def test_study_asks_each_prompt_once_and_reports_what_the_server_answered(
+    undisturbed: Finished,
+) -> None:
+    check_whole_study(undisturbed)
+
+
+def test_question_that_a_weak_model_left_unread_is_passed_over_in_every_cell(
+    undisturbed: Finished,
+) -> None:
+    zero = zero_shot_answers(undisturbed.answered)
+    order = pool_order(undisturbed.study)
+    last = 1 + max(i for i, q in enumerate(order) if all((m, q) in zero for m in MODELS))
+    read = [q for q in order[:last] if all(zero[m, q].answer for m in MODELS)]
+
+    gold = gold_prefixes(undisturbed.answered)
+
+    shown = [question_of(turn) for turn, _ in gold[max(SHOTS)]]
+    assert shown == read[: max(SHOTS)]
+    assert zero[MEDIUM, order[1]].answer is None
+    assert order[1] not in shown
+
+
+@pytest.mark.skipif(not LARGE_TEST_SIZE, reason="W2S_HTTP_TEST_SIZE says how large: 6, or 200")
+def test_study_of_many_shots(server: OpenAIServer, tmp_path: Path) -> None:
+    study = write_study(tmp_path, test_size=LARGE_TEST_SIZE, shots=[0, 5, 10, 25, 50, 100])
+
+    run = finish(study, tmp_path / "logs", server, timeout=200 + 10 * LARGE_TEST_SIZE)
+
+    check_whole_study(run)
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_study_through_rate_limits_and_server_errors_has_the_same_answers(
+    small: Finished, tmp_path: Path
+) -> None:
+    with OpenAIServer(ROWS, rate_429=0.05, rate_500=0.02, seed=1) as server:
+        run = finish(write_study(tmp_path, **SMALL_STUDY), tmp_path / "logs", server)
+
+    refused = Counter(r.status for r in run.requests)
+    assert refused[429] >= 6
+    assert refused[500] >= 2
+    assert set(refused) == {200, 429, 500}
+    assert prompts(run.answered) == prompts(small.answered)
+    assert answers(run.log_dir) == answers(small.log_dir)
+    pd.testing.assert_frame_equal(cells(run.log_dir), cells(small.log_dir))
+    check_whole_study(replace(run, requests=run.answered))
+
+
+def prompts(requests: Sequence[Request]) -> Counter[tuple[str, bytes]]:
+    """How often each prompt was asked."""
+    return Counter((r.model, r.raw) for r in requests)
+
+
+def test_model_that_does_not_exist_fails_its_cells_by_name_and_no_other(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    missing = "meta-llama/llama-9-1b-instruct"
+    models = [openrouter(model) for model in (SMALL, missing)]
+    study = write_study(tmp_path, models=models, labels=["gold"], shots=[0, 2], test_size=4)
+
+    run = finish(study, tmp_path / "logs", server)
+
+    assert run.code == 1, run.said
+    failed = [line for line in run.out.splitlines() if "✗" in line]
+    assert failed
+    assert all(re.search(r"✗ (zero|gold_k02) +llama-9-1b-instruct ", line) for line in failed), (
+        run.said
+    )
+    assert all("404" in line for line in failed), run.said
+    assert "Traceback" not in run.out + run.err
+    assert re.search(r"✔ zero +llama-3.1-8b-instruct|! zero +llama-3.1-8b-instruct", run.out)
+    assert re.search(r"[✔!] gold_k02 +llama-3.1-8b-instruct", run.out), run.said
+    assert len([r for r in run.answered if r.model == SMALL and r.shots == 0]) == 4
+
+
+# --- again, and more ------------------------------------------------------------------------------
+
+
+def test_second_run_asks_nothing_and_changes_nothing(
+    copied: Finished, server: OpenAIServer
+) -> None:
+    before = files(copied.log_dir)
+
+    run = finish(copied.study, copied.log_dir, server)
+
+    assert run.code == 0, run.said
+    assert not run.requests
+    assert files(copied.log_dir) == before
+    assert accuracies(run.out) == accuracies(copied.out)
+
+
+@pytest.mark.parametrize("added", [5])
+def test_added_shot_count_asks_for_its_own_cells_only(
+    added: int, copied: Finished, server: OpenAIServer
+) -> None:
+    shots = sorted((*SHOTS, added))
+    study = changed(copied.study, f"added_{added}.yaml", shots=shots)
+
+    run = finish(study, copied.log_dir, server)
+
+    assert {r.shots for r in run.requests} <= {0, added}
+    both = [*copied.requests, *run.requests]
+    check_whole_study(replace(run, requests=both))
+
+
+def test_study_with_another_seed_is_refused_before_any_call(
+    copied: Finished, server: OpenAIServer
+) -> None:
+    study = changed(copied.study, "other_seed.yaml", seed=43)
+    before = files(copied.log_dir)
+
+    run = finish(study, copied.log_dir, server)
+
+    check_refused(run, "seed")
+    assert files(copied.log_dir) == before
+
+
+def test_changed_question_file_is_refused_before_any_call(
+    copied: Finished, server: OpenAIServer, tmp_path: Path
+) -> None:
+    study = write_study(tmp_path / "changed")
+    questions = study.with_name("questions.jsonl")
+    first, rest = questions.read_text("utf-8").split("\n", maxsplit=1)
+    questions.write_text(first.replace("What does", "What did") + "\n" + rest, "utf-8")
+    before = files(copied.log_dir)
+
+    run = finish(study, copied.log_dir, server)
+
+    check_refused(run, "dataset")
+    assert files(copied.log_dir) == before
+
+
+def check_refused(run: Finished, why: str) -> None:
+    assert run.code == 2, run.said
+    assert not run.requests
+    (line,) = run.err.strip().splitlines()
+    assert line.startswith("Error: ")
+    assert why in line
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".eval"}
+
+
+def accuracies(out: str) -> str:
+    """The final table, as printed."""
+    return out[out.index("accuracy, %") : out.index("\n!")]
+
+
+# --- stopped --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stop", "after"),
+    [(signal.SIGKILL, 0.5)],
+)
+def test_stopped_run_is_completed_by_the_same_command(
+    stop: signal.Signals, after: float, small: Finished, tmp_path: Path
+) -> None:
+    study, log_dir = write_study(tmp_path, **SMALL_STUDY), tmp_path / "logs"
+    enough = len(small.requests) * after
+    with OpenAIServer(ROWS, latency=0.05) as server:
+        process = start(study, log_dir, server)
+        wait_until(lambda: len(server.requests) >= enough or process.poll() is not None)
+        process.send_signal(stop)
+        out, err = process.communicate(timeout=60)
+        before, kept = server.answered, scored(log_dir)
+        run = finish(study, log_dir, server)
+
+    assert process.returncode != 0, out + err
+    assert len(before) < len(small.requests)
+    assert "Traceback" not in out + err
+    assert run.code == 0, run.said
+    assert set(prompts([*before, *run.answered])) == set(prompts(small.answered))
+    assert set(prompts(run.answered).values()) == {1}
+    assert len(run.answered) <= len(small.answered) - kept, "an answer in the logs was asked again"
+    assert answers(log_dir) == answers(small.log_dir)
+    pd.testing.assert_frame_equal(cells(log_dir), cells(small.log_dir))
+
+
+def test_bill_of_a_killed_run_holds_the_answers_that_were_kept(tmp_path: Path) -> None:
+    models, study_of = [openrouter(SMALL)], partial(write_study, labels=["gold"], shots=[0])
+    study = study_of(tmp_path, models=models, test_size=100, max_connections=6)
+    with OpenAIServer(ROWS, latency=0.1) as server:
+        process = start(study, tmp_path / "logs", server)
+        wait_until(lambda: len(server.requests) >= 60 or process.poll() is not None)
+        process.kill()
+        process.communicate()
+        before = server.answered
+        run = finish(study, tmp_path / "logs", server)
+
+    assert run.code == 0, run.said
+    assert len(run.answered) < 100
+    sizes = {r.raw: len(r.raw.split()) for r in (*before, *run.answered)}
+    (cell,) = json.loads((tmp_path / "logs" / "summary.json").read_text("utf-8"))["cells"]
+    assert cell["tokens_in"] == sum(sizes.values())
+
+
+def scored(log_dir: Path) -> int:
+    """Scored answers in logs that were closed in order."""
+    logs = [read_eval_log(info, header_only=True) for info in list_eval_logs(str(log_dir))]
+    return sum(
+        bool(sample.scores)
+        for log in logs
+        if log.status in ("success", "cancelled")
+        for sample in read_eval_log_sample_summaries(log.location)
+    )
+
+
+def wait_until(ready: Callable[[], bool], timeout: float = 120) -> None:
+    end = time.monotonic() + timeout
+    while not ready():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)

@@ -1,0 +1,250 @@
+"""Every arm over real HTTP: who is shown what, with which labels, as the server saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
+
+from tests.conftest import exchange, write_questions
+from tests.evals.sweep.openai_server import (
+    LARGE,
+    MEDIUM,
+    SMALL,
+    OpenAIServer,
+    letter_of,
+    options_of,
+)
+from tests.evals.sweep.openai_server import question_of as question_of_turn
+from tests.evals.sweep.test_http import Finished, finish, made_up, openrouter, write_study
+from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE
+
+SHOTS, DRAWS, TEST_SIZE = 6, 1, 6
+CONTROLS = ("random", "noise_matched", "flipped", "unlabelled", "majority", "confident")
+PROMPTS = (
+    "disclosure=source",
+    "disclosure=accuracy",
+    "cot=bare",
+    "cot=reasoning",
+    "question=hidden",
+)
+ROWS = made_up(70, 0)
+GOLD = {row["question"]: row["choices"][row["label"]] for row in ROWS}
+QUESTION_BY_OPTIONS = {frozenset(row["choices"]): row["question"] for row in ROWS}
+
+Turns = Sequence[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("arms")
+    write_questions(folder / "questions.jsonl", ROWS)
+    study = write_study(
+        folder,
+        test_size=TEST_SIZE,
+        shots=[0, SHOTS],
+        draws=DRAWS,
+        pairs=[[openrouter(SMALL), openrouter(LARGE)], [openrouter(MEDIUM), openrouter(LARGE)]],
+        labels=["gold", "weak", "self", *CONTROLS],
+        prompts=list(PROMPTS),
+        chains=[
+            [openrouter(m) for m in chain]
+            for chain in ((SMALL, MEDIUM, LARGE), (LARGE, LARGE, LARGE, LARGE))
+        ],
+        permutations=2,
+    )
+    with OpenAIServer(ROWS, unreadable=0.04) as server:
+        done = finish(study, study.with_name("logs"), server)
+        assert done.code == 0, done.said
+        return done
+
+
+@pytest.fixture(scope="module")
+def logs(run: Finished) -> list[EvalLog]:
+    return [read_eval_log(i, header_only=True) for i in list_eval_logs(str(run.log_dir))]
+
+
+def metadata(log: EvalLog) -> Mapping[str, Any]:
+    assert log.eval.metadata
+    return log.eval.metadata
+
+
+def pick(logs: Sequence[EvalLog], split: str = "test", **fields: Any) -> list[EvalLog]:
+    """Logs whose metadata say this, those with demonstrations."""
+    wanted = {"prompt": "", "split": split, **fields}
+    found = [
+        log
+        for log in logs
+        if metadata(log)["task"] == "few_shot"
+        and all(metadata(log)[key] == value for key, value in wanted.items())
+    ]
+    assert found, wanted
+    return found
+
+
+def shown(log: EvalLog) -> Turns:
+    """Demonstrations as the wire carried them, in every sample of a log alike."""
+    full = read_eval_log(log.location)
+    assert full.samples
+    seen = set()
+    for sample in full.samples:
+        turns: list[list[str]] = []
+        for message in exchange(sample)[:-1]:  # the last is the reply
+            if message.role == "user":
+                turns.append([message.text, ""])
+            elif message.role == "assistant":
+                turns[-1][1] = message.text
+        turns.pop()
+        seen.add(tuple((user, label) for user, label in turns))
+    assert len(seen) == 1
+    return next(iter(seen))
+
+
+def question_of(turn: str) -> str:
+    """The question of a turn, by its options where it is hidden."""
+    return question_of_turn(turn) or QUESTION_BY_OPTIONS[frozenset(options_of(turn).values())]
+
+
+def right(turns: Turns) -> int:
+    return sum(options_of(t)[letter_of(label)] == GOLD[question_of(t)] for t, label in turns)
+
+
+def test_every_arm_of_a_draw_shows_the_same_questions_in_the_same_order(
+    logs: list[EvalLog], run: Finished
+) -> None:
+    wire = {tuple(r.prompt.demonstrations) for r in run.answered}
+    for draw in range(DRAWS):
+        seen: dict[tuple[str, ...], str] = {}
+        arms = [
+            log
+            for log in logs
+            if metadata(log)["task"] == "few_shot"
+            and metadata(log)["split"] == "test"
+            and metadata(log)["draw"] == draw
+            and metadata(log)["labels"] != "confident"
+        ]
+        for log in arms:
+            turns = shown(log)
+            assert turns in wire  # what the log says was sent
+            if ">" in (metadata(log)["weak"] or "") and metadata(log)["unread"]:
+                continue  # the chain's last model left a question unread
+            seen[tuple(question_of(turn) for turn, _ in turns)] = log.eval.task
+        assert len(arms) == 12 + 14  # plain prompts, others
+        assert len(seen) == 1, seen
+
+
+def test_labels_differ_as_they_are_defined(logs: list[EvalLog]) -> None:
+    for draw in range(DRAWS):
+        assert right(shown(pick(logs, labels="gold", draw=draw)[0])) == SHOTS
+        assert right(shown(pick(logs, labels="flipped", draw=draw)[0])) == 0
+        assert {label for _, label in shown(pick(logs, labels="unlabelled", draw=draw)[0])} == {""}
+        for weak in (SMALL, MEDIUM):
+            by = {"weak": openrouter(weak), "draw": draw}
+            errors = right(shown(pick(logs, labels="weak", **by)[0]))
+            (noise,) = pick(logs, labels="noise_matched", **by)
+            assert right(shown(noise)) == errors
+            assert metadata(noise)["noise_errors"] == SHOTS - errors
+
+
+def test_labels_are_what_the_server_answered(logs: list[EvalLog], run: Finished) -> None:
+    answers: dict[tuple[str, str], str | None] = {
+        (r.model, r.prompt.question): r.option
+        for r in run.answered
+        if not r.prompt.demonstrations and r.messages[0]["content"] == SYSTEM_MESSAGE
+    }
+    for model in (SMALL, MEDIUM, LARGE):
+        for log in pick(logs, labels="weak", weak=openrouter(model)):
+            for turn, label in shown(log):
+                assert options_of(turn)[label] == answers[model, question_of(turn)]
+    for log in pick(logs, labels="majority"):
+        for turn, label in shown(log):
+            votes = [answers[model, question_of(turn)] for model in (SMALL, MEDIUM, LARGE)]
+            assert votes.count(options_of(turn)[label]) >= 2
+
+
+def test_confident_labels_are_those_with_the_highest_probability(
+    logs: list[EvalLog], run: Finished
+) -> None:
+    test = {r.prompt.question for r in run.answered if r.prompt.demonstrations}
+    sure = {
+        r.prompt.question: r.logprob
+        for r in run.answered
+        if r.model == SMALL and not r.prompt.demonstrations and r.answer
+    }
+    for log in pick(logs, labels="confident", weak=openrouter(SMALL)):
+        left = {question_of(turn) for turn, _ in shown(log)}
+        least = min(sure[question] for question in left)
+        skipped = set(metadata(log)["skipped"])
+        others = {q for q in sure if q not in left and q not in test}
+        above = [q for q in others if sure[q] > least and str(_row(q)) not in skipped]
+        assert not above
+        assert metadata(log)["least_probability"] == pytest.approx(2.718281828**least)
+
+
+def _row(question: str) -> int:
+    return next(i for i, row in enumerate(ROWS) if row["question"] == question)
+
+
+def test_a_chain_hands_labels_on_and_names_every_log_on_the_way(
+    logs: list[EvalLog], run: Finished
+) -> None:
+    for draw in range(DRAWS):
+        weak = f"{openrouter(SMALL)}>{openrouter(MEDIUM)}"
+        (last,) = pick(logs, labels="weak", weak=weak, draw=draw)
+        (middle,) = pick(logs, "pool", labels="weak", weak=openrouter(SMALL), draw=draw)
+        told = shown(middle)
+        answers = {
+            r.prompt.question: r.option
+            for r in run.answered
+            if r.model == MEDIUM and r.prompt.demonstrations == told
+        }
+        for turn, label in shown(last):
+            assert options_of(turn)[label] == answers[question_of(turn)]
+        assert not {question_of(t) for t, _ in told} & {question_of(t) for t, _ in shown(last)}
+        steps = metadata(last)["label_chain"]
+        assert [step["weak"] for step in steps] == [openrouter(SMALL), weak]
+        assert steps[1]["eval_id"] == middle.eval.eval_id
+        assert steps[0]["eval_id"] == metadata(middle)["label_eval_id"]
+        assert metadata(last)["depth"] == 2
+    deep = ">".join([openrouter(LARGE)] * 3)
+    assert {metadata(log)["depth"] for log in pick(logs, labels="weak", weak=deep)} == {3}
+
+
+def test_prompt_arms_change_what_they_name_and_nothing_else(logs: list[EvalLog]) -> None:
+    by = {"labels": "weak", "weak": openrouter(SMALL), "draw": 0}
+    plain = shown(pick(logs, **by)[0])
+    system = {arm: metadata(pick(logs, prompt=arm, **by)[0])["system_message"] for arm in PROMPTS}
+    for arm in ("disclosure=source", "disclosure=accuracy", "cot=bare"):
+        assert shown(pick(logs, prompt=arm, **by)[0]) == plain
+    assert "another language model" in system["disclosure=source"]
+    assert f"{100 * right(plain) / SHOTS:.0f}% of them are right" in system["disclosure=accuracy"]
+    assert "step by step" in system["cot=bare"]
+    assert "step by step" in system["cot=reasoning"]
+    reasoned = shown(pick(logs, prompt="cot=reasoning", **by)[0])
+    assert all(label.startswith("Long known: ") for _, label in reasoned)
+    hidden = shown(pick(logs, prompt="question=hidden", **by)[0])
+    assert [question_of_turn(turn) for turn, _ in hidden] == [""] * SHOTS
+    assert [label for _, label in hidden] == [label for _, label in plain]
+
+
+def test_permutations_rotate_the_options_and_answers_stay_the_options_own(
+    logs: list[EvalLog], run: Finished
+) -> None:
+    asked = {(r.model, r.raw): r for r in run.answered}
+    assert len(asked) == len(run.answered)  # no prompt is asked twice
+    (log,) = pick(logs, labels="gold", draw=0)
+    samples = read_eval_log(log.location).samples
+    assert samples
+    assert len(samples) == 2 * TEST_SIZE
+    for sample in samples:
+        choices = list(sample.choices or [])
+        turn = options_of(sample.messages[-2].text)
+        rotated = choices if sample.epoch == 1 else [*choices[1:], choices[0]]
+        assert list(turn.values()) == rotated
+        score = (sample.scores or {})["letter"]
+        if score.answer:
+            place = "ABCD".index(score.answer)
+            assert turn[(score.metadata or {})["shown"]] == choices[place]
+            assert (score.value == "C") == (choices[place] == GOLD[str(sample.input)])

@@ -1,0 +1,599 @@
+"""Studies: reading them, their cells, and running them on stand-in models."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from inspect_ai.log import list_eval_logs, read_eval_log, write_eval_log
+from rich.console import Console
+
+from tests.analysis.stats.test_stats import slow_gap_recovered
+from tests.conftest import rows
+from tests.evals.sweep import warm
+from w2s_icl.analysis import tables
+from w2s_icl.analysis.logs import KEY, LogError, read_logs
+from w2s_icl.analysis.report import write_report
+from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.evals.study import (
+    StudyError,
+    chain_cells,
+    few_shot_cells,
+    load_study,
+    zero_shot_cells,
+)
+from w2s_icl.evals.sweep.logdir import mark_incomplete_in
+from w2s_icl.evals.sweep.plan import make_plan, print_plan
+from w2s_icl.evals.sweep.run import run_study
+
+Write = Callable[..., str]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+MODELS = ["simulated/small", "simulated/medium", "simulated/large"]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Callable[..., Path]:
+    def write(**content: Any) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump({"models": MODELS, **content}))
+        return path
+
+    return write
+
+
+def test_the_notebooks_experiment_is_the_bundled_study() -> None:
+    study = load_study(ROOT / "studies" / "truthfulqa.yaml")
+
+    assert [m.rsplit("/", 1)[-1] for m in study.models] == [
+        "llama-3.1-8b-instruct",
+        "llama-3.1-70b-instruct",
+        "qwen-2.5-72b-instruct",
+    ]
+    assert study.shots == (0, 2, 4, 8, 16, 32, 64)
+    assert (study.test_size, study.seed, study.labels) == (200, 42, ("gold", "weak"))
+    assert len(study.all_pairs) == 6
+    assert len(zero_shot_cells(study)) == 6
+
+
+def test_cells_of_a_study(study_file: Callable[..., Path]) -> None:
+    study = load_study(study_file(dataset="misconceptions", test_size=50, shots=[0, 2, 8], draws=2))
+    cells = few_shot_cells(study, (), study.load_split())
+
+    assert Counter(c.labels for c in cells) == {"gold": 3 * 2 * 2, "weak": 6 * 2 * 2}
+    assert all(c.args["shots"] == c.shots for c in cells)
+    assert len({json.dumps([c.model, dict(c.args)]) for c in cells}) == len(cells)
+
+
+def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
+    small, medium, large = (f"simulated/{name}" for name in ("small", "medium", "large"))
+    study = load_study(
+        study_file(
+            dataset="misconceptions",
+            test_size=50,
+            shots=[0, 2, 8],
+            pairs=[[small, large], [medium, large]],
+            labels=["self", "random", "noise_matched", "gold", "weak", "majority"],
+            control_shots=8,
+            prompts=["cot=reasoning", "disclosure=source", "question=hidden"],
+            chains=[[small, medium, large], [large, large, large, large]],
+            epochs={"weak": 3},
+        )
+    )
+    cells = few_shot_cells(study, (), study.load_split())
+    arms: dict[tuple[str, str | None, str], list[int]] = {}
+    for cell in cells:
+        arms.setdefault((cell.labels, cell.weak, cell.prompt), []).append(cell.shots)
+
+    assert {cell.model for cell in cells} == {large}
+    assert arms == {
+        ("gold", None, ""): [2, 8],
+        ("weak", small, ""): [2, 8],
+        ("weak", medium, ""): [2, 8],
+        ("weak", large, ""): [8],
+        ("random", None, ""): [8],
+        ("noise_matched", small, ""): [8],
+        ("noise_matched", medium, ""): [8],
+        ("majority", f"{small},{medium},{large}", ""): [8],
+        ("weak", f"{small}>{medium}", ""): [8],
+        ("weak", f"{large}>{large}>{large}", ""): [8],
+        ("weak", small, "cot=reasoning"): [8],
+        ("weak", medium, "cot=reasoning"): [8],
+        ("gold", None, "disclosure=source"): [8],
+        ("weak", small, "disclosure=source"): [8],
+        ("weak", medium, "disclosure=source"): [8],
+        ("gold", None, "question=hidden"): [8],
+        ("weak", small, "question=hidden"): [8],
+        ("weak", medium, "question=hidden"): [8],
+    }
+    asked = {(c.weak, c.prompt): study.epochs_of(c) for c in cells if c.labels == "weak"}
+    assert {arm for arm, times in asked.items() if times == 3} == {(small, ""), (medium, "")}
+    first = [(c.model, c.split, c.prompt) for c in zero_shot_cells(study)]
+    assert first.count((large, "test", "question=hidden")) == 1
+    assert [m for m, split, arm in first if split == "pool" and arm == "cot=bare"] == [
+        small,
+        medium,
+        large,
+    ]
+    assert [(c.weak, c.model) for c in chain_cells(study, (), study.load_split(), 1)] == [
+        (small, medium),
+        (large, large),
+    ]
+
+
+def test_own_labels_stand_once_where_pairs_have_them_already(
+    study_file: Callable[..., Path],
+) -> None:
+    study = load_study(
+        study_file(dataset="misconceptions", test_size=50, shots=[8], labels=["self", "weak"])
+    )
+    cells = few_shot_cells(study, (), study.load_split())
+
+    assert len(cells) == len({(c.model, c.weak) for c in cells}) == 6
+
+
+def test_plan_says_what_a_verdict_lacks(study_file: Callable[..., Path]) -> None:
+    def said(**changes: Any) -> str:
+        console = Console(file=io.StringIO(), width=200, soft_wrap=True)
+        few: dict[str, Any] = {"dataset": "misconceptions", "test_size": 50, "shots": [0, 64]}
+        study = study_file(**{**few, **changes})
+        print_plan(make_plan(load_study(study)), console)
+        text = console.file
+        assert isinstance(text, io.StringIO)
+        return text.getvalue()
+
+    kinds = ["gold", "weak", "random", "noise_matched", "unlabelled", "self"]
+    assert "every arm that it needs is planned" in said(labels=kinds, draws=5)
+    assert "lacks labels random; labels unlabelled; draws: at least 3, better 5 (now 1)" in said(
+        labels=["gold", "weak", "self", "noise_matched"]
+    )
+    assert "at 16 shots lacks labels random" in said(
+        labels=kinds, headline=16, control_shots=64, shots=[16, 64]
+    )
+
+
+def test_the_study_of_controls_lacks_nothing() -> None:
+    study = load_study(ROOT / "studies" / "controls.yaml")
+
+    assert study.missing_arms() == ()
+    assert study.draws >= 3
+    assert len(study.shots) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"modles": ["a"]}, "modles is not a key of a study; the keys are name, dataset"),
+        ({"models": []}, "models: "),
+        ({"models": ["a/b", "a/b"]}, "models: a/b stands there twice"),
+        ({"shots": [2, -1]}, r"shots.1: .*greater than or equal to 0, got -1"),
+        ({"labels": ["gold", "silver"]}, "labels: must be of gold, weak.*got 'silver'"),
+        ({"pairs": [["simulated/small", "x/y"]]}, "pairs names 'x/y', which is not among models"),
+        ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got \[5\]"),
+        ({"prompts": ["loud"]}, "prompts: must be of disclosure=source.*got 'loud'"),
+        ({"epochs": {"golden": 2}}, "epochs must be of zero_shot, gold.*got 'golden'"),
+        ({"chains": [["simulated/small", "x/y", "x/z"]]}, "chains names 'x/y', which is not among"),
+        ({"margin": 0.5}, "margin: .*less than or equal to 0.05, got 0.5"),
+        ({"models": ["a/b"], "labels": ["majority"]}, "majority needs at least two models"),
+        ({"test_size": "many"}, "test_size: .*got 'many'"),
+        ({"near_duplicates": "perhaps"}, "near_duplicates: .*'drop' or 'keep'"),
+        ({"prices": {"simulated/small": {"input": 1}}}, "prices.simulated/small.output is missing"),
+    ],
+)
+def test_a_wrong_study_is_refused_in_one_line(
+    content: dict[str, Any], message: str, study_file: Callable[..., Path]
+) -> None:
+    with pytest.raises(StudyError, match=message) as error:
+        load_study(study_file(**content))
+    assert "study.yaml" in str(error.value)
+
+
+def test_dataset_beside_the_study_is_found(
+    study_file: Callable[..., Path], write_jsonl: Write
+) -> None:
+    write_jsonl(rows(30), "mine.jsonl")
+    study = load_study(study_file(dataset="mine.jsonl", test_size=10, shots=[0, 2]))
+
+    assert len(study.load_split().test) == 10
+    with pytest.raises(StudyError, match=r"shots must be at most \d+, the questions in the pool"):
+        load_study(study_file(dataset="mine.jsonl", test_size=10, shots=[64])).load_split()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small whole study on stand-in models; tests only read it or add to a copy."""
+    folder = tmp_path_factory.mktemp("study")
+    study = folder / "study.yaml"
+    study.write_text(
+        yaml.safe_dump(
+            {
+                "dataset": "misconceptions",
+                "test_size": 40,
+                "models": MODELS,
+                "shots": [0, 1, 8],
+                "draws": 1,
+            }
+        )
+    )
+    outcome = run_study(load_study(study), str(folder / "logs"))
+    assert outcome.ok
+    return folder
+
+
+def test_every_cell_is_run_once_and_marked_as_simulated(finished: Path) -> None:
+    logs = [
+        read_eval_log(info, header_only=True) for info in list_eval_logs(str(finished / "logs"))
+    ]
+
+    assert len(logs) == 3 + 3 + 3 * 2 + 6 * 2
+    assert {log.status for log in logs} == {"success"}
+    assert all("say nothing" in (log.eval.metadata or {})["warning"] for log in logs)
+    tests = [log for log in logs if (log.eval.metadata or {})["split"] == "test"]
+    assert {log.results.total_samples for log in tests if log.results} == {40}
+
+
+def test_only_the_questions_that_may_be_shown_are_labelled(finished: Path) -> None:
+    study = load_study(finished / "study.yaml")
+    runs = read_logs(str(finished / "logs")).runs
+    labelled = runs[runs["split"] == "pool"]["n"]
+
+    assert set(labelled) == {8 + 8}  # the largest prompt and the reserve
+    assert len(study.load_split().pool) > 100
+
+
+def test_arms_show_the_same_questions_and_equal_prompts_are_asked_once(finished: Path) -> None:
+    runs = read_logs(str(finished / "logs")).runs
+    shown = runs[runs["task"] == "few_shot"]
+
+    for _, group in shown.groupby("shots"):
+        assert len(set(group["demo_ids"])) == 1
+    for _, group in shown.groupby(["model", "shown_sha256"]):
+        assert (group["calls"] > 0).sum() == 1
+        assert set(group["reused_from"]) - {""} <= set(group["file"])
+
+
+def test_reused_answers_equal_those_of_the_other_cell(finished: Path) -> None:
+    logs = read_logs(str(finished / "logs"))
+    again = logs.runs[logs.runs["reused_from"] != ""]
+
+    assert len(again)
+    for run, row in again.iterrows():
+        source = logs.runs.index[logs.runs["file"] == row["reused_from"]][0]
+        assert (logs.letters[int(str(run))] == logs.letters[source]).all()
+
+
+def test_the_log_that_counts_is_kept_and_answers_are_taken_over_from_it(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = copy(finished, tmp_path / "twice")
+    runs = read_logs(str(folder / "logs")).runs
+    again = runs[runs["reused_from"] != ""].iloc[0]
+    (folder / "logs" / again["file"]).unlink()
+    second = read_eval_log(str(folder / "logs" / again["reused_from"]))
+    # of another worker, which went on from the same log and ended later
+    second.eval.created = second.stats.completed_at = "2999-01-01T00:00:00+00:00"
+    write_eval_log(second, str(folder / "logs" / ("later-" + again["reused_from"])))
+    before = names(folder)
+
+    assert run_study(load_study(folder / "study.yaml"), str(folder / "logs")).ok
+    assert before < names(folder)
+    runs = read_logs(str(folder / "logs")).runs
+    same = (runs[list(KEY)] == again[list(KEY)]).all(axis=1)
+    assert runs.loc[same, "reused_from"].tolist() == [again["reused_from"]]
+
+
+def test_cells_table_is_the_count_of_right_answers_in_the_logs(finished: Path) -> None:
+    directory = str(finished / "logs")
+    cells = cells_table(Experiment(read_logs(directory)))
+    right: dict[tuple[Any, ...], float] = {}
+    for info in list_eval_logs(directory):
+        log = read_eval_log(info)
+        metadata = log.eval.metadata or {}
+        assert log.samples
+        scores = [s.scores["letter"].value for s in log.samples if s.scores]
+        key = (metadata["split"], metadata.get("labels"), metadata.get("weak"), log.eval.model)
+        right[(*key, metadata.get("shots"))] = sum(value == "C" for value in scores) / len(scores)
+
+    assert len(cells) == 6 * 3
+    for row in cells.to_dict("records"):
+        k, weak, strong = row["shots"], row["weak"], row["strong"]
+        assert row["acc_weak"] == right["test", None, None, weak, None]
+        assert row["acc_strong0"] == right["test", None, None, strong, None]
+        if k:
+            assert row["acc_w2s"] == right["test", "weak", weak, strong, k]
+            assert row["acc_gold"] == right["test", "gold", None, strong, k]
+        assert (row["n"], row["n_union"], row["draws"]) == (40, 40, 1)
+
+
+def test_report_writes_tables_and_figure_and_says_simulated(finished: Path, tmp_path: Path) -> None:
+    written = write_report(str(finished / "logs"), tmp_path / "out")
+
+    assert {p.name for p in written.files} >= {"cells.csv", "accuracy.png", "accuracy.svg"}
+    assert "simulated models" in written.summary
+    table = pd.read_csv(tmp_path / "out" / "cells.csv")
+    assert list(table.columns[:3]) == ["weak", "strong", "shots"]
+    assert table.loc[table["pgr_gold_status"] != "ok", "pgr_gold"].isna().all()
+
+
+def test_tables_are_those_of_a_count_by_hand(finished: Path) -> None:
+    """From whole logs, by question id, with other code than the tables'."""
+    experiment = Experiment(read_logs(str(finished / "logs")))
+    letters: dict[tuple[Any, ...], dict[Any, str]] = {}
+    gold: dict[Any, str] = {}
+    for info in list_eval_logs(str(finished / "logs")):
+        log = read_eval_log(info)
+        m = log.eval.metadata or {}
+        key = (log.eval.model, m["split"], m.get("labels"), m.get("weak"), m.get("shots", 0))
+        letters[key] = {s.id: (s.scores or {})["letter"].answer or "" for s in log.samples or ()}
+        gold |= {s.id: str(s.target) for s in log.samples or ()}
+    cells = cells_table(experiment)
+    match = tables.matching_table(experiment)
+
+    assert len(match) == 12
+    for row in match.to_dict("records"):
+        weak, strong, k = row["weak"], row["strong"], row["shots"]
+        w = letters[weak, "test", None, None, 0]
+        s = letters[strong, "test", None, None, 0]
+        a = letters[strong, "test", "weak", weak, k]
+        g = letters[strong, "test", "gold", None, k]
+        for prefix, ids in (("", list(a)), ("ww_", [q for q in a if w[q] != gold[q]])):
+            as_s = [a[q] == s[q] != "" for q in ids]
+            as_w = [a[q] == w[q] != "" for q in ids]
+            both = sum(x and y for x, y in zip(as_s, as_w, strict=True))
+            shares = {"both": both}
+            if weak != strong:
+                shares |= {"strong": sum(as_s) - both, "weak": sum(as_w) - both}
+            shares["neither"] = len(ids) - sum(shares.values())
+            for name, count in shares.items():
+                assert row[f"{prefix}match_{name}"] == pytest.approx(count / len(ids), abs=1e-9)
+        wrong = [q for q in a if s[q] != gold[q]]
+        assert row["fix_count"] == sum(a[q] == gold[q] for q in wrong)
+        assert row["strong_wrong_n"] == len(wrong)
+        if weak == strong:
+            continue
+        columns = [[[int(run[q] == gold[q])] for q in a] for run in (w, a, g)]
+        expected = slow_gap_recovered(*columns)
+        (cell,) = cells[
+            (cells["weak"] == weak) & (cells["strong"] == strong) & (cells["shots"] == k)
+        ].to_dict("records")
+        assert cell["pgr_gold_status"] == expected["status"]
+        for name, column in {"value": "", "low": "_lo", "high": "_hi", "gap": "_gap"}.items():
+            assert cell[f"pgr_gold{column}"] == pytest.approx(expected[name], abs=1e-6, nan_ok=True)
+
+
+def test_logs_on_s3_are_read_as_local_ones_are(finished: Path, s3: Any) -> None:
+    for path in sorted((finished / "logs").iterdir(), reverse=True):
+        s3.upload_file(str(path), "studies", f"one/{path.name}")
+    remote = read_logs("s3://studies/one")
+    local = read_logs(str(finished / "logs"))
+
+    assert local.runs["split"].nunique() == local.runs["task"].nunique() == 2
+    pd.testing.assert_frame_equal(remote.runs, local.runs)
+    pd.testing.assert_frame_equal(remote.questions, local.questions)
+    assert (remote.letters == local.letters).all()
+
+
+def test_log_on_s3_is_marked_as_incomplete_and_loses_nothing(
+    finished: Path, s3: Any, tmp_path: Path
+) -> None:
+    path = next(iter(sorted((finished / "logs").glob("*gold*.eval"))))
+    log = read_eval_log(shutil.copy(path, tmp_path), header_only=True)
+    assert log.results
+    log.results.completed_samples -= 2
+    write_eval_log(log, header_only=True)
+    s3.upload_file(log.location, "studies", f"lacking/{path.name}")
+    s3.upload_file(str(path), "studies", f"whole/{path.name}")
+
+    def content() -> dict[str, bytes]:
+        body = s3.get_object(Bucket="studies", Key=f"lacking/{path.name}")["Body"].read()
+        with ZipFile(io.BytesIO(body)) as file:
+            return {name: file.read(name) for name in file.namelist()}
+
+    before = content()
+    assert mark_incomplete_in("s3://studies/whole") == []
+    assert mark_incomplete_in("s3://studies/lacking") == [path.name]
+
+    after = content()
+    assert set(after) == set(before)
+    assert {name for name in after if after[name] != before[name]} == {"header.json"}
+    marked = read_eval_log(f"s3://studies/lacking/{path.name}")
+    assert marked.status == "error"
+    assert marked.error
+    assert marked.error.message == "2 of 40 questions failed"
+    assert marked.samples == read_eval_log(str(path)).samples
+    assert mark_incomplete_in("s3://studies/lacking") == []
+
+
+def copy(finished: Path, target: Path) -> Path:
+    shutil.copytree(finished, target)
+    return target
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "logs").glob("*.eval")}
+
+
+@pytest.mark.slow
+def test_running_again_does_nothing_and_more_shots_run_only_the_new_cells(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = copy(finished, tmp_path / "again")
+    before = names(folder)
+    study = load_study(folder / "study.yaml")
+
+    assert run_study(study, str(folder / "logs")).ok
+    assert names(folder) == before
+
+    more = study.model_copy(update={"shots": (0, 1, 8, 24)})
+    assert run_study(more, str(folder / "logs")).ok
+    new = [
+        read_eval_log(str(folder / "logs" / name), header_only=True)
+        for name in names(folder) - before
+    ]
+    shots = Counter((log.eval.metadata or {}).get("shots") for log in new)
+    assert shots[24] == 9
+    assert shots[1] == shots[8] == 0
+    # each label run asked only what was missing: its old answers were taken over
+    runs = read_logs(str(folder / "logs")).runs
+    assert set(runs[runs["split"] == "pool"]["n"]) == {24 + 8}
+
+
+def test_logs_of_another_experiment_are_refused_before_any_call(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = copy(finished, tmp_path / "other")
+    before = names(folder)
+    study = load_study(folder / "study.yaml").model_copy(update={"seed": 7})
+
+    with pytest.raises(
+        StudyError, match=r"another experiment: its \w+ is .* use another --log-dir"
+    ):
+        run_study(study, str(folder / "logs"))
+    assert names(folder) == before
+
+
+# --- damaged directories --------------------------------------------------------------------------
+
+
+def test_a_torn_log_and_a_foreign_log_are_named(finished: Path, tmp_path: Path) -> None:
+    folder = copy(finished, tmp_path / "torn")
+    torn = next(p for p in sorted((folder / "logs").glob("*.eval")) if "w2s" in p.name)
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+
+    logs = read_logs(str(folder / "logs"))
+
+    assert [(n.level, n.file) for n in logs.notes] == [("problem", torn.name)]
+    cells = cells_table(Experiment(logs))
+    hurt = cells[cells["pgr_gold_status"].eq("incomplete") & cells["shots"].gt(0)]
+    assert len(hurt) == 1 or (hurt["weak"] == hurt["strong"]).all()
+
+
+def test_an_empty_folder_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="no log files"):
+        read_logs(str(tmp_path))
+
+
+def test_two_finished_logs_of_one_cell_that_differ_stop_the_analysis(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = copy(finished, tmp_path / "twice")
+    path = next(p for p in sorted((folder / "logs").glob("*.eval")) if "gold" in p.name)
+    log = read_eval_log(str(path))
+    write_eval_log(log, str(path.with_name("copy-" + path.name)))
+    same = read_logs(str(folder / "logs"))
+    assert any("the same cell as" in note.text for note in same.notes)
+
+    assert log.samples
+    score = (log.samples[0].scores or {})["letter"]
+    score.answer = "A" if score.answer != "A" else "B"
+    log.eval.eval_set_id = "another"
+    write_eval_log(log, str(path.with_name("copy-" + path.name)))
+    with pytest.raises(LogError, match=r"copy-.* both finished logs of one cell and differ in 1"):
+        read_logs(str(folder / "logs"))
+
+
+@pytest.mark.parametrize("key", ["prompt_version", "dataset_sha256", "seed"])
+def test_logs_of_two_experiments_stop_the_analysis(
+    finished: Path, tmp_path: Path, key: str
+) -> None:
+    folder = copy(finished, tmp_path / "mixed")
+    path = next(iter(sorted((folder / "logs").glob("*gold*.eval"))))
+    log = read_eval_log(str(path))
+    (log.eval.metadata or {})[key] = "0"
+    write_eval_log(log, str(path))
+
+    with pytest.raises(LogError, match=rf"_gold-.*different experiments: {key} is"):
+        read_logs(str(folder / "logs"))
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nowhere.yaml", "--log-dir", "x"], "nowhere.yaml: cannot be read"),
+        (["report", "nowhere", "--out", "x"], "nowhere"),
+        (["run", "study.yaml"], "--log-dir"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = warm.run("w2s", *arguments, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def started_in_full(*command: str) -> subprocess.CompletedProcess[str]:
+    """Inspect has to find the suite by its entry point, which a fork has behind it."""
+    script = Path(sys.executable).with_name(command[0])
+    return subprocess.run(
+        [str(script), *command[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_inspects_own_commands_work(tmp_path: Path) -> None:
+    in_root = partial(warm.run, cwd=ROOT)
+
+    def inspect(*arguments: str, run: Command = started_in_full) -> str:
+        done = run("inspect", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    data = ["-T", "dataset=misconceptions", "-T", "test_size=20", "--display", "plain"]
+    file_route = ["evals/truthfulqa.py@few_shot", "-T", "labels=gold", "-T", "shots=8"]
+    logs = ["--log-dir", str(tmp_path)]
+
+    listed = inspect("list", "tasks", "evals", run=in_root)
+    assert "w2s_icl" not in listed
+    assert "evals/truthfulqa.py@zero_shot" in listed
+    inspect("eval", *file_route, *data, "--model", "simulated/large", *logs)
+    inspect("eval", "w2s_icl/zero_shot", *data, "--model", "simulated/small", *logs)
+    written = list_eval_logs(str(tmp_path))
+    assert len(written) == 2
+    for info, run in zip(written, (started_in_full, in_root), strict=True):
+        log = read_eval_log(info)
+        assert log.status == "success"
+        assert "say nothing" in (log.eval.metadata or {})["warning"]
+        before = log.results
+        inspect("score", info.name, "--overwrite", "--action", "overwrite", run=run)
+        after = read_eval_log(info).results
+        assert before
+        assert after
+        assert after.scores[0].metrics["accuracy"] == before.scores[0].metrics["accuracy"]
+    weak = ["-T", "labels=weak", "-T", "weak=simulated/medium"]
+    refused = in_root(
+        *("inspect", "eval", "w2s_icl/few_shot", *data, *weak, "--model", "simulated/large", *logs)
+    )
+    assert "Make it with: inspect eval" in " ".join(refused.stdout.split())
+    assert "Traceback" not in refused.stdout + refused.stderr
+
+
+def test_accuracies_of_the_stand_ins_are_ordered(finished: Path) -> None:
+    logs = read_logs(str(finished / "logs"))
+    zero = [Experiment(logs).zero_shot(model) for model in MODELS]
+
+    means = [float(np.nanmean(logs.correct[run])) for run in zero if run is not None]
+    assert means == sorted(means)

@@ -10,15 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.sentences import percent
 from w2s_icl.analysis.stats import MIN_QUESTIONS
-from w2s_icl.analysis.tables import (
-    RUN,
-    Experiment,
-    missing_cells,
-    positions_table,
-    repeats_table,
-)
+from w2s_icl.analysis.tables import RUN, missing_cells, positions_table, repeats_table
 
 UNREAD_LIMIT = 0.02
 """Share of unreadable replies of one run above which it is named."""

@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 
 from w2s_icl.analysis import figures, sentences, tables, verdict
 from w2s_icl.analysis.checks import Check, run_checks
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs, read_logs
 from w2s_icl.analysis.stats import MIN_QUESTIONS
-from w2s_icl.analysis.tables import Experiment
 from w2s_icl.analysis.verdict import Condition, Verdict
 
 SIMULATED_BANNER = "simulated models: these numbers say nothing about language models"

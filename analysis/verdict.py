@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from w2s_icl.analysis.checks import voids
+from w2s_icl.analysis.experiment import Column, Experiment, Joined
 from w2s_icl.analysis.logs import MARGIN
 from w2s_icl.analysis.sentences import points
 from w2s_icl.analysis.stats import (
@@ -27,7 +28,7 @@ from w2s_icl.analysis.stats import (
     paired_difference,
     subgroup_difference,
 )
-from w2s_icl.analysis.tables import LEVEL, Column, Experiment, Joined, scope
+from w2s_icl.analysis.tables import LEVEL, scope
 
 State = Literal["holds", "fails", "undecided", "not run"]
 Reading = Literal[

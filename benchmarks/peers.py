@@ -37,8 +37,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from server import serving, stats
 
+from w2s_icl.evals.cells import Cell, all_cells
 from w2s_icl.evals.questions import Split
-from w2s_icl.evals.study import Cell, Study, all_cells
+from w2s_icl.evals.study import Study
 from w2s_icl.solvers.few_shot import Prompt, question_text
 
 ROOT = Path(__file__).parents[1]

@@ -57,7 +57,7 @@ def write_questions(folder: Path, number: int) -> str:
 
 def prompts(study: Any) -> list[tuple[str, list[dict[str, str]]]]:
     """(model, messages) of every call of a study with gold labels."""
-    from w2s_icl.evals.study import all_cells
+    from w2s_icl.evals.cells import all_cells
     from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, prompt_messages
 
     split = study.load_split()
@@ -105,7 +105,8 @@ def run_side(side: str, part: str, dataset: str, test_size: int, limit: int, log
     from inspect_ai import eval_set
     from inspect_ai.model import get_model
 
-    from w2s_icl.evals.study import Study, all_cells, build, plan_metadata
+    from w2s_icl.evals.cells import all_cells, build, plan_metadata
+    from w2s_icl.evals.study import Study
     from w2s_icl.evals.sweep.run import run_study
 
     study = Study(

@@ -23,7 +23,9 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelUsage
 from rich.console import Console
 
-from w2s_icl.evals.study import Study, StudyError, build, set_prices
+from w2s_icl.evals.cells import build
+from w2s_icl.evals.study import Study, StudyError
+from w2s_icl.evals.sweep.endpoint import set_prices
 from w2s_icl.evals.sweep.evaluate import ATTEMPTS, Here, Work, fewer_collections
 from w2s_icl.evals.sweep.gate import first_line
 from w2s_icl.evals.sweep.progress import StudyProgress

@@ -7,12 +7,26 @@ left as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from inspect_ai.model import Model, ModelCost, ModelOutput
+import rich
+from inspect_ai.model import (
+    GenerateConfig,
+    Model,
+    ModelCost,
+    ModelInfo,
+    ModelOutput,
+    get_model,
+    get_model_info,
+    set_model_info,
+)
 from inspect_ai.model._model_output import ServedModelUsage
 from openai import AsyncOpenAI
+
+from w2s_icl.evals.study import NOT_LOOKED_UP, Study, takes_batches
+from w2s_icl.evals.sweep.gate import guard
 
 REPORTED_COST = "reported_cost"
 """Key of `ModelOutput.metadata`: dollars that the endpoint itself says the call cost."""
@@ -109,3 +123,52 @@ def _without_session(request_headers: Any) -> Any:
         return {name: value for name, value in sent.items() if name != "x-session-id"}
 
     return headers
+
+
+@contextmanager
+def quiet_console(quiet: bool = True) -> Iterator[None]:
+    """Keep what Inspect prints by itself off the screen."""
+    printer = rich.get_console()
+    before, printer.quiet = printer.quiet, quiet
+    try:
+        yield
+    finally:
+        printer.quiet = before
+
+
+def model_info(model: str) -> ModelInfo | None:
+    """What Inspect's model table says of a model; None where it is not there."""
+    # Inspect makes the model itself to look up a name that it does not know: that loads weights;
+    # and settles on a name that is only like it
+    if model.split("/")[0] in NOT_LOOKED_UP:
+        return None
+    with quiet_console():  # as in `model_of`
+        return get_model_info(model)
+
+
+def set_prices(study: Study) -> None:
+    """Tell Inspect the study's prices, so that its logs carry dollars.
+
+    Models outside Inspect's table must be registered before their cost is set, or the first call
+    fails.
+    """
+    for model, price in study.prices.items():
+        cost = ModelCost(
+            input=price.input,
+            output=price.output,
+            input_cache_read=price.input if price.cache_read is None else price.cache_read,
+            input_cache_write=price.input if price.cache_write is None else price.cache_write,
+        )
+        # what Inspect's table says besides stays
+        info = model_info(model) or ModelInfo()
+        set_model_info(model, info.model_copy(update={"cost": cost}))
+
+
+def model_of(study: Study, name: str) -> Model:
+    """A model as the study asks it: the same one each time, since some load weights when made."""
+    batch = (study.batch or None) if takes_batches(name) else None
+    config = GenerateConfig(max_connections=study.max_connections, batch=batch)
+    with quiet_console():  # with the first model, Inspect prints which hooks there are
+        model = get_model(name, config=config, **dict(study.model_args.get(name, {})))
+    # the gate is the outermost: it counts what becomes of a call in the end
+    return guard(lean(model), None if batch else study.timeout)

@@ -15,7 +15,9 @@ from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - what Insp
 from inspect_ai.log import EvalLog
 from rich.text import Text
 
-from w2s_icl.evals.study import Cell, Study, StudyError, quiet_console
+from w2s_icl.evals.cells import Cell
+from w2s_icl.evals.study import Study, StudyError
+from w2s_icl.evals.sweep.endpoint import quiet_console
 from w2s_icl.evals.sweep.logdir import one_per_cell, settled
 from w2s_icl.evals.sweep.plan import Key, cell_key
 from w2s_icl.evals.sweep.progress import StudyProgress

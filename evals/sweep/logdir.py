@@ -23,7 +23,9 @@ from inspect_ai.log import (
     write_eval_log,
 )
 
-from w2s_icl.evals.study import Cell, Study, StudyError, model_of
+from w2s_icl.evals.cells import Cell
+from w2s_icl.evals.study import Study, StudyError
+from w2s_icl.evals.sweep.endpoint import model_of
 from w2s_icl.evals.sweep.gate import KEY_REFUSED, first_line, scrub_error, secrets, status_of
 from w2s_icl.evals.sweep.plan import (
     QUESTIONS_FAILED,

@@ -23,20 +23,11 @@ from inspect_ai.model import ChatMessageSystem
 from rich.console import Console
 from rich.markup import escape
 
+from w2s_icl.evals.cells import Cell, all_cells, cell_task
 from w2s_icl.evals.questions import Split
-from w2s_icl.evals.study import (
-    RESERVE,
-    Cell,
-    Labelling,
-    Price,
-    Study,
-    StudyError,
-    all_cells,
-    cell_task,
-    labelling,
-    model_info,
-    pool_ask,
-)
+from w2s_icl.evals.study import RESERVE, Price, Study, StudyError
+from w2s_icl.evals.sweep.endpoint import model_info
+from w2s_icl.evals.sweep.labelling import Labelling, labelling, pool_ask
 from w2s_icl.evals.sweep.tokens import (
     MIN_CALLS,
     REASONED_REPLY_TOKENS,

@@ -18,23 +18,21 @@ from inspect_ai.log import EvalLog
 from rich.console import Console
 from rich.markup import escape
 
-from w2s_icl.evals.questions import Split
-from w2s_icl.evals.study import (
+from w2s_icl.evals.cells import (
     Cell,
-    Study,
-    StudyError,
     all_cells,
     build,
     chain_cells,
     few_shot_cells,
-    labelling,
     plan_metadata,
-    pool_ask,
-    set_prices,
     zero_shot_cells,
 )
+from w2s_icl.evals.questions import Split
+from w2s_icl.evals.study import Study, StudyError
 from w2s_icl.evals.sweep.cluster import Cluster, connected
+from w2s_icl.evals.sweep.endpoint import set_prices
 from w2s_icl.evals.sweep.evaluate import Here, Work, fewer_collections
+from w2s_icl.evals.sweep.labelling import labelling, pool_ask
 from w2s_icl.evals.sweep.logdir import (
     TORN,
     mark_incomplete_in,

@@ -9,8 +9,9 @@ import pytest
 
 from tests.analysis.synthetic import NAMES, logs
 from w2s_icl.analysis.checks import Check, run_checks
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs, Note, Position
-from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.analysis.tables import cells_table
 
 KINDS = ("random", "noise_matched", "flipped", "unlabelled", "majority", "confident")
 

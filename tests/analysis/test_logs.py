@@ -27,9 +27,10 @@ from scipy import stats
 
 from w2s_icl.analysis import tables
 from w2s_icl.analysis.checks import run_checks
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import MARGIN, LogError, Logs, Position, read_logs
 from w2s_icl.analysis.stats import uniform_p
-from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.analysis.tables import cells_table
 
 CHOICES = ["one", "two", "three", "four"]
 QUESTIONS = [

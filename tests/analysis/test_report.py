@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from tests.analysis.synthetic import NAMES, logs
 from w2s_icl.analysis import report, verdict
 from w2s_icl.analysis.checks import run_checks
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs, Note
 from w2s_icl.analysis.report import Results, View, Written, write_report
-from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.analysis.tables import cells_table
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

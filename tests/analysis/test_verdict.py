@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs
 from w2s_icl.analysis.stats import holm
-from w2s_icl.analysis.tables import Experiment
 from w2s_icl.analysis.verdict import Condition, Verdict, verdict_table, verdicts
 
 pytestmark = [

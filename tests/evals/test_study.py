@@ -25,16 +25,12 @@ from tests.analysis.stats.test_stats import slow_gap_recovered
 from tests.conftest import rows
 from tests.evals.sweep import warm
 from w2s_icl.analysis import tables
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, LogError, read_logs
 from w2s_icl.analysis.report import write_report
-from w2s_icl.analysis.tables import Experiment, cells_table
-from w2s_icl.evals.study import (
-    StudyError,
-    chain_cells,
-    few_shot_cells,
-    load_study,
-    zero_shot_cells,
-)
+from w2s_icl.analysis.tables import cells_table
+from w2s_icl.evals.cells import chain_cells, few_shot_cells, zero_shot_cells
+from w2s_icl.evals.study import StudyError, load_study
 from w2s_icl.evals.sweep.logdir import mark_incomplete_in
 from w2s_icl.evals.sweep.plan import make_plan, print_plan
 from w2s_icl.evals.sweep.run import run_study

@@ -16,9 +16,10 @@ from scipy.stats import binom
 
 from tests.conftest import SHARED, needs_shared, rows, write_questions
 from tests.planted.planted import planted_logs
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import write_report
-from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.analysis.tables import cells_table
 from w2s_icl.analysis.verdict import Verdict, verdicts
 from w2s_icl.evals.standins import (
     Parameters,

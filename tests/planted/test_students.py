@@ -22,8 +22,9 @@ from inspect_ai.model import (
 
 from tests.conftest import SHARED, needs_shared, rows, write_questions
 from tests.planted.planted import ARMS, arm_accuracy, arm_correct, planted_logs
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs
-from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.analysis.tables import cells_table
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.standins import (
     Parameters,

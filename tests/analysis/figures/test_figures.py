@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 
 from tests.analysis.synthetic import NAMES, logs
 from w2s_icl.analysis import figures, tables
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.figures import COLOURS, LABEL_STYLE, display_names
 from w2s_icl.analysis.logs import Logs
-from w2s_icl.analysis.tables import Experiment
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),

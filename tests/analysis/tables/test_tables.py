@@ -13,9 +13,10 @@ import pytest
 from scipy import stats
 
 from w2s_icl.analysis import tables  # as a module: pytest would collect `tests_table` by its name
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs, Position
 from w2s_icl.analysis.stats import pooled_gap_recovered
-from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.analysis.tables import cells_table
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),

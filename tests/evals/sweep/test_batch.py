@@ -18,8 +18,9 @@ from rich.console import Console
 
 from tests.evals.sweep.openai_server import SMALL, OpenAIServer
 from tests.evals.sweep.test_http import made_up
+from w2s_icl.evals.cells import all_cells, build
 from w2s_icl.evals.questions import load_split
-from w2s_icl.evals.study import Study, all_cells, build
+from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.run import run_study
 from w2s_icl.evals.truthfulqa import few_shot, zero_shot
 

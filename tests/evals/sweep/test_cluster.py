@@ -30,10 +30,12 @@ from rich.console import Console
 from tests.evals.sweep import warm
 from tests.evals.sweep.openai_server import OpenAIServer, Request, in_place_of_openrouter
 from tests.evals.sweep.test_http import PLAIN, ROWS, write_study
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
-from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.analysis.tables import cells_table
 from w2s_icl.cli import main
-from w2s_icl.evals.study import Study, StudyError, build, load_study, zero_shot_cells
+from w2s_icl.evals.cells import build, zero_shot_cells
+from w2s_icl.evals.study import Study, StudyError, load_study
 from w2s_icl.evals.sweep import cluster
 from w2s_icl.evals.sweep.cluster import connected
 from w2s_icl.evals.sweep.evaluate import Here, Work

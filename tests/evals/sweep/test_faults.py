@@ -54,20 +54,10 @@ from tests.evals.sweep.test_http import (
 )
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES, Results
-from w2s_icl.evals.study import (
-    Cell,
-    Study,
-    all_cells,
-    build,
-    labelling,
-    load_study,
-    model_of,
-    plan_metadata,
-    pool_ask,
-    set_prices,
-    zero_shot_cells,
-)
+from w2s_icl.evals.cells import Cell, all_cells, build, plan_metadata, zero_shot_cells
+from w2s_icl.evals.study import Study, load_study
 from w2s_icl.evals.sweep import gate
+from w2s_icl.evals.sweep.endpoint import model_of, set_prices
 from w2s_icl.evals.sweep.evaluate import CELLS_AT_ONCE, LOG_BUFFER
 from w2s_icl.evals.sweep.gate import (
     ALONE_SECONDS,
@@ -79,6 +69,7 @@ from w2s_icl.evals.sweep.gate import (
     _Health,
     secrets,
 )
+from w2s_icl.evals.sweep.labelling import labelling, pool_ask
 from w2s_icl.evals.sweep.logdir import (
     PART,
     mark_incomplete,

@@ -35,8 +35,9 @@ from tests.evals.sweep.openai_server import (
     options_of,
     question_of,
 )
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, read_logs
-from w2s_icl.analysis.tables import Experiment, cells_table
+from w2s_icl.analysis.tables import cells_table
 from w2s_icl.evals.questions import load_split
 
 MODELS = (SMALL, MEDIUM, LARGE)

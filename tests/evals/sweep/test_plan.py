@@ -44,8 +44,10 @@ from tests.evals.sweep.test_http import ROWS, openrouter, write_study
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.stats.power import detectable
 from w2s_icl.cli import main
+from w2s_icl.evals.cells import all_cells, cell_task
 from w2s_icl.evals.questions import load_split
-from w2s_icl.evals.study import Study, StudyError, all_cells, cell_task, load_study, set_prices
+from w2s_icl.evals.study import Study, StudyError, load_study
+from w2s_icl.evals.sweep.endpoint import set_prices
 from w2s_icl.evals.sweep.plan import Plan, dollars, exact_line, make_plan, plan_json, print_plan
 from w2s_icl.evals.sweep.progress import Outcome, StudyProgress
 from w2s_icl.evals.sweep.run import run_study

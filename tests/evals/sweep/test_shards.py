@@ -17,19 +17,11 @@ from rich.console import Console
 
 from tests.conftest import rows
 from w2s_icl.cli import main
-from w2s_icl.evals.study import (
-    Cell,
-    Study,
-    all_cells,
-    build,
-    labelling,
-    load_study,
-    plan_metadata,
-    pool_ask,
-    zero_shot_cells,
-)
+from w2s_icl.evals.cells import Cell, all_cells, build, plan_metadata, zero_shot_cells
+from w2s_icl.evals.study import Study, load_study
 from w2s_icl.evals.sweep import shards
 from w2s_icl.evals.sweep.evaluate import Work
+from w2s_icl.evals.sweep.labelling import labelling, pool_ask
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.shards import Shard, divide
 from w2s_icl.evals.sweep.stop import Stop, Stopped

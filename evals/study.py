@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -30,7 +30,6 @@ from pydantic import (
     model_validator,
 )
 
-from w2s_icl.evals.cells import Cell
 from w2s_icl.evals.questions import DATASETS, NearDuplicates, Split, load_split
 from w2s_icl.solvers.few_shot import Style
 from w2s_icl.solvers.labels import (
@@ -40,6 +39,9 @@ from w2s_icl.solvers.labels import (
     label_kinds,
     needs_weak,
 )
+
+if TYPE_CHECKING:
+    from w2s_icl.evals.cells import Cell
 
 PROMPT_ARMS = (
     "disclosure=source",

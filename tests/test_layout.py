@@ -39,7 +39,7 @@ def test_packages_import_only_what_the_design_allows(part: str) -> None:
             for name in names:
                 if name.startswith("w2s_icl."):
                     allowed = ALLOWED[part] | {"record", "errors"}
-                assert name.split(".")[1] in allowed, f"{path.name} imports {name}"
+                    assert name.split(".")[1] in allowed, f"{path.name} imports {name}"
 
 
 def test_only_the_command_line_knows_both_halves() -> None:

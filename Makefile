@@ -1,20 +1,26 @@
-# Two commands for a fresh machine: `make demo` and `make test`. Both install what they need.
+# On a fresh machine: `make demo` needs the product alone, `make test` the tools of the tests too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PRODUCT := $(VENV)/.product
+TOOLS := $(VENV)/.tools
 LOGS := logs/demo
-# a file to a process, in the order that tests/conftest.py gives: the longest first
-SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: install browser demo test check test-fast clean
+.PHONY: install install-dev browser demo check test test-slow clean
 
-install: $(STAMP)
+install: $(PRODUCT)
+install-dev: $(TOOLS)
 
-$(STAMP): pyproject.toml constraints.txt
+$(PRODUCT): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $(STAMP)
+	$(PIP) -e .
+	touch $@
+
+$(TOOLS): $(PRODUCT)
+	$(PIP) -e ".[dev]"
+	touch $@
 
 # For the tests of the report in a real browser, which are skipped without it.
 browser:
@@ -24,16 +30,18 @@ demo: install
 	$(BIN)/w2s run studies/demo.yaml --log-dir $(LOGS) --yes
 	$(BIN)/w2s report $(LOGS) --out demo
 
-check: install
+check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Lint, types, and every test that takes no more than a few seconds.
 test: check
-	$(BIN)/pytest $(SPREAD)
+	$(PYTEST) -m "not slow"
 
-test-fast: install
-	$(BIN)/pytest $(SPREAD) -m "not slow"
+# Whole studies over HTTP, kills, Ray, S3, a browser, planted students.
+test-slow: install-dev
+	$(PYTEST) -m slow
 
 clean:
 	rm -rf $(VENV) demo $(LOGS)

@@ -23,6 +23,7 @@ from w2s_icl.evals.standins import SIMULATED_BANNER
 from w2s_icl.evals.study import CONFIDENT_LOGPROBS, MAIN_KINDS, RESERVE, Study
 from w2s_icl.evals.sweep.endpoint import model_of
 from w2s_icl.evals.truthfulqa import Part, few_shot, zero_shot
+from w2s_icl.record import CellKey
 from w2s_icl.solvers.labels import (
     CHAIN,
     SELF,
@@ -58,6 +59,14 @@ class Cell:
     def task(self) -> str:
         """Name of its task."""
         return "few_shot" if self.labels else "zero_shot"
+
+    @property
+    def key(self) -> CellKey:
+        """The cell as its log will say it."""
+        if not self.labels:
+            return CellKey(self.model, self.task, self.split, "", "", 0, 0, self.prompt)
+        given = (self.labels, self.weak or "", self.shots, self.draw)
+        return CellKey(self.model, self.task, self.split, *given, self.prompt)
 
     @property
     def own(self) -> bool:

@@ -28,6 +28,7 @@ from inspect_ai.log import (
     read_eval_log_samples,
 )
 
+from w2s_icl.record import is_complete
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations
 from w2s_icl.solvers.label_logs import Stamp, headers, local_copy, stamp_of
 
@@ -637,7 +638,7 @@ def find_answers(
         same = all(metadata.get(k) == v for k, v in wanted.items())
         if header.eval.model == model and same and metadata.get("prompt", "") == prompt:
             answers = _answers(stamp)
-            if is_finished(header):
+            if is_complete(header):
                 found.append(answers)
             elif part == "pool" and answers.failed <= MAY_FAIL < len(answers.letters):
                 failed.append(answers)
@@ -659,21 +660,6 @@ def find_answers(
     return found[0] if found else None
 
 
-def is_finished(log: EvalLog) -> bool:
-    """Whether a log holds an answer to every question that its run was to ask.
-
-    The status alone does not say so: where a run tolerates failed samples, it is "success" even if
-    all of them failed. A label run that is to grow is finished: it answered what it was asked.
-    """
-    results = log.results
-    return (
-        log.status == "success"
-        and not log.invalidated
-        and results is not None
-        and results.completed_samples >= results.total_samples
-    )
-
-
 def attempt_of(log: EvalLog) -> str:
     """What two logs have in common that two workers of one run wrote; "" where nothing tells.
 
@@ -687,16 +673,6 @@ def arguments_of(log: EvalLog) -> str:
     """The arguments of a log's task and model, as one text."""
     args = [log.eval.task_args_passed, log.eval.model_args]
     return json.dumps(args, sort_keys=True, default=str)
-
-
-def precedence(log: EvalLog) -> tuple[int, str, str]:
-    """Sorts the logs of one cell, the one that counts first: the fullest, then the earliest.
-
-    The earliest is the one that ended first: cells may have been made from it before another ended,
-    and a later one must not take its place.
-    """
-    answered = log.results.completed_samples if log.results else 0
-    return (-answered, log.stats.completed_at, log.location.rsplit("/", 1)[-1])
 
 
 def log_headers(log_dir: str) -> list[EvalLog]:

@@ -19,9 +19,9 @@ from w2s_icl.evals.cells import Cell
 from w2s_icl.evals.study import Study, StudyError
 from w2s_icl.evals.sweep.endpoint import quiet_console
 from w2s_icl.evals.sweep.logdir import one_per_cell, settled
-from w2s_icl.evals.sweep.plan import Key, cell_key
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.stop import Stop, Stopped
+from w2s_icl.record import CellKey, CellRecord
 from w2s_icl.solvers.few_shot import REUSED
 from w2s_icl.solvers.label_logs import is_remote
 
@@ -76,9 +76,9 @@ class Work:
     identifier: str = ""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> CellKey:
         """The cell as its log will say it."""
-        return cell_key(self.task.metadata or {}, str(self.task.model))
+        return CellRecord.from_metadata(self.task.metadata or {}).key(str(self.task.model))
 
     @property
     def calls(self) -> int:

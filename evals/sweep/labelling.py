@@ -9,10 +9,10 @@ from w2s_icl.evals.cells import Cell
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Study, StudyError
 from w2s_icl.evals.truthfulqa import split_metadata
+from w2s_icl.record import is_complete
 from w2s_icl.solvers.labels import (
     Answers,
     find_answers,
-    is_finished,
     log_headers,
     majority,
 )
@@ -95,7 +95,7 @@ def _passed_over_before(split: Split, log_dir: str) -> set[int | str]:
     passed: set[str] = set()
     for log in log_headers(log_dir):
         metadata = log.eval.metadata or {}
-        if is_finished(log) and metadata.get("task") == "few_shot":
+        if is_complete(log) and metadata.get("task") == "few_shot":
             passed.update(map(str, metadata.get("skipped") or ()))
     return {s.id for s in split.pool if s.id is not None and str(s.id) in passed}
 

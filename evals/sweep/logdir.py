@@ -27,20 +27,16 @@ from w2s_icl.evals.cells import Cell
 from w2s_icl.evals.study import Study, StudyError
 from w2s_icl.evals.sweep.endpoint import model_of
 from w2s_icl.evals.sweep.gate import KEY_REFUSED, first_line, scrub_error, secrets, status_of
-from w2s_icl.evals.sweep.plan import (
-    QUESTIONS_FAILED,
-    Key,
-    calls_of,
-    cell_key,
-    finished_cells,
-    holds,
+from w2s_icl.record import (
+    CellKey,
+    CellRecord,
+    is_complete,
+    is_ours,
     key_of,
-    key_of_log,
-    lacking,
-    lacks_answers,
+    precedence,
 )
 from w2s_icl.solvers.label_logs import is_remote
-from w2s_icl.solvers.labels import arguments_of, is_finished, log_headers, precedence
+from w2s_icl.solvers.labels import arguments_of, log_headers
 
 TORN = ".torn"
 """What is added to the name of a log that cannot be read: Inspect stops at such a file."""
@@ -50,6 +46,54 @@ PART = ".part"
 
 PATIENCE = 20.0
 """Seconds that an endpoint may take to list its models."""
+
+
+def finished_cells(log_dir: str) -> set[CellKey]:
+    """Cells that have a finished log."""
+    return {key_of(log) for log in log_headers(log_dir) if is_ours(log) and is_complete(log)}
+
+
+QUESTIONS_FAILED = "questions failed"
+"""What the error ends with of a log that was marked because questions failed in it."""
+
+
+def answers_all(log: EvalLog, calls: int) -> bool:
+    """Whether a log is finished and was to ask at least so many questions, each epoch counted."""
+    return is_complete(log) and log.results is not None and log.results.total_samples >= calls
+
+
+def lacks_answers(log: EvalLog) -> bool:
+    """Whether a log says success though questions failed in it: Inspect would ask nothing more."""
+    return log.status == "success" and not log.invalidated and not is_complete(log)
+
+
+def calls_of(log: EvalLog) -> int:
+    """Questions that a log was to answer, each epoch counted."""
+    if log.results:
+        return log.results.total_samples
+    # where all failed there are no results
+    return (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
+
+
+def unmarked(logs: Sequence[EvalLog]) -> list[EvalLog]:
+    """Those logs of a cell that Inspect would take for complete though they are not.
+
+    None where another log of the cell is finished. Of each task id the last one, which is the only
+    one that Inspect looks at.
+
+    Args:
+        logs: Headers of the logs of one cell, the last written last.
+
+    Returns:
+        The fullest last.
+    """
+    last = {log.eval.task_id: log for log in logs}.values()
+    found = [
+        log
+        for log in last
+        if lacks_answers(log) and not any(answers_all(other, calls_of(log)) for other in logs)
+    ]
+    return sorted(found, key=precedence, reverse=True)
 
 
 def set_torn_aside(log_dir: str) -> list[str]:
@@ -86,10 +130,10 @@ def mark_incomplete_in(log_dir: str) -> list[str]:
     Returns:
         Names of the logs.
     """
-    cells: dict[tuple[Key, str], list[EvalLog]] = defaultdict(list)
-    for log in filter(_ours, log_headers(log_dir)):
-        cells[key_of_log(log), arguments_of(log)].append(log)
-    found = [log for logs in cells.values() for log in lacking(logs)]
+    cells: dict[tuple[CellKey, str], list[EvalLog]] = defaultdict(list)
+    for log in filter(is_ours, log_headers(log_dir)):
+        cells[key_of(log), arguments_of(log)].append(log)
+    found = [log for logs in cells.values() for log in unmarked(logs)]
     mark_incomplete(found)
     return [log.location.rsplit("/", 1)[-1] for log in found]
 
@@ -105,12 +149,7 @@ def mark_incomplete(logs: Iterable[EvalLog]) -> list[EvalLog]:
     Returns:
         Headers in the same order, read again where the log was marked.
     """
-    return [_marked(log.location) if _ours(log) and lacks_answers(log) else log for log in logs]
-
-
-def _ours(log: EvalLog) -> bool:
-    metadata = log.eval.metadata or {}
-    return metadata.get("task") in ("zero_shot", "few_shot") and "prompt_version" in metadata
+    return [_marked(log.location) if is_ours(log) and lacks_answers(log) else log for log in logs]
 
 
 def _marked(location: str) -> EvalLog:
@@ -163,35 +202,35 @@ def settled(tasks: Sequence[Task], log_dir: str) -> list[EvalLog | None]:
     Returns:
         By task its log, None where Inspect may decide.
     """
-    cells: dict[Key, dict[str, list[EvalLog]]] = defaultdict(lambda: defaultdict(list))
-    for log in log_headers(log_dir):
-        cells[key_of_log(log)][arguments_of(log)].append(log)
+    cells: dict[CellKey, dict[str, list[EvalLog]]] = defaultdict(lambda: defaultdict(list))
+    for log in filter(is_ours, log_headers(log_dir)):
+        cells[key_of(log)][arguments_of(log)].append(log)
     found: list[EvalLog | None] = []
     for task in tasks:
         metadata, epochs = task.metadata or {}, task.epochs or 1
         calls = len(task.dataset) * epochs
         found.append(None)
-        for logs in cells[cell_key(metadata, str(task.model))].values():
+        for logs in cells[CellRecord.from_metadata(metadata).key(str(task.model))].values():
             same = [
                 log
                 for log in logs
                 if (log.eval.config.epochs or 1) == epochs
                 and (log.eval.metadata or {}).get("prompt_sha256") == metadata.get("prompt_sha256")
             ]
-            finished = sorted((log for log in same if holds(log, calls)), key=precedence)
+            finished = sorted((log for log in same if answers_all(log, calls)), key=precedence)
             last = {log.eval.task_id: log for log in same}.values()
-            if finished and (len(finished) > 1 or not all(holds(log, calls) for log in last)):
+            if finished and (len(finished) > 1 or not all(answers_all(log, calls) for log in last)):
                 found[-1] = finished[0]
     return found
 
 
 def one_per_cell(logs: Iterable[EvalLog]) -> list[EvalLog]:
     """Of the logs of one cell the one that counts: Inspect names them all."""
-    found: dict[Key, list[EvalLog]] = {}
+    found: dict[CellKey, list[EvalLog]] = {}
     for log in logs:
-        found.setdefault(key_of_log(log), []).append(log)
+        found.setdefault(key_of(log), []).append(log)
     return [
-        min(of, key=lambda log: (not is_finished(log), precedence(log))) for of in found.values()
+        min(of, key=lambda log: (not is_complete(log), precedence(log))) for of in found.values()
     ]
 
 
@@ -204,7 +243,7 @@ def refuse_unknown_models(study: Study, cells: Iterable[Cell], log_dir: str) -> 
         StudyError: A list lacks a model of the study, or the key is refused.
     """
     done = finished_cells(log_dir)
-    to_call = dict.fromkeys(cell.model for cell in cells if key_of(cell) not in done)
+    to_call = dict.fromkeys(cell.model for cell in cells if cell.key not in done)
     lists: dict[tuple[str, str], list[str]] = {}
     for model in to_call:
         api: Any = model_of(study, model).api

@@ -28,6 +28,7 @@ from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Price, Study, StudyError
 from w2s_icl.evals.sweep.endpoint import model_info
 from w2s_icl.evals.sweep.labelling import Labelling, labelling, pool_ask
+from w2s_icl.evals.sweep.logdir import answers_all, unmarked
 from w2s_icl.evals.sweep.tokens import (
     MIN_CALLS,
     REASONED_REPLY_TOKENS,
@@ -38,15 +39,10 @@ from w2s_icl.evals.sweep.tokens import (
     size_of,
     usage_tokens,
 )
+from w2s_icl.record import CellKey, is_complete, is_ours, key_of
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt, question_text
 from w2s_icl.solvers.label_logs import summaries
-from w2s_icl.solvers.labels import is_finished, log_headers, precedence, read_labels
-
-CELL = ("task", "split", "labels", "weak", "shots", "draw", "prompt")
-"""Metadata that tell the cells of a model apart."""
-
-Key = tuple[str, ...]
-"""What a cell is: its model, and the values of `CELL` as texts."""
+from w2s_icl.solvers.labels import log_headers, read_labels
 
 VERDICT_DRAWS = 3
 """Draws below which nothing is said about other demonstrations than those shown."""
@@ -58,73 +54,9 @@ CHARACTERS_OF_REASONING = 1000
 """Length of a demonstration's reasoning that is not written yet."""
 
 
-def cell_key(metadata: Mapping[str, Any], model: str) -> Key:
-    """The cell that a log or a task is of."""
-    return (model, *(str(metadata.get(k)) for k in CELL))
-
-
-def key_of(cell: Cell) -> Key:
-    """The cell as its log will say it."""
-    fields: dict[str, Any] = {"task": cell.task, "split": cell.split, "prompt": cell.prompt}
-    if cell.labels:
-        fields |= {name: getattr(cell, name) for name in ("labels", "weak", "shots", "draw")}
-    return cell_key(fields, cell.model)
-
-
-def key_of_log(log: EvalLog) -> Key:
-    """The cell that a log is of."""
-    return cell_key(log.eval.metadata or {}, log.eval.model)
-
-
-def finished_cells(log_dir: str) -> set[Key]:
-    """Cells that have a finished log."""
-    return {key_of_log(log) for log in log_headers(log_dir) if is_finished(log)}
-
-
-QUESTIONS_FAILED = "questions failed"
-"""What the error ends with of a log that was marked because questions failed in it."""
-
-
-def holds(log: EvalLog, calls: int) -> bool:
-    """Whether a log is finished and was to ask at least so many questions, each epoch counted."""
-    return is_finished(log) and log.results is not None and log.results.total_samples >= calls
-
-
-def lacks_answers(log: EvalLog) -> bool:
-    """Whether a log says success though questions failed in it: Inspect would ask nothing more."""
-    return log.status == "success" and not log.invalidated and not is_finished(log)
-
-
-def calls_of(log: EvalLog) -> int:
-    """Questions that a log was to answer, each epoch counted."""
-    if log.results:
-        return log.results.total_samples
-    # where all failed there are no results
-    return (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
-
-
-def lacking(logs: Sequence[EvalLog]) -> list[EvalLog]:
-    """Those logs of a cell that Inspect would take for complete though they are not.
-
-    None where another log of the cell is finished. Of each task id the last one, which is the only
-    one that Inspect looks at.
-
-    Args:
-        logs: Headers of the logs of one cell, the last written last.
-
-    Returns:
-        The fullest last.
-    """
-    last = {log.eval.task_id: log for log in logs}.values()
-    found = [
-        log
-        for log in last
-        if lacks_answers(log) and not any(holds(other, calls_of(log)) for other in logs)
-    ]
-    return sorted(found, key=precedence, reverse=True)
-
-
-def asked_once(tasks: Iterable[tuple[Key, Task]], finished: Collection[Key]) -> dict[Key, Key]:
+def same_prompts(
+    tasks: Iterable[tuple[CellKey, Task]], finished: Collection[CellKey]
+) -> dict[CellKey, CellKey]:
     """Cells whose very prompts another cell answers, and that cell.
 
     With few demonstrations the weak labels are often all right: the weak arm's prompts are then the
@@ -135,12 +67,12 @@ def asked_once(tasks: Iterable[tuple[Key, Task]], finished: Collection[Key]) -> 
         tasks: Cells and their tasks.
         finished: Cells that have a finished log.
     """
-    groups: dict[tuple[str, str], list[Key]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[CellKey]] = defaultdict(list)
     for key, task in tasks:
         metadata = task.metadata or {}
         if _once(task) and metadata.get("shown_sha256") and metadata["split"] == "test":
-            groups[key[0], metadata["prompt_sha256"]].append(key)
-    repeated: dict[Key, Key] = {}
+            groups[key.model, metadata["prompt_sha256"]].append(key)
+    repeated: dict[CellKey, CellKey] = {}
     for keys in groups.values():
         source = next((key for key in keys if key in finished), keys[0])
         repeated |= {key: source for key in keys if key != source and key not in finished}
@@ -302,7 +234,7 @@ class _Planned:
     """A cell on its way into the plan."""
 
     cell: Cell
-    key: Key
+    key: CellKey
     task: Task
     known: bool
     base: Size
@@ -336,7 +268,7 @@ def _make_plan(study: Study, log_dir: str | None, folder: str, split: Split) -> 
     exact = state.complete and all(one.known for one in planned)
     finished = {one.key for one in planned if logs.finished(one.key)}
     known = [(one.key, one.task) for one in planned if one.known]
-    repeated = asked_once(known, finished) if state.complete else {}
+    repeated = same_prompts(known, finished) if state.complete else {}
     models = {
         m: ModelPlan(m, logs.token_count(m, planned, sizes), *_price(study, m), _context(m))
         for m in study.models
@@ -390,7 +322,7 @@ def _planned(
         if args.get("cot") == "reasoning":
             args["cot"] = "bare"
         task = cell_task(study, replace(cell, args=args), folder, ask)
-    key = key_of(cell)
+    key = cell.key
     base = sizes.prompt(study, cell, task, folder, known)
     one = _Planned(cell, key, task, known and (state.complete or not cell.labels), base)
     times = range(1, (task.epochs or 1) + 1)
@@ -428,7 +360,7 @@ def _amount(
 
 
 def _savable(
-    planned: Sequence[_Planned], repeated: Collection[Key], finished: Collection[Key]
+    planned: Sequence[_Planned], repeated: Collection[CellKey], finished: Collection[CellKey]
 ) -> int:
     """The most calls that cells with equal prompts can save, before their labels are known."""
     groups: dict[tuple[Any, ...], list[_Planned]] = defaultdict(list)
@@ -549,14 +481,14 @@ class _Logs:
     """What the logs of a directory hold of a study's cells, and what they cost."""
 
     def __init__(self, log_dir: str) -> None:
-        self._of: dict[Key, list[EvalLog]] = {}
+        self._of: dict[CellKey, list[EvalLog]] = {}
         self._summaries: dict[str, Sequence[EvalSampleSummary]] = {}
         self.spent = 0.0
         self.unpriced: set[str] = set()
         paid: set[str] = set()
         for log in log_headers(log_dir):
-            if (log.eval.metadata or {}).get("task") in ("zero_shot", "few_shot"):
-                self._of.setdefault(key_of_log(log), []).append(log)
+            if is_ours(log):
+                self._of.setdefault(key_of(log), []).append(log)
         logs = [log for of in self._of.values() for log in of]
         for location, samples in summaries([log.location for log in logs]):
             self._summaries[location] = samples
@@ -576,9 +508,9 @@ class _Logs:
         """Summaries of the samples that a log holds."""
         return self._summaries[log.location]
 
-    def finished(self, key: Key) -> bool:
+    def finished(self, key: CellKey) -> bool:
         """Whether a cell has a finished log."""
-        return any(map(is_finished, self._of.get(key, ())))
+        return any(map(is_complete, self._of.get(key, ())))
 
     def answered(
         self, one: _Planned, questions: int, calls: int, *, strict: bool
@@ -598,9 +530,9 @@ class _Logs:
         logs = [log for log in self._of.get(one.key, ()) if args(log.eval.task_args_passed) == mine]
         if not logs:
             return False, set()
-        if any(holds(log, calls) for log in logs):
+        if any(answers_all(log, calls) for log in logs):
             return True, set()
-        last = (lacking(logs) or logs)[-1]
+        last = (unmarked(logs) or logs)[-1]
         held = last.eval.dataset.samples or 0
         if held > questions:
             return False, set()
@@ -631,9 +563,9 @@ class _Logs:
         found: dict[tuple[str, bool], list[int]] = defaultdict(list)
         for key, logs in self._of.items():
             for sample in self.samples(logs[-1]):
-                usage = sample.model_usage.get(key[0])
+                usage = sample.model_usage.get(key.model)
                 if usage and not sample.retries and not sample.error:
-                    found[key[0], "cot=" in key[-1]].append(usage.output_tokens)
+                    found[key.model, "cot=" in key.prompt].append(usage.output_tokens)
         return {k: sum(v) / len(v) for k, v in found.items() if len(v) >= MIN_CALLS}
 
 

@@ -33,19 +33,19 @@ from rich.progress import (
 from rich.table import Table
 
 from w2s_icl.evals.study import Study
+from w2s_icl.evals.sweep.logdir import QUESTIONS_FAILED, lacks_answers
 from w2s_icl.evals.sweep.plan import (
-    QUESTIONS_FAILED,
     Plan,
     count_text,
     dollars,
-    lacks_answers,
     model_name,
     plan_json,
 )
 from w2s_icl.evals.sweep.tokens import usage_tokens
 from w2s_icl.evals.truthfulqa import short_name
+from w2s_icl.record import is_complete
 from w2s_icl.solvers.label_logs import summaries
-from w2s_icl.solvers.labels import CHAIN, SEVERAL, is_finished
+from w2s_icl.solvers.labels import CHAIN, SEVERAL
 
 READABLE_LIMIT = 0.99
 Z95 = 1.959964
@@ -195,7 +195,7 @@ class StudyProgress:
 
     def finished(self, log: EvalLog) -> None:
         """A cell ended, well or not."""
-        self.cells += is_finished(log)
+        self.cells += is_complete(log)
         line = _cell_line(log)
         # a failed cell is tried again: what it says is said once
         if self.shown and line not in self.printed:
@@ -254,7 +254,7 @@ def _readable(log: EvalLog) -> float:
 
 def _cell_line(log: EvalLog) -> str:
     name, model = f"{log.eval.task:<16}", f"{model_name(log.eval.model):<26}"
-    if is_finished(log):
+    if is_complete(log):
         value, error = 100 * _metric(log, "accuracy"), 100 * Z95 * _metric(log, "stderr")
         read = 100 * _readable(log)
         mark = "✔" if read >= 100 * READABLE_LIMIT else "!"
@@ -290,7 +290,7 @@ def print_results(
     found: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for log in sorted(outcome.logs, key=partial(_order, study)):
         metadata = log.eval.metadata or {}
-        if not is_finished(log) or metadata.get("split") != "test":
+        if not is_complete(log) or metadata.get("split") != "test":
             continue
         accuracy = _metric(log, "accuracy")
         if metadata["task"] == "zero_shot":
@@ -313,7 +313,7 @@ def print_results(
     console.print()
     console.print(table)
     for log in outcome.logs:
-        if is_finished(log) and (read := _readable(log)) < READABLE_LIMIT:
+        if is_complete(log) and (read := _readable(log)) < READABLE_LIMIT:
             console.print(
                 f"! {escape(log.eval.task)} {escape(model_name(log.eval.model))}: only "
                 f"{100 * read:.1f}% of the replies could be read",
@@ -438,7 +438,7 @@ def _summary_row(log: EvalLog) -> dict[str, Any]:
 
     def metric(name: str) -> float | None:
         value = _readable(log) if name == "readable" else _metric(log, name)
-        return None if math.isnan(value) or not is_finished(log) else value
+        return None if math.isnan(value) or not is_complete(log) else value
 
     return {
         "cell": log.eval.task,

@@ -35,19 +35,17 @@ from w2s_icl.evals.sweep.evaluate import Here, Work, fewer_collections
 from w2s_icl.evals.sweep.labelling import labelling, pool_ask
 from w2s_icl.evals.sweep.logdir import (
     TORN,
+    finished_cells,
     mark_incomplete_in,
     refuse_unknown_models,
     set_torn_aside,
 )
 from w2s_icl.evals.sweep.plan import (
-    Key,
     Plan,
-    asked_once,
     exact_line,
-    finished_cells,
-    key_of_log,
     make_plan,
     print_plan,
+    same_prompts,
 )
 from w2s_icl.evals.sweep.progress import (
     Outcome,
@@ -59,15 +57,14 @@ from w2s_icl.evals.sweep.progress import (
 from w2s_icl.evals.sweep.shards import Shard
 from w2s_icl.evals.sweep.stop import Stop, Stopped
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
+from w2s_icl.record import CellKey, is_complete, is_ours, key_of, precedence
 from w2s_icl.solvers.few_shot import REUSED
 from w2s_icl.solvers.label_logs import local_folder
 from w2s_icl.solvers.labels import (
     IDENTITY,
     LabelError,
-    is_finished,
     log_headers,
     outputs_of,
-    precedence,
 )
 
 
@@ -242,7 +239,7 @@ def _run(
             refuse_other_demonstrations([*before, *after], log_dir)
             works = [*runner.mine(_same_prompts(before)), *runner.mine(_same_prompts(after))]
             keyed = [(work.key, work.task) for work in works]
-            repeated = asked_once(keyed, finished_cells(log_dir))
+            repeated = same_prompts(keyed, finished_cells(log_dir))
             logs = runner.ask([work for work in works if work.key not in repeated])
             if repeated:
                 for work in works:
@@ -257,7 +254,7 @@ def _run(
             highlight=False,
         )
     planned = progress.planned if alone else len(works)
-    outcome = Outcome(logs, planned, [log for log in logs if not is_finished(log)])
+    outcome = Outcome(logs, planned, [log for log in logs if not is_complete(log)])
     print_results(study, outcome, log_dir, console, progress=progress, plan=prepared)
     for text in dict.fromkeys(left_out):
         console.print(f"! {text}", highlight=False, markup=False)
@@ -266,31 +263,31 @@ def _run(
 
 def _same_prompts(works: Sequence[Work]) -> list[list[Work]]:
     """The cells in groups, of which one is asked and the others take its answers over."""
-    asked = asked_once([(work.key, work.task) for work in works], ())
-    groups: dict[Key, list[Work]] = defaultdict(list)
+    asked = same_prompts([(work.key, work.task) for work in works], ())
+    groups: dict[CellKey, list[Work]] = defaultdict(list)
     for work in works:
         groups[asked.get(work.key, work.key)].append(work)
     return list(groups.values())
 
 
 def _all_well(logs: Sequence[EvalLog]) -> bool:
-    return all(map(is_finished, logs))
+    return all(map(is_complete, logs))
 
 
 # --- one prompt, one call -------------------------------------------------------------------------
 
 
-def _reuse(task: Task, source: Key, log_dir: str) -> None:
+def _reuse(task: Task, source: CellKey, log_dir: str) -> None:
     """Give the samples of `task` the answers that the cell `source` logged, as far as it goes."""
     found = [
         log
         for log in log_headers(log_dir)
-        if log.status in ("success", "error") and key_of_log(log) == source
+        if log.status in ("success", "error") and is_ours(log) and key_of(log) == source
     ]
     if not found:
         return  # the other cell was not run: this one asks for itself
     # of several finished ones the one that counts, or two cells with the same prompts would differ
-    header = min(found, key=lambda log: (not is_finished(log), precedence(log)))
+    header = min(found, key=lambda log: (not is_complete(log), precedence(log)))
     outputs: dict[str, dict[str, Any]] = defaultdict(dict)
     for answered in outputs_of(header.location):
         if answered.error is None:
@@ -350,7 +347,7 @@ def refuse_other_demonstrations(works: Sequence[Work], log_dir: str) -> None:
     mine = {work.key: (work.task.metadata or {}).get("prompt_sha256") for work in works}
     for log in log_headers(log_dir):
         theirs = (log.eval.metadata or {}).get("prompt_sha256")
-        if is_finished(log) and mine.get(key_of_log(log)) not in (None, theirs):
+        if is_ours(log) and is_complete(log) and mine.get(key_of(log)) not in (None, theirs):
             raise StudyError(
                 f"{log_dir} holds {log.location.rsplit('/', 1)[-1]}, a finished cell that showed "
                 "other demonstrations than this study shows in the same cell: the weak labels were "

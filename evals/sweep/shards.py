@@ -25,11 +25,11 @@ from inspect_ai.log import EvalLog, list_eval_logs
 
 from w2s_icl.evals.study import Study, StudyError
 from w2s_icl.evals.sweep.evaluate import ATTEMPTS, Here, Work
-from w2s_icl.evals.sweep.logdir import mark_incomplete
-from w2s_icl.evals.sweep.plan import holds
+from w2s_icl.evals.sweep.logdir import answers_all, mark_incomplete
 from w2s_icl.evals.sweep.stop import Stopped
+from w2s_icl.record import is_complete, precedence
 from w2s_icl.solvers.label_logs import Stamp, is_remote, stamp_of, summaries
-from w2s_icl.solvers.labels import is_finished, log_headers, precedence
+from w2s_icl.solvers.labels import log_headers
 
 CAPTURE_VERSION, SELECTION_VERSION = 3, 7
 """Of Inspect's two documents, which are not part of its public interface."""
@@ -97,7 +97,7 @@ def fullest_logs(log_dir: str) -> dict[str, EvalLog]:
 
 
 def _rank(log: EvalLog) -> tuple[int, bool, tuple[Any, ...]]:
-    if is_finished(log) and log.results:
+    if is_complete(log) and log.results:
         return -log.results.completed_samples, False, precedence(log)
     # none where another process is writing it anew
     ((_, found),) = summaries([log.location])
@@ -113,7 +113,7 @@ def _lacking(works: Sequence[Work], fullest: Mapping[str, EvalLog]) -> list[Work
     return [
         work
         for work in works
-        if (log := fullest.get(work.identifier)) is None or not holds(log, work.calls)
+        if (log := fullest.get(work.identifier)) is None or not answers_all(log, work.calls)
     ]
 
 
@@ -203,7 +203,7 @@ class Shard(Here):
                 fullest = fullest_logs(self.log_dir)
                 missing = _lacking(runs, fullest)
                 logs = [fullest.get(run.identifier) for run in runs]
-                ended = all(log is not None and is_finished(log) for log in logs)
+                ended = all(log is not None and is_complete(log) for log in logs)
                 # another shard may have seen fewer unread answers, and have asked less
                 if ended and labelled and labelled():
                     break

@@ -34,6 +34,7 @@ from scipy.stats import chisquare
 from tests.conftest import Run, exchange, rows
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.truthfulqa import few_shot, split_metadata, zero_shot
+from w2s_icl.record import is_complete
 from w2s_icl.scorers.multiple_choice import option_probabilities
 from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE
 from w2s_icl.solvers.labels import (
@@ -42,7 +43,6 @@ from w2s_icl.solvers.labels import (
     LabelSet,
     demonstrations,
     find_answers,
-    is_finished,
     label_source,
     read_labels,
 )
@@ -274,11 +274,11 @@ def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
 ) -> None:
     log = rewrite(run(zero_shot(split="pool", **questions), LETTERS), failed)
     assert log.status == "success"
-    assert not is_finished(log)
+    assert not is_complete(log)
 
     assert (labels_of(questions, log_dir) == log.eval.eval_id) is usable
     whole = run(zero_shot(split="pool", **questions), "DCBA")
-    assert is_finished(whole)
+    assert is_complete(whole)
     assert labels_of(questions, log_dir) == whole.eval.eval_id
 
 

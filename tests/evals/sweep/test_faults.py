@@ -80,7 +80,7 @@ from w2s_icl.evals.sweep.plan import make_plan
 from w2s_icl.evals.sweep.progress import Outcome, _cell_line, _summary_row
 from w2s_icl.evals.sweep.run import run_study
 from w2s_icl.evals.sweep.stop import Stop
-from w2s_icl.solvers.labels import is_finished
+from w2s_icl.record import is_complete
 
 KILLS = int(os.environ.get("W2S_KILLS", "1"))
 """How many runs are killed at a random moment; twenty take about twelve minutes."""
@@ -520,7 +520,7 @@ def test_questions_that_failed_in_a_run_that_tolerates_it_are_asked_again_and_no
     first, patient.failing = list(patient.requests), {}
     patient.requests.clear()
 
-    assert not any(map(is_finished, logs))
+    assert not any(map(is_complete, logs))
     assert all(
         re.search(r"✗.*ModelGenerateError.*\(1 of \d+ samples\)", _cell_line(x)) for x in logs
     )
@@ -584,7 +584,7 @@ def contents(path: Path) -> dict[str, bytes]:
         return {name: log.read(name) for name in log.namelist() if name != "header.json"}
 
 
-def test_fullest_log_is_marked_last_and_none_of_a_cell_that_is_finished(tmp_path: Path) -> None:
+def test_fullest_log_is_marked_last_and_none_of_a_cell_that_is_complete(tmp_path: Path) -> None:
     write(tmp_path, "continued", ["AB  "])
     write(tmp_path, "fuller", ["ABC "])
     write(tmp_path, "emptier", ["A   "], spec={"task_id": "of another worker"})
@@ -620,7 +620,7 @@ def test_cell_that_another_worker_has_finished_is_not_asked_again(
     for _ in range(2):
         outcome, said = quietly(study, log_dir)
         assert outcome.ok, said
-        assert [is_finished(log) for log in outcome.logs] == [True]
+        assert [is_complete(log) for log in outcome.logs] == [True]
     assert not patient.requests
     left = read_eval_log(log.location, header_only=True)
     assert left.status == ("error" if how == "marked" else "success")
@@ -636,7 +636,7 @@ def test_cell_whose_questions_go_on_failing_is_incomplete_in_the_summary(
     patient.failing = {(SMALL, question): 400}
     logs = tolerant(study, log_dir)
 
-    outcome = Outcome(logs, 1, [log for log in logs if not is_finished(log)])
+    outcome = Outcome(logs, 1, [log for log in logs if not is_complete(log)])
     assert not outcome.ok
     assert outcome.exit_code == 1
     row = _summary_row(logs[0])

@@ -427,18 +427,6 @@ def _arm_name(weak: str, strong: str, labels: str, giver: str) -> str | None:
     return labels if giver in ("", weak) or "," in giver else None
 
 
-LEVEL = 0.95
-RESAMPLES = 10_000
-SEED = 20240
-
-FAMILIES: Mapping[str, tuple[str, str]] = {
-    "w2s_vs_weak": ("w2s", "weak"),
-    "w2s_vs_strong0": ("w2s", "strong0"),
-    "w2s_vs_gold": ("w2s", "gold"),
-}
-"""Tests that are adjusted together, by name: the two arms compared."""
-
-
 ARMS = (
     *("weak", "gold", "random", "noise_matched", "unlabelled", "self", "flipped"),
     *("majority", "confident"),

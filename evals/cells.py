@@ -14,21 +14,14 @@ from typing import Any
 
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
-from inspect_ai.model import (
-    GenerateConfig,
-)
 
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.standins import SIMULATED_BANNER
-from w2s_icl.evals.study import CONFIDENT_LOGPROBS, MAIN_KINDS, RESERVE, Study
+from w2s_icl.evals.study import MAIN_KINDS, Study
 from w2s_icl.evals.sweep.endpoint import model_of
 from w2s_icl.evals.truthfulqa import Part, few_shot, zero_shot
 from w2s_icl.record import CellKey
-from w2s_icl.solvers.labels import (
-    CHAIN,
-    SELF,
-    depth,
-)
+from w2s_icl.solvers.labels import SELF
 
 
 @dataclass(frozen=True)
@@ -79,10 +72,6 @@ class Cell:
         arm = f", {self.prompt}" if self.prompt else ""
         if not self.labels:
             name = "zero-shot, test" if self.split == "test" else "weak labels, pool"
-        elif self.split == "pool":
-            name = "chain labels, pool"
-        elif CHAIN in (self.weak or ""):
-            name = "chain demonstrations"
         elif self.own:
             name = "own demonstrations"
         else:
@@ -113,40 +102,13 @@ def _cell(study: Study, model: str, **fields: Any) -> Cell:
 
 def zero_shot_cells(study: Study) -> list[Cell]:
     """The first phase: one baseline per model, one label run per weak model."""
-    named = {m for pair in study.all_pairs for m in pair} | {m for c in study.chains for m in c}
+    named = {m for pair in study.all_pairs for m in pair}
     models = [m for m in study.models if m in named]
     arms = [arm for arm in study.prompts if arm in ("cot=bare", "question=hidden")]
     return [
         *(_cell(study, m) for m in models),
         *(_cell(study, m, prompt=arm) for arm in arms for m in study.strong_models),
-        *(
-            _cell(study, m, split="pool", prompt=arm)
-            for arm in study.label_prompts
-            for m in study.weak_models
-        ),
-    ]
-
-
-def chain_cells(study: Study, skip: Collection[int | str], split: Split, place: int) -> list[Cell]:
-    """Label runs of the models that stand at one place of their chains.
-
-    Args:
-        study: The study.
-        skip: Pool questions that some weak model left unread: no cell shows them.
-        split: Test and pool.
-        place: 1 for the models that come second in a chain.
-    """
-    # two chains may begin alike
-    givers = dict.fromkeys(
-        (CHAIN.join(chain[:place]), chain[place])
-        for chain in study.chains
-        if len(chain) > place + 1
-    )
-    return [
-        _shown(study, model, "weak", weak, shots, draw, skip, split, part="pool")
-        for weak, model in givers
-        for draw in range(study.draws)
-        for shots in study.arm_shots("chain")
+        *(_cell(study, m, split="pool") for m in study.weak_models),
     ]
 
 
@@ -164,11 +126,9 @@ def few_shot_cells(study: Study, skip: Collection[int | str], split: Split) -> l
             # a pair of a model with itself has its own labels in "weak" already
             key = ("weak" if kind == SELF else kind, weak, model, "")
             arms.setdefault(key, study.arm_shots(kind))
-    for chain in study.chains:
-        arms["weak", CHAIN.join(chain[:-1]), chain[-1], ""] = study.arm_shots("chain")
     for prompt in study.prompts:
         for kind in MAIN_KINDS:
-            if kind in study.labels and (kind == "weak" or prompt != "cot=reasoning"):
+            if kind in study.labels:
                 for weak, model in study.givers(kind):
                     arms[kind, weak, model, prompt] = study.arm_shots(prompt)
     return [
@@ -189,7 +149,6 @@ def _shown(
     skip: Collection[int | str],
     split: Split,
     *,
-    part: Part = "test",
     prompt: str = "",
 ) -> Cell:
     """A cell with demonstrations."""
@@ -200,20 +159,12 @@ def _shown(
         weak=weak,
         shots=shots,
         draw=draw,
-        split=part,
         prompt=prompt,
     )
     # only what this prompt would have shown, so that cells stay the same when a larger study leaves
-    # out something further down the draw; a chain's label run shows the far end of it
+    # out something further down the draw
     order = [s.id for s in split.draw(draw) if s.id is not None]
-    reach = shots
-    if part == "pool":
-        order, reach = order[::-1], shots * depth(weak or "") + RESERVE
-    elif CHAIN in (weak or ""):
-        reach = shots + RESERVE  # it passes over what the last model of the chain left unread
-    passed = _passed_over(order, reach, skip)
-    if labels == "confident":
-        passed = [id_ for id_ in order if id_ in skip]  # it may show any question of the pool
+    passed = _passed_over(order, shots, skip)
     return replace(cell, args={**cell.args, "skip": passed}) if passed else cell
 
 
@@ -244,10 +195,6 @@ def cell_task(
     if cell.split == "test":
         times = study.epochs_of(cell) * study.permutations
         task.epochs = times if times > 1 else None
-    elif "confident" in study.labels and not cell.labels:
-        task.config = task.config.merge(
-            GenerateConfig(logprobs=True, top_logprobs=CONFIDENT_LOGPROBS)
-        )
     return task
 
 
@@ -286,7 +233,6 @@ def all_cells(study: Study, split: Split, skip: Collection[int | str] = ()) -> l
     """Every cell; without `skip` as planned before it is known what is left unread."""
     return [
         *zero_shot_cells(study),
-        *(c for place in study.chain_places for c in chain_cells(study, skip, split, place)),
         *few_shot_cells(study, skip, split),
     ]
 

@@ -33,9 +33,7 @@ from pydantic import (
 from w2s_icl.evals.questions import DATASETS, NearDuplicates, Split, load_split
 from w2s_icl.solvers.few_shot import Style
 from w2s_icl.solvers.labels import (
-    CHAIN,
     SELF,
-    SEVERAL,
     label_kinds,
     needs_weak,
 )
@@ -47,7 +45,6 @@ PROMPT_ARMS = (
     "disclosure=source",
     "disclosure=accuracy",
     "cot=bare",
-    "cot=reasoning",
     "question=hidden",
 )
 """What `prompts` may name: one changed argument of the tasks each."""
@@ -57,9 +54,6 @@ MAIN_KINDS = ("gold", "weak")
 
 VERDICT_KINDS = (*MAIN_KINDS, "random", "noise_matched", "unlabelled", SELF)
 """Kinds of labels without which the report's verdict has a condition that is not run."""
-
-CONFIDENT_LOGPROBS = 5
-"""Tokens whose probability a label run asks for, when labels are chosen by it; servers allow 5."""
 
 BATCH_PROVIDERS = ("openai", "anthropic", "google", "grok", "together")
 """Whose batch interface Inspect speaks. Asked of another, it sends up to 10,000 calls at once."""
@@ -102,7 +96,7 @@ class Study(BaseModel):
         pairs: (weak, strong); by default each model with itself and with every stronger one.
         shots: Demonstrations in the prompt; 0 is the zero-shot cell.
         labels: Kinds of labels, of `solvers.labels.label_kinds()`. "self" adds each prompted
-            model's own labels; all models that label vote in "majority".
+            model's own labels.
         draws: How many permutations of the pool are shown.
         control_shots: Shot counts of everything but gold and weak labels; all of `shots` by
             default.
@@ -111,10 +105,8 @@ class Study(BaseModel):
         margin: How far below noise-matched and own labels the weak ones may fall and still be "at
             least" as good, as a fraction of the questions.
         prompts: Prompt arms beside the plain one, as the tasks' arguments: "disclosure=source",
-            "disclosure=accuracy", "cot=bare", "cot=reasoning", "question=hidden". Each is run with
-            gold and weak labels (of these, those in `labels`), and zero-shot where it applies.
-        chains: Lists of models, each labelling for the next: [A, B, C] shows C the labels that B
-            gave after A's.
+            "disclosure=accuracy", "cot=bare", "question=hidden". Each is run with gold and weak
+            labels (of these, those in `labels`), and zero-shot where it applies.
         epochs: How often the same question is asked: of the zero-shot runs, or by kind of run
             ("zero_shot", or a kind of labels).
         permutations: Ask each test question so many times, its options rotated, and average.
@@ -147,7 +139,6 @@ class Study(BaseModel):
     headline: tuple[PositiveInt, ...] = ()
     margin: Annotated[float, Field(ge=0, le=0.05)] = 0.02
     prompts: tuple[str, ...] = ()
-    chains: tuple[Annotated[tuple[str, ...], Field(min_length=3)], ...] = ()
     epochs: PositiveInt | Mapping[str, PositiveInt] = 1
     permutations: PositiveInt = 1
     near_duplicates: NearDuplicates = "drop"
@@ -166,7 +157,7 @@ class Study(BaseModel):
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, int) else value
 
-    @field_validator("models", "shots", "labels", "control_shots", "headline", "prompts", "chains")
+    @field_validator("models", "shots", "labels", "control_shots", "headline", "prompts")
     @classmethod
     def _different(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         twice = sorted({str(v) for v in value or () if (value or ()).count(v) > 1})
@@ -227,14 +218,11 @@ class Study(BaseModel):
                 + ", ".join(f"{p}/" for p in BATCH_PROVIDERS)
                 + f"; models are {', '.join(self.models)}"
             )
-        if "majority" in self.labels and len(self.weak_models) < 2:
-            raise ValueError("labels: majority needs at least two models that label (see pairs)")
         return self
 
     @model_validator(mode="after")
     def _models_named(self) -> Study:
         named = {"pairs": [m for pair in self.pairs for m in pair]}
-        named |= {"chains": [m for chain in self.chains for m in chain]}
         named |= {"prices": list(self.prices), "model_args": list(self.model_args)}
         for key, models in named.items():
             for model in models:
@@ -266,22 +254,12 @@ class Study(BaseModel):
         """Models that some cell needs zero-shot labels from, in the order of `models`."""
         if max(self.shots) == 0:
             return ()
-        weak = {chain[0] for chain in self.chains}
+        weak: set[str] = set()
         if any(needs_weak(kind) for kind in self.labels):
             weak |= {w for w, _ in self.all_pairs}
         if SELF in self.labels:
             weak |= set(self.strong_models)
         return tuple(m for m in self.models if m in weak)
-
-    @property
-    def chain_places(self) -> range:
-        """Places in a chain, from 0, of the models whose label runs are prompted with labels."""
-        return range(1, max((len(chain) for chain in self.chains), default=2) - 1)
-
-    @property
-    def label_prompts(self) -> tuple[str, ...]:
-        """Arms of the prompt in which the weak models label: plain, and with reasoning."""
-        return ("", "cot=bare") if "cot=reasoning" in self.prompts else ("",)
 
     @property
     def verdict_shots(self) -> tuple[int, ...]:
@@ -308,15 +286,13 @@ class Study(BaseModel):
         """(who gives the labels, who is prompted) for a kind of labels, "" where nobody does."""
         if kind == SELF:
             return [(m, m) for m in self.strong_models]
-        if kind == "majority":
-            return [(SEVERAL.join(self.weak_models), m) for m in self.strong_models]
         if needs_weak(kind):
             return list(self.all_pairs)
         return [(None, m) for m in self.strong_models]
 
     def epochs_of(self, cell: Cell) -> int:
         """How often a question is asked, in the same words, in a cell with the plain prompt."""
-        if cell.prompt or CHAIN in (cell.weak or ""):
+        if cell.prompt:
             return 1
         kind = SELF if cell.own else cell.labels or "zero_shot"
         if isinstance(self.epochs, Mapping):
@@ -336,13 +312,11 @@ class Study(BaseModel):
             seed=self.seed,
             near_duplicates=self.near_duplicates,
         )
-        hops = max((len(chain) - 1 for chain in self.chains), default=1)
-        if len(split.pool) < hops * max(self.shots):
+        if len(split.pool) < max(self.shots):
             barred = split.provenance["n_near_duplicates"]
             raise StudyError(
-                f"shots must be at most {len(split.pool) // hops}, "
-                + ("the questions in the pool" if hops == 1 else f"a {hops}th of the pool (chains)")
-                + f", got {max(self.shots)}; {split.provenance['dataset']} holds "
+                f"shots must be at most {len(split.pool)}, the questions in the pool, got "
+                f"{max(self.shots)}; {split.provenance['dataset']} holds "
                 f"{len(split.test) + len(split.pool) + barred} questions, of which "
                 f"{len(split.test)} are the test (test_size) and {barred} near-duplicates of a "
                 "test question (near_duplicates: keep would show them)"

@@ -37,9 +37,7 @@ from w2s_icl.solvers.few_shot import (
     few_shot_prompt,
 )
 from w2s_icl.solvers.labels import (
-    CHAIN,
     SELF,
-    SEVERAL,
     default_log_dir,
     demonstrations,
     find_answers,
@@ -138,8 +136,6 @@ def zero_shot(
     """
     _check_part(split)
     prompt = Prompt(style, cot=_cot(cot), question=question)
-    if prompt.cot == "reasoning":
-        raise ValueError("cot must be none or bare without demonstrations, got 'reasoning'")
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
     return _cell(
         cell_name("", 0, split=split, prompt=prompt.arm),
@@ -158,10 +154,9 @@ def zero_shot(
 @_plain_errors
 def few_shot(
     labels: str = "gold",
-    weak: str | Sequence[str] | None = None,
+    weak: str | None = None,
     shots: int = 8,
     draw: int = 0,
-    split: Part = "test",
     disclosure: Disclosure = "none",
     cot: Cot | bool = "none",
     question: QuestionText = "shown",
@@ -180,17 +175,14 @@ def few_shot(
         labels: Who labelled the demonstrations: "gold", "weak", "self" (the prompted model's own
             zero-shot answers), a control, or another source registered in `solvers.labels`.
         weak: Model whose logged answers on the pool are the labels; required by "weak" and what is
-            made from weak labels. Several, with commas between them, vote in "majority". "A>B" is
-            a chain: the labels of B, prompted with the labels of A. Logs are looked for in
-            Inspect's log directory (INSPECT_LOG_DIR, or ./logs).
+            made from weak labels. Logs are looked for in Inspect's log directory
+            (INSPECT_LOG_DIR, or ./logs).
         shots: Demonstrations in the prompt: the first `shots` of the draw, so a longer prompt
             always contains the shorter one.
         draw: Which seeded permutation of the pool is shown.
-        split: "pool" is the label run of a chain: it asks the pool, but for the questions that it
-            shows, which are the last of the draw.
         disclosure: What the prompt says of the labels: "none", their "source", or their "accuracy"
             too.
-        cot: "bare" asks for reasoning before the answer; "reasoning" shows the weak model's too.
+        cot: "bare" asks for reasoning before the answer.
         question: "hidden" shows the options alone, of demonstrations and questions.
         permutations: Ask each question so many times, its options rotated by one place each time,
             and average.
@@ -205,16 +197,9 @@ def few_shot(
     """
     if isinstance(draw, bool) or not isinstance(draw, int) or draw < 0:
         raise ValueError(f"draw must be a whole number from 0, got {draw!r}")
-    _check_part(split)
     prompt = Prompt(style, disclosure, _cot(cot), question)
-    weak = weak if weak is None or isinstance(weak, str) else SEVERAL.join(map(str, weak))
     if labels == SELF:
         labels, weak = "weak", weak or _own_model()
-    if prompt.cot == "reasoning" and labels != "weak":
-        raise ValueError(
-            f"cot=reasoning shows what a weak model wrote: labels must be weak or {SELF}, "
-            f"got {labels!r}"
-        )
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
     split_of = split_metadata(questions, style)
     skipped = _ids(skip)
@@ -228,20 +213,11 @@ def few_shot(
         draw=draw,
         split=split_of,
         log_dir=log_dir,
-        prompt="cot=bare" if prompt.cot == "reasoning" else "",
     )
-    asked = questions.test
-    if split == "pool":
-        # the far end of the draw: the questions at its start are those that will be shown
-        order = [s for s in reversed(order) if s.id not in label_set.taken]
     shown, unread = demonstrations(order, label_set, shots=shots)
-    if split == "pool":
-        ids = {d.id for d in shown.items}
-        asked = tuple(s for s in questions.pool if s.id not in ids)
-    elif weak and labels != "majority":
-        asked = _marked(asked, weak.rpartition(CHAIN)[2], split_of, log_dir)
+    asked = _marked(questions.test, weak, split_of, log_dir) if weak else questions.test
     return _cell(
-        cell_name(labels, shots, weak=weak, draw=draw, split=split, prompt=prompt.arm),
+        cell_name(labels, shots, weak=weak, draw=draw, prompt=prompt.arm),
         questions,
         asked,
         shown,
@@ -251,7 +227,7 @@ def few_shot(
         tags=["truthfulqa", labels],
         metadata={
             "task": "few_shot",
-            "split": split,
+            "split": "test",
             "labels": labels,
             "weak": weak,
             "shots": shots,
@@ -263,7 +239,6 @@ def few_shot(
             "shown_sha256": shown.sha256,
             "skipped": sorted(skipped),
             "unread": unread,
-            **({"chain_shown": sorted(label_set.taken, key=str)} if split == "pool" else {}),
             **label_set.provenance,
         },
     )
@@ -311,12 +286,12 @@ def cell_name(
         ('gold_k08', 'zero', 'zero_pool')
         >>> cell_name("weak", 64, weak="openrouter/meta-llama/llama-3.1-8b-instruct")
         'w2s_8b_k64'
-        >>> cell_name("weak", 8, weak="a/x-8b>a/x-70b", prompt="disclosure=source")
-        'w2s_8b-70b_source_k08'
+        >>> cell_name("weak", 8, weak="a/x-8b", prompt="disclosure=source")
+        'w2s_8b_source_k08'
     """
     arm = {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(labels, labels)
-    if weak and SEVERAL not in weak:
-        arm += "_" + "-".join(map(short_name, weak.split(CHAIN)))
+    if weak:
+        arm += "_" + short_name(weak)
     # the word that tells prompts apart: "source", "bare" of cot, "hidden"
     words = [word.replace("cot=bare", "cot").rpartition("=")[2] for word in prompt.split()]
     parts = [arm, *words, *(["pool"] if split == "pool" else [])]

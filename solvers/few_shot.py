@@ -32,8 +32,8 @@ Style = Literal["chat", "transcript"]
 Disclosure = Literal["none", "source", "accuracy"]
 """What the system message says of the labels: nothing, who gave them, or how many are right too."""
 
-Cot = Literal["none", "bare", "reasoning"]
-"""Chain of thought: none; before the answer; in the demonstrations as well."""
+Cot = Literal["none", "bare"]
+"""Chain of thought: none, or before the answer."""
 
 QuestionText = Literal["shown", "hidden"]
 """`hidden`: the options alone, in demonstrations and question alike."""
@@ -90,8 +90,6 @@ class Demonstration:
         choices: Its options in the order shown.
         label: The letter it is solved with; None where no answer is shown.
         gold: The letter of the right option (never shown).
-        reasoning: What stands in the answer's place, ending in the label, where that is not the
-            bare letter.
     """
 
     id: int | str
@@ -99,12 +97,6 @@ class Demonstration:
     choices: tuple[str, ...]
     label: str | None
     gold: str
-    reasoning: str = ""
-
-    @property
-    def answer(self) -> str | None:
-        """The assistant's turn."""
-        return self.reasoning or self.label
 
 
 @dataclass(frozen=True)
@@ -133,7 +125,7 @@ class Demonstrations:
     @property
     def sha256(self) -> str:
         """Digest of what is shown: questions, options and labels, in order."""
-        return _digest([[d.id, d.question, d.choices, d.answer] for d in self.items])
+        return _digest([[d.id, d.question, d.choices, d.label] for d in self.items])
 
     @property
     def name(self) -> str:
@@ -148,8 +140,7 @@ class Prompt:
     Attributes:
         style: `chat` turns, or one `transcript`.
         disclosure: What the system message says of the labels.
-        cot: Whether the model is asked to reason before it answers, and whether the demonstrations
-            do. `reasoning` needs demonstrations that carry some.
+        cot: Whether the model is asked to reason before it answers.
         question: Whether the questions' texts are shown.
     """
 
@@ -209,8 +200,8 @@ class Prompt:
         if self.style == "chat":
             for d in shown.items:
                 messages.append(ChatMessageUser(content=self._asked(d.question, d.choices)))
-                if d.answer is not None:
-                    messages.append(ChatMessageAssistant(content=d.answer))
+                if d.label is not None:
+                    messages.append(ChatMessageAssistant(content=d.label))
         return messages
 
     def last_turn(
@@ -221,7 +212,7 @@ class Prompt:
         if self.style == "transcript":
             solved = [
                 self._asked(d.question, d.choices)
-                + ("" if d.answer is None else f"\n\nAnswer: {d.answer}")
+                + ("" if d.label is None else f"\n\nAnswer: {d.label}")
                 for d in shown.items
             ]
             text = "\n\n".join([*solved, f"{text}\n\nAnswer:"])

@@ -12,9 +12,8 @@ import hashlib
 import json
 import os
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from string import ascii_uppercase
 from typing import Any
@@ -39,13 +38,6 @@ IDENTITY = ("dataset_sha256", "test_size", "seed", "near_duplicates", "style", "
 """Metadata on which two logs must agree to be of one experiment."""
 
 
-CHAIN = ">"
-"""Between the models of a chain: "A>B" are the labels of B after demonstrations labelled by A."""
-
-SEVERAL = ","
-"""Between the models that vote."""
-
-
 class LabelError(ValueError):
     """Labels that are not there or not usable: says what is missing and how to get it."""
 
@@ -56,13 +48,11 @@ class LabelRequest:
 
     Attributes:
         pool: Questions in the order of the draw, skipped ones taken out.
-        weak: Who gave the weak labels, where the kind needs that: a model; several, joined by
-            commas; or a chain, "A>B" for the labels of B after demonstrations labelled by A.
+        weak: Model that gave the weak labels, where the kind needs one.
         shots: How many demonstrations will be shown.
         draw: Number of the draw.
         split: Metadata of dataset, split and prompt; a label log must agree on `IDENTITY`.
         log_dir: Where finished logs are.
-        prompt: Arm of the prompt that the weak model answered, "" for the plain one.
     """
 
     pool: Sequence[Sample]
@@ -71,7 +61,6 @@ class LabelRequest:
     draw: int = 0
     split: Mapping[str, Any] = field(default_factory=dict)
     log_dir: str = ""
-    prompt: str = ""
 
     def chance(self, sample: Sample, purpose: str) -> random.Random:
         """A generator for one question of one draw: the same in every cell and at every shot count.
@@ -96,10 +85,7 @@ class LabelSet:
         provenance: For the log's metadata.
         command: The command that makes the labels, for errors.
         source: Who labelled, as the prompt's `disclosure` says it; `giver` by default.
-        only: Ids of the only questions that may be shown, None for all.
-        reasoning: What the labeller wrote, by question id, where demonstrations may carry it.
         shown: False when the demonstrations are shown without their labels.
-        taken: Ids of the questions that were shown to make these labels, in a chain.
     """
 
     kind: str
@@ -108,10 +94,7 @@ class LabelSet:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     source: str = ""
-    only: frozenset[int | str] | None = None
-    reasoning: Mapping[int | str, str] = field(default_factory=dict)
     shown: bool = True
-    taken: frozenset[int | str] = frozenset()
 
 
 LabelSource = Callable[[LabelRequest], LabelSet]
@@ -171,7 +154,6 @@ def read_labels(
     draw: int = 0,
     split: Mapping[str, Any] | None = None,
     log_dir: str | None = None,
-    prompt: str = "",
 ) -> LabelSet:
     """Labels of one kind for the questions of `pool`.
 
@@ -184,7 +166,6 @@ def read_labels(
         draw: Number of the draw.
         split: Metadata of dataset, split and prompt; a label log must agree on `IDENTITY`.
         log_dir: Where to look for the weak model's log (default: INSPECT_LOG_DIR, or ./logs).
-        prompt: Arm of the prompt that the weak model answered, "" for the plain one.
 
     Raises:
         ValueError: `kind` is unknown, or `weak` is missing or superfluous.
@@ -199,8 +180,6 @@ def read_labels(
         )
     if not needs_weak(kind) and weak:
         raise ValueError(f"weak={weak!r} has no meaning with labels={kind}; leave it out")
-    if weak and SEVERAL in weak and kind != "majority":
-        raise ValueError(f"labels={kind} takes one weak model, got {weak!r}")
     request = LabelRequest(
         pool=pool,
         weak=weak,
@@ -208,7 +187,6 @@ def read_labels(
         draw=draw,
         split=split or {},
         log_dir=log_dir or default_log_dir(),
-        prompt=prompt,
     )
     return _SOURCES[kind](request)
 
@@ -239,8 +217,6 @@ def demonstrations(
     for sample in pool:
         if len(shown) == shots:
             break
-        if label_set.only is not None and sample.id not in label_set.only:
-            continue
         if sample.id not in label_set.labels:
             raise LabelError(
                 f"labels={label_set.kind}: question {sample.id!r} is among the first {shots} of "
@@ -265,7 +241,6 @@ def demonstrations(
                 choices=tuple(choices),
                 label=ascii_uppercase[choices.index(text)] if label_set.shown else None,
                 gold=str(sample.target),
-                reasoning=label_set.reasoning.get(_id(sample), ""),
             )
         )
     if len(shown) < shots:
@@ -325,19 +300,11 @@ def _gold(request: LabelRequest) -> LabelSet:
 def _label_run(request: LabelRequest) -> Answers:
     """The answers that are the weak labels."""
     weak = request.weak or ""
-    log = find_answers(
-        weak,
-        "pool",
-        request.split,
-        request.log_dir,
-        prompt=request.prompt,
-        shots=request.shots,
-        draw=request.draw,
-    )
+    log = find_answers(weak, "pool", request.split, request.log_dir)
     if log is None:
         raise LabelError(
             f"labels=weak: no finished log in {request.log_dir} holds the answers of {weak} on "
-            f"this pool{f' with {request.prompt}' if request.prompt else ''}. Make it with: "
+            "this pool. Make it with: "
             f"{label_command(weak, request)}"
         )
     return log
@@ -354,12 +321,6 @@ def _weak_labels(request: LabelRequest, log: Answers) -> LabelSet:
     labels = log.options()
     read = {key: text for key, text in labels.items() if text is not None}
     right = sum(log.correct[key] for key in read)
-    step = {
-        "weak": weak,
-        "log": log.file,
-        "eval_id": log.eval_id,
-        "labels_sha256": labels_sha256(labels),
-    }
     return LabelSet(
         "weak",
         labels,
@@ -367,18 +328,14 @@ def _weak_labels(request: LabelRequest, log: Answers) -> LabelSet:
         {
             "label_log": log.file,
             "label_eval_id": log.eval_id,
-            "labels_sha256": step["labels_sha256"],
+            "labels_sha256": labels_sha256(labels),
             "labels_n": len(labels),
             "labels_unread": len(labels) - len(read),
             "labels_coverage": len(read) / n if (n := request.split.get("n_pool")) else None,
             "labels_accuracy": right / len(read) if read else None,
-            "depth": depth(weak),
-            "label_chain": [*log.chain, step],
         },
         label_command(weak, request),
         source="another language model",
-        reasoning=_texts(log) if request.prompt else {},
-        taken=log.shown,
     )
 
 
@@ -427,65 +384,6 @@ def _unlabelled(request: LabelRequest) -> LabelSet:
     return LabelSet("unlabelled", {_id(s): _gold_text(s) for s in request.pool}, "", shown=False)
 
 
-@label_source("majority", weak=True)
-def _majority(request: LabelRequest) -> LabelSet:
-    """The answer that most of several weak models give; none where two lead."""
-    models = (request.weak or "").split(SEVERAL)
-    if len(models) < 2 or len(set(models)) < len(models):
-        raise ValueError(
-            "labels=majority needs the names of at least two different models: "
-            f"-T weak=MODEL,MODEL,..., got {request.weak!r}"
-        )
-    each = [_weak(replace(request, weak=model)) for model in models]
-    answered = set.intersection(*(set(one.labels) for one in each))
-    labels = {key: majority([one.labels[key] for one in each]) for key in answered}
-    read = sum(any(one.labels[key] is not None for one in each) for key in answered)
-    return LabelSet(
-        "majority",
-        labels,
-        f"the majority of {', '.join(models)}",
-        {
-            "label_log": ", ".join(one.provenance["label_log"] for one in each),
-            "label_eval_id": ", ".join(one.provenance["label_eval_id"] for one in each),
-            "labels_sha256": labels_sha256(labels),
-            "labels_n": len(labels),
-            "labels_ties": read - sum(text is not None for text in labels.values()),
-        },
-        each[0].command,
-        source="a vote among several language models",
-    )
-
-
-@label_source("confident", weak=True)
-def _confident(request: LabelRequest) -> LabelSet:
-    """The weak labels that the weak model gave the highest probability."""
-    log = _label_run(request)
-    weak, probabilities = _weak_labels(request, log), log.probabilities
-    pool = {s.id for s in request.pool}
-    known = [key for key, text in weak.labels.items() if text is not None and key in pool]
-    known = [key for key in known if key in probabilities]
-    if len(known) < request.shots:
-        raise LabelError(
-            f"labels=confident: shots={request.shots}, but {weak.provenance['label_log']} holds "
-            f"the probability of {len(known)} answers of {request.weak}. Make the label run with "
-            "log-probabilities, which not every provider sends, and without that log in the "
-            f"directory: {weak.command} --logprobs --top-logprobs 5"
-        )
-    place = {s.id: i for i, s in enumerate(request.pool)}
-    known.sort(key=lambda key: (-probabilities[key], place[key]))
-    chosen = known[: request.shots]
-    return replace(
-        weak,
-        kind="confident",
-        only=frozenset(chosen),
-        provenance={
-            **weak.provenance,
-            "labels_with_probability": len(known),
-            "least_probability": min((probabilities[key] for key in chosen), default=None),
-        },
-    )
-
-
 def _gold_text(sample: Sample) -> str:
     return (sample.choices or [])[ascii_uppercase.index(str(sample.target))]
 
@@ -497,40 +395,9 @@ def _wrong(request: LabelRequest, sample: Sample) -> str:
     return request.chance(sample, "wrong").choice(wrong)
 
 
-def majority(answers: Sequence[str | None]) -> str | None:
-    """The most frequent of the answers that could be read; None where there is none, or a tie.
-
-    Example:
-        >>> majority(["x", "y", "x", None]), majority(["x", "y"])
-        ('x', None)
-    """
-    counts = Counter(text for text in answers if text is not None).most_common(2)
-    if not counts or (len(counts) > 1 and counts[0][1] == counts[1][1]):
-        return None
-    return counts[0][0]
-
-
-def depth(weak: str) -> int:
-    """How many models stand in a chain of label givers: 1 for a weak model of its own.
-
-    Example:
-        >>> depth("small"), depth("small>medium")
-        (1, 2)
-    """
-    return weak.count(CHAIN) + 1
-
-
 def label_command(weak: str, request: LabelRequest) -> str:
-    """The command that makes the label run of a weak model, or of the last model of a chain."""
-    before, _, model = weak.rpartition(CHAIN)
-    flags = _flags(request.split)
-    if before:
-        return (
-            f"inspect eval w2s_icl/few_shot -T split=pool -T labels=weak -T 'weak={before}' "
-            f"-T shots={request.shots} -T draw={request.draw}{flags} --model {model}"
-        )
-    arm = "".join(f" -T {word}" for word in request.prompt.split())
-    return f"inspect eval w2s_icl/zero_shot -T split=pool{arm}{flags} --model {model}"
+    """The command that makes the label run of a weak model."""
+    return f"inspect eval w2s_icl/zero_shot -T split=pool{_flags(request.split)} --model {weak}"
 
 
 def _flags(split: Mapping[str, Any]) -> str:
@@ -556,9 +423,6 @@ class Answers:
         letters: Letter by question id, None where the reply could not be read.
         choices: Options by question id, in the order shown.
         correct: Whether the answer was right, by question id.
-        probabilities: Probability of the chosen option by question id, where it was recorded.
-        chain: Label runs further up the chain, the first one first.
-        shown: Ids of the questions shown in this run, or further up the chain.
         failed: Questions that no call could answer.
         attempt: As `attempt_of`.
         completed: When the run ended.
@@ -569,9 +433,6 @@ class Answers:
     letters: Mapping[int | str, str | None]
     choices: Mapping[int | str, Sequence[str]]
     correct: Mapping[int | str, bool]
-    probabilities: Mapping[int | str, float] = field(default_factory=dict)
-    chain: Sequence[Mapping[str, Any]] = ()
-    shown: frozenset[int | str] = frozenset()
     failed: int = 0
     attempt: str = ""
     completed: str = ""
@@ -594,40 +455,28 @@ def find_answers(
     part: str,
     split: Mapping[str, Any],
     log_dir: str,
-    *,
-    prompt: str = "",
-    shots: int = 0,
-    draw: int = 0,
 ) -> Answers | None:
-    """The finished log with the answers of a labeller on `part` ("test" or "pool") of a split.
+    """The finished log with a model's zero-shot answers on `part` ("test" or "pool") of a split.
 
     Where there is none, a label run will do in which at most `MAY_FAIL` questions failed for good:
     those are unread.
 
-    It is chosen by content: task, model, status, dataset, split and prompt. Of several that agree
-    wherever both answered, the one with most answers counts; of equals, the first that was
+    It is chosen by content: task, model, status, dataset, split and plain prompt. Of several that
+    agree wherever both answered, the one with most answers counts; of equals, the first that was
     finished. Two workers of one run may have answered the same cell: of their logs that one counts
     even where they disagree, since nobody chose between them.
 
     Args:
-        weak: A model, for its zero-shot run; or a chain "A>B", for the run of B with demonstrations
-            labelled by A.
+        weak: The model.
         part: "test" or "pool".
         split: Metadata of dataset, split and prompt version.
         log_dir: Where finished logs are.
-        prompt: Arm of the prompt, "" for the plain one.
-        shots: Demonstrations in the run of a chain.
-        draw: Draw of these demonstrations.
 
     Raises:
         LabelError: Two finished logs of different runs answer the same question differently.
     """
     identity = {key: split[key] for key in IDENTITY if key in split}
-    before, _, model = weak.rpartition(CHAIN)
     wanted = {"task": "zero_shot", "split": part, **identity}
-    if before:
-        chain = {"labels": "weak", "weak": before, "shots": shots, "draw": draw}
-        wanted = {"task": "few_shot", "split": part, **identity, **chain}
     found: list[Answers] = []
     failed: list[Answers] = []
     stamps = [stamp_of(info) for info in list_eval_logs(log_dir)]
@@ -636,7 +485,7 @@ def find_answers(
             continue
         metadata = header.eval.metadata or {}
         same = all(metadata.get(k) == v for k, v in wanted.items())
-        if header.eval.model == model and same and metadata.get("prompt", "") == prompt:
+        if header.eval.model == weak and same and not metadata.get("prompt"):
             answers = _answers(stamp)
             if is_complete(header):
                 found.append(answers)
@@ -653,7 +502,7 @@ def find_answers(
         differ = [key for key in theirs if key in mine and mine[key] != theirs[key]]
         if differ:
             raise LabelError(
-                f"{model} answered {len(differ)} questions of the {part} differently in "
+                f"{weak} answered {len(differ)} questions of the {part} differently in "
                 f"{found[0].file} and {other.file} (the first: question {differ[0]!r}). Keep the "
                 "one that counts and move the other out of the log directory"
             )
@@ -687,7 +536,6 @@ def _answers(stamp: Stamp) -> Answers:
     letters: dict[int | str, str | None] = {}
     choices: dict[int | str, Sequence[str]] = {}
     correct: dict[int | str, bool] = {}
-    probabilities: dict[int | str, float] = {}
     failed = 0
     for summary in read_eval_log_sample_summaries(name):
         if summary.id in letters:
@@ -696,24 +544,17 @@ def _answers(stamp: Stamp) -> Answers:
         letters[summary.id] = (score.answer or None) if score else None
         choices[summary.id] = summary.choices or []
         correct[summary.id] = score is not None and score.value == "C"
-        options = ((score.metadata if score else None) or {}).get("option_probabilities") or {}
-        if score and score.answer in options:
-            probabilities[summary.id] = options[score.answer]
         failed += summary.error is not None
     for id_ in (header.eval.dataset.sample_ids if header else None) or ():
         if id_ not in letters:  # a run that failed may lack a question altogether
             letters[id_], choices[id_], correct[id_] = None, [], False
             failed += 1
-    metadata = (header.eval.metadata if header else None) or {}
     return Answers(
         location=name,
         eval_id=header.eval.eval_id if header else "",
         letters=letters,
         choices=choices,
         correct=correct,
-        probabilities=probabilities,
-        chain=metadata.get("label_chain") or (),
-        shown=frozenset([*(metadata.get("demo_ids") or ()), *(metadata.get("chain_shown") or ())]),
         failed=failed,
         attempt=attempt_of(header) if header else "",
         completed=header.stats.completed_at if header else "",
@@ -728,19 +569,3 @@ def outputs_of(location: str) -> Iterator[EvalSample]:
             all_samples_required=False,
             exclude_fields={"messages", "events", "events_data", "attachments", "store"},
         )
-
-
-def _texts(log: Answers) -> dict[int | str, str]:
-    """What the labeller wrote, by question id, where an answer could be read in it."""
-    written = _written(log.location, log.completed)
-    return {id_: text for id_, text in written.items() if log.letters.get(id_)}
-
-
-@lru_cache(maxsize=16)
-def _written(location: str, completed: str) -> dict[int | str, str]:
-    """Texts of the first epoch of a log that ended then; each cell that shows some asks for all."""
-    return {
-        sample.id: sample.output.completion.strip()
-        for sample in outputs_of(location)
-        if sample.epoch == 1
-    }

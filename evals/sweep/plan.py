@@ -42,16 +42,13 @@ from w2s_icl.evals.sweep.tokens import (
 from w2s_icl.record import CellKey, is_complete, is_ours, key_of
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt, question_text
 from w2s_icl.solvers.label_logs import summaries
-from w2s_icl.solvers.labels import log_headers, read_labels
+from w2s_icl.solvers.labels import log_headers
 
 VERDICT_DRAWS = 3
 """Draws below which nothing is said about other demonstrations than those shown."""
 
 WIDTH = 100
 """Columns that the plan's notes are broken at."""
-
-CHARACTERS_OF_REASONING = 1000
-"""Length of a demonstration's reasoning that is not written yet."""
 
 
 def same_prompts(
@@ -311,7 +308,7 @@ def _planned(
     logs: _Logs,
 ) -> _Planned:
     """A cell, its task, and what of it is still to ask."""
-    ask = pool_ask(study, cell, split, state)
+    ask = pool_ask(cell, state)
     known = True
     try:
         task = cell_task(study, cell, folder, ask)
@@ -319,11 +316,9 @@ def _planned(
         # labels that do not exist yet: a letter is a letter, so gold ones have the same size
         known = False
         args = {k: v for k, v in cell.args.items() if k != "weak"} | {"labels": "gold"}
-        if args.get("cot") == "reasoning":
-            args["cot"] = "bare"
         task = cell_task(study, replace(cell, args=args), folder, ask)
     key = cell.key
-    base = sizes.prompt(study, cell, task, folder, known)
+    base = sizes.prompt(study, cell, task)
     one = _Planned(cell, key, task, known and (state.complete or not cell.labels), base)
     times = range(1, (task.epochs or 1) + 1)
     asked = [(_id(sample), epoch) for sample in task.dataset for epoch in times]
@@ -423,26 +418,12 @@ class _Sizes:
             self._questions[id_, hidden] = replace(size, messages=0)
         return self._questions[id_, hidden]
 
-    def prompt(self, study: Study, cell: Cell, task: Task, folder: str, known: bool) -> Size:
+    def prompt(self, study: Study, cell: Cell, task: Task) -> Size:
         """A prompt of the cell but for the text of the question that is asked."""
         metadata = task.metadata or {}
-        reasons = "cot=reasoning" in cell.prompt
-        digest = f"{metadata['prompt_sha256']} {reasons and not known}"
+        digest = str(metadata["prompt_sha256"])
         if digest in self._prompts:
             return self._prompts[digest]
-        reasoning: Mapping[int | str, str] = {}
-        if reasons and known:
-            labels = read_labels(
-                cell.labels,
-                [self._samples[id_] for id_ in metadata["demo_ids"]],
-                weak=cell.weak,
-                shots=cell.shots,
-                draw=cell.draw,
-                split=metadata,
-                log_dir=folder,
-                prompt="cot=bare",
-            )
-            reasoning = labels.reasoning
         items = [
             Demonstration(
                 id_,
@@ -450,7 +431,6 @@ class _Sizes:
                 tuple(choices),
                 label or None,
                 str(self._samples[id_].target),
-                reasoning.get(id_, ""),
             )
             for id_, choices, label in zip(
                 metadata.get("demo_ids", ()),
@@ -470,9 +450,6 @@ class _Sizes:
                 prompt.last_turn(shown, "", ()),
             ]
         )
-        if reasons and not known:
-            unwritten = CHARACTERS_OF_REASONING * len(items)
-            size += Size(0, unwritten // 5, unwritten, unwritten // 6)
         self._prompts[digest] = size
         return size
 

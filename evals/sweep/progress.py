@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +44,6 @@ from w2s_icl.evals.sweep.tokens import usage_tokens
 from w2s_icl.evals.truthfulqa import short_name
 from w2s_icl.record import is_complete
 from w2s_icl.solvers.label_logs import summaries
-from w2s_icl.solvers.labels import CHAIN, SEVERAL
 
 READABLE_LIMIT = 0.99
 Z95 = 1.959964
@@ -486,8 +484,7 @@ def _arm_name(metadata: Mapping[str, Any]) -> str:
     """An arm in words, as "weak by 8b"."""
     name = str(metadata.get("labels") or "no demonstrations")
     if metadata.get("weak"):
-        models = re.split(f"([{CHAIN}{SEVERAL}])", metadata["weak"])
-        name += " by " + "".join(m if m in (CHAIN, SEVERAL) else short_name(m) for m in models)
+        name += f" by {short_name(metadata['weak'])}"
     return f"{name}, {metadata['prompt']}" if metadata.get("prompt") else name
 
 

@@ -22,7 +22,6 @@ from w2s_icl.evals.cells import (
     Cell,
     all_cells,
     build,
-    chain_cells,
     few_shot_cells,
     plan_metadata,
     zero_shot_cells,
@@ -195,7 +194,7 @@ def _run(
         works = []
         for cell in cells:
             try:
-                ask = pool_ask(study, cell, split, state)
+                ask = pool_ask(cell, state)
                 works.append(Work(cell, ask, build(study, cell, log_dir, runner.plan, ask)))
             except LabelError as error:
                 if all_well:
@@ -218,10 +217,6 @@ def _run(
             logs = runner.run(make(cells), labelled)
         state, all_well = now, _all_well(logs)
         if state.complete:
-            for place in study.chain_places:
-                cells += chain_cells(study, state.unread, split, place)
-                logs = runner.run(make(cells))
-                all_well = _all_well(logs)
             last = few_shot_cells(study, state.unread, split)
         else:
             last = []

@@ -509,58 +509,6 @@ def test_own_labels_are_weak_labels_of_the_same_model(run: Run, questions: dict[
         Context().run(few_shot, labels="self", shots=3, **questions)
 
 
-def test_majority_wins_and_a_tie_is_passed_over_and_counted(
-    run: Run, questions: dict[str, Any]
-) -> None:
-    order = [s.id for s in load_split(**questions).pool]
-    for i, replies in enumerate(("AAAB", "AABC", "ABBD")):
-        run(zero_shot(split="pool", **questions), replies, f"mockllm/w{i}")
-    weak = [f"mockllm/w{i}" for i in range(3)]
-    labels = read_labels(
-        "majority",
-        load_split(**questions).pool,
-        weak=",".join(weak),
-        split=split_metadata(load_split(**questions), "chat"),
-    )
-    places = {s.id: s for s in load_split(**questions).pool}
-    for i, id_ in enumerate(order):
-        expected = "AAB"[i % 4] if i % 4 < 3 else None
-        text = labels.labels[id_]
-        choices = places[id_].choices or []
-        assert text == (None if expected is None else choices[LETTERS.index(expected)])
-    assert labels.provenance["labels_ties"] == len(order) // 4
-    shown = few(labels="majority", weak=weak, shots=4, **questions)
-    assert shown["weak"] == ",".join(weak)
-
-
-def test_confident_labels_without_probabilities_say_how_to_get_them(
-    run: Run, questions: dict[str, Any]
-) -> None:
-    run(zero_shot(split="pool", **questions), LETTERS)
-
-    with pytest.raises(ValueError, match=r"holds the probability of 0 answers.*--logprobs"):
-        few_shot(labels="confident", weak=WEAK, shots=2, **questions)
-
-
-def test_a_chain_without_its_label_run_says_which_command_makes_it(
-    run: Run, questions: dict[str, Any]
-) -> None:
-    run(zero_shot(split="pool", **questions), LETTERS)
-    with pytest.raises(ValueError, match=r"-T split=pool .*'weak=mockllm/weak' -T shots=2.*b/mid"):
-        few_shot(labels="weak", weak=f"{WEAK}>b/mid", shots=2, **questions)
-
-    middle = few_shot(labels="weak", weak=WEAK, shots=2, split="pool", **questions)
-    shown = (middle.metadata or {})["demo_ids"]
-    assert not {s.id for s in middle.dataset} & set(shown)
-    assert len(middle.dataset) == len(load_split(**questions).pool) - 2
-    assert shown == [s.id for s in load_split(**questions).draw(0)][::-1][:2]
-
-    run(middle, "B", "mockllm/mid")
-    last = few(labels="weak", weak=f"{WEAK}>mockllm/mid", shots=2, **questions)
-    assert last["demo_labels"] == ["B", "B"]
-    assert [step["weak"] for step in last["label_chain"]] == [WEAK, f"{WEAK}>mockllm/mid"]
-
-
 def test_disclosure_says_who_labelled_and_how_many_are_right(
     run: Run, questions: dict[str, Any]
 ) -> None:
@@ -577,23 +525,6 @@ def test_disclosure_says_who_labelled_and_how_many_are_right(
     assert messages["source"]["prompt"] == "disclosure=source"
     assert len({m["prompt_sha256"] for m in messages.values()}) == 3
     assert len({m["shown_sha256"] for m in messages.values()}) == 1
-
-
-def test_reasoning_comes_from_a_label_run_that_reasoned(
-    run: Run, questions: dict[str, Any]
-) -> None:
-    run(zero_shot(split="pool", **questions), "A")
-    with pytest.raises(ValueError, match=r"with cot=bare\. Make it with: .*-T cot=bare"):
-        few_shot(labels="weak", weak=WEAK, shots=2, cot="reasoning", **questions)
-
-    run(zero_shot(split="pool", cot=True, **questions), ["Because of the sea.\n\nANSWER: C"])
-    log = run(few_shot(labels="weak", weak=WEAK, shots=2, cot="reasoning", **questions), "A")
-
-    assert labels_shown(log) == ["Because of the sea.\n\nANSWER: C"] * 2
-    assert log.plan.config.max_tokens == 1024
-    assert (log.eval.metadata or {})["demo_labels"] == ["C", "C"]
-    plain = few(labels="weak", weak=WEAK, shots=2, **questions)
-    assert plain["demo_labels"] == ["A", "A"]
 
 
 def test_a_hidden_question_leaves_the_options_alone(run: Run, questions: dict[str, Any]) -> None:
@@ -628,13 +559,10 @@ def test_permutations_turn_a_habit_of_position_into_chance(
         ({"labels": "golden"}, "labels must be one of gold, weak.*self, got 'golden'"),
         ({"labels": "noise_matched"}, "labels=noise_matched needs weak"),
         ({"labels": "random", "weak": WEAK}, "has no meaning with labels=random"),
-        ({"labels": "weak", "weak": "a/b,c/d"}, "labels=weak takes one weak model"),
-        ({"labels": "majority", "weak": "a/b"}, "at least two different models"),
         ({"disclosure": "all"}, "disclosure must be none, source or accuracy, got 'all'"),
-        ({"cot": "reasoning"}, "labels must be weak or self, got 'gold'"),
+        ({"cot": "reasoning"}, "cot must be none or bare, got 'reasoning'"),
         ({"question": "half"}, "question must be shown or hidden"),
         ({"permutations": 0}, "permutations must be a whole number from 1, got 0"),
-        ({"split": "train"}, "split must be test or pool"),
     ],
 )
 def test_bad_arguments_of_arms_are_refused(

@@ -486,7 +486,7 @@ def tolerant(study: Study, log_dir: Path) -> list[EvalLog]:
     state = labelling(study, split, str(log_dir))
     plan = plan_metadata(study, all_cells(study, split))
     tasks = [
-        build(study, cell, str(log_dir), plan, pool_ask(study, cell, split, state))
+        build(study, cell, str(log_dir), plan, pool_ask(cell, state))
         for cell in zero_shot_cells(study)
     ]
     with Stop().listening():

@@ -208,24 +208,6 @@ def test_sizes_are_those_of_the_prompts_to_the_letter(
     assert round(make_plan(study).to_run.tokens_in) == sent
 
 
-def test_chain_is_planned_stage_by_stage(server: OpenAIServer, tmp_path: Path) -> None:
-    small, large = BASE["models"]
-    study = study_of(
-        tmp_path, chains=[[small, large, large]], shots=[0, 2], test_size=6, labels=["gold"]
-    )
-    plan = make_plan(study)
-
-    outcome, said = run_quietly(study, tmp_path / "logs")
-
-    assert outcome.ok, said
-    assert not plan.exact
-    assert plan.calls_at_least <= len(server.answered) <= plan.to_run.calls
-    assert "all labels are there" in said
-    stages = {stage.name: stage.to_run.calls for stage in plan.stages}
-    assert stages["chain labels, pool"] > 0
-    assert stages["chain demonstrations"] == 6
-
-
 def test_reported_cost_is_the_bill_and_needs_no_price(billed: float, tmp_path: Path) -> None:
     study = study_of(
         tmp_path, models=["billed/a"], prices={}, labels=["gold"], shots=[0, 2], test_size=4

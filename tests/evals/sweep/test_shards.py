@@ -46,7 +46,7 @@ def works_of(study: Study, log_dir: str) -> list[Work]:
     plan = plan_metadata(study, all_cells(study, split))
 
     def work(cell: Cell) -> Work:
-        ask = pool_ask(study, cell, split, state)
+        ask = pool_ask(cell, state)
         return Work(cell, ask, build(study, cell, log_dir, plan, ask))
 
     return [work(cell) for cell in zero_shot_cells(study)]

@@ -2,35 +2,191 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from w2s_icl.analysis.stats import (
-    MAX_PLANNED_QUESTIONS,
+import numpy as np
+from scipy import stats
+
+from w2s_icl.analysis.stats.columns import (
+    FLOOR,
     MIN_QUESTIONS,
     MIN_RANDOM_DRAWS,
-    gap_needed,
-    pgr_power,
-    questions_needed,
-    smallest_detectable,
+    satterthwaite,
+    t_quantile,
 )
 
-DRAW_SD = 0.01
-"""Assumed standard deviation of accuracy over draws: one point."""
+MAX_QUESTIONS: Final = 20_000
+"""Where even so many questions are not enough, it takes more draws."""
 
-ONLY_WORSE = 0.03
-"""Assumed share of questions that only the worse of base and ceiling gets right."""
+MANY_DRAWS: Final = 30
+"""More draws than anybody would run."""
 
-GAPS = (0.10, 0.20)
+GAPS: Final = (0.10, 0.20)
 """Gaps for which the smallest detectable difference is said."""
 
-POWER = 0.8
+TOLD_APART: Final = (0.5, 0.8)
+"""Recovered gaps that draws and questions are counted for."""
 
-TOLD_APART = (0.5, 0.8)
-"""Recovered gaps that the draws are counted for."""
 
-MANY_DRAWS = 30
+@dataclass(frozen=True)
+class Design:
+    """A study's size, and what is assumed of its models. Fractions.
+
+    Attributes:
+        n: Test questions.
+        draws: Draws of the demonstrations.
+        draw_sd: Standard deviation of accuracy over draws (0.01 is one point).
+        r_bc: Share of questions only the worse of base and ceiling gets right.
+        r_ab: The same for treated and base.
+        r_ac: The same for treated and ceiling.
+        power: Probability with which a difference is to be seen.
+
+    Raises:
+        ValueError: An argument is outside its range.
+    """
+
+    n: int = MIN_QUESTIONS
+    draws: int = 1
+    draw_sd: float = 0.0
+    r_bc: float = 0.03
+    r_ab: float = 0.03
+    r_ac: float = 0.01
+    power: float = 0.8
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.n < MIN_QUESTIONS:
+            raise ValueError(f"n must be at least {MIN_QUESTIONS}, got {self.n}")
+        if self.draws < 1 or self.draw_sd < 0:
+            raise ValueError(
+                "draws must be at least 1 and draw_sd not negative, got "
+                f"{self.draws} and {self.draw_sd}"
+            )
+        if not 0 < self.power < 1:
+            raise ValueError(f"power must be in (0, 1), got {self.power}")
+
+    def _power(self, effect: float, spread: float, draw_spread: float, floor: float) -> float:
+        """Power against a mean of `effect` whose questions have variance `spread`."""
+        n, draws = self.n, self.draws
+        # 0.3 of the variance of a question is run noise, which averages out over draws.
+        vq = max(spread * (0.7 + 0.3 / draws) / n, floor / n**2)
+        vs = self.draw_sd**2 * draw_spread / draws
+        total, estimated, df = vq + vs, vq, float(n - 1)
+        if draws >= MIN_RANDOM_DRAWS:
+            seen = vs + 0.3 * spread / (n * draws)
+            estimated = vq + seen
+            df = satterthwaite(vq, df, seen, draws)
+        c = t_quantile(df, 0.95)
+        return float(stats.norm.sf(c * np.sqrt(estimated / total) - abs(effect) / np.sqrt(total)))
+
+    def pgr_power(self, gap: float, r0: float, r1: float) -> float:
+        """Probability that the interval of a ratio leaves out `r0` when the true ratio is `r1`.
+
+        A normal approximation, within 4 points of simulation. With t1 = r1 gap, t2 = (1 - r1) gap
+        the variance per question at r0 is
+
+            (1 - r0) (|t1| + 2 r_ab - t1^2) - r0 (1 - r0) (gap + 2 r_bc - gap^2)
+            + r0 (|t2| + 2 r_ac - t2^2)
+
+        Args:
+            gap: Accuracy of the ceiling minus that of the base, a fraction in (0, 1].
+            r0: Ratio to be told apart from.
+            r1: True ratio.
+
+        Raises:
+            ValueError: `gap` is outside its range.
+
+        Example:
+            >>> round(Design(200).pgr_power(0.10, 0.5, 0.8), 4)
+            0.4772
+        """
+        if not 0 < gap <= 1:
+            raise ValueError(f"gap must be in (0, 1] (a fraction, not points), got {gap}")
+        t1, t2 = r1 * gap, (1 - r1) * gap
+        spread = (
+            (1 - r0) * (abs(t1) + 2 * self.r_ab - t1**2)
+            - r0 * (1 - r0) * (gap + 2 * self.r_bc - gap**2)
+            + r0 * (abs(t2) + 2 * self.r_ac - t2**2)
+        )
+        draw_spread = 1 + r0**2 - 1.4 * r0  # effects of a draw on treated and ceiling correlate 0.7
+        floor = FLOOR * (1 - r0 + r0**2)
+        return self._power((r1 - r0) * gap, max(spread, 0), draw_spread, floor)
+
+    def questions_needed(self, gap: float, r0: float, r1: float) -> float:
+        """Questions it takes to tell a ratio of `r1` from `r0`, whatever `n`.
+
+        Returns:
+            A whole number, at least 30; nan when 20,000 are not enough: then it takes more draws,
+            not more questions.
+
+        Example:
+            >>> Design().questions_needed(0.10, 0.5, 0.8)
+            430
+            >>> Design(draws=5, draw_sd=0.01).questions_needed(0.10, 0.5, 0.8)
+            386
+        """
+
+        def enough(n: int) -> bool:
+            return replace(self, n=n).pgr_power(gap, r0, r1) >= self.power
+
+        return _smallest(enough, MIN_QUESTIONS, MAX_QUESTIONS)
+
+    def draws_needed(self, gap: float, r0: float, r1: float) -> float:
+        """Draws it takes, at least the three that speak of other demonstrations; nan above 30."""
+        for draws in range(MIN_RANDOM_DRAWS, MANY_DRAWS + 1):
+            if replace(self, draws=draws).pgr_power(gap, r0, r1) >= self.power:
+                return draws
+        return np.nan
+
+    def gap_needed(self) -> float:
+        """True gap at which a ratio is reported (`status` "ok"); rounded up to 0.001.
+
+        The approximation of `pgr_power` for the gap itself: the variance per question is
+        gap + 2 r_bc - gap^2. nan when no gap is enough.
+
+        Example:
+            >>> Design(484).gap_needed()
+            0.041
+        """
+
+        def enough(step: int) -> bool:
+            gap = step / 1000
+            return self._power(gap, gap + 2 * self.r_bc - gap**2, 1, FLOOR) >= self.power
+
+        return _smallest(enough, 1, 1000) / 1000
+
+    def smallest_detectable(self, gap: float, r0: float = 0.5) -> float:
+        """How far above `r0` a ratio must lie to be told apart from it; rounded up to 0.01.
+
+        nan when even a difference of 1 in accuracy is not enough.
+
+        Example:
+            >>> Design(484, draws=5, draw_sd=0.01).smallest_detectable(0.10)
+            0.28
+        """
+
+        def enough(step: int) -> bool:
+            return self.pgr_power(gap, r0, r0 + step / 100) >= self.power
+
+        return _smallest(enough, 1, int(100 * (1 / gap - r0))) / 100
+
+
+def _smallest(enough: Callable[[int], bool], low: int, high: int) -> float:
+    """Smallest number in low..high that is enough; nan when none is.
+
+    Power can fall again as questions are added: three draws then carry most of the variance, and
+    the degrees of freedom drop towards two. So a first number that is enough is sought by
+    doubling, not at `high`.
+    """
+    reach = min(low, high)
+    while not enough(reach):
+        if reach >= high:
+            return np.nan
+        low, reach = reach + 1, min(2 * reach, high)
+    return bisect_left(range(reach), True, lo=low, key=enough)
 
 
 def detectable(n: int, draws: int) -> dict[str, Any]:
@@ -46,71 +202,56 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
         enough. `assumptions`; and `lines`, the same in words.
 
     Example:
-        >>> found = detectable(200, 5)
-        >>> found["gap_needed"], found["smallest_difference"]["0.10"], found["draws_needed"]["0.10"]
+        >>> shown = detectable(200, 5)
+        >>> shown["gap_needed"], shown["smallest_difference"]["0.10"], shown["draws_needed"]["0.10"]
         (0.063, 0.41, None)
     """
     # fewer draws than three say nothing about others, and their interval holds no such doubt
-    sd = DRAW_SD if draws >= MIN_RANDOM_DRAWS else 0.0
-    found: dict[str, Any] = {
-        "gap_needed": None,
-        "smallest_difference": None,
-        "draws_needed": None,
-        "questions_needed": None,
-        "assumptions": {"draw_sd": sd, "r_bc": ONLY_WORSE, "power": POWER},
-    }
+    sd = 0.01 if draws >= MIN_RANDOM_DRAWS else 0.0
     if n < MIN_QUESTIONS:
-        found["lines"] = [
+        names = ("gap_needed", "smallest_difference", "draws_needed", "questions_needed")
+        line = (
             f"! can detect: nothing; no ratio is given below {MIN_QUESTIONS} test questions, "
             f"got test_size {n}"
-        ]
-        return found
-    design: Any = {"power": POWER, "draws": draws, "draw_sd": sd, "r_bc": ONLY_WORSE}
-    gap = gap_needed(n, **design)
-    low, high = TOLD_APART
-    smallest = {g: _known(smallest_detectable(g, n, **design)) for g in GAPS}
-    more_draws = {g: _draws_needed(g, n) for g in GAPS}
-    questions = {g: _known(questions_needed(g, low, high, **design)) for g in GAPS}
+        )
+        return dict.fromkeys(names) | {"assumptions": {}, "lines": [line]}
+    design = Design(n, draws=draws, draw_sd=sd)
+    others = replace(design, draw_sd=0.01)
+    gap = design.gap_needed()
+    smallest = {g: design.smallest_detectable(g) for g in GAPS}
+    more_draws = {g: others.draws_needed(g, *TOLD_APART) for g in GAPS}
+    questions = {g: design.questions_needed(g, *TOLD_APART) for g in GAPS}
 
-    def at(numbers: Mapping[float, float | None], without: str) -> str:
+    def at(numbers: Mapping[float, float], without: str) -> str:
         return ", ".join(
-            f"{without if v is None else f'{v:,g}'} at a gap of {100 * g:.0f} points"
+            f"{without if np.isnan(v) else f'{v:,g}'} at a gap of {100 * g:.0f} points"
             for g, v in numbers.items()
         )
 
-    ratio = "no gap is enough" if math.isnan(gap) else f"{100 * gap:.1f} points"
+    low, high = TOLD_APART
+    ratio = "no gap is enough" if np.isnan(gap) else f"{100 * gap:.1f} points"
     only = "" if sd else ", about these demonstrations only"
-    found |= {
+    by_gap = (
+        ("smallest_difference", smallest),
+        ("draws_needed", more_draws),
+        ("questions_needed", questions),
+    )
+    return {
         "gap_needed": _known(gap),
-        **{
-            name: {f"{g:.2f}": v for g, v in numbers.items()}
-            for name, numbers in (
-                ("smallest_difference", smallest),
-                ("draws_needed", more_draws),
-                ("questions_needed", questions),
-            )
-        },
+        **{k: {f"{g:.2f}": _known(v) for g, v in numbers.items()} for k, numbers in by_gap},
+        "assumptions": {"draw_sd": sd, "r_bc": design.r_bc, "power": design.power},
         "lines": [
-            f"can detect ({100 * POWER:.0f}% power{only}):",
+            f"can detect ({100 * design.power:.0f}% power{only}):",
             f"  gap that a ratio needs: {ratio}",
             f"  PGR apart from {low:g}, by: {at(smallest, 'nothing')}",
             f"  to tell {low:g} from {high:g}, draws: {at(more_draws, f'over {MANY_DRAWS}')}",
             f"    or, with {draws} draw{'s' * (draws > 1)}, questions: "
-            + at(questions, f"over {MAX_PLANNED_QUESTIONS:,}"),
+            + at(questions, f"over {MAX_QUESTIONS:,}"),
             f"  assumed: sd of accuracy over draws {100 * sd:g} points, "
-            f"{100 * ONLY_WORSE:.0f}% of questions right in the worse only",
+            f"{100 * design.r_bc:.0f}% of questions right in the worse only",
         ],
     }
-    return found
 
 
 def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _draws_needed(gap: float, n: int) -> int | None:
-    """Fewest draws, of those that say something about others."""
-    for draws in range(MIN_RANDOM_DRAWS, MANY_DRAWS + 1):
-        if pgr_power(gap, *TOLD_APART, n, draws=draws, draw_sd=DRAW_SD, r_bc=ONLY_WORSE) >= POWER:
-            return draws
-    return None
+    return None if np.isnan(value) else float(value)

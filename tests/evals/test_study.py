@@ -21,7 +21,7 @@ import yaml
 from inspect_ai.log import list_eval_logs, read_eval_log, write_eval_log
 from rich.console import Console
 
-from tests.analysis.stats.test_stats import slow_gap_recovered
+from tests.analysis.stats.samples import slow_gap_recovered
 from tests.conftest import rows
 from tests.evals.sweep import warm
 from w2s_icl.analysis import tables

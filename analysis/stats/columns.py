@@ -1,0 +1,130 @@
+"""Columns of correctness: their checks, means, variances and t intervals.
+
+One variance serves all statistics: the sample covariance over questions of the means over draws
+and, from three draws on, also that over draws of the means over questions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+Scope = Literal["fixed_demos", "random_demos"]
+_T = TypeVar("_T", bound=np.generic)
+
+MIN_QUESTIONS: Final = 30
+"""Fewer questions give no ratio and decide nothing."""
+
+MIN_RANDOM_DRAWS: Final = 3
+"""From so many draws on, an interval speaks of demonstrations that were not shown."""
+
+FLOOR: Final = 4.0
+"""Times 1/n^2: the variance of a mean difference when four of n questions differ.
+
+Two standard errors are then 4/n, near the exact bound 3.7/n for no event in n. It keeps an interval
+from collapsing where two columns agree everywhere.
+"""
+
+NO_VARIANCE: Final = 1e-14
+"""Below this a variance of fractions is rounding error."""
+
+
+def check_level(level: float) -> None:
+    """Raise ValueError unless a coverage is in (0, 1)."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), got {level}")
+
+
+def columns_of(**arrays: ArrayLike) -> list[Floats]:
+    """The named arrays, shape (n,) or (n, draws), as (n, draws) with one number of draws.
+
+    Raises:
+        ValueError: Shapes differ, an array is empty, or a value is not in [0, 1].
+    """
+    columns: dict[str, Floats] = {}
+    for name, array in arrays.items():
+        column = np.asarray(array, dtype=np.float64)
+        if column.ndim not in (1, 2) or column.size == 0:
+            raise ValueError(
+                f"{name} must have shape (n,) or (n, draws) and not be empty, got {column.shape}"
+            )
+        if not np.all((column >= 0) & (column <= 1)):  # nan fails too
+            raise ValueError(f"{name} must be finite and in [0, 1]")
+        columns[name] = column
+    return aligned(columns)
+
+
+def aligned(columns: dict[str, NDArray[_T]]) -> list[NDArray[_T]]:
+    """Columns of the same questions, repeated to one number of draws."""
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len({shape[0] for shape in shapes.values()}) != 1:
+        raise ValueError(f"columns must hold the same questions, got shapes {shapes}")
+    tables = [column.reshape(len(column), -1) for column in columns.values()]
+    draws = max(table.shape[1] for table in tables)
+    if any(table.shape[1] not in (1, draws) for table in tables):
+        raise ValueError(f"columns with draws must have the same draws, got shapes {shapes}")
+    return [np.broadcast_to(table, (len(table), draws)) for table in tables]
+
+
+def is_binary(*columns: NDArray[Any]) -> bool:
+    """Whether all values are 0 or 1."""
+    return all(bool(np.all((column == 0) | (column == 1))) for column in columns)
+
+
+@dataclass(frozen=True)
+class Means:
+    """Sums of m columns of shape (n, draws), and the covariances of their means."""
+
+    n: int
+    draws: int
+    total: Floats  # (m,), sums over questions and draws
+    by_question: Floats  # (m, m)
+    by_draw: Floats  # (m, m), zero below three draws
+
+    def combine(self, *weights: float) -> tuple[float, float, float]:
+        """Mean, variance and degrees of freedom (Satterthwaite 1946) of a weighted sum."""
+        w = np.array(weights)
+        vq, vs = float(w @ self.by_question @ w), float(w @ self.by_draw @ w)
+        df = float(self.n - 1)
+        if vs > NO_VARIANCE * float(w @ w):
+            df = satterthwaite(vq, df, vs, self.draws)
+        return float(w @ self.total) / (self.n * self.draws), vq + vs, df
+
+
+def satterthwaite(vq: float, df: float, vs: float, draws: int) -> float:
+    """Degrees of freedom of vq + vs; vq has `df`, vs those of the draws."""
+    both = (vq + vs) ** 2 / (vq**2 / df + vs**2 / (draws - 1))
+    return float(np.clip(both, 1, df))
+
+
+def means_of(*columns: Floats) -> Means:
+    """The sums and covariances of columns of shape (n, draws)."""
+    cube = np.stack(columns)
+    m, n, draws = cube.shape
+    by_question, by_draw = np.full((m, m), np.nan), np.zeros((m, m))
+    if n > 1:
+        by_question = np.cov(cube.mean(axis=2)).reshape(m, m) / n
+        if draws >= MIN_RANDOM_DRAWS:
+            by_draw = np.cov(cube.mean(axis=1)).reshape(m, m) / draws
+    return Means(n, draws, cube.sum(axis=(1, 2)), by_question, by_draw)
+
+
+def floored(variance: float, n: float) -> float:
+    """A variance, no smaller than `FLOOR` allows; nan stays."""
+    return float(np.maximum(variance, FLOOR / n**2))
+
+
+def t_quantile(df: float, level: float) -> float:
+    """Quantile of a two-sided interval."""
+    return float(stats.t.ppf((1 + level) / 2, df))
+
+
+def t_interval(mean: float, variance: float, df: float, level: float) -> tuple[float, float]:
+    """Mean plus and minus the quantile times the standard error."""
+    half = t_quantile(df, level) * float(np.sqrt(variance))
+    return mean - half, mean + half

@@ -1,0 +1,209 @@
+import math
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from tests.analysis.stats.samples import (
+    NAN,
+    RIGHT_GOLD,
+    RIGHT_STRONG,
+    RIGHT_W2S,
+    RIGHT_WEAK,
+    Bools,
+    Floats,
+    printed,
+    stairs,
+    triples,
+)
+from w2s_icl.analysis.stats.paired import (
+    holm,
+    mcnemar,
+    mean_interval,
+    paired_difference,
+    subgroup_difference,
+    wilson,
+)
+from w2s_icl.analysis.stats.ratio import gap_recovered
+
+
+def test_example_accuracies() -> None:
+    assert RIGHT_WEAK.mean() == 0.35
+    assert RIGHT_STRONG.mean() == 0.725
+    assert RIGHT_W2S.mean(axis=0).tolist() == [0.825, 0.875, 0.875]
+    assert RIGHT_GOLD.mean(axis=0).tolist() == [0.925, 0.95, 0.875]
+    assert wilson(14, 40) == printed(0.221345, 0.504941)
+    assert mean_interval(RIGHT_WEAK) == wilson(14, 40)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (RIGHT_W2S[:, 0], RIGHT_WEAK, (20, 1, 2.098083e-05)),
+        (RIGHT_GOLD[:, 0], RIGHT_W2S[:, 0], (4, 0, 0.125)),
+        (RIGHT_W2S[:, 0], RIGHT_STRONG, (5, 1, 0.21875)),
+    ],
+)
+def test_example_mcnemar(a: Floats, b: Floats, expected: tuple[int, int, float]) -> None:
+    assert mcnemar(a, b) == pytest.approx(expected, rel=1e-6)
+    d = paired_difference(a, b)
+    assert (d.n10, d.n01, d.p) == mcnemar(a, b)
+
+
+def test_example_holm() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.2]) == pytest.approx(np.array([0.04, 0.09, 0.09, 0.2]))
+
+
+def test_wilson_without_trials_is_nan() -> None:
+    assert np.isnan(wilson(0, 0)).all()
+    assert wilson(0, 50)[0] == 0
+    assert wilson(50, 50)[1] == 1
+    with pytest.raises(ValueError, match="k must be in"):
+        wilson(3, 2)
+
+
+def test_accuracy_over_draws_has_the_t_interval_of_its_variance() -> None:
+    x = RIGHT_W2S
+    vq = x.mean(axis=1).var(ddof=1) / 40
+    vs = x.mean(axis=0).var(ddof=1) / 3
+    df = (vq + vs) ** 2 / (vq**2 / 39 + vs**2 / 2)
+    half = scipy_stats.t.ppf(0.975, df) * math.sqrt(vq + vs)
+    assert mean_interval(x) == pytest.approx((x.mean() - half, x.mean() + half))
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_accuracy_without_variance_keeps_a_width(value: int) -> None:
+    low, high = mean_interval(np.full((200, 3), value))
+    assert (low, high) == pytest.approx((0, 0.0197) if value == 0 else (0.9803, 1), abs=1e-4)
+    assert low < high
+
+
+@given(triples())
+def test_a_difference_changes_sign_with_its_columns(tables: list[Bools]) -> None:
+    a, b, _ = tables
+    there, back = paired_difference(a, b), paired_difference(b, a)
+    assert (there.diff, there.low, there.high) == pytest.approx((-back.diff, -back.high, -back.low))
+    assert (there.n10, there.n01, there.p) == pytest.approx(
+        (back.n01, back.n10, back.p), nan_ok=True
+    )
+
+
+@given(triples())
+def test_the_gap_is_the_paired_difference_of_ceiling_and_base(tables: list[Bools]) -> None:
+    base, treated, ceiling = tables
+    draws = max(t.shape[1] for t in tables)
+    base, treated, ceiling = (np.broadcast_to(t, (len(t), draws)) for t in tables)
+    r, d = gap_recovered(base, treated, ceiling), paired_difference(ceiling, base)
+    assert (r.gap, r.gap_low, r.gap_high) == pytest.approx((d.diff, d.low, d.high))
+
+
+def test_the_t_test_is_that_of_scipy_for_repeated_runs() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.integers(0, 3, 100) / 2, rng.integers(0, 3, 100) / 2
+    d = paired_difference(a, b)
+    assert d.p == pytest.approx(scipy_stats.ttest_rel(a, b).pvalue)
+    assert math.isnan(d.n10)
+    assert math.isnan(d.n01)
+
+
+def test_the_test_is_mcnemars_only_without_variation_over_draws() -> None:
+    a, b = stairs(100, 60, 50)
+    single = paired_difference(a, b)
+    twice = paired_difference(np.stack([a, a], 1), b)
+    differing = paired_difference(np.stack([a, ~a], 1), b)
+    thrice = paired_difference(np.stack([a, a, a], 1), b)
+    assert (single.n10, single.n01) == (twice.n10, twice.n01) == (10, 0)
+    assert single.p == twice.p == pytest.approx(2**-9)
+    assert math.isnan(differing.n10)
+    assert math.isnan(thrice.n10)
+    assert (thrice.low, thrice.high) == pytest.approx((single.low, single.high))
+
+
+def test_identical_columns_have_p_1_and_a_width() -> None:
+    a = np.arange(200) < 90
+    for columns in (a, np.stack([a, a, a], 1)):
+        d = paired_difference(columns, columns)
+        assert (d.diff, d.p) == (0, 1)
+        assert (d.low, d.high) == pytest.approx((-0.0197, 0.0197), abs=1e-4)
+
+
+def test_one_question_has_no_interval() -> None:
+    d = paired_difference([1], [0])
+    assert (d.diff, d.p) == (1, 1)
+    assert np.isnan([d.low, d.high]).all()
+    assert np.isnan(mean_interval([0.5])).all()
+
+
+@given(triples(), st.integers(0, 1000))
+def test_a_subgroup_of_all_or_the_same_questions_is_a_paired_difference(
+    tables: list[Bools], seed: int
+) -> None:
+    a, b, _ = tables
+    same = np.random.default_rng(seed).random(len(a)) < 0.6
+    same[0] = True
+    for where in (np.ones(len(a), dtype=bool), same):
+        assert astuple(subgroup_difference(a, b, where)) == pytest.approx(
+            astuple(paired_difference(a[where], b[where])), rel=0, abs=0, nan_ok=True
+        )
+
+
+def test_a_subgroup_of_its_own_in_each_draw_by_hand() -> None:
+    # Four kinds of question, 100 of each; a - b where it counts: (1, 0), (1, -), (-, 0), (-, -).
+    # d = 200 / 400. m = 300, and e = 1.5 (a - b - 0.5) has the row means 0, 3/8, -3/8.
+    a = np.repeat([[1, 0], [1, 1], [1, 0], [1, 1]], 100, axis=0)
+    b = np.zeros(400)
+    where = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], 100, axis=0).astype(bool)
+    vq = 200 * (3 / 8) ** 2 / 299 / 300
+
+    d = subgroup_difference(a, b, where)
+
+    half = scipy_stats.t.ppf(0.975, 299) * math.sqrt(vq)
+    assert (d.n, d.draws, d.diff) == (200, 2, 0.5)
+    assert (d.low, d.high) == pytest.approx((0.5 - half, 0.5 + half))
+    assert d.p == pytest.approx(2 * scipy_stats.t.sf(0.5 / math.sqrt(vq), 299))
+    assert math.isnan(d.n10)
+
+    # A third draw without any: e = 2.25 (a - b - 0.5), row means as before, column means
+    # 3/4, -3/4, 0. Both kinds of variance are in the interval now.
+    a, where = (np.concatenate([t, np.zeros_like(t[:, :1])], axis=1) for t in (a, where))
+    vs = 2 * (3 / 4) ** 2 / 2 / 3
+    df = (vq + vs) ** 2 / (vq**2 / 299 + vs**2 / 2)
+
+    d = subgroup_difference(a, b, where)
+
+    half = scipy_stats.t.ppf(0.975, df) * math.sqrt(vq + vs)
+    assert (d.n, d.draws, d.diff) == (133, 3, 0.5)
+    assert (d.low, d.high) == pytest.approx((0.5 - half, 0.5 + half))
+
+
+def test_a_subgroup_without_questions_is_nan_and_one_question_has_no_interval() -> None:
+    none = subgroup_difference([1, 0], [0, 0], [[False] * 3] * 2)
+    assert (none.n, none.draws) == (0, 3)
+    assert np.isnan([none.diff, none.low, none.high, none.n10, none.n01, none.p]).all()
+
+    one = subgroup_difference([1, 0], [0, 0], [[True, False, False], [False] * 3])
+    assert (one.n, one.diff) == (1, 1)
+    assert np.isnan([one.low, one.high, one.p]).all()
+
+
+@given(st.lists(st.one_of(st.just(NAN), st.floats(0, 1)), max_size=12))
+def test_holm_by_its_definition(p: list[float]) -> None:
+    found = holm(p)
+    family = sorted(v for v in p if not math.isnan(v))
+    for value, adjusted in zip(p, found, strict=True):
+        if math.isnan(value):
+            assert math.isnan(adjusted)
+        else:
+            upto = [(len(family) - i) * v for i, v in enumerate(family) if v <= value]
+            # Of tied values the first, with the largest factor, decides for all.
+            assert adjusted == pytest.approx(min(1, max(upto)))
+
+
+def test_holm_refuses_what_is_not_a_family_of_p_values() -> None:
+    with pytest.raises(ValueError, match="nan"):
+        holm([0.1, 1.1])
+    with pytest.raises(ValueError, match="shape"):
+        holm([[0.1]])

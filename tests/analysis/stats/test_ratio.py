@@ -1,0 +1,331 @@
+import math
+import re
+from collections import Counter
+from dataclasses import astuple
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from tests.analysis.stats.samples import (
+    NAN,
+    RIGHT_GOLD,
+    RIGHT_STRONG,
+    RIGHT_W2S,
+    RIGHT_WEAK,
+    Bools,
+    Floats,
+    printed,
+    random_table,
+    random_triple,
+    slow_gap_recovered,
+    stairs,
+    triples,
+)
+from w2s_icl.analysis.stats.columns import means_of
+from w2s_icl.analysis.stats.ratio import (
+    Ratio,
+    _fieller,
+    clustered_ratio,
+    gap_recovered,
+    pooled_gap_recovered,
+)
+
+Triple = tuple[Floats, Floats, Floats]
+
+
+def test_example_covariances() -> None:
+    base = RIGHT_WEAK[:, None]
+
+    means = means_of(RIGHT_W2S - base, RIGHT_GOLD - base)
+
+    expected = [[0.00626603, 0.00550570], [0.00550570, 0.00572650]]
+    assert means.by_question == pytest.approx(np.array(expected), abs=5.1e-9)
+    expected = [[0.000277778, -0.0000694444], [-0.0000694444, 0.000486111]]
+    assert means.by_draw == pytest.approx(np.array(expected), abs=5.1e-10)
+
+
+@pytest.mark.parametrize(
+    ("triple", "gap", "ratio", "status"),
+    [
+        pytest.param(
+            (RIGHT_WEAK, RIGHT_W2S[:, 0], RIGHT_GOLD[:, 0]),
+            (0.475, 0.575, 0.414887, 0.735113, 7.263932, 39),
+            (0.826087, 0.640064, 1.002164),
+            ("ok", "fixed_demos", 1),
+            id="pgr_gold, draw 0 only",
+        ),
+        pytest.param(
+            (RIGHT_WEAK, RIGHT_W2S[:, :2], RIGHT_GOLD[:, :2]),
+            (0.5, 0.5875, 0.430124, 0.744876, 7.550886, 39),
+            (0.851064, 0.698131, 1.025439),
+            ("ok", "fixed_demos", 2),
+            id="pgr_gold, draws 0-1",
+        ),
+        pytest.param(
+            (RIGHT_WEAK, RIGHT_W2S, RIGHT_GOLD),
+            (0.508333, 0.566667, 0.407238, 0.726095, 7.189368, 9.414050),
+            (0.897059, 0.719901, 1.106712),
+            ("ok", "random_demos", 3),
+            id="pgr_gold, all draws",
+        ),
+        pytest.param(
+            (RIGHT_WEAK, RIGHT_W2S, RIGHT_STRONG),
+            (0.508333, 0.375, 0.187710, 0.562290, 4.049922, 39),
+            (1.355556, 1.043848, 2.102374),
+            ("ok", "random_demos", 3),
+            id="pgr_zero, all draws",
+        ),
+        pytest.param(
+            (RIGHT_STRONG, RIGHT_W2S, RIGHT_GOLD),
+            (0.133333, 0.191667, 0.065246, 0.318088, 3.073504, 10.070793),
+            (0.695652, 0.100787, 1.436265),
+            ("ok", "random_demos", 3),
+            id="egr, all draws",
+        ),
+        pytest.param(
+            (RIGHT_WEAK, RIGHT_GOLD[:, 0], RIGHT_GOLD[:, 0]),
+            (0.575, 0.575, 0.414887, 0.735113, 7.263932, 39),
+            (1.0, 0.836579, 1.195345),
+            ("ok", "fixed_demos", 1),
+            id="treated is the ceiling",
+        ),
+        pytest.param(
+            (RIGHT_GOLD[:, 0], RIGHT_W2S[:, 0], RIGHT_WEAK),
+            (-0.1, -0.575, -0.735113, -0.414887, -7.263932, 39),
+            (NAN, NAN, NAN),
+            ("gap_reversed", "fixed_demos", 1),
+            id="reversed",
+        ),
+    ],
+)
+def test_example_ratios(
+    triple: Triple,
+    gap: tuple[float, ...],
+    ratio: tuple[float, ...],
+    status: tuple[str, str, int],
+) -> None:
+    r = gap_recovered(*triple)
+
+    assert (r.numerator, r.gap, r.gap_low, r.gap_high, r.t_gap, r.df) == printed(*gap)
+    assert (r.value, r.low, r.high) == printed(*ratio)
+    assert (r.status, r.scope, r.draws) == status
+    assert r.n == 40
+    assert not r.fragile
+
+
+def test_example_quadratic() -> None:
+    v = np.array([[0.0009, 0.0007], [0.0007, 0.0010]])
+    c = 1.971957
+    # The ends are printed cut off, not rounded: 0.34277346 and 1.38448457.
+    assert _fieller(0.08, 0.10, v, c) == pytest.approx((0.342773, 1.384484), abs=1e-6)
+    assert 0.05**2 - c**2 * v[1, 1] == pytest.approx(-0.00138861, abs=5e-9)
+    assert np.isnan(_fieller(0.03, 0.05, v, c)).all()
+
+
+def test_second_implementation_agrees() -> None:
+    rng = np.random.default_rng(1954)
+    seen: Counter[str] = Counter()
+    for i in range(300):
+        n, draws = int(rng.integers(30, 818)), 1 + i % 5
+        tables = random_triple(rng, n, draws)
+
+        fast = gap_recovered(*[t[:, 0] if t.shape[1] == 1 else t for t in tables])
+        slow = slow_gap_recovered(*[t.astype(int).tolist() for t in tables])
+
+        assert fast.status == slow.pop("status"), (i, fast)
+        for name, value in slow.items():
+            expected = pytest.approx(value, rel=1e-6, abs=1e-6, nan_ok=True)
+            assert getattr(fast, name) == expected, (i, name, fast)
+        seen[fast.status] += 1
+    assert min(seen["ok"], seen["gap_reversed"], seen["gap_not_established"]) > 50
+
+
+def close(a: Ratio, b: Ratio) -> bool:
+    return all(
+        left == right
+        if isinstance(left, str | bool)
+        else left == pytest.approx(right, rel=1e-6, abs=1e-6, nan_ok=True)
+        for left, right in zip(astuple(a), astuple(b), strict=True)
+    )
+
+
+@given(triples())
+def test_swapping_base_and_ceiling_of_errors_mirrors_the_ratio(tables: list[Bools]) -> None:
+    base, treated, ceiling = tables
+
+    r = gap_recovered(base, treated, ceiling)
+    mirrored = gap_recovered(~ceiling, ~treated, ~base)
+
+    assert mirrored.status == r.status
+    expected = (r.gap, r.t_gap, r.df, 1 - r.value, 1 - r.high, 1 - r.low)
+    got = (mirrored.gap, mirrored.t_gap, mirrored.df, mirrored.value, mirrored.low, mirrored.high)
+    assert got == pytest.approx(expected, rel=1e-6, abs=1e-6, nan_ok=True)
+
+
+@given(triples(), st.integers(0, 1000))
+def test_the_order_of_questions_and_draws_does_not_matter(tables: list[Bools], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, columns = (rng.permutation(k) for k in (len(tables[0]), max(t.shape[1] for t in tables)))
+    shuffled = [t[rows] if t.shape[1] == 1 else t[rows][:, columns] for t in tables]
+    assert close(gap_recovered(*shuffled), gap_recovered(*tables))
+
+
+@given(triples())
+def test_treated_equal_to_ceiling_or_base_is_around_1_or_0(tables: list[Bools]) -> None:
+    base, _, ceiling = tables
+    n = len(base)
+
+    one, zero = gap_recovered(base, ceiling, ceiling), gap_recovered(base, base, ceiling)
+
+    assert zero.numerator == 0
+    for r, value in ((one, 1), (zero, 0)):
+        if r.status == "ok":
+            assert r.value == value
+            assert r.low < value < r.high
+            c = float(scipy_stats.t.ppf(0.975, n - 1))
+            floor = np.array([[4, 2], [2, 4]]) / n**2
+            assert (r.low, r.high) == pytest.approx(_fieller(r.numerator, r.gap, floor, c))
+
+
+@pytest.mark.parametrize(
+    ("triple", "status", "fragile"),
+    [
+        (stairs(200, 100, 120, 150), "ok", False),
+        (stairs(200, 100, 104, 108), "ok", True),  # t_gap 2.88
+        (stairs(200, 100, 104, 109), "ok", False),  # t_gap 3.06
+        (stairs(200, 100, 130, 103), "gap_not_established", False),
+        (stairs(200, 100, 110, 100), "gap_not_established", False),  # no gap at all
+        (stairs(200, 100, 100, 100), "gap_not_established", False),
+        (stairs(200, 150, 120, 100), "gap_reversed", False),
+        (stairs(29, 5, 15, 25), "gap_not_established", False),
+        (stairs(29, 25, 15, 5), "gap_not_established", False),
+        (stairs(30, 5, 15, 25), "ok", False),
+        (stairs(1, 0, 0, 1), "gap_not_established", False),
+    ],
+)
+def test_status(triple: list[Bools], status: str, fragile: bool) -> None:
+    r = gap_recovered(*triple)
+    assert (r.status, r.fragile) == (status, fragile)
+    assert np.isnan([r.value, r.low, r.high]).all() == (status != "ok")
+    assert r.numerator == pytest.approx(triple[1].mean() - triple[0].mean())
+    assert math.isnan(r.gap_low) == (r.n == 1)
+
+
+def test_a_gap_can_be_established_and_the_set_of_the_ratio_unbounded() -> None:
+    # The gap repeats in every draw, the numerator does not: few degrees of freedom at the ratio.
+    n = 100
+    base, ceiling = stairs(n, 50, 57)
+    treated = np.stack(stairs(n, 20, 57, 95), axis=1)
+
+    r = gap_recovered(base, treated, ceiling)
+
+    assert r.gap_low > 0
+    assert r.df < 3
+    assert r.status == "gap_not_established"
+    assert math.isnan(r.value)
+
+
+@pytest.mark.parametrize(
+    ("base", "treated", "message"),
+    [
+        (np.zeros(39), np.zeros(40), "same questions"),
+        (np.zeros((40, 2)), np.zeros((40, 3)), "same draws"),
+        (np.zeros(0), np.zeros(0), "base must have shape"),
+        (np.zeros((40, 0)), np.zeros(40), "base must have shape"),
+        (np.zeros((40, 2, 2)), np.zeros(40), "base must have shape"),
+        (0.5, np.zeros(40), "base must have shape"),
+        (np.full(40, 1.1), np.zeros(40), re.escape("base must be finite and in [0, 1]")),
+        (np.zeros(40), np.full(40, -0.1), "treated must be finite"),
+        (np.zeros(40), np.full(40, np.nan), "treated must be finite"),
+        (np.zeros(40), np.full(40, np.inf), "treated must be finite"),
+    ],
+)
+def test_bad_columns_are_refused(base: Floats, treated: Floats, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gap_recovered(base, treated, np.ones(40) if np.size(base) else base)
+
+
+@given(triples())
+def test_pooling_one_cell_or_copies_of_it_changes_nothing(tables: list[Bools]) -> None:
+    base, treated, ceiling = tables
+    expected = gap_recovered(base, treated, ceiling)
+    assert close(pooled_gap_recovered([(base, treated, ceiling)]), expected)
+    assert close(pooled_gap_recovered([(base, treated, ceiling)] * 3), expected)
+
+
+def test_pooled_is_the_ratio_of_means_paired_by_question() -> None:
+    rng = np.random.default_rng(5)
+    cells = [random_triple(rng, 200, 4) for _ in range(6)]
+    numerator = np.mean([a.mean() - b.mean() for b, a, _ in cells])
+    gap = np.mean([c.mean() - b.mean() for b, _, c in cells])
+
+    r = pooled_gap_recovered([(b, a, c) for b, a, c in cells])
+
+    assert (r.numerator, r.gap) == pytest.approx((numerator, gap))
+    assert (r.n, r.draws) == (200, 4)
+    mean = [np.mean([np.broadcast_to(cell[i], (200, 4)) for cell in cells], 0) for i in range(3)]
+    assert close(r, gap_recovered(*mean))
+
+
+@pytest.mark.parametrize("draws", [1, 2, 3, 5])
+def test_clustered_ratio_by_hand(draws: int) -> None:
+    rng = np.random.default_rng(draws)
+    latent = rng.normal(size=120)
+    b, a, c = (random_table(rng, latent, p, draws).astype(float) for p in (0.4, 0.6, 0.7))
+    names = rng.choice(["law", "health", "myths", "food"], 120)
+
+    x, d = a - b, c - b
+    r = x.mean() / d.mean()
+    e = [float(np.mean(x[q] - r * d[q])) for q in range(120)]
+    plain = sum(v * v for v in e) / (120 * 119)
+    sums = {name: 0.0 for name in names}
+    for name, v in zip(names, e, strict=True):
+        sums[name] += v
+    clustered = 4 / 3 * sum(v * v for v in sums.values()) / 120**2
+    of_draw = [float(np.mean(x[:, s] - r * d[:, s])) for s in range(draws)]
+    extra = sum(v * v for v in of_draw) / (draws - 1) / draws if draws >= 3 else 0.0
+    expected = math.sqrt((clustered + extra) / (plain + extra))
+
+    assert clustered_ratio(b, a, c, names) == pytest.approx(expected, rel=1e-9)
+
+
+def test_clustered_ratio_is_nan_where_it_is_not_defined() -> None:
+    b, a, c = stairs(60, 20, 30, 40)
+    assert math.isnan(clustered_ratio(b, a, b, np.arange(60) // 5))  # no gap
+    assert math.isnan(clustered_ratio(b, c, c, np.arange(60) // 5))  # no variance
+    assert math.isnan(clustered_ratio(b, a, c, np.zeros(60)))  # one cluster
+    with pytest.raises(ValueError, match="clusters must have shape"):
+        clustered_ratio(b, a, c, np.zeros(59))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "gap"), [*product((200, 817), (0.1, 0.2))])
+@pytest.mark.parametrize("pgr", [0.0, 0.5, 0.8, 1.0])
+def test_coverage(n: int, gap: float, pgr: float) -> None:
+    rng = np.random.default_rng([20240, n, int(10 * gap), int(10 * pgr)])
+    data_sets = 2000
+    need = [-scipy_stats.norm.ppf(acc) for acc in (0.85 - gap, 0.85 - gap + pgr * gap, 0.85)]
+    quantile = scipy_stats.t.ppf(0.975, n - 1)
+    covered = reported = 0
+    for _ in range(data_sets):
+        common, e0, e1, e2, e3 = rng.standard_normal((5, n))
+        shared = math.sqrt(0.62) * common + math.sqrt(0.36) * e1
+        base = math.sqrt(0.62) * common + math.sqrt(0.38) * e0 > need[0]
+        treated = shared + math.sqrt(0.02) * e2 > need[1]
+        ceiling = shared + math.sqrt(0.02) * e3 > need[2]
+
+        residuals = (treated * 1.0 - base) - pgr * (ceiling * 1.0 - base)
+        floor = 4 * (1 - pgr + pgr**2) / n**2
+        kept = abs(residuals.mean()) <= quantile * math.sqrt(max(residuals.var(ddof=1) / n, floor))
+        covered += kept
+
+        r = gap_recovered(base, treated, ceiling)
+        if r.status == "ok":
+            reported += 1
+            assert (r.low <= pgr <= r.high) == kept
+    assert reported > 0.8 * data_sets
+    assert 0.93 <= covered / data_sets <= 0.97

@@ -158,7 +158,8 @@ def imitation_excess(
     """Share of the weak errors repeated, beyond what the gold-prompted model repeats.
 
     0 when runs with weak labels give the weak model's wrong answers no more often than runs with
-    gold labels on the same demonstrations. The interval is that of `paired_difference`.
+    gold labels on the same demonstrations. The interval is that of `paired_difference`, cut to
+    [-1, 1].
 
     Args:
         treated_is_weak: Whether the answer is the weak model's, 0/1, shape (m,) or (m, draws),
@@ -183,7 +184,8 @@ def imitation_excess(
         return Excess(0, np.nan, np.nan, np.nan, np.nan, np.nan)
     treated, gold = columns_of(treated_is_weak=treated_is_weak, gold_is_weak=gold_is_weak)
     d = paired_difference(treated, gold, level=level)
-    return Excess(d.n, float(treated.mean()), float(gold.mean()), d.diff, d.low, d.high)
+    low, high = np.clip([d.low, d.high], -1, 1)
+    return Excess(d.n, float(treated.mean()), float(gold.mean()), d.diff, float(low), float(high))
 
 
 # --- Agreement --------------------------------------------------------------------------------

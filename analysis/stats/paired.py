@@ -160,9 +160,12 @@ class Difference:
         diff: Mean a minus mean b.
         low: Lower end of its interval.
         high: Upper end.
-        n10: Questions only `a` has right (an int); nan unless the test is McNemar's.
-        n01: Questions only `b` has right (an int); nan unless the test is McNemar's.
-        p: Two-sided p value.
+        p: Two-sided p value of the t test that belongs to the interval: below 0.05 exactly where
+            the 95% interval leaves out the line.
+        n10: Questions only `a` has right (an int); nan unless McNemar's test applies.
+        n01: Questions only `b` has right (an int); nan unless McNemar's test applies.
+        p_exact: Two-sided p value of the exact McNemar test of 0/1 runs; nan where it does not
+            apply. It stands beside `p`; nothing is decided by it.
     """
 
     n: int
@@ -170,9 +173,10 @@ class Difference:
     diff: float
     low: float
     high: float
-    n10: float
-    n01: float
     p: float
+    n10: float = np.nan
+    n01: float = np.nan
+    p_exact: float = np.nan
 
 
 def paired_difference(
@@ -180,10 +184,8 @@ def paired_difference(
 ) -> Difference:
     """Mean of a - b with its t interval and test, paired by question.
 
-    The variance is that of the ratios, at least 4/n^2. The test is exact McNemar when both are
-    a single 0/1 run, or two draws that agree on every question; in all other cases, two draws
-    that differ, repeated runs and lines other than 0 among them, it is the t test that belongs to
-    the interval.
+    The variance is that of the ratios, at least 4/n^2. McNemar's test stands beside the t test
+    where both are a single 0/1 run, or two draws that agree on every question.
 
     Args:
         a: Correctness per question, in [0, 1], shape (n,) or (n, draws).
@@ -192,7 +194,7 @@ def paired_difference(
         level: Coverage of the interval, in (0, 1).
 
     Returns:
-        Fractions. The interval is nan for one question, and so is a p value that needs it.
+        Fractions. The interval and `p` are nan for one question.
 
     Raises:
         ValueError: As `gap_recovered`.
@@ -200,8 +202,8 @@ def paired_difference(
     Example:
         >>> right = np.arange(200)
         >>> d = paired_difference(right < 150, right < 145)
-        >>> round(d.diff, 3), round(d.low, 3), round(d.high, 3), d.n10, d.n01, d.p
-        (0.025, 0.003, 0.047, 5, 0, 0.0625)
+        >>> [round(value, 3) for value in (d.diff, d.low, d.high, d.p, d.p_exact)]
+        [0.025, 0.003, 0.047, 0.025, 0.062]
     """
     check_level(level)
     left, right = columns_of(a=a, b=b)
@@ -209,14 +211,11 @@ def paired_difference(
     diff, variance, df = means_of(left - right).combine(1)
     variance = floored(variance, n)
     low, high = t_interval(diff, variance, df, level)
-    n10: float = np.nan
-    n01: float = np.nan
+    p = float(2 * stats.t.sf(abs(diff - line) / np.sqrt(variance), df))
     per_question = left.mean(axis=1), right.mean(axis=1)
     if line == 0 and draws < MIN_RANDOM_DRAWS and is_binary(*per_question):
-        n10, n01, p = mcnemar(*per_question)
-    else:
-        p = float(2 * stats.t.sf(abs(diff - line) / np.sqrt(variance), df))
-    return Difference(n, draws, diff, low, high, n10, n01, p)
+        return Difference(n, draws, diff, low, high, p, *mcnemar(*per_question))
+    return Difference(n, draws, diff, low, high, p)
 
 
 def subgroup_difference(
@@ -240,7 +239,7 @@ def subgroup_difference(
 
     Returns:
         Fractions. `n` is k, rounded, at least 1. All is nan and `n` is 0 when no question counts;
-        the interval and a p value that needs it are nan when one does.
+        the interval and `p` are nan when one does.
 
     Raises:
         ValueError: As `gap_recovered`, or `where` holds other values than true and false.
@@ -262,7 +261,7 @@ def subgroup_difference(
     left, right, mask = left[counted], right[counted], mask[counted]
     draws = mask.shape[1]
     if not len(mask):
-        return Difference(0, draws, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+        return Difference(0, draws, np.nan, np.nan, np.nan, np.nan)
     if mask.all():
         return paired_difference(left, right, level=level)
     difference = left - right
@@ -272,7 +271,7 @@ def subgroup_difference(
     variance = floored(variance, per_draw)
     low, high = t_interval(diff, variance, df, level)
     p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df))
-    return Difference(max(round(per_draw), 1), draws, diff, low, high, np.nan, np.nan, p)
+    return Difference(max(round(per_draw), 1), draws, diff, low, high, p)
 
 
 def holm(p: ArrayLike) -> Floats:

@@ -36,7 +36,10 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
 }
 """Tests that are adjusted together, by name: the two arms compared."""
 
-_TESTS = ("family", *CELL, "contrast", "diff", "lo", "hi", "n10", "n01", "p", "p_holm")
+_TESTS = (
+    *("family", *CELL, "contrast", "diff", "lo", "hi", "n10", "n01"),
+    *("p", "p_holm", "p_exact"),
+)
 
 _ARMS = (
     *(*CELL, "arm", "labels", "giver", "prompt", "depth", "base", "n", "draws", "scope"),
@@ -55,8 +58,8 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
 
     The three of `FAMILIES` are on the questions of the cell, all others, one for each further arm
     that was run, on those that its two arms have. `n10` and `n01` count the questions that only the
-    first, only the second run of `contrast` has right; they are empty where the test is not
-    McNemar's. `p_holm` is adjusted within the family.
+    first, only the second run of `contrast` has right; they and `p_exact`, McNemar's, are empty
+    where runs are not 0/1 or there are three draws. `p_holm` is `p`, adjusted within the family.
     """
     tested: dict[str, list[dict[str, Any]]] = {family: [] for family in FAMILIES}
 
@@ -64,7 +67,8 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
         family = f"w2s_vs_{second}"
         row: dict[str, Any] = {"family": family, **dict(zip(CELL, cell, strict=True))}
         row |= {"contrast": f"w2s - {second}"}
-        row |= {"diff": d.diff, "lo": d.low, "hi": d.high, "n10": d.n10, "n01": d.n01, "p": d.p}
+        row |= {"diff": d.diff, "lo": d.low, "hi": d.high, "n10": d.n10, "n01": d.n01}
+        row |= {"p": d.p, "p_exact": d.p_exact}
         tested.setdefault(family, []).append(row)
 
     for cell in experiment.cells():

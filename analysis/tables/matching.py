@@ -125,13 +125,16 @@ def _matching_row(
             **interval("imitation_excess", excess.value, excess.low, excess.high),
         }
     if all(np.isin(arms[arm].correct, (0, 1)).all() for arm in ("weak", "strong0", "w2s")):
+        # a resample is the same questions whatever the order of the log
+        ids = questions.index
+        by_id = sorted(range(cell.n), key=lambda i: (isinstance(ids[i], str), ids[i]))
         for name, other in (("weak", arms["weak"]), ("strong", arms["strong0"])):
             found = bootstrap(cell.n).agreement(
-                treated,
-                other.letters,
-                arms["w2s"].correct,
-                other.correct,
-                questions["n_options"].to_numpy(),
+                treated[by_id],
+                other.letters[by_id],
+                arms["w2s"].correct[by_id],
+                other.correct[by_id],
+                questions["n_options"].to_numpy()[by_id],
                 level=LEVEL,
             )
             for statistic in _AGREEMENT:

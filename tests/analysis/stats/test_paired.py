@@ -50,7 +50,7 @@ def test_example_accuracies() -> None:
 def test_example_mcnemar(a: Floats, b: Floats, expected: tuple[int, int, float]) -> None:
     assert mcnemar(a, b) == pytest.approx(expected, rel=1e-6)
     d = paired_difference(a, b)
-    assert (d.n10, d.n01, d.p) == mcnemar(a, b)
+    assert (d.n10, d.n01, d.p_exact) == mcnemar(a, b)
 
 
 def test_example_holm() -> None:
@@ -86,8 +86,8 @@ def test_a_difference_changes_sign_with_its_columns(tables: list[Bools]) -> None
     a, b, _ = tables
     there, back = paired_difference(a, b), paired_difference(b, a)
     assert (there.diff, there.low, there.high) == pytest.approx((-back.diff, -back.high, -back.low))
-    assert (there.n10, there.n01, there.p) == pytest.approx(
-        (back.n01, back.n10, back.p), nan_ok=True
+    assert (there.n10, there.n01, there.p, there.p_exact) == pytest.approx(
+        (back.n01, back.n10, back.p, back.p_exact), nan_ok=True
     )
 
 
@@ -109,14 +109,14 @@ def test_the_t_test_is_that_of_scipy_for_repeated_runs() -> None:
     assert math.isnan(d.n01)
 
 
-def test_the_test_is_mcnemars_only_without_variation_over_draws() -> None:
+def test_mcnemars_test_stands_beside_only_without_variation_over_draws() -> None:
     a, b = stairs(100, 60, 50)
     single = paired_difference(a, b)
     twice = paired_difference(np.stack([a, a], 1), b)
     differing = paired_difference(np.stack([a, ~a], 1), b)
     thrice = paired_difference(np.stack([a, a, a], 1), b)
     assert (single.n10, single.n01) == (twice.n10, twice.n01) == (10, 0)
-    assert single.p == twice.p == pytest.approx(2**-9)
+    assert single.p_exact == twice.p_exact == pytest.approx(2**-9)
     assert math.isnan(differing.n10)
     assert math.isnan(thrice.n10)
     assert (thrice.low, thrice.high) == pytest.approx((single.low, single.high))
@@ -132,8 +132,8 @@ def test_identical_columns_have_p_1_and_a_width() -> None:
 
 def test_one_question_has_no_interval() -> None:
     d = paired_difference([1], [0])
-    assert (d.diff, d.p) == (1, 1)
-    assert np.isnan([d.low, d.high]).all()
+    assert (d.diff, d.p_exact) == (1, 1)
+    assert np.isnan([d.low, d.high, d.p]).all()
     assert np.isnan(mean_interval([0.5])).all()
 
 
@@ -207,3 +207,16 @@ def test_holm_refuses_what_is_not_a_family_of_p_values() -> None:
         holm([0.1, 1.1])
     with pytest.raises(ValueError, match="shape"):
         holm([[0.1]])
+
+
+def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_the_line() -> None:
+    rng = np.random.default_rng(15)
+    excluded = 0
+    for i in range(10_000):
+        n, draws = int(rng.integers(5, 60)), 1 + i % 4
+        a, b = rng.random((2, n, draws)) < rng.uniform(0.2, 0.8, (2, 1, 1))
+        line = float(rng.choice([0.0, -0.02, 0.1]))
+        d = paired_difference(a, b, line=line)
+        assert (d.p < 0.05) == (d.low > line or d.high < line)
+        excluded += d.p < 0.05
+    assert 1_000 < excluded < 9_000

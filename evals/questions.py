@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Literal, get_args
@@ -130,6 +130,11 @@ class QuestionSet:
     source: str
     questions: tuple[Question, ...]
     fingerprint: str
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Row of each question by its id, as text."""
+        return {str(question.id): row for row, question in enumerate(self.questions)}
 
 
 @dataclass(frozen=True)

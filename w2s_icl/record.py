@@ -271,6 +271,37 @@ class PlanRecord(Record):
                     yield CellKey(model, task, split, labels, weak, shots, draw, prompt)
 
 
+class ImportRecord(Record):
+    """Where the answers of an imported log were recorded, and what they cannot show.
+
+    Attributes:
+        source: Who recorded them, as the user says it.
+        files: Name, sha256 and number of rows of each file.
+        imported_at: Date of the import, ISO 8601.
+        not_recorded: What the files do not say, in words.
+        notes: What was met on the way, in words.
+        correct, total: Counts of a cell whose answers were not recorded, only how many were right.
+    """
+
+    source: Text = ""
+    files: tuple[tuple[str, str, int], ...] = ()
+    imported_at: Text = ""
+    not_recorded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    correct: Count | None = None
+    total: Count | None = None
+
+    @classmethod
+    def from_log(cls, log: EvalLog) -> Self | None:  # type: ignore[override]
+        """The provenance in a log's header; None where the suite itself ran the cell."""
+        told = (log.eval.metadata or {}).get("imported")
+        return cls.from_metadata(told, file_of(log)) if isinstance(told, Mapping) else None
+
+    def to_metadata(self) -> dict[str, Any]:
+        """The provenance under its key."""
+        return {"imported": super().to_metadata()}
+
+
 class RunRecord(Record):
     """What else a reader of a log must know.
 

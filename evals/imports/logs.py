@@ -1,0 +1,192 @@
+"""One Inspect log per cell of a recording."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from string import ascii_uppercase
+
+from inspect_ai.log import (
+    EvalConfig,
+    EvalDataset,
+    EvalLog,
+    EvalMetric,
+    EvalPlan,
+    EvalResults,
+    EvalSample,
+    EvalScore,
+    EvalSpec,
+    EvalStats,
+    write_eval_log,
+)
+from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
+from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score
+
+from w2s_icl.evals.imports.recording import Answer, Recording
+from w2s_icl.evals.truthfulqa import cell_name
+from w2s_icl.record import (
+    CellKey,
+    CellRecord,
+    ExperimentRecord,
+    ImportRecord,
+    PlanRecord,
+    Shown,
+)
+from w2s_icl.scorers.multiple_choice import SCORER_VERSION
+
+
+def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> None:
+    """Write a log for each cell of a recording."""
+    digest = hashlib.sha256(json.dumps(recording.files).encode()).hexdigest()[:12]
+    keys = [*recording.cells, *(key for key in recording.counts if key not in recording.cells)]
+    tests = [a for key, answers in recording.cells.items() if key.split == "test" for a in answers]
+    experiment = ExperimentRecord(
+        dataset=recording.questions.name,
+        dataset_sha256=recording.questions.fingerprint,
+        dataset_source=recording.questions.source,
+        test_size=len({answer.question.id for answer in tests}),
+        seed=0,
+        near_duplicates="not recorded",
+        style="not recorded",
+        prompt_version=f"imported {digest}",
+        scorer_version=SCORER_VERSION,
+    )
+    record = ImportRecord(
+        source=source,
+        files=tuple(recording.files),
+        imported_at=datetime.now(UTC).date().isoformat(),
+        not_recorded=tuple(recording.not_recorded),
+        notes=tuple(recording.notes),
+    )
+    plan = _plan(name, keys)
+    Path(log_dir).mkdir(parents=True, exist_ok=True)
+    for place, key in enumerate(keys):
+        told = record
+        if key in recording.counts:
+            correct, total = recording.counts[key]
+            told = record.model_copy(update={"correct": correct, "total": total})
+        parts = (experiment, plan, told, recording.shown.get(key, Shown()))
+        log = _log(key, recording.cells.get(key, []), *parts)
+        stamp = log.eval.created.replace(":", "-").replace("+", "-")
+        write_eval_log(log, f"{log_dir}/{stamp}_{log.eval.task.replace('_', '-')}_{place:03d}.eval")
+
+
+def _plan(name: str, keys: Sequence[CellKey]) -> PlanRecord:
+    """What was recorded, in the order of the files; nothing was declared."""
+    blocks: dict[tuple[str, ...], tuple[set[int], set[int]]] = {}
+    for key in keys:
+        arm = (key.model, key.task, key.split, key.labels, key.weak, key.prompt)
+        shots, draws = blocks.setdefault(arm, (set(), set()))
+        shots.add(key.shots)
+        draws.add(key.draw)
+    models = dict.fromkeys([k.model for k in keys if not k.labels] + [k.model for k in keys])
+    pairs = dict.fromkeys((k.weak, k.model) for k in keys if k.labels == "weak")
+    return PlanRecord(
+        name=name,
+        models=tuple(models),
+        pairs=tuple(pairs),
+        blocks=tuple(
+            (*arm, tuple(sorted(shots)), max(draws) + 1) for arm, (shots, draws) in blocks.items()
+        ),
+    )
+
+
+def _log(
+    key: CellKey,
+    answers: Sequence[Answer],
+    experiment: ExperimentRecord,
+    plan: PlanRecord,
+    record: ImportRecord,
+    shown: Shown,
+) -> EvalLog:
+    cell = CellRecord(**{k: v for k, v in key._asdict().items() if k != "model"})
+    name = cell_name(
+        key.labels,
+        key.shots,
+        weak=key.weak or None,
+        draw=key.draw,
+        split=cell.split,
+        prompt=key.prompt,
+    )
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    samples = [_sample(key.model, answer) for answer in answers]
+    right = [sample.scores["letter"].value == CORRECT for sample in samples if sample.scores]
+    share = sum(right) / len(right) if right else math.nan
+    if record.total:
+        share = (record.correct or 0) / record.total
+    return EvalLog(
+        status="success",
+        eval=EvalSpec(
+            created=now,
+            task=name,
+            dataset=EvalDataset(
+                name=f"{experiment.dataset} {key.split}",
+                location=experiment.dataset_source,
+                samples=len({a.question.id for a in answers}),
+                sample_ids=list(dict.fromkeys(a.question.id for a in answers)),
+            ),
+            model=key.model,
+            config=EvalConfig(epochs=max((a.epoch for a in answers), default=1)),
+            tags=["imported"],
+            metadata={
+                **cell.to_metadata(),
+                **experiment.to_metadata(),
+                **shown.to_metadata(),
+                **plan.to_metadata(),
+                **record.to_metadata(),
+            },
+        ),
+        plan=EvalPlan(),
+        results=EvalResults(
+            total_samples=len(samples),
+            completed_samples=len(samples),
+            scores=[
+                EvalScore(
+                    name="letter",
+                    scorer="letter",
+                    metrics={"accuracy": EvalMetric(name="accuracy", value=share)},
+                )
+            ],
+        ),
+        stats=EvalStats(started_at=now, completed_at=now),
+        samples=samples,
+    )
+
+
+def _sample(model: str, answer: Answer) -> EvalSample:
+    question, gold = answer.question, answer.target
+    option = answer.choices[ascii_uppercase.index(answer.letter)] if answer.letter else ""
+    said = answer.reply or (f"{answer.letter}) {option}" if option else "")
+    gold_text = f"Gold: {gold}) {question.choices[question.gold]}"
+    options = "\n".join(f"{k}) {c}" for k, c in zip(ascii_uppercase, answer.choices, strict=False))
+    if answer.letter:
+        value = CORRECT if answer.letter == gold else INCORRECT
+        explanation = f"Answered {answer.letter}) {option}\n\n{gold_text}"
+    else:
+        value, explanation = NOANSWER, f"Not readable\n\n{gold_text}"
+    return EvalSample(
+        id=question.id,
+        epoch=answer.epoch,
+        input=question.question,
+        choices=list(answer.choices),
+        target=gold,
+        messages=[
+            ChatMessageUser(content=f"{question.question}\n\n{options}"),
+            ChatMessageAssistant(content=said, model=model),
+        ],
+        output=ModelOutput.from_content(model, said),
+        scores={
+            "letter": Score(
+                value=value,
+                answer=answer.letter,
+                explanation=explanation,
+                metadata={"read_as": "imported", "option": option},
+            )
+        },
+        metadata={"category": question.category, "n_choices": len(answer.choices)},
+        model_usage={model: answer.usage} if answer.usage else {},
+    )

@@ -154,3 +154,48 @@ def report(logs: str, out: str) -> None:
     page, *others = reversed(written.files)
     click.echo(f"wrote {page}, and beside it {len(others)} tables and figures")
     click.echo(f"logs  inspect view --log-dir {logs}")
+
+
+@main.command("import")
+@click.argument("source", nargs=-1, required=True, metavar="ANSWERS | notebook RESULTS_DIR")
+@click.option("--log-dir", required=True, help="Where the logs go: a directory without logs.")
+@click.option("--questions", help="The questions, as `dataset` of the tasks.")
+@click.option("--demonstrations", help="File that says which demonstrations were shown.")
+@click.option("--name", help="What the recording is called.")
+@click.option("--source", "told", default="", help="Who recorded the answers, and where they are.")
+def import_(
+    source: tuple[str, ...],
+    log_dir: str,
+    questions: str | None,
+    demonstrations: str | None,
+    name: str | None,
+    told: str,
+) -> None:
+    """Make logs of answers that were recorded elsewhere: a file of rows, or the notebook's folder.
+
+    ANSWERS is a CSV, JSONL or parquet file, an answer a row: model, question, answer, and where
+    they apply labels, weak, shots, draw, prompt, split, epoch, reply, input_tokens, output_tokens,
+    cost. See docs/import.md.
+    """
+    from w2s_icl.evals.imports import import_answers, import_notebook
+
+    if len(source) == 2 and source[0] == "notebook":
+        if demonstrations:
+            raise click.UsageError("--demonstrations is for a file of answers")
+        made = import_notebook(
+            source[1], log_dir, questions=questions or "truthful_qa_mc", name=name, source=told
+        )
+    elif len(source) == 1 and questions:
+        made = import_answers(
+            source[0], questions, log_dir, demonstrations=demonstrations, name=name, source=told
+        )
+    else:
+        raise click.UsageError(
+            "give a file of answers with --questions DATASET, or: notebook RESULTS_DIR"
+        )
+    answers = sum(len(of) for of in made.cells.values())
+    click.echo(f"{answers:,} answers in {len(made.cells)} cells, {len(made.counts)} cells of counts")
+    for note in made.notes:
+        click.echo(f"! {note}")
+    click.echo("not recorded: " + "; ".join(made.not_recorded))
+    click.echo(f"report  w2s report {log_dir} --out report")

@@ -162,6 +162,7 @@ def _key(row: AnswerRow, path: Path, line: int) -> CellKey:
 def _question(given: str, questions: QuestionSet, path: Path, line: int) -> Question:
     """The question with this id, or else in this row, counted from 0."""
     rows = questions.questions
+    given = given.removesuffix(".0")  # pandas writes whole numbers so beside an empty cell
     place = questions.places.get(given)
     if place is None and given.isdecimal() and int(given) < len(rows):
         place = int(given)

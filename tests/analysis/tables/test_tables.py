@@ -362,7 +362,9 @@ def test_a_cell_with_too_few_answers_has_counts_only() -> None:
     row = only(tables.matching_table(e))
     assert (row["n"], row["draws"]) == (39, 3)
     assert all(
-        math.isnan(v) for name, v in row.items() if name not in ("weak", "strong", "shots", "n", "draws")
+        math.isnan(v)
+        for name, v in row.items()
+        if name not in ("weak", "strong", "shots", "n", "draws")
     )
     assert tables.tests_table(e).empty
     pooled = only(tables.pooled_table(e), scope="w → s, all shots")

@@ -16,11 +16,10 @@ from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
 
 from w2s_icl.evals.questions import Split
-from w2s_icl.evals.standins import SIMULATED_BANNER
 from w2s_icl.evals.study import MAIN_KINDS, Study
 from w2s_icl.evals.sweep.endpoint import model_of
 from w2s_icl.evals.truthfulqa import Part, few_shot, zero_shot
-from w2s_icl.record import CellKey
+from w2s_icl.record import BANNER, STANDIN, CellKey
 from w2s_icl.solvers.labels import SELF
 
 
@@ -219,8 +218,8 @@ def build(
     task.model = model_of(study, cell.model)
     # whatever model was active while the task was made, the cell's own decides
     metadata = {key: value for key, value in (task.metadata or {}).items() if key != "warning"}
-    if cell.model.startswith("simulated/"):
-        metadata["warning"] = SIMULATED_BANNER
+    if cell.model.startswith(STANDIN):
+        metadata["warning"] = BANNER
     price = study.prices.get(cell.model)
     if price:
         metadata["price_per_million"] = price.model_dump(exclude_none=True)

@@ -24,7 +24,7 @@ from inspect_ai.viewer import TaskSamplesColumn, TaskSamplesSort, TaskSamplesVie
 from rich.markup import escape
 
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
-from w2s_icl.evals.standins import SIMULATED_BANNER
+from w2s_icl.record import BANNER, STANDIN
 from w2s_icl.scorers.multiple_choice import SCORER_VERSION, multiple_choice_letter
 from w2s_icl.solvers.few_shot import (
     PROMPT_VERSION,
@@ -372,7 +372,7 @@ def _banner() -> dict[str, str]:
         name = str(get_model())
     except ValueError:  # a study gives each cell its model later, and marks it itself
         return {}
-    return {"warning": SIMULATED_BANNER} if name.startswith("simulated/") else {}
+    return {"warning": BANNER} if name.startswith(STANDIN) else {}
 
 
 def _marked(

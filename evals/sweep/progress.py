@@ -42,7 +42,7 @@ from w2s_icl.evals.sweep.plan import (
 )
 from w2s_icl.evals.sweep.tokens import usage_tokens
 from w2s_icl.evals.truthfulqa import short_name
-from w2s_icl.record import is_complete
+from w2s_icl.record import BANNER, STANDIN, is_complete
 from w2s_icl.solvers.label_logs import summaries
 
 READABLE_LIMIT = 0.99
@@ -322,10 +322,8 @@ def print_results(
     missing = outcome.planned - len(outcome.logs)
     if missing:
         console.print(f"! {missing} of {outcome.planned} cells were not run", highlight=False)
-    if any(model.startswith("simulated/") for model in study.models):
-        from w2s_icl.evals.standins import SIMULATED_BANNER
-
-        console.print(f"! {SIMULATED_BANNER}", highlight=False)
+    if any(model.startswith(STANDIN) for model in study.models):
+        console.print(f"! {BANNER}", highlight=False)
     print_bill(progress, plan, console)
     console.print(
         f"study   {escape(_cost_line(outcome))}, {progress.retries} retries", highlight=False

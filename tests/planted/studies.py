@@ -1,0 +1,145 @@
+"""Whole studies of planted students as logs: real cells, label sources, prompts and readings."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import yaml
+from inspect_ai import Task, eval
+from inspect_ai.event import ModelEvent
+from inspect_ai.log import EvalLog, EvalSample, resolve_sample_attachments, write_eval_log
+from inspect_ai.model import ChatMessage, GenerateConfig, ModelName, ModelOutput
+from inspect_ai.scorer import Target
+from inspect_ai.solver import TaskState
+
+from tests.planted import students  # noqa: F401 - registers the provider
+from w2s_icl.evals.cells import all_cells, build, few_shot_cells, plan_metadata, zero_shot_cells
+from w2s_icl.evals.study import load_study
+from w2s_icl.scorers.multiple_choice import multiple_choice_letter
+from w2s_icl.solvers.few_shot import Demonstrations, Prompt
+
+LABELS = ("gold", "weak", "noise_matched", "random", "unlabelled", "self")
+
+
+def planted_study(
+    folder: Path,
+    student: str,
+    questions: Path,
+    *,
+    seed: int = 0,
+    shots: int = 64,
+    draws: int = 5,
+    test_size: int = 484,
+    labels: tuple[str, ...] = LABELS,
+    weak: dict[str, Any] | None = None,
+    strong: dict[str, Any] | None = None,
+) -> str:
+    """Make the logs of one student and its weak model; returns their directory.
+
+    Args:
+        folder: Where the study file and the logs go.
+        student: Of `students.KINDS`, the strong model.
+        questions: What is asked, and what both models know.
+        seed: Of the split, the draws, the labels and the models.
+        shots: Demonstrations, the headline.
+        draws: Draws of them.
+        test_size: Questions that are asked.
+        labels: Arms.
+        weak: Arguments of the weak model.
+        strong: Arguments of the student.
+    """
+    common = {"questions": str(questions), "seed": seed}
+    pair = {"planted/weak": weak, f"planted/{student}": strong}
+    path = folder / "study.yaml"
+    content = {
+        "dataset": str(questions),
+        "test_size": test_size,
+        "seed": seed,
+        "models": list(pair),
+        "pairs": [list(pair)],
+        "shots": [0, shots],
+        "headline": shots,
+        "draws": draws,
+        "labels": list(labels),
+        "model_args": {name: {**common, **(own or {})} for name, own in pair.items()},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content), "utf-8")
+    study, log_dir = load_study(path), str(folder / "logs")
+    split = study.load_split()
+    plan = plan_metadata(study, all_cells(study, split))
+    # Inspect looks through all installed packages for each log: 0.3 s
+    with patch("inspect_ai._util.package.packages_distributions", cache(packages_distributions)):
+        for cell in zero_shot_cells(study):
+            record(build(study, cell, log_dir, plan), log_dir)
+        for cell in few_shot_cells(study, (), split):
+            if cell.shots:
+                record(build(study, cell, log_dir, plan), log_dir)
+    return log_dir
+
+
+def record(task: Task, log_dir: str) -> EvalLog:
+    """Run a cell as Inspect would, but for the bookkeeping of all questions after the first.
+
+    The first question goes through `eval`. The others are put to the same model behind the prefix
+    that Inspect logged for the first, and are scored by the suite's scorer: the same answers at a
+    tenth of the time, without a transcript per question.
+    """
+    (log,) = eval(
+        task, log_dir=log_dir, limit=1, display="none", log_realtime=False, log_format="json"
+    )
+    assert log.status == "success", log.error
+    assert log.samples is not None
+    assert log.results is not None
+    first = resolve_sample_attachments(log.samples[0], "full")
+    (call,) = (event for event in first.events if isinstance(event, ModelEvent))
+    first.events, first.attachments = [], {}
+    log.samples = asyncio.run(_ask(task, call.input[:-1], first))
+    log.eval.config.limit = None
+    log.eval.dataset.samples = len(task.dataset)
+    log.eval.dataset.sample_ids = [sample.id or 0 for sample in task.dataset]
+    log.results.total_samples = log.results.completed_samples = len(log.samples)
+    write_eval_log(log, log.location)
+    return log
+
+
+async def _ask(task: Task, prefix: list[ChatMessage], first: EvalSample) -> list[EvalSample]:
+    assert task.model is not None
+    assert first.scores is not None
+    model, scorer = task.model, multiple_choice_letter()
+    (name,) = first.scores
+    answered = [first]
+    for sample in list(task.dataset)[1:]:
+        choices = list(sample.choices or ())
+        turn = Prompt().last_turn(Demonstrations(), str(sample.input), choices)
+        output = await model.api.generate([*prefix, turn], [], "auto", GenerateConfig())
+        assert isinstance(output, ModelOutput)
+        state = TaskState(
+            ModelName(model),
+            sample.id or 0,
+            1,
+            str(sample.input),
+            [turn, output.message],
+            target=Target(sample.target),
+            choices=choices,
+            output=output,
+        )
+        score = await scorer(state, state.target)
+        changes = {
+            "id": sample.id,
+            "input": sample.input,
+            "choices": choices,
+            "target": sample.target,
+            "metadata": sample.metadata or {},
+            "messages": [],
+            "output": output,
+            "scores": {name: score},
+            "uuid": f"{first.uuid}-{sample.id}",
+        }
+        answered.append(first.model_copy(update=changes))
+    return answered

@@ -20,8 +20,11 @@ from w2s_icl.analysis import report, verdict
 from w2s_icl.analysis.checks import run_checks
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs, Note
-from w2s_icl.analysis.report import Results, View, Written, write_report
+from w2s_icl.analysis.report import View, Written, write_report
+from w2s_icl.analysis.results import Results
+from w2s_icl.analysis.sentences import points
 from w2s_icl.analysis.tables import cells_table
+from w2s_icl.errors import W2SError
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -92,11 +95,11 @@ def test_page_is_one_file_with_unique_ids_and_named_figures(write: Write) -> Non
     found = Page(html)
 
     assert len(found.ids) == len(set(found.ids))
-    assert len(found.svgs) == 9
+    assert len(found.svgs) == 7
     for svg in found.svgs:
         assert svg["role"] == "img"
         assert set(str(svg["aria-labelledby"]).split()) <= set(found.ids)
-    assert html.count("<title id=") == html.count("<desc id=") == 9
+    assert html.count("<title id=") == html.count("<desc id=") == 7
     assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
     addresses = set(re.findall(r"https?://[^\"'\s<>]+", html))
     assert addresses == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
@@ -119,10 +122,8 @@ def test_the_notebooks_views_are_there_by_name(write: Write) -> None:
 
     for heading in (
         "Accuracy against demonstrations, with gold curves",
-        "Self-supervision",
         "PGR with zero-shot ceiling, and PGR with gold ceiling",
         "Arms side by side at 64 demonstrations",
-        "Gains where a surface rule is right, and where it is wrong",
         "Response matching, all questions",
         "Response matching where the weak model was wrong",
         "Correctness given the strong model",
@@ -130,6 +131,7 @@ def test_the_notebooks_views_are_there_by_name(write: Write) -> None:
         "Summary: baselines, results at 64 demonstrations, cost",
     ):
         assert f"<h2>{heading}" in html
+    assert "of its own labels, against its own zero-shot run" in html  # self-supervision
 
 
 def test_numbers_of_the_sentences_are_those_of_the_tables(write: Write) -> None:
@@ -205,6 +207,13 @@ def test_missing_cells_are_in_the_banner_and_named(write: Write) -> None:
     assert f"{NAMES[1]}, 8 weak labels of {NAMES[0]}, draw 0: not run" in prose(out)
 
 
+def test_a_folder_that_cannot_be_made_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(W2SError, match="--out must be a folder that can be made"):
+        write_report("nowhere", tmp_path / "file" / "out")
+
+
 def test_unknown_cost_is_never_0(write: Write) -> None:
     made = logs(1, shots=(0, 4))
     made.runs["cost"] = float("nan")
@@ -250,17 +259,19 @@ def test_verdict_comes_first_and_shows_eight_conditions(write: Write) -> None:
     html = page(out)
     table = pd.read_csv(out / "verdict.csv")
 
-    assert html.index('id="verdict"') < html.index('class="cards"') < html.index('id="summary"')
+    assert (
+        html.index('id="verdict"') < html.index('class="cards"') < html.index("beats random labels")
+    )
     assert len(table) == 8
     (found,) = Results(made).verdicts
     for condition in found.conditions:
-        low, high = (f"{100 * x:.1f}".replace("-", "−") for x in (condition.low, condition.high))
+        low, high = (points(x) for x in (condition.low, condition.high))
         assert f"{condition.state} {condition.text} " in prose_of(html)
         assert f"{low} to {high} " in prose_of(html)
 
 
 def prose_of(html: str) -> str:
-    section = html[html.index('<section id="verdict">') : html.index('<ul class="cards">')]
+    section = html[html.index('<section id="verdict">') : html.index('<section id="summary">')]
     return " ".join(re.sub(r"<[^>]+>", " ", section).split())
 
 
@@ -294,11 +305,12 @@ def test_no_pair_no_verdict(write: Write) -> None:
 def test_the_page_follows_the_declared_headline(write: Write) -> None:
     made = logs(3, headline=[2, 8], n=60, labels=["random"])
     results = Results(made)
-    said = prose(write(made))
+    html = page(out := write(made))
+    said = prose(out)
 
     assert results.headline is not None
     assert (results.headline["weak"], results.headline["shots"]) == (NAMES[0], 8)
-    assert "the headline that the study declared, 8 demonstrations" in said
+    assert "the headline that the study declared, 8 demonstrations" in html
     assert "Summary: baselines, results at 8 demonstrations" in said
     assert "Arms side by side at 8 demonstrations" in said
     assert "2 and 8 demonstrations" in said
@@ -353,7 +365,7 @@ def test_five_models_with_every_kind_of_arm_build(write: Write) -> None:
     assert len(pd.read_csv(out / "verdict.csv")) == 24
     html = page(out)
     assert len(set(Page(html).ids)) == len(Page(html).ids)
-    assert html.count("Of eight conditions: ") == 2
+    assert html.count("<summary>Conditions: ") == 2
 
 
 # --- checks ---------------------------------------------------------------------------------------

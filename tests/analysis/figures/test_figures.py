@@ -3,256 +3,305 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
 
-import matplotlib.text
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.path import Path as Outline
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from tests.analysis.synthetic import NAMES, logs
 from w2s_icl.analysis import figures, tables
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.figures import COLOURS, LABEL_STYLE, display_names
+from w2s_icl.analysis.figures import COLOURS, LABEL_STYLE
 from w2s_icl.analysis.logs import Logs
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # what other tests left open
 ]
+CONTROLS = ("noise_matched", "random", "flipped", "unlabelled")
+NEAR_CHANCE, NEAR_ONE = (0.24, 0.25, 0.26, 0.27, 0.28), (0.95, 0.97, 0.98, 0.985, 0.99)
 
 
-def drawn(found: Logs, *names: str, banner: str = "") -> dict[str, Figure]:
-    experiment = Experiment(found)
-    cells, match = tables.cells_table(experiment), tables.matching_table(experiment)
-    curves = tables.curves_table(cells, tables.gold_table(experiment))
-    models, rules = experiment.models, tables.rules_table(experiment)
-    every: dict[str, Callable[[], Figure]] = {
-        "accuracy": lambda: figures.accuracy(curves, models, rules=rules, banner=banner),
-        "self": lambda: figures.self_supervision(curves, models, banner=banner),
-        "pgr": lambda: figures.pgr(cells, models, banner=banner),
-        "matching": lambda: figures.matching(match, models, banner=banner),
-        "wrong": lambda: figures.matching(match, models, weak_wrong=True, banner=banner),
-        "conditional": lambda: figures.conditional(match, models, banner=banner),
-        "correlation": lambda: figures.correlation(match, models, banner=banner),
+class Drawn:
+    """Tables of an experiment and its figures, each drawn once."""
+
+    def __init__(self, made: Logs) -> None:
+        e = Experiment(made)
+        self.cells, self.match = tables.cells_table(e), tables.matching_table(e)
+        self.curves = tables.curves_table(self.cells, tables.gold_table(e))
+        self.arms, models = tables.arms_table(e), e.models
+        last, banner = e.shots[-1], "a banner"
+        draw: dict[str, Callable[[], Figure]] = {
+            "accuracy": lambda: figures.accuracy(self.curves, models, chance=0.25, banner=banner),
+            "pgr": lambda: figures.pgr(self.cells, models, banner=banner),
+            "arms": lambda: figures.arms(self.arms, models, shots=last, planned=["random"]),
+            "surface_fit": lambda: figures.surface_fit(surface(self.cells), models),
+            "matching": lambda: figures.matching(self.match, models, banner=banner),
+            "wrong": lambda: figures.matching(self.match, models, weak_wrong=True),
+            "conditional": lambda: figures.conditional(self.match, models),
+            "correlation": lambda: figures.correlation(self.match, models, banner=banner),
+        }
+        self.figures = {name: lru_cache(maxsize=1)(of) for name, of in draw.items()}
+
+
+def surface(cells: pd.DataFrame) -> pd.DataFrame:
+    """Made-up gains against what the surface rule knows."""
+    pairs = cells.loc[cells["weak"] != cells["strong"], ["weak", "strong"]].drop_duplicates()
+    rows = []
+    for i, (weak, strong) in enumerate(pairs.itertuples(index=False)):
+        for kind, places in (("bin", 5), ("line", 11)):
+            for x in np.linspace(-0.2, 0.7, places):
+                gain = 0.05 + 0.2 * x * (i + 1)
+                half = 0.05 if kind == "bin" else 0.02 + abs(x) / 20
+                rows.append((weak, strong, kind, x, 40, gain, gain - half, gain + half))
+    columns = ["weak", "strong", "kind", "x", "n", "gain", "gain_lo", "gain_hi"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@lru_cache(maxsize=8)
+def study(case: str) -> Drawn:
+    few = {"shots": (0, 4, 64), "labels": CONTROLS[:2], "n": 60}
+    cases: dict[str, Callable[[], Logs]] = {
+        "two": lambda: logs(2, draws=3, accuracy=NEAR_CHANCE, **few),
+        "three": lambda: logs(3, n=400, accuracy=NEAR_ONE, labels=CONTROLS),
+        "five": lambda: logs(5, **few),
+        "one model": lambda: logs(1, shots=(0, 4)),
+        "missing": lambda: logs(3, missing=[("weak", 8), ("gold", 64)], labels=["flipped"]),
+        "no zero-shot": lambda: without_zero_shot(logs(2, shots=(0, 4, 64)), NAMES[1]),
+        "no gap": lambda: logs(2, accuracy=(0.7, 0.7), learned=0, n=40, pairs=[(0, 1)]),
+        "unread": lambda: logs(2, unread=1.0, shots=(0, 4)),
+        "reversed": lambda: logs(2, accuracy=(0.9, 0.7), shots=(0, 8), pairs=[(0, 1)]),
+        "shots": lambda: logs(2, shots=(0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 100), n=60),
+        "pair": lambda: logs(2, pairs=[(0, 1)], labels=CONTROLS),
     }
-    return {name: draw() for name, draw in every.items() if not names or name in names}
+    for models, n, (level, accuracy) in itertools.product(
+        (2, 3, 5), (60, 400), (("chance", NEAR_CHANCE), ("one", NEAR_ONE))
+    ):
+        cases[f"{models}, {n}, {level}"] = lambda m=models, n=n, a=accuracy: logs(  # type: ignore[misc]
+            m, n=n, accuracy=a, shots=(0, 2, 4, 8, 16, 32, 64), labels=CONTROLS
+        )
+    return Drawn(cases[case]())
 
 
-def texts(figure: Figure) -> list[tuple[str, tuple[float, float, float, float]]]:
-    """Texts that are really drawn, with their boxes in pixels."""
-    seen: list[matplotlib.text.Text] = []
-    draw = matplotlib.text.Text.draw
+def without_zero_shot(made: Logs, model: str) -> Logs:
+    """Damage logs: a model's zero-shot run is gone."""
+    lost = (made.runs["model"] == model) & (made.runs["shots"] == 0)
+    made.correct[lost.to_numpy()] = np.nan
+    made.letters[lost.to_numpy()] = ""
+    return made
 
-    def record(self: matplotlib.text.Text, renderer: object) -> None:
-        seen.append(self)
-        draw(self, renderer)  # type: ignore[arg-type]
 
-    with patch.object(matplotlib.text.Text, "draw", record):
-        figure.canvas.draw()
-    boxes = [(t.get_text(), t.get_window_extent()) for t in seen if t.get_text().strip()]
-    return [(text, (b.x0, b.y0, b.x1, b.y1)) for text, b in boxes]
+# --- no text on anything --------------------------------------------------------------------------
+
+
+def texts(figure: Figure) -> list[tuple[Text, Bbox]]:
+    """Texts that are shown, with their boxes in pixels."""
+    figure.canvas.draw()
+    hidden = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+        for label, shown in ((tick.label1, tick.label1.get_visible()), (tick.label2, False))
+        if not shown or not _within(axes, axis, tick.get_loc())
+    }
+    every = [t for t in figure.findobj(Text) if isinstance(t, Text) and t.get_text().strip()]
+    return [(t, t.get_window_extent()) for t in every if t.get_visible() and t not in hidden]
+
+
+def _within(axes: Axes, axis: Any, place: float) -> bool:
+    low, high = sorted(axes.get_xlim() if axis is axes.xaxis else axes.get_ylim())
+    return low <= place <= high
+
+
+def lines(figure: Figure) -> Iterator[tuple[str, Outline, Bbox]]:
+    """Everything thin that is drawn in the panels, in pixels, and where it is cut off."""
+    everywhere = Bbox.from_extents(-1e5, -1e5, 1e5, 1e5)
+    for axes in figure.axes:
+        panel = axes.get_window_extent()
+        grid = [g for axis in (axes.xaxis, axes.yaxis) for g in axis.get_gridlines()]
+        for line in [*axes.lines, *(g for g in grid if g.get_visible())]:
+            path = line.get_path().transformed(line.get_transform())
+            if line.get_linestyle() not in ("None", ""):
+                yield "a line", path, panel
+            half = line.get_markersize() * figure.dpi / 144
+            for x, y in path.vertices if line.get_marker() not in (None, "None", "") else ():
+                if not np.isnan([x, y]).any():
+                    box = Bbox.from_extents(x - half, y - half, x + half, y + half)
+                    where = panel if line.get_clip_on() else everywhere
+                    yield "a marker", Outline.unit_rectangle().transformed(_onto(box)), where
+        for bars in [c for c in axes.collections if isinstance(c, LineCollection)]:
+            for segment in filter(len, bars.get_segments()):
+                yield "a bar", Outline(bars.get_transform().transform(segment)), panel
+
+
+def _onto(box: Bbox) -> Any:
+    from matplotlib.transforms import BboxTransformTo
+
+    return BboxTransformTo(box)
 
 
 def collisions(figure: Figure) -> Iterator[str]:
-    found = texts(figure)
+    shown = texts(figure)
     width, height = figure.bbox.width, figure.bbox.height
-    for text, (x0, y0, x1, y1) in found:
-        if x0 < -1 or y0 < -1 or x1 > width + 1 or y1 > height + 1:
-            yield f"{text!r} leaves the figure"
-    for (a, p), (b, q) in itertools.combinations(found, 2):
-        wide, high = min(p[2], q[2]) - max(p[0], q[0]), min(p[3], q[3]) - max(p[1], q[1])
-        if wide > 1 and high > 1:
-            yield f"{a!r} covers {b!r}"
+    for text, box in shown:
+        if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
+            yield f"{text.get_text()!r} leaves the figure"
+    for (a, p), (b, q) in itertools.combinations(shown, 2):
+        both = Bbox.intersection(p, q)
+        if both is not None and both.width > 1 and both.height > 1:
+            yield f"{a.get_text()!r} covers {b.get_text()!r}"
+    for what, path, panel in lines(figure):
+        bare = path.cleaned(remove_nans=True)
+        for text, box in shown:
+            inside = Bbox.intersection(box.padded(-1), panel)
+            if inside is None or inside.width <= 0 or inside.height <= 0:
+                continue
+            if bare.intersects_bbox(inside, filled=what == "a marker"):
+                yield f"{text.get_text()!r} stands on {what}"
 
 
+def check(case: str) -> None:
+    drawn = study(case)
+    bad = {name: list(collisions(draw())) for name, draw in drawn.figures.items()}
+    assert {name: of for name, of in bad.items() if of} == {}
+
+
+@pytest.mark.parametrize("case", ["two", "three", "one model", "missing", "no zero-shot"])
+def test_no_text_stands_on_anything(case: str) -> None:
+    check(case)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "found",
+    "case",
     [
-        pytest.param(lambda: logs(1), id="one model"),
-        pytest.param(lambda: logs(2, draws=3, shots=(0, 4, 64)), id="two models, three draws"),
-        pytest.param(lambda: logs(3, missing=[("weak", 8), ("gold", 64)]), id="missing cells"),
-        pytest.param(lambda: logs(2, n=25, shots=(0, 4, 64)), id="few questions"),
-        pytest.param(lambda: logs(2, unread=1.0), id="nothing readable"),
-        pytest.param(lambda: logs(2, accuracy=(0.7, 0.7), learned=0), id="no gap"),
-        pytest.param(lambda: logs(2, accuracy=(0.9, 0.7)), id="reversed order"),
-        pytest.param(lambda: logs(3, pairs=[(0, 2)]), id="one pair"),
-        pytest.param(lambda: logs(2, shots=(0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 100)), id="shots"),
-        pytest.param(
-            lambda: logs(8, shots=(0, 64), n=100), id="eight models", marks=pytest.mark.slow
-        ),
+        *("five", "no gap", "unread", "reversed", "shots"),
+        *(f"{m}, {n}, {at}" for m in (2, 3, 5) for n in (60, 400) for at in ("chance", "one")),
     ],
-)  # fmt: skip
-def test_no_label_covers_another(found: Callable[[], Logs]) -> None:
-    made = found()
-    names = ["accuracy", "matching", "wrong", "conditional", "correlation"]
-    pairs = made.planned[made.planned["labels"] == "weak"]
-    names += ["self"] * bool((pairs["weak"] == pairs["model"]).any())
-    names += ["pgr"] * bool((pairs["weak"] != pairs["model"]).any())
-
-    bad = {name: list(collisions(f)) for name, f in drawn(made, *names, banner="a banner").items()}
-
-    assert bad == {name: [] for name in names}
-
-
-def test_a_line_stops_where_nothing_was_run() -> None:
-    made = logs(2, missing=[("weak", 8)], pairs=[(0, 1)])
-    axes = drawn(made, "accuracy")["accuracy"].axes[0]
-
-    (line,) = [
-        line
-        for line in axes.lines
-        if line.get_color() == LABEL_STYLE[0][0] and line.get_linestyle() == "-"
-        and len(np.asarray(line.get_xdata())) == 4
-    ]  # fmt: skip
-    assert np.isnan(np.asarray(line.get_ydata())).tolist() == [False, False, True, False]
-
-
-def points(figure: Figure) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """What is drawn inside the panels of `pgr` in the colours of labellers."""
-    colours = [colour for colour, _ in LABEL_STYLE]
-    return [
-        np.asarray(line.get_ydata(), dtype=float)
-        for axes in figure.axes
-        for line in axes.lines
-        if line.get_color() in colours
-    ]
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        logs(2, accuracy=(0.7, 0.7), learned=0, pairs=[(0, 1)]),
-        logs(2, n=25, pairs=[(0, 1)]),
-        logs(2, unread=1.0, pairs=[(0, 1)]),
-        logs(2, missing=[("weak", 2), ("weak", 8), ("weak", 64)], pairs=[(0, 1)]),
-    ],
-    ids=["no gap", "few questions", "unread", "not run"],
 )
-def test_no_ratio_is_drawn_where_none_is_reported(made: Logs) -> None:
-    cells = tables.cells_table(Experiment(made))
-    assert not cells["pgr_gold_status"].eq("ok").any()
-    assert not cells["pgr_zero_status"].eq("ok").any()
-
-    figure = drawn(made, "pgr")["pgr"]
-
-    assert all(np.isnan(y).all() for y in points(figure))
-    assert not any(axes.texts for axes in figure.axes)
+def test_no_text_stands_on_anything_whatever_the_size(case: str) -> None:
+    check(case)
 
 
-def test_ratios_are_drawn_as_they_are_in_the_table() -> None:
-    made = logs(2, pairs=[(0, 1)])
-    cells = tables.cells_table(Experiment(made))
-    rows = cells[cells["shots"] > 0]
-    figure = drawn(made, "pgr")["pgr"]
+def test_names_of_models_are_text_not_mathematics(tmp_path: Path) -> None:
+    drawn = study("pair")
+    odd = {NAMES[0]: "hf/$a_b$", NAMES[1]: "hf/=1+1 <b>&amp;"}
+    curves = drawn.curves.replace(odd)
+    figure = figures.accuracy(curves, list(odd.values()))
+    written = figures.save(figure, tmp_path / "x", curves)
 
-    for axes, definition in zip(figure.axes, figures.PGR_ROWS, strict=True):
-        values = rows[definition].where(rows[f"{definition}_status"] == "ok").to_numpy()
-        line = next(line for line in axes.lines if line.get_color() == LABEL_STYLE[0][0])
-        np.testing.assert_array_equal(np.asarray(line.get_ydata(), dtype=float), values)
-    fragile = rows["pgr_zero_fragile"].sum() + rows["pgr_gold_fragile"].sum()
-    hollow = [
-        len(np.asarray(line.get_ydata()))
-        for axes in figure.axes
-        for line in axes.lines
-        if line.get_color() == LABEL_STYLE[0][0] and line.get_markerfacecolor() == figures.PAPER
-    ]
-    assert sum(hollow) == fragile
-
-
-def test_bars_are_the_shares_of_the_table() -> None:
-    made = logs(2, pairs=[(0, 1)])
-    match = tables.matching_table(Experiment(made))
-    (axes,) = drawn(made, "matching")["matching"].axes
-
-    heights = np.array([[bar.get_height() for bar in group] for group in axes.containers])  # type: ignore[attr-defined]
-    columns = [column for column, *_ in figures.MATCH_CLASSES]
-    np.testing.assert_allclose(heights, match[columns].to_numpy().T)
-    np.testing.assert_allclose(heights.sum(axis=0), 1)
+    assert "prompted: =1+1 <b>&amp;" in [t.get_text() for t, _ in texts(figure)]
+    assert all(not t.get_parse_math() for t, _ in texts(figure))
+    assert "<b>" not in written[1].read_text("utf-8")
 
 
 def test_names_of_models_differ() -> None:
     names = [*NAMES, "together/meta-llama/llama-3.1-8b-instruct", "hf/llama-3.1-8b"]
-    assert len(set(display_names(names).values())) == len(names)
+    assert len(set(figures.display_names(names).values())) == len(names)
 
 
-def test_saving_writes_the_numbers_beside_the_figure(tmp_path: Path) -> None:
-    figure = drawn(logs(1), "accuracy")["accuracy"]
-    table = pd.DataFrame({"a": [1]})
-
-    once = figures.save(figure, tmp_path / "x", table)
-    first = [path.read_bytes() for path in once]
-    again = [path.read_bytes() for path in figures.save(figure, tmp_path / "x", table)]
-
-    assert [path.name for path in once] == ["x.png", "x.svg", "x.csv"]
-    assert first == again
+# --- what is drawn is what the tables say ---------------------------------------------------------
 
 
-# --- arms -----------------------------------------------------------------------------------------
-
-KINDS = ("weak", "gold", "self", "noise_matched", "random", "flipped", "unlabelled")
-OTHERS = ("majority", "confident", "mine", f"weak via {NAMES[3]}", "weak cot=bare")
-SIDES = ("gain_right", "gain_wrong")
-
-
-def made_up(
-    pairs: Sequence[tuple[int, int]] = ((0, 1),),
-    kinds: Sequence[str] = KINDS,
-    missing: Collection[tuple[int, str]] = (),
-    far: float = -0.3,
-) -> pd.DataFrame:
-    """What `arms` and `shortcut` draw; (place of the pair, kind) that are missing have no row."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for i, (weak, strong) in enumerate(pairs):
-        givers = {"weak": NAMES[weak], "confident": NAMES[weak], "self": NAMES[strong]}
-        for kind in [kind for kind in kinds if (i, kind) not in missing]:
-            row = {
-                "weak": NAMES[weak],
-                "strong": NAMES[strong],
-                "shots": 64,
-                "arm": kind,
-                "giver": givers.get(kind.split()[0], ""),
-                "n": 200,
-                "draws": 1,
-                "scope": "fixed_demos",
-                "rule": "demonstrations",
-                "right_n": 120.0,
-                "wrong_n": 80.0,
-            }
-            for name in ("gain", *SIDES):
-                value = far if kind == "flipped" else rng.uniform(-0.02, 0.12)
-                row |= {name: value, f"{name}_lo": value - 0.05, f"{name}_hi": value + 0.05}
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "kinds", "missing"),
-    [
-        pytest.param([(0, 1)], KINDS + OTHERS, [(0, "random")], id="one pair, every arm"),
-        pytest.param([(0, 1), (0, 2), (1, 2)], KINDS, [(1, "self")], id="three pairs"),
-        pytest.param([(0, 2), (3, 6)], ["weak"], [], id="no controls"),
-        pytest.param(
-            [(w, s) for s in range(8) for w in range(s)], KINDS[:5], [], id="eight models"
-        ),
-    ],
-)
-def test_no_label_of_an_arm_covers_another(
-    pairs: list[tuple[int, int]], kinds: Sequence[str], missing: list[tuple[int, str]]
-) -> None:
-    table, models = made_up(pairs, kinds, missing), list(NAMES)
-
-    both = [
-        figures.arms(table, models, shots=64, planned=["random"], banner="a banner"),
-        figures.shortcut(table, models, shots=64, banner="a banner"),
+def ys(axes: Axes, colour: str) -> list[list[float]]:
+    """Heights of the lines of a colour."""
+    return [
+        np.asarray(line.get_ydata(), dtype=float).tolist()
+        for line in axes.lines
+        if line.get_color() == colour and line.get_linestyle() == "-"
     ]
 
-    assert [list(collisions(figure)) for figure in both] == [[], []]
+
+def words(figure: Figure) -> str:
+    return " | ".join(text.get_text() for text, _ in texts(figure))
+
+
+def test_a_line_stops_where_nothing_was_run() -> None:
+    panel = study("missing").figures["accuracy"]().axes[1]
+    (y,) = ys(panel, LABEL_STYLE[0][0])
+
+    assert np.isnan(y).tolist() == [False, False, True, False]
+
+
+def test_accuracies_and_zero_shot_lines_are_those_of_the_table() -> None:
+    drawn = study("pair")
+    (axes,) = drawn.figures["accuracy"]().axes
+    rows = drawn.curves.set_index(["model", "labels", "shots"])["accuracy"]
+
+    (y,) = ys(axes, LABEL_STYLE[0][0])
+    assert y == [rows[NAMES[1], "none", 0], *(rows[NAMES[1], "weak", k] for k in (2, 8, 64))]
+    assert [text.get_text() for text in axes.texts] == [
+        f"{100 * value:.1f}"
+        for value in (y[-1], rows[NAMES[1], "gold", 64], rows[NAMES[0], "none", 0])
+    ]
+
+
+def test_chance_is_drawn_where_it_is_in_range_and_the_surface_rule_never() -> None:
+    assert "chance, 25.0" in words(study("two").figures["accuracy"]())
+    high = study("pair").figures["accuracy"]()
+    assert "chance" not in words(high)
+    assert "rule" not in words(high)
+    assert high.axes[0].get_ylim()[0] > 0.4
+
+
+def test_a_missing_zero_shot_run_is_said() -> None:
+    assert "zero-shot run missing" in words(study("no zero-shot").figures["accuracy"]())
+
+
+@pytest.mark.parametrize("case", ["no gap", "unread"])
+def test_no_ratio_is_drawn_where_none_is_reported(case: str) -> None:
+    drawn = study(case)
+    assert not drawn.cells["pgr_gold_status"].eq("ok").any()
+    figure = drawn.figures["pgr"]()
+
+    assert all(np.isnan(y).all() for axes in figure.axes for y in ys(axes, LABEL_STYLE[0][0]))
+    assert not any(axes.texts for axes in figure.axes)
+    assert "no ratio: gap not established" in words(figure)
+
+
+def test_ratios_are_drawn_as_they_are_in_the_table() -> None:
+    drawn = study("pair")
+    rows = drawn.cells[drawn.cells["shots"] > 0]
+    figure = drawn.figures["pgr"]()
+
+    hollow = 0
+    for axes, definition in zip(figure.axes, figures.PGR_ROWS, strict=True):
+        values = rows[definition].where(rows[f"{definition}_status"] == "ok").to_numpy()
+        np.testing.assert_array_equal(ys(axes, LABEL_STYLE[0][0])[0], values)
+        for line in axes.lines:
+            if line.get_marker() == "o" and line.get_markerfacecolor() == figures.PAPER:
+                hollow += len(np.asarray(line.get_ydata()))
+    assert hollow == rows["pgr_zero_fragile"].sum() + rows["pgr_gold_fragile"].sum()
+
+
+def test_bars_are_the_shares_of_the_table() -> None:
+    drawn = study("pair")
+    (axes,) = drawn.figures["matching"]().axes
+    groups: Any = axes.containers
+
+    heights = np.array([[bar.get_height() for bar in group] for group in groups])
+    columns = [column for column, *_ in figures.MATCH_CLASSES]
+    np.testing.assert_allclose(heights, drawn.match[columns].to_numpy().T)
+    np.testing.assert_allclose(heights.sum(axis=0), 1)
+
+
+def test_phi_is_explained_and_a_dash_only_where_one_is_drawn() -> None:
+    known, unread = (study(case).figures["correlation"]() for case in ("pair", "unread"))
+
+    assert "correlation, over questions" in words(known)
+    assert "–" not in words(known)
+    assert "–: a run is all right, all wrong or missing" in words(unread)
 
 
 def markers(axes: Axes, marker: str) -> list[tuple[float, float]]:
@@ -263,112 +312,94 @@ def markers(axes: Axes, marker: str) -> list[tuple[float, float]]:
     ]
 
 
-def test_arms_are_drawn_as_they_are_in_the_table() -> None:
-    table = made_up(kinds=[*KINDS, "confident"])
-    (axes,) = figures.arms(table, list(NAMES), shots=64).axes
-    gain = table.set_index("arm")["gain"]
+def arm_rows(gains: Sequence[tuple[str, float]], strong: str = NAMES[1]) -> pd.DataFrame:
+    made = [
+        (NAMES[0], strong, 64, arm, 200, "fixed_demos", gain, gain - 0.05, gain + 0.05)
+        for arm, gain in gains
+    ]
+    columns = ["weak", "strong", "shots", "arm", "n", "scope", "gain", "gain_lo", "gain_hi"]
+    return pd.DataFrame(made, columns=columns)
 
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names[:4] == [
+
+def test_arms_are_drawn_as_they_are_in_the_table_and_those_not_run_are_named() -> None:
+    gains = [("weak", 0.07), ("gold", 0.1), ("self", -0.01), ("noise_matched", 0.06), ("mine", 0.0)]
+    figure = figures.arms(arm_rows(gains), list(NAMES), shots=64, planned=["random"])
+    (axes,) = figure.axes
+
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
         "labels by llama-3.1-8b", "gold labels", "its own labels", "gold with as many errors",
+        "random labels", "mine",
     ]  # fmt: skip
-    weak, strong = (marker for _, marker in LABEL_STYLE[:2])
-    assert markers(axes, weak) == [(gain["weak"], 0), (gain["confident"], len(KINDS))]
-    assert markers(axes, "D") == [(gain["gold"], 1)]
-    assert markers(axes, strong) == [(gain["self"], 2)]
-    said = [text.get_text() for text in axes.texts]
-    assert said == [f"{100 * x:+.1f}".replace("-", "−") for x in gain]
-
-
-def test_an_arm_that_was_planned_and_not_run_says_so() -> None:
-    table = made_up([(0, 1), (0, 2)], ["weak", "gold"], [(1, "gold")])
-    one, other = figures.arms(table, list(NAMES), shots=64, planned=["random"]).axes
-
-    assert [text.get_text() for text in one.texts].count("not run") == 1
-    assert [text.get_text() for text in other.texts].count("not run") == 2
+    weak, strong = (marker for *_, marker in LABEL_STYLE[:2])
+    assert markers(axes, weak) == [(0.07, 0)]
+    assert markers(axes, "D") == [(0.1, 1)]
+    assert markers(axes, strong) == [(-0.01, 2)]
+    assert markers(axes, "d") == [(0.06, 3), (0.0, 5)]
+    beside = [text.get_text() for text in axes.texts]
+    assert beside == ["+7.0", "+10.0", "−1.0", "+6.0", "not run", "0.0"]
 
 
 def test_an_arm_far_off_leaves_the_scale_to_the_others_and_says_so() -> None:
-    near, far = (made_up(far=value) for value in (0.0, -0.6))
-    (axes,) = figures.arms(far, list(NAMES), shots=64).axes
-    (usual,) = figures.arms(near, list(NAMES), shots=64).axes
+    gains = [("weak", 0.05), ("gold", 0.1)]
+    near, far = (
+        figures.arms(arm_rows([*gains, ("flipped", at)]), list(NAMES), shots=64)
+        for at in (0.0, -0.6)
+    )
 
-    assert np.ptp(axes.get_xlim()) < 2 * np.ptp(usual.get_xlim())
-    assert len(markers(axes, "<")) == 1
-    assert not markers(axes, "x")  # of labels that are always wrong
-    assert "−60.0" in [text.get_text() for text in axes.texts]
-
-
-def test_gains_by_surface_rule_are_those_of_the_table() -> None:
-    table = made_up([(0, 1), (1, 1)], KINDS[:3])  # a pair of one model has no panel
-    (axes,) = figures.shortcut(table, list(NAMES), shots=64).axes
-
-    for side, (_, marker, _, _) in zip(SIDES, figures.RULE_SIDES.values(), strict=True):
-        assert [x for x, _ in markers(axes, marker)] == table[side].iloc[:3].tolist()
-    assert axes.get_xlabel().endswith("rule right: 120, wrong: 80")
+    assert np.ptp(far.axes[0].get_xlim()) < 2 * np.ptp(near.axes[0].get_xlim())
+    assert len(markers(far.axes[0], "<")) == 1
+    assert "the interval leaves the figure" in words(far)
+    assert "the interval leaves the figure" not in words(near)
+    assert "−60.0" in words(far)
 
 
-def test_the_surface_rule_is_a_curve_in_every_panel() -> None:
-    made = logs(2, pairs=[(0, 1), (1, 1)])
-    experiment = Experiment(made)
-    rules = tables.rules_table(experiment)
-    gold = rules.loc[rules["labels"] == "gold", "accuracy"].tolist()
-    figure = drawn(made, "accuracy")["accuracy"]
+def test_the_surface_figure_shows_bins_line_and_the_gain_where_the_rule_knows_nothing() -> None:
+    drawn = study("pair")
+    table = surface(drawn.cells)
+    (axes,) = drawn.figures["surface_fit"]().axes
 
-    for axes in figure.axes:
-        (line,) = [line for line in axes.lines if line.get_linestyle() == "-."]
-        assert np.asarray(line.get_ydata()).tolist()[1:] == gold
-        assert axes.get_ylim()[0] < min(gold)
-    assert any("never sees the question" in text for text, _ in texts(figure))
+    bins = table[table["kind"] == "bin"]
+    shown = [line for line in axes.lines if line.get_marker() == LABEL_STYLE[0][2]]
+    assert np.asarray(shown[0].get_ydata()).tolist() == bins["gain"].tolist()
+    assert "reads only the options" in words(drawn.figures["surface_fit"]())
 
 
 def test_other_arms_do_not_enter_the_figures_of_weak_and_gold_labels() -> None:
-    plain = logs(3, shots=(0, 64), pairs=[(0, 1), (0, 2), (1, 2)])
-    every = logs(
-        3, shots=(0, 64), pairs=[(0, 1), (0, 2), (1, 2)], chains=True,
-        labels=[*KINDS[3:], "majority"], prompts=["cot=bare", "question=hidden"],
-    )  # fmt: skip
-    names = ("accuracy", "pgr", "matching", "conditional", "correlation")
+    plain = Drawn(logs(2, shots=(0, 64), n=60, pairs=[(0, 1)]))
+    prompts = ["cot=bare", "question=hidden"]
+    every = Drawn(logs(2, shots=(0, 64), n=60, pairs=[(0, 1)], labels=CONTROLS, prompts=prompts))
 
-    def content(made: Logs) -> dict[str, list[tuple[int, int, int]]]:
-        return {
-            name: [(len(a.lines), len(a.patches), len(a.texts)) for a in figure.axes]
-            for name, figure in drawn(made, *names).items()
-        }
-
-    assert content(every) == content(plain)
+    for name in ("accuracy", "pgr", "matching"):
+        one, other = plain.figures[name]().axes, every.figures[name]().axes
+        assert [(len(a.lines), len(a.patches)) for a in one] == [
+            (len(a.lines), len(a.patches)) for a in other
+        ]
 
 
-def test_labels_of_a_chain_are_left_out_where_a_table_holds_them() -> None:
-    made = logs(2, shots=(0, 64), pairs=[(0, 1)])
-    experiment = Experiment(made)
-    match = tables.matching_table(experiment)
-    cells = tables.cells_table(experiment)
-    curves = tables.curves_table(cells, tables.gold_table(experiment))
-    models = experiment.models
-
-    def longer(table: pd.DataFrame, **other: str) -> pd.DataFrame:
-        return pd.concat([table, table[table["weak"] == models[0]].assign(**other)])
-
-    chain = {"weak": f"{models[0]}>{models[1]}"}
-    for draw, table, other in (
-        (figures.accuracy, curves, chain),
-        (figures.accuracy, curves, {"labels": "random", "weak": ""}),
-        (figures.pgr, cells, chain),
-        (figures.matching, match, chain),
-    ):
-        with_it, without = draw(longer(table, **other), models), draw(table, models)
-        assert [len(a.lines) for a in with_it.axes] == [len(a.lines) for a in without.axes]
-        assert [len(a.texts) for a in with_it.axes] == [len(a.texts) for a in without.axes]
+# --- files and colours ----------------------------------------------------------------------------
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+def test_saving_twice_writes_the_same_and_texts_of_the_csv_are_no_formulas(tmp_path: Path) -> None:
+    figure = study("one model").figures["accuracy"]()
+    table = pd.DataFrame({"name": ["=1+1", "+x", "-y", "@z", "b"], "gain": [-1.0, 2, 3, 4, 5]})
+
+    once = figures.save(figure, tmp_path / "x", table)
+    first = [path.read_bytes() for path in once]
+    again = [path.read_bytes() for path in figures.save(figure, tmp_path / "x", table)]
+
+    assert [path.name for path in once] == ["x.png", "x.svg", "x.csv"]
+    assert first == again
+    read = pd.read_csv(once[2])
+    assert read["name"].tolist() == ["'=1+1", "'+x", "'-y", "'@z", "b"]
+    assert read["gain"].tolist() == [-1, 2, 3, 4, 5]
 
 
 def contrast(one: str, other: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 

@@ -53,7 +53,8 @@ from tests.evals.sweep.test_http import (
     write_study,
 )
 from w2s_icl.analysis.logs import read_logs
-from w2s_icl.analysis.report import TABLES, Results
+from w2s_icl.analysis.report import TABLES
+from w2s_icl.analysis.results import Results
 from w2s_icl.evals.cells import Cell, all_cells, build, plan_metadata, zero_shot_cells
 from w2s_icl.evals.study import Study, load_study
 from w2s_icl.evals.sweep import gate

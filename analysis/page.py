@@ -13,6 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from w2s_icl import words
 from w2s_icl.analysis import figures, sentences
 from w2s_icl.analysis.results import Results, Row
 from w2s_icl.analysis.stats import MIN_QUESTIONS
@@ -181,8 +182,8 @@ def _cards(r: Results) -> list[tuple[str, str, str]]:
     unread, replies = (int(r.logs.runs[name].sum()) for name in ("unparsed", "replies"))
     known = not math.isnan(total["cost"])
     cost = (
-        sentences.money(total["cost"]) if known else "cost unknown",
-        f"{total['calls']:,} calls, {sentences.tokens(total['input_tokens'])} tokens in",
+        words.money(total["cost"]) if known else "cost unknown",
+        f"{total['calls']:,} calls, {words.tokens(total['input_tokens'])} tokens in",
         f"{sentences.percent(unread / replies if replies else math.nan)} of replies unreadable",
     )
     if row is None:
@@ -235,8 +236,8 @@ def _summary_row(r: Results, row: Row) -> list[Cell]:
         _ratio(row, "pgr_zero"),
         *_plain(
             "–" if pd.isna(row["unparsed_w2s"]) else int(row["unparsed_w2s"]),
-            sentences.tokens(usage["input_tokens"]) if run else "–",
-            sentences.money(usage["cost"]) if run else "–",
+            words.tokens(usage["input_tokens"]) if run else "–",
+            words.money(usage["cost"]) if run else "–",
         ),
     ]
 
@@ -249,8 +250,8 @@ def _baseline(r: Results, row: Row) -> list[Cell]:
         (r.names[row["model"]], row["model"]),
         accuracy if accuracy[1] else ("not run", ""),
         *_plain(_percent(row["unparsed_share"]), _percent(row["pool_accuracy"])),
-        *_plain(f"{sums['calls']:,}", sentences.tokens(sums["input_tokens"])),
-        (sentences.money(sums["cost"]) if sums["runs"] else "unknown", ""),
+        *_plain(f"{sums['calls']:,}", words.tokens(sums["input_tokens"])),
+        (words.money(sums["cost"]) if sums["runs"] else "unknown", ""),
     ]
 
 

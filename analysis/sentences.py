@@ -412,27 +412,3 @@ def correlations(row: Row | None, weak: str, strong: str) -> str:
         f"Whether {strong} is right with {row['shots']} labels by {weak} correlates "
         f"{' and '.join(parts)}."
     )
-
-
-def money(dollars: float) -> str:
-    """Dollars; unknown is said.
-
-    Example:
-        >>> money(6.824), money(0.0042), money(float("nan"))
-        ('$6.82', '$0.0042', 'unknown')
-    """
-    if math.isnan(dollars):
-        return "unknown"
-    return f"${dollars:.2f}" if dollars >= 0.1 or dollars == 0 else f"${dollars:.2g}"
-
-
-def tokens(count: float) -> str:
-    """Tokens, rounded.
-
-    Example:
-        >>> tokens(22_910_000), tokens(23_400), tokens(999)
-        ('22.91 M', '23 k', '999')
-    """
-    if count >= 1e5:
-        return f"{count / 1e6:.2f} M"
-    return f"{count / 1e3:.0f} k" if count >= 1e3 else f"{count:.0f}"

@@ -176,7 +176,7 @@ class StandInAPI(ModelAPI):
     a share `refusal_rate` names no option and counts as wrong. Demonstrations teach the format:
     both fade with k. Asked to think step by step, a model writes two sentences before its answer.
 
-    The same model, question and demonstrations give the same answer, in chat as in transcript style.
+    The same model, question and demonstrations give the same answer, in either style.
 
     Model arguments, as `-M name=value`:
 

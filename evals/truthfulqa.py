@@ -355,6 +355,7 @@ def _cell(
             "prompt": prompt.arm,
             "permutations": permutations,
             "prompt_sha256": digests[1],
+            "prompt_characters": prompt.characters(shown),
             "scorer_version": SCORER_VERSION,
             "system_message": prompt.system_message(shown),
             "w2s_icl": version("w2s-icl"),

@@ -224,6 +224,11 @@ class Prompt:
         messages = [[m.role, m.content] for m in self.prefix(shown)]
         return _digest([messages, solved, self.style, self.question])
 
+    def characters(self, shown: Demonstrations) -> int:
+        """Length of everything in the prompt but the question that is asked."""
+        messages = [*self.prefix(shown), self.last_turn(shown, "", ())]
+        return sum(len(message.text) for message in messages)
+
     def _asked(self, question: str, choices: Sequence[str]) -> str:
         return question_text("" if self.question == "hidden" else question, choices)
 

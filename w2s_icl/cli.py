@@ -132,10 +132,11 @@ def plan(study: str, log_dir: str | None, as_json: bool) -> None:
     """Say what STUDY still has to run, what that costs and what it can detect. Asks no model."""
     from w2s_icl.analysis.stats.power import detectable
     from w2s_icl.evals.study import load_study
-    from w2s_icl.evals.sweep.plan import make_plan, plan_json, print_plan
+    from w2s_icl.evals.sweep.plan_text import plan_json, print_plan
+    from w2s_icl.evals.sweep.run import checked_plan
 
     loaded = load_study(study)
-    made, detects = make_plan(loaded, log_dir), detectable(loaded.test_size, loaded.draws)
+    made, detects = checked_plan(loaded, log_dir), detectable(loaded.test_size, loaded.draws)
     if as_json:
         click.echo(json.dumps(plan_json(made, detects=detects), indent=1, ensure_ascii=False))
     else:
@@ -194,7 +195,9 @@ def import_(
             "give a file of answers with --questions DATASET, or: notebook RESULTS_DIR"
         )
     answers = sum(len(of) for of in made.cells.values())
-    click.echo(f"{answers:,} answers in {len(made.cells)} cells, {len(made.counts)} cells of counts")
+    click.echo(
+        f"{answers:,} answers in {len(made.cells)} cells, {len(made.counts)} cells of counts"
+    )
     for note in made.notes:
         click.echo(f"! {note}")
     click.echo("not recorded: " + "; ".join(made.not_recorded))

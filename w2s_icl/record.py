@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from inspect_ai.log import EvalLog
+from inspect_ai.model import ModelUsage
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from w2s_icl.errors import W2SError
@@ -189,6 +190,7 @@ class Shown(Record):
         skipped: Pool questions that the study passed over, for all cells alike.
         unread: Pool questions passed over because their label could not be read.
         prompt_sha256: Digest of the whole prefix of the prompt.
+        prompt_characters: Length of everything in the prompt but the question that is asked.
         system_message: As sent.
     """
 
@@ -200,6 +202,7 @@ class Shown(Record):
     skipped: tuple[Id, ...] = ()
     unread: tuple[Id, ...] = ()
     prompt_sha256: Text = ""
+    prompt_characters: Count = 0
     system_message: Text = ""
 
 
@@ -384,6 +387,12 @@ def settings_of(log: EvalLog) -> dict[str, Any]:
     asked = log.plan.config.model_dump(exclude_none=True)
     asked |= log.eval.model_generate_config.model_dump(exclude_none=True)
     return {name: asked.get(name) for name in SETTINGS}
+
+
+def prompt_tokens(usage: ModelUsage) -> int:
+    """Tokens of a prompt, cached ones included: Inspect's `input_tokens` leave those out."""
+    cached = (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+    return usage.input_tokens + cached
 
 
 def rotation(epoch: int, permutations: int, n_options: int) -> int:

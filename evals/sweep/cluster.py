@@ -123,7 +123,6 @@ class Cluster(Here):
             todo, progress = not_done(works, self.log_dir), self.progress
             if not todo:
                 break
-            progress.expect([work.task for work in todo])
             progress.started()
             n = min(len(todo), self.shards or math.ceil(len(todo) / CELLS_IN_A_SHARD))
             # none while no machine but the head has joined

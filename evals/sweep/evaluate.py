@@ -156,7 +156,6 @@ class Here:
         study, stop = self.study, self.stop
         tasks = [work.task for work in works]
         stop.raise_if_requested()
-        self.progress.expect(tasks)
         logs: list[EvalLog] = []
         at_once = max(CELLS_IN_A_BATCH if study.batch else CELLS_AT_ONCE, len(study.models))
         # no more questions in memory than there may be calls: where Inspect adapts the number of

@@ -39,22 +39,12 @@ from w2s_icl.evals.sweep.logdir import (
     refuse_unknown_models,
     set_torn_aside,
 )
-from w2s_icl.evals.sweep.plan import (
-    Plan,
-    exact_line,
-    make_plan,
-    print_plan,
-    same_prompts,
-)
-from w2s_icl.evals.sweep.progress import (
-    Outcome,
-    StudyProgress,
-    print_bill,
-    print_results,
-    write_summary,
-)
+from w2s_icl.evals.sweep.plan import Plan, make_plan, same_prompts
+from w2s_icl.evals.sweep.plan_text import exact_line, print_plan
+from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.shards import Shard
 from w2s_icl.evals.sweep.stop import Stop, Stopped
+from w2s_icl.evals.sweep.summary import Outcome, print_bill, print_results, write_summary
 from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
 from w2s_icl.record import CellKey, is_complete, is_ours, key_of, precedence
 from w2s_icl.solvers.few_shot import REUSED
@@ -67,6 +57,15 @@ from w2s_icl.solvers.labels import (
 )
 
 
+def checked_plan(study: Study, log_dir: str | None = None) -> Plan:
+    """The plan of a study, once all is refused that a run would refuse."""
+    split = study.load_split()
+    set_prices(study)
+    if log_dir:
+        refuse_other_experiments(study, split, log_dir)
+    return make_plan(study, log_dir, split=split)
+
+
 def prepare(
     study: Study,
     log_dir: str,
@@ -76,10 +75,7 @@ def prepare(
     detects: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Say what a run would do, and refuse what it must not; as `run_study`, but nothing is run."""
-    split = study.load_split()
-    set_prices(study)
-    refuse_other_experiments(study, split, log_dir)
-    plan = make_plan(study, log_dir, split=split)
+    plan = checked_plan(study, log_dir)
     print_plan(plan, console, max_cost=max_cost, detects=detects)
     plan.check_budget(max_cost)
     return plan
@@ -132,13 +128,14 @@ def run_study(
     stop.say = partial(console.print, highlight=False, markup=False)
     progress = StudyProgress(
         console,
-        sum(stage.cells for stage in plan.stages),
+        plan.cells,
         shown=display is None,
         max_cost=max_cost,
         spent=plan.spent,
         last_call=plan.to_run.calls if plan.exact and not share else None,
         stop=stop.request,
     )
+    progress.follow(plan)
     stop.log_dir = local_folder(log_dir)
     # Ray sets signal handlers too: the study's come after them
     with nullcontext() if ray is None else connected(ray), stop.listening(), fewer_collections():
@@ -228,6 +225,7 @@ def _run(
             if not prepared.exact:
                 rest = make_plan(study, log_dir, split=split)
                 console.print(escape(exact_line(rest)), highlight=False)
+                progress.follow(rest)
                 last_call = progress.calls + rest.to_run.calls
                 progress.last_call = last_call if rest.exact and alone else None
             before, after = make(cells), make(last)

@@ -32,7 +32,8 @@ from w2s_icl.analysis.tables import cells_table
 from w2s_icl.evals.cells import few_shot_cells, zero_shot_cells
 from w2s_icl.evals.study import StudyError, load_study
 from w2s_icl.evals.sweep.logdir import mark_incomplete_in
-from w2s_icl.evals.sweep.plan import make_plan, print_plan
+from w2s_icl.evals.sweep.plan import make_plan
+from w2s_icl.evals.sweep.plan_text import print_plan
 from w2s_icl.evals.sweep.run import run_study
 
 Write = Callable[..., str]
@@ -138,7 +139,7 @@ def test_plan_says_what_a_verdict_lacks(study_file: Callable[..., Path]) -> None
         print_plan(make_plan(load_study(study)), console)
         text = console.file
         assert isinstance(text, io.StringIO)
-        return text.getvalue()
+        return " ".join(text.getvalue().split())
 
     kinds = ["gold", "weak", "random", "noise_matched", "unlabelled", "self"]
     assert "every arm that it needs is planned" in said(labels=kinds, draws=5)

@@ -78,9 +78,10 @@ from w2s_icl.evals.sweep.logdir import (
     refuse_unknown_models,
 )
 from w2s_icl.evals.sweep.plan import make_plan
-from w2s_icl.evals.sweep.progress import Outcome, _cell_line, _summary_row
+from w2s_icl.evals.sweep.progress import cell_line
 from w2s_icl.evals.sweep.run import run_study
 from w2s_icl.evals.sweep.stop import Stop
+from w2s_icl.evals.sweep.summary import Outcome, summary_row
 from w2s_icl.record import is_complete
 
 KILLS = int(os.environ.get("W2S_KILLS", "1"))
@@ -523,7 +524,8 @@ def test_questions_that_failed_in_a_run_that_tolerates_it_are_asked_again_and_no
 
     assert not any(map(is_complete, logs))
     assert all(
-        re.search(r"✗.*ModelGenerateError.*\(1 of \d+ samples\)", _cell_line(x)) for x in logs
+        re.search(r"✗.* 1 of \d+ questions failed\n.*ModelGenerateError", cell_line(x))
+        for x in logs
     )
     plan = make_plan(study, str(log_dir))
     assert [(s.cells, s.done, s.to_run.calls) for s in plan.stages[:2]] == [(1, 0, 1), (1, 0, 1)]
@@ -568,7 +570,7 @@ def test_marking_a_log_as_incomplete_loses_nothing_that_is_in_it(
     expected = before.model_copy(update={"status": "error", "error": again.error})
     assert after.model_dump() == expected.model_dump()
     assert {k: v for k, v in contents(path).items() if k != "header.json"} == members
-    assert re.search(r"✗.*ModelGenerateError.*\(1 of 12 samples\)", _cell_line(again))
+    assert re.search(r"✗.* 1 of 12 questions failed\n.*ModelGenerateError", cell_line(again))
     shown = subprocess.run(
         [str(Path(sys.executable).with_name("inspect")), "log", "dump", "--header-only", str(path)],
         capture_output=True,
@@ -640,7 +642,7 @@ def test_cell_whose_questions_go_on_failing_is_incomplete_in_the_summary(
     outcome = Outcome(logs, 1, [log for log in logs if not is_complete(log)])
     assert not outcome.ok
     assert outcome.exit_code == 1
-    row = _summary_row(logs[0])
+    row = summary_row(logs[0], {})
     assert (row["status"], row["accuracy"]) == ("incomplete", None)
     outcome, said = quietly(study, log_dir)
     assert not outcome.ok

@@ -1,0 +1,245 @@
+"""The plan for a person, in at most 80 columns, and for a program."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from w2s_icl.evals.study import RESERVE, Study
+from w2s_icl.evals.sweep.plan import Amount, Plan
+from w2s_icl.words import model_name, money, tokens
+
+VERDICT_DRAWS = 3
+"""Draws below which nothing is said about other demonstrations than those shown."""
+
+WIDTH = 80
+"""Columns of what is printed."""
+
+
+def print_plan(
+    plan: Plan,
+    console: Console | None = None,
+    *,
+    max_cost: float | None = None,
+    detects: Mapping[str, Any] | None = None,
+) -> None:
+    """Say what a study consists of, what is left to run and costs, and what it can show.
+
+    Args:
+        plan: As `make_plan`.
+        console: Where it is printed.
+        max_cost: Dollars that the study may cost in all.
+        detects: What the study can detect; its `lines` are printed.
+    """
+    console = console or Console(soft_wrap=True)
+    study, split = plan.study, plan.split
+    barred = split.provenance["n_near_duplicates"]
+    _say(
+        console,
+        f"Plan: study {study.name}" + (f", logs in {plan.log_dir}" if plan.log_dir else ""),
+        f"{len(split.test)} test questions, {len(split.pool)} in the pool ({barred} "
+        f"near-duplicates barred), seed {study.seed}, {study.draws} draw{'s' * (study.draws > 1)}",
+    )
+    console.print()
+    console.print(_table(plan), width=WIDTH)
+    console.print()
+    _say(console, *_notes(plan, max_cost), *(detects or {}).get("lines", ()), _verdict_line(study))
+
+
+def exact_line(plan: Plan) -> str:
+    """What is left to run, once all labels are there."""
+    shared = sum(stage.shared for stage in plan.stages)
+    text = (
+        f"all labels are there: {plan.to_run.calls:,} calls left, about "
+        f"{tokens(plan.to_run.tokens_in)} tokens in, cost {_cost(plan)}"
+        + (f"; {shared} cells have the prompts of another" if shared else "")
+    )
+    return "\n  ".join(textwrap.wrap(text, WIDTH - 2))
+
+
+def plan_json(
+    plan: Plan, *, max_cost: float | None = None, detects: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The plan for a program; null where something is not known."""
+    study = plan.study
+
+    def amount(one: Amount) -> dict[str, Any]:
+        rounded = {k: round(v) for k, v in asdict(one).items() if k != "cost"}
+        return {**rounded, "cost": None if math.isnan(one.cost) else one.cost}
+
+    return {
+        "study": study.name,
+        "log_dir": plan.log_dir,
+        "test_questions": len(plan.split.test),
+        "pool_questions": len(plan.split.pool),
+        "seed": study.seed,
+        "draws": study.draws,
+        "stages": [
+            {
+                "stage": s.name,
+                "cells": s.cells,
+                "done": s.done,
+                "same_prompts": s.shared,
+                **amount(s.to_run),
+            }
+            for s in plan.stages
+        ],
+        "to_run": {
+            "cells": plan.cells - len(plan.finished),
+            **amount(plan.to_run),
+            "calls_exact": plan.exact,
+            "calls_at_least": plan.calls_at_least,
+            "calls_second_round": plan.second_round,
+        },
+        "models": [
+            {
+                "model": m.name,
+                **amount(m.to_run),
+                "tokens_per_character": m.tokens_per_character,
+                "logged_calls": m.logged_calls,
+                "price": m.price and m.price.model_dump(exclude_none=True),
+                "price_from": m.price_from or None,
+                "longest_prompt": {
+                    "shots": m.longest_shots,
+                    "tokens": round(m.longest) or None,
+                    "context_length": m.context,
+                },
+            }
+            for m in plan.models.values()
+        ],
+        "unpriced": plan.unpriced,
+        "spent": None if plan.spent_unknown else plan.spent,
+        "max_cost": max_cost,
+        "max_connections": study.max_connections,
+        "verdict_lacks": _lacks(study),
+        "detects": {k: v for k, v in (detects or {}).items() if k != "lines"} or None,
+    }
+
+
+def _say(console: Console, *lines: str) -> None:
+    """Print lines, broken between words; a path stays whole."""
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        for part in textwrap.wrap(
+            line,
+            WIDTH,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ):
+            console.print(escape(part), highlight=False)
+
+
+def _table(plan: Plan) -> Table:
+    """A row per stage, and what is left in all."""
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    left = str(plan.cells - len(plan.finished))
+    total = [left, "", *_row(plan.to_run)]
+    if plan.to_run.calls:
+        total[-1] = _cost(plan)
+    table.add_column("stage", footer="left to run")
+    headers = ("cells", "done", "calls", "tokens in", "tokens out", "cost")
+    for header, footer in zip(headers, total, strict=True):
+        table.add_column(header, footer=footer, justify="right", no_wrap=True)
+    for stage in plan.stages:
+        done = str(stage.done or "-")
+        table.add_row(escape(stage.name), str(stage.cells), done, *_row(stage.to_run))
+    return table
+
+
+def _row(amount: Amount) -> list[str]:
+    if not amount.calls:
+        return ["0", "-", "-", "-"]
+    cost = "?" if math.isnan(amount.cost) else money(amount.cost)
+    return [f"{amount.calls:,}", tokens(amount.tokens_in), tokens(amount.tokens_out), cost]
+
+
+def _cost(plan: Plan) -> str:
+    """What is left to run costs, as far as prices are known."""
+    if not plan.unpriced:
+        return money(plan.known_cost)
+    return f"{money(plan.known_cost)} + ?" if plan.known_cost else "?"
+
+
+def _notes(plan: Plan, max_cost: float | None) -> list[str]:
+    """What stands below the table."""
+    study = plan.study
+    called = [m for m in plan.models.values() if m.to_run.calls]
+    lines = []
+    if shared := sum(stage.shared for stage in plan.stages):
+        lines.append(
+            f"{shared} cell{'s have' if shared > 1 else ' has'} the prompts of another cell and "
+            f"take{'s' * (shared == 1)} over its answers"
+        )
+    if not plan.exact:
+        lines.append(
+            f"calls: {plan.calls_at_least:,} to {plan.to_run.calls:,}; cells whose prompts turn "
+            "out the same are asked once, which is known when the labels are there"
+        )
+    if plan.second_round:
+        lines.append(
+            f"label runs: in one round; if over {RESERVE} labels of a draw cannot be read, in a "
+            f"second one of at most {plan.second_round:,} more calls"
+        )
+    if called:
+        logged = [m for m in called if m.logged_calls]
+        usual = [m for m in called if not m.logged_calls]
+        basis = [
+            f"{m.tokens_per_character:.2f} per character ({model_name(m.name)})" for m in logged
+        ]
+        basis += [f"a quarter of the characters ({_listed(usual)})"] * bool(usual)
+        lines.append(f"tokens: about; {', '.join(basis)}")
+    longest: dict[str, list[Any]] = defaultdict(list)
+    for m in called:
+        limit = "limit unknown" if m.context is None else f"limit {tokens(m.context)}"
+        text = f"about {tokens(m.longest)} tokens at {m.longest_shots} demonstrations ({limit})"
+        longest[f"{'! too long' if m.too_long else 'longest prompt'}: {text}"].append(m)
+    lines += [f"{text}: {_listed(models)}" for text, models in longest.items()]
+    lines.append(
+        f"connections: {study.max_connections} to each model"
+        if study.max_connections
+        else "connections: as Inspect adapts them (max_connections)"
+    )
+    sources = dict.fromkeys(m.price_from for m in called if m.price_from)
+    if sources:
+        discounts = "cached or batched tokens" if study.batch else "cached tokens"
+        lines.append(f"prices: {', '.join(sources)}; without discounts for {discounts}")
+    if plan.unpriced:
+        unpriced = [plan.models[name] for name in plan.unpriced]
+        lines.append(f"! price unknown (prices: in the study file): {_listed(unpriced)}")
+    if plan.spent or plan.spent_unknown:
+        unknown = f", unknown for {', '.join(map(model_name, plan.spent_unknown))}"
+        lines.append(f"spent so far: {money(plan.spent)}" + unknown * bool(plan.spent_unknown))
+    if max_cost is not None:
+        lines.append(f"budget: {money(max_cost)} in all, what is spent included (--max-cost)")
+    return lines
+
+
+def _listed(models: Sequence[Any]) -> str:
+    return ", ".join(model_name(m.name) for m in models)
+
+
+def _lacks(study: Study) -> list[str]:
+    """What a verdict would lack."""
+    lacks = [f"labels {kind}" for kind in study.missing_arms()]
+    if not any(weak != strong for weak, strong in study.all_pairs):
+        lacks.append("a pair of different models")
+    if study.draws < VERDICT_DRAWS:
+        lacks.append(f"draws: at least {VERDICT_DRAWS}, better 5 (now {study.draws})")
+    return lacks
+
+
+def _verdict_line(study: Study) -> str:
+    """Whether the study can earn a verdict, and what it lacks."""
+    at = ", ".join(map(str, study.verdict_shots))
+    if lacks := _lacks(study):
+        return f"! the verdict at {at} shots lacks {'; '.join(lacks)}: no claim can be made"
+    return f"verdict at {at} shots: every arm that it needs is planned"

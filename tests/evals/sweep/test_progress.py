@@ -1,0 +1,219 @@
+"""What is seen while a study runs, and what it leaves beside its logs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspect_ai.log import EvalLog, list_eval_logs
+from inspect_ai.model import ModelUsage
+from rich.console import Console
+
+from tests.conftest import Run
+from tests.evals.sweep.metered import SMALL, Meter, run_quietly, study_of
+from tests.evals.sweep.openai_server import in_place_of_openrouter
+from tests.evals.sweep.test_http import ROWS, openrouter
+from w2s_icl.analysis.logs import read_logs
+from w2s_icl.analysis.report import write_report
+from w2s_icl.evals.sweep.plan import make_plan
+from w2s_icl.evals.sweep.progress import StudyProgress, cell_line
+from w2s_icl.evals.sweep.summary import Outcome, print_results
+from w2s_icl.evals.truthfulqa import few_shot, zero_shot
+from w2s_icl.record import key_of
+
+
+@pytest.fixture(autouse=True)
+def _nothing_asked() -> None:
+    Meter.reset()
+
+
+def terminal(width: int) -> tuple[Console, io.StringIO]:
+    said = io.StringIO()
+    return Console(file=said, force_terminal=True, width=width, color_system=None), said
+
+
+# --- the live line --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_live_line_starts_where_the_study_stands_and_fits(width: int, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    run_quietly(study_of(tmp_path, labels=["gold"], shots=[0, 1]), logs)
+    plan = make_plan(study_of(tmp_path, labels=["gold"], shots=[0, 1, 2]), str(logs))
+    console, said = terminal(width)
+
+    with StudyProgress(console, 0, spent=plan.spent) as progress:
+        progress.follow(plan)
+        progress.started()
+        progress.paid(SMALL, ModelUsage(input_tokens=5, total_cost=1.0))
+        progress.answered()
+
+    lines = [line for line in re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", said.getvalue()) if line]
+    assert max(map(len, lines)) <= width
+    assert re.search(r"cells 4/6 .* answers 20/30 \$0\.0\d+ elapsed 0:00:00 about left", lines[0])
+    assert re.search(r"cells 4/6 .* answers 21/30 \$1\.0\d elapsed 0:00:00 about left", lines[-1])
+
+
+def test_pipe_gets_a_line_per_cell_and_no_bar(tmp_path: Path) -> None:
+    outcome, said = run_quietly(
+        study_of(tmp_path, labels=["gold"], shots=[0, 1]), tmp_path / "logs"
+    )
+
+    assert outcome.ok
+    assert len(re.findall(r"^  ✔ (zero|gold_k01) +metered/(small|large) ", said, re.M)) == 4
+    assert "answers" not in said
+    assert "\x1b" not in said
+
+
+def test_failed_cell_says_how_many_questions_failed_and_why(run: Run) -> None:
+    log = run(zero_shot(dataset="misconceptions", test_size=3), "AAA")
+    log.status, log.location = "error", ""
+
+    assert cell_line(log) == f"  ✗ {'zero':<16} {'mockllm/weak':<26}\n    error"
+
+
+def test_budget_that_the_last_call_uses_up_is_no_failure() -> None:
+    asked: list[str] = []
+    progress = StudyProgress(Console(), 1, max_cost=1.0, last_call=4, stop=asked.append)
+
+    for call in range(1, 5):
+        progress.paid("a/b", ModelUsage(total_cost=0.25))
+        assert not asked, call
+    progress.paid("a/b", ModelUsage(total_cost=0.25))  # a sample that was tried again
+
+    assert asked
+
+
+def test_budget_cannot_be_kept_when_a_call_has_no_known_cost() -> None:
+    asked: list[str] = []
+    progress = StudyProgress(Console(), 1, max_cost=1.0, stop=asked.append)
+
+    progress.paid("a/b", ModelUsage(input_tokens=5))
+
+    assert "no known cost" in asked[0]
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def copied(log: EvalLog, model: str, **metadata: Any) -> EvalLog:
+    """The log as that of another cell."""
+    other = log.model_copy(deep=True)
+    other.eval.model = model
+    other.eval.metadata = {**(other.eval.metadata or {}), **metadata}
+    return other
+
+
+def test_table_of_ten_shot_counts_fits_80_columns(run: Run, tmp_path: Path) -> None:
+    models = [f"openrouter/meta-llama/llama-3.1-{size}b-instruct" for size in (8, 70)]
+    log = run(few_shot(shots=1, dataset="misconceptions", test_size=4), "ABCD")
+    shots = [0, 1, 2, 4, 8, 16, 32, 64, 128, 150]
+    logs = [
+        copied(log, model, labels=labels, weak=weak, shots=k)
+        for model in models
+        for labels, weak in (("gold", None), ("noise_matched", models[0]), ("weak", models[0]))
+        for k in shots[1:]
+    ]
+    zero = run(zero_shot(dataset="misconceptions", test_size=4), "ABCD")
+    logs += [copied(zero, model) for model in models]
+    study = study_of(tmp_path, models=models, prices={}, shots=shots, test_size=4)
+    said = io.StringIO()
+    console = Console(file=said, width=80)
+
+    print_results(
+        study,
+        Outcome(logs, len(logs), []),
+        "logs",
+        console,
+        progress=StudyProgress(console, len(logs)),
+        plan=make_plan(study),
+    )
+
+    lines = said.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in said.getvalue()
+    (first,) = (line.split() for line in lines if line.startswith("accuracy, %"))
+    assert first[-10:] == [str(k) for k in shots]
+    (noise, _) = (line.split() for line in lines if "noise_matched by 8b" in line)
+    assert len(noise) == 3 + 9
+    assert len({key_of(one) for one in logs}) == 2 * (3 * 9 + 1)
+
+
+def test_summary_lies_beside_the_logs_and_is_taken_for_none(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    study = study_of(tmp_path, labels=["gold"], shots=[0, 2], test_size=4)
+    outcome, said = run_quietly(study, logs)
+    assert outcome.ok, said
+    asked = len(Meter.calls)
+
+    outcome, said = run_quietly(study, logs)
+
+    assert outcome.ok, said
+    assert len(Meter.calls) == asked == 16
+    summary = json.loads((logs / "summary.json").read_text("utf-8"))
+    assert summary["ok"] is True
+    assert len(summary["cells"]) == 4
+    assert summary["spent_before"] == pytest.approx(Meter.bill())
+    assert sum(cell["cost"] for cell in summary["cells"]) == pytest.approx(Meter.bill())
+    # tokens that a cache served are tokens
+    assert sum(cell["tokens_in"] for cell in summary["cells"]) == Meter.tokens()
+    with (logs / "summary.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["cell"] for row in rows] == ["zero", "gold_k02"] * 2
+    assert len(list_eval_logs(str(logs))) == 4
+    assert len(read_logs(str(logs)).runs) == 4
+
+
+def test_reply_of_every_epoch_counts_as_read_or_not(tmp_path: Path) -> None:
+    study = study_of(
+        tmp_path,
+        models=[SMALL],
+        prices={},
+        labels=["gold"],
+        permutations=2,
+        epochs=2,
+        shots=[0],
+        test_size=3,
+    )
+
+    run_quietly(study, tmp_path / "logs")
+
+    (cell,) = json.loads((tmp_path / "logs" / "summary.json").read_text("utf-8"))["cells"]
+    assert (cell["questions"], cell["readable"]) == (3, 1.0)
+    assert len(Meter.calls) == 3 * 4
+
+
+@pytest.mark.slow
+def test_bill_that_the_server_reports_is_planned_logged_summed_and_reported(tmp_path: Path) -> None:
+    price = {"input": 2.0, "output": 6.0}
+    names: Mapping[str, Any] = {openrouter(m): price for m in ("meta-llama/llama-3.1-8b-instruct",)}
+    logs, out = tmp_path / "logs", tmp_path / "report"
+    with in_place_of_openrouter(ROWS) as server:
+        server.tokens = lambda texts: sum(map(len, texts)) // 4
+        server.price = (price["input"] / 1e6, price["output"] / 1e6)
+        plain = {"models": list(names), "prices": names, "labels": ["gold", "flipped"]}
+        assert run_quietly(study_of(tmp_path, **plain, shots=[0], test_size=30), logs)[0].ok
+        server.requests.clear()
+        # what the file says is another sum than what the server reports
+        dearer = {**plain, "prices": {name: {"input": 9.0, "output": 9.0} for name in names}}
+        plan = make_plan(study_of(tmp_path, **plain, shots=[0, 4], test_size=30), str(logs))
+
+        outcome, said = run_quietly(study_of(tmp_path, **dearer, shots=[0, 4], test_size=30), logs)
+
+        assert outcome.ok, said
+        bill = sum(request.cost for request in server.answered)
+        assert plan.to_run.calls == len(server.answered)
+    assert plan.to_run.cost == pytest.approx(bill, rel=0.02)
+    summary = json.loads((logs / "summary.json").read_text("utf-8"))
+    assert summary["this_run"]["cost"] == pytest.approx(bill, rel=1e-6)
+    assert sum(cell["cost"] for cell in summary["cells"]) == pytest.approx(plan.spent + bill)
+    write_report(str(logs), str(out))
+    with next(out.rglob("costs.csv")).open(encoding="utf-8", newline="") as file:
+        costs = [row for row in csv.DictReader(file) if row["split"] == "all"]
+    assert sum(float(row["cost"]) for row in costs) == pytest.approx(plan.spent + bill)

@@ -1,0 +1,57 @@
+"""How numbers, models and arms are written: in the terminal, in the tables and in the report."""
+
+from __future__ import annotations
+
+import math
+
+
+def money(dollars: float) -> str:
+    """Dollars; nan is an unknown price, and said so.
+
+    Example:
+        >>> money(6.824), money(0.0042), money(0), money(float("nan"))
+        ('$6.82', '$0.0042', '$0.00', 'unknown')
+    """
+    if math.isnan(dollars):
+        return "unknown"
+    return f"${dollars:.2f}" if dollars >= 0.1 or dollars == 0 else f"${dollars:.2g}"
+
+
+def tokens(count: float) -> str:
+    """A number of tokens, rounded.
+
+    Example:
+        >>> tokens(22_910_000), tokens(23_400), tokens(6_210), tokens(999)
+        ('22.91 M', '23 k', '6.2 k', '999')
+    """
+    if count >= 1e5:
+        return f"{count / 1e6:.2f} M"
+    if count >= 1e3:
+        return f"{count / 1e3:.{0 if count >= 1e4 else 1}f} k"
+    return f"{count:.0f}"
+
+
+def model_name(model: str) -> str:
+    """A model's own name, without provider and maker.
+
+    Example:
+        >>> model_name("openrouter/qwen/qwen-2.5-72b-instruct"), model_name("simulated/small")
+        ('qwen-2.5-72b-instruct', 'simulated/small')
+    """
+    return model.rsplit("/", 1)[-1] if model.count("/") > 1 else model
+
+
+def arm_name(labels: str, weak: str = "", prompt: str = "") -> str:
+    """An arm in a few words: the kind of labels, who wrote them, the arm of the prompt.
+
+    Args:
+        labels: Kind of labels, "" without demonstrations.
+        weak: Name of the weak model, as it is to be shown; "" where no model wrote the labels.
+        prompt: Arm of the prompt, "" for the plain one.
+
+    Example:
+        >>> arm_name("weak", "8b"), arm_name("gold", prompt="cot=bare"), arm_name("")
+        ('weak by 8b', 'gold, cot=bare', 'no demonstrations')
+    """
+    by = f" by {weak}" if weak else ""
+    return (labels or "no demonstrations") + by + (f", {prompt}" if prompt else "")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Literal
 
 from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import (
@@ -26,15 +25,26 @@ from inspect_ai.scorer import (
 )
 from inspect_ai.solver import TaskState
 
-from w2s_icl.scorers.reading import Reading, parse_answer, read_reply
+from w2s_icl.errors import W2SError
+from w2s_icl.scorers.reading import Reading, read_reply
 
-__all__ = ["SCORER_VERSION", "multiple_choice_letter", "parse_answer", "readable"]
-
-SCORER_VERSION = "1"
+SCORER_VERSION = "2"
 """Rises when a reply could be read differently."""
+
+Read = Literal["reply", "likelihood"]
+"""What the answer is read from: the reply's text, or the probabilities of its first token."""
+
+LOGPROB_PROVIDERS = (
+    "google", "grok", "hf", "llama-cpp-python", "mockllm", "nnterp", "openai", "openai-api",
+    "openrouter", "sglang", "simulated", "vllm",
+)  # fmt: skip
+"""Providers of Inspect's that can send the most likely first tokens; a model of theirs may not."""
 
 NO_ANSWER_STOPS = ("model_length", "content_filter")
 """Stop reasons of replies that are no answer: some servers hand back an error text as a reply."""
+
+WORD_MARKS = " \t\n▁ĠĊ()[]*_`\"'.:"
+"""What a token may bear around a letter: a space in a tokenizer's spelling, or a wrapping."""
 
 
 @metric
@@ -53,19 +63,21 @@ METRICS = [accuracy(), stderr(), readable()]
 
 
 @scorer(name="letter", metrics=METRICS)
-def multiple_choice_letter(permutations: int = 1) -> Scorer:
+def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Scorer:
     """Compare the letter that the reply gives with the right one.
 
-    A reply that cannot be read has the value NOANSWER, which counts as wrong, an empty answer and a
-    `reason`: Inspect's own `no_response`, `refusal` and `invalid_response_format`, or the stop
-    reason where the reply is no answer at all. `Score.metadata` says how the reply was read
-    (`read_as`), the text of the option (`option`), and the options' probabilities
-    (`option_probabilities`) where the provider sent log-probabilities.
+    A reply without an answer has the value NOANSWER, which counts as wrong, an empty answer and a
+    `reason`: Inspect's own `no_response`, `refusal` and `invalid_response_format`, `truncated`, or
+    the stop reason where the reply is no answer at all. `Score.metadata` says how the reply was
+    read (`read_as`, see docs/reading.md) and the text of the option (`option`).
 
     Args:
         permutations: With n > 1, epoch e was asked with its options rotated to the left by
             (e - 1) mod n places. Answer, target and probabilities are letters of the options in
             their own order all the same; `Score.metadata` keeps the letter that was `shown`.
+        read: "reply" reads the text. "likelihood" takes the option whose letter is the most
+            likely first token; `Score.metadata` then has the options' probabilities, which sum to
+            1 (`option_probabilities`), and the probability of all other tokens (`outside`).
     """
 
     async def score(state: TaskState, target: Target) -> Score:
@@ -73,29 +85,40 @@ def multiple_choice_letter(permutations: int = 1) -> Scorer:
         turn = (state.epoch - 1) % permutations % max(len(options), 1)
         letters = ascii_uppercase[: len(options)]
         own = dict(zip(letters, letters[turn:] + letters[:turn], strict=True))
-        reading, reason = _read(state.output, [*options[turn:], *options[:turn]])
+        metadata: dict[str, Any] = {}
+        if state.output.stop_reason in NO_ANSWER_STOPS:
+            reading = Reading(None, *[state.output.stop_reason] * 2)
+        elif read == "likelihood":
+            masses = option_probabilities(state.output, len(options))
+            total = sum(masses.values())
+            metadata["option_probabilities"] = {
+                own[k]: p / total for k, p in sorted(masses.items())
+            }
+            metadata["outside"] = max(0.0, 1 - total)
+            likeliest = max(masses, key=masses.__getitem__, default=None)
+            reading = Reading(likeliest, "likelihood", "invalid_response_format")
+        else:
+            cut = state.output.stop_reason == "max_tokens"
+            shown = [*options[turn:], *options[:turn]]
+            reading = read_reply(state.output.completion, shown, truncated=cut)
+        metadata["read_as"] = reading.rule
         gold = f"Gold: {_option(target.text, options)}"
-        metadata: dict[str, Any] = {"read_as": reading.how}
-        probabilities = option_probabilities(state.output, len(options))
-        if probabilities:
-            metadata["option_probabilities"] = {own[k]: p for k, p in probabilities.items()}
-        if reading.letter is not None and permutations > 1:
-            metadata["shown"] = reading.letter
-            reading = replace(reading, letter=own[reading.letter])
         if reading.letter is None:
             return Score(
                 value=NOANSWER,
                 answer="",
-                explanation=f"Not readable ({reading.how}): {state.output.completion!r}\n\n{gold}",
-                reason=reason,
+                explanation=f"Not readable ({reading.rule}): {state.output.completion!r}\n\n{gold}",
+                reason=reading.reason,
                 metadata=metadata,
             )
-        answered = _option(reading.letter, options)
+        if permutations > 1:
+            metadata["shown"] = reading.letter
+        answer = own[reading.letter]
         return Score(
-            value=CORRECT if reading.letter == target.text else INCORRECT,
-            answer=reading.letter,
-            explanation=f"Answered {answered}\n\n{gold}",
-            metadata={**metadata, "option": options[ascii_uppercase.index(reading.letter)]},
+            value=CORRECT if answer == target.text else INCORRECT,
+            answer=answer,
+            explanation=f"Answered {_option(answer, options)}\n\n{gold}",
+            metadata={**metadata, "option": options[ascii_uppercase.index(answer)]},
         )
 
     return score
@@ -106,7 +129,17 @@ def multiple_choice_letter(permutations: int = 1) -> Scorer:
 scorer(name="letter", metrics=METRICS)(partial(multiple_choice_letter))
 
 
-def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float] | None:
+def parse_answer(reply: str, options: Sequence[str], *, truncated: bool = False) -> str | None:
+    """The letter of the option that a reply answers with; None where there is no single answer.
+
+    Example:
+        >>> parse_answer("I think C.", ["one", "two", "three"])
+        'C'
+    """
+    return read_reply(reply, options, truncated=truncated).letter
+
+
+def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float]:
     """Probability of each option's letter as the first token of the reply.
 
     Args:
@@ -114,32 +147,26 @@ def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float
         n_options: Options of the question.
 
     Returns:
-        Sums over tokens that are the letter but for white space and case of brackets, by letter; a
-        letter that is not among the top tokens is absent. None where no log-probabilities came.
+        Sums over the top tokens that are the letter but for `WORD_MARKS`; a letter that is not
+        among the top tokens is absent.
+
+    Raises:
+        W2SError: The output has no log-probabilities.
     """
     logprobs = output.choices[0].logprobs if output.choices else None
     if logprobs is None or not logprobs.content:
-        return None
+        raise W2SError(
+            f"read=likelihood needs log-probabilities, and {output.model} sent none: use a model "
+            f"that sends them (providers known to: {', '.join(LOGPROB_PROVIDERS)}), or read=reply"
+        )
     first = logprobs.content[0]
-    found: dict[str, float] = {}
-    tokens = [(top.token, top.logprob) for top in first.top_logprobs or ()]
-    for token, logprob in tokens or [(first.token, first.logprob)]:
-        letter = token.strip().strip("()*.:")
+    masses: dict[str, float] = {}
+    for top in first.top_logprobs or (first,):
+        letter = top.token.strip(WORD_MARKS)
         # an empty token would be found in any string, so it is compared as a whole letter
         if len(letter) == 1 and letter in ascii_uppercase[:n_options]:
-            found[letter] = found.get(letter, 0.0) + math.exp(logprob)
-    return found or None
-
-
-def _read(output: ModelOutput, options: Sequence[str]) -> tuple[Reading, str | None]:
-    """How the reply reads, and the reason where it does not."""
-    if output.stop_reason in NO_ANSWER_STOPS:
-        return Reading(None, output.stop_reason), output.stop_reason
-    reading = read_reply(output.completion, options)
-    if reading.letter is not None:
-        return reading, None
-    reasons = {"empty": "no_response", "refusal": "refusal"}
-    return reading, reasons.get(reading.how, "invalid_response_format")
+            masses[letter] = masses.get(letter, 0.0) + math.exp(top.logprob)
+    return masses
 
 
 def _option(letter: str, options: Sequence[str]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from functools import partial
 from pathlib import Path
@@ -22,12 +21,7 @@ from inspect_ai.log import (
     write_eval_log,
 )
 from inspect_ai.model import (
-    ChatCompletionChoice,
-    ChatMessageAssistant,
-    Logprob,
-    Logprobs,
     ModelOutput,
-    TopLogprob,
 )
 from scipy.stats import chisquare
 
@@ -35,7 +29,6 @@ from tests.conftest import Run, exchange, rows
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.truthfulqa import few_shot, split_metadata, zero_shot
 from w2s_icl.record import is_complete
-from w2s_icl.scorers.multiple_choice import option_probabilities
 from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE
 from w2s_icl.solvers.labels import (
     MAY_FAIL,
@@ -405,26 +398,6 @@ def test_a_reply_that_is_no_answer_is_unread_whatever_it_says(
         assert (score.value, score.answer, score.reason) == ("N", "", stop)
     assert log.results
     assert log.results.scores[0].metrics["readable"].value == 0
-
-
-def output_with(tokens: Sequence[tuple[str, float]]) -> ModelOutput:
-    first = Logprob(
-        token=tokens[0][0],
-        logprob=math.log(tokens[0][1]),
-        top_logprobs=[TopLogprob(token=t, logprob=math.log(p)) for t, p in tokens],
-    )
-    message = ChatMessageAssistant(content=tokens[0][0])
-    choice = ChatCompletionChoice(message=message, logprobs=Logprobs(content=[first]))
-    return ModelOutput(model="m", choices=[choice])
-
-
-def test_option_probabilities_add_up_spellings_and_ignore_the_empty_token() -> None:
-    output = output_with(
-        [("B", 0.5), (" B", 0.2), ("(A", 0.1), ("", 0.1), ("E", 0.05), ("b", 0.01)]
-    )
-
-    assert option_probabilities(output, 4) == pytest.approx({"B": 0.7, "A": 0.1})
-    assert option_probabilities(ModelOutput.from_content("m", "B"), 4) is None
 
 
 def test_letters_run_to_the_last_option(run: Run, write_jsonl: Write) -> None:

@@ -33,31 +33,28 @@ def _nothing_asked() -> None:
     Meter.reset()
 
 
-def terminal(width: int) -> tuple[Console, io.StringIO]:
-    said = io.StringIO()
-    return Console(file=said, force_terminal=True, width=width, color_system=None), said
-
-
 # --- the live line --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_live_line_starts_where_the_study_stands_and_fits(width: int, tmp_path: Path) -> None:
+def test_live_line_starts_where_the_study_stands_and_fits(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     run_quietly(study_of(tmp_path, labels=["gold"], shots=[0, 1]), logs)
     plan = make_plan(study_of(tmp_path, labels=["gold"], shots=[0, 1, 2]), str(logs))
-    console, said = terminal(width)
+    for width in (80, 120):
+        said = io.StringIO()
+        console = Console(file=said, force_terminal=True, width=width, color_system=None)
 
-    with StudyProgress(console, 0, spent=plan.spent) as progress:
-        progress.follow(plan)
-        progress.started()
-        progress.paid(SMALL, ModelUsage(input_tokens=5, total_cost=1.0))
-        progress.answered()
+        with StudyProgress(console, 0, spent=plan.spent) as progress:
+            progress.follow(plan)
+            progress.started()
+            progress.paid(SMALL, ModelUsage(input_tokens=5, total_cost=1.0))
+            progress.answered()
 
-    lines = [line for line in re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", said.getvalue()) if line]
-    assert max(map(len, lines)) <= width
-    assert re.search(r"cells 4/6 .* answers 20/30 \$0\.0\d+ elapsed 0:00:00 about left", lines[0])
-    assert re.search(r"cells 4/6 .* answers 21/30 \$1\.0\d elapsed 0:00:00 about left", lines[-1])
+        parts = re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", said.getvalue())
+        first, *_, last = filter(None, parts)
+        assert max(map(len, parts)) <= width
+        assert re.search(r"cells 4/6 .* answers 20/30 \$0\.0\d+ elapsed 0:00:00 about left", first)
+        assert re.search(r"cells 4/6 .* answers 21/30 \$1\.0\d elapsed 0:00:00 about left", last)
 
 
 def test_pipe_gets_a_line_per_cell_and_no_bar(tmp_path: Path) -> None:
@@ -78,7 +75,7 @@ def test_failed_cell_says_how_many_questions_failed_and_why(run: Run) -> None:
     assert cell_line(log) == f"  ✗ {'zero':<16} {'mockllm/weak':<26}\n    error"
 
 
-def test_budget_that_the_last_call_uses_up_is_no_failure() -> None:
+def test_budget_stops_the_run_unless_the_last_call_uses_it_up() -> None:
     asked: list[str] = []
     progress = StudyProgress(Console(), 1, max_cost=1.0, last_call=4, stop=asked.append)
 
@@ -86,17 +83,9 @@ def test_budget_that_the_last_call_uses_up_is_no_failure() -> None:
         progress.paid("a/b", ModelUsage(total_cost=0.25))
         assert not asked, call
     progress.paid("a/b", ModelUsage(total_cost=0.25))  # a sample that was tried again
-
-    assert asked
-
-
-def test_budget_cannot_be_kept_when_a_call_has_no_known_cost() -> None:
-    asked: list[str] = []
-    progress = StudyProgress(Console(), 1, max_cost=1.0, stop=asked.append)
-
+    assert "is spent" in asked.pop()
     progress.paid("a/b", ModelUsage(input_tokens=5))
-
-    assert "no known cost" in asked[0]
+    assert "no known cost" in asked.pop()
 
 
 # --- the end --------------------------------------------------------------------------------------
@@ -122,7 +111,7 @@ def test_table_of_ten_shot_counts_fits_80_columns(run: Run, tmp_path: Path) -> N
     ]
     zero = run(zero_shot(dataset="misconceptions", test_size=4), "ABCD")
     logs += [copied(zero, model) for model in models]
-    study = study_of(tmp_path, models=models, prices={}, shots=shots, test_size=4)
+    study = study_of(tmp_path, models=models, prices={}, shots=shots, labels=["gold"])
     said = io.StringIO()
     console = Console(file=said, width=80)
 
@@ -132,7 +121,7 @@ def test_table_of_ten_shot_counts_fits_80_columns(run: Run, tmp_path: Path) -> N
         "logs",
         console,
         progress=StudyProgress(console, len(logs)),
-        plan=make_plan(study),
+        plan=make_plan(study_of(tmp_path, labels=["gold"], shots=[0])),
     )
 
     lines = said.getvalue().splitlines()
@@ -168,25 +157,6 @@ def test_summary_lies_beside_the_logs_and_is_taken_for_none(tmp_path: Path) -> N
     assert [row["cell"] for row in rows] == ["zero", "gold_k02"] * 2
     assert len(list_eval_logs(str(logs))) == 4
     assert len(read_logs(str(logs)).runs) == 4
-
-
-def test_reply_of_every_epoch_counts_as_read_or_not(tmp_path: Path) -> None:
-    study = study_of(
-        tmp_path,
-        models=[SMALL],
-        prices={},
-        labels=["gold"],
-        permutations=2,
-        epochs=2,
-        shots=[0],
-        test_size=3,
-    )
-
-    run_quietly(study, tmp_path / "logs")
-
-    (cell,) = json.loads((tmp_path / "logs" / "summary.json").read_text("utf-8"))["cells"]
-    assert (cell["questions"], cell["readable"]) == (3, 1.0)
-    assert len(Meter.calls) == 3 * 4
 
 
 @pytest.mark.slow

@@ -18,28 +18,28 @@ LETTER = re.compile(  # stands alone, and is no initial, grade, genitive, key of
 )
 SMALL = _rx(  # a small letter in a capital's place: "b) ...", "answer: b"
     r"(?:\A\W*|\b(?:answer|ans|option|choice|letter)\b\W*(?:is\W*)?)[a-z]"
-    r"(?=[\s.\"'}]*\Z|[).:\]}\"']+(?!\w))"
+    r"(?=[\s.\"'}]*\Z|[).:\]}\"'<]+(?!\w))"
 )
 JOIN = _rx(  # between two letters that are named together
     r"(?![)\].] \Z)[)\]\"]{0,2}(?: ?(?:,|/|&|\+|\||->|→|、) ?| |(?=[和或与还とか]))(?:\(?(?:and|or|"
-    r"und|oder|et|ou|y|o|e|u|и|или|as well as|but also|also|maybe|possibly|to|option|和|或|与|还是|"
-    r"と|か) ?){0,3}[(\"]{0,2}"
+    r"und|oder|et|ou|(?-i:[yoeuи])|или|as well as|but also|also|maybe|possibly|to|option|和|或|与|"
+    r"还是|と|か) ?){0,3}[(\"]{0,2}"
 )
 FOLLOWING = _rx(  # a letter in front of another word is an article, or is only talked about
-    r"(?! ?[a-z是\u00c0-\u024f])| (?:because|since|as|for|due|given|and|or|but|not|it|i|here|over|"
-    r"rather|instead|with|from|on|in|at|though|although|while|which|so|then|by|based|all|probably|"
-    r"definitely|likely|most|final|porque|weil|car|perch[eé])\b"
+    r"(?! ?[a-z是\u00c0-\u024f])| (?:because|since|as|for|due|given|and|or|but|not|it|i think|here|"
+    r"over|rather|instead|with|from|on|in|at|though|although|while|which|so|then|by|based|all|"
+    r"probably|definitely|likely|most|final|porque|weil|car|perch[eé])\b"
 )
 _FORM = (
-    r"(?P<form>(?:\\?boxed ?\{|[\"'][\w ]{0,20}(?:answer|choice|option|letter|selected|final)"
-    r"[\w ]{0,20}[\"'] ?: ?(?:\{\s?[\"']\w+[\"']: ?)?|(?:submit|answer) ?\((?:answer ?=)?|"
+    r"(?P<form>(?:\\?boxed ?\{|(?P<key>[\"'][\w ]{0,20}(?:answer|choice|option|letter|selected|"
+    r"final)[\w ]{0,20}[\"'] ?: ?(?:\{\s?[\"']\w+[\"']: ?)?)|(?:submit|answer) ?\((?:answer ?=)?|"
     r"<(?:final[_ ]?)?(?:answer|choice|option|response|output|result|letter)>)\W{0,4})"
 )
 _ANSWER = (
     r"(?:(?:\b(?:answer|ans|option(?=: ?\S)|réponse|respuesta|antwort|risposta|resposta|gabarito|"
     r"ответ|odpowied[zź]|cevap|antwoord|svaret?|उत्तर)|答案|答え?|正解|정답|답|الإجابة)"
-    r"(?:(?:(?!could|may |might)[^.!?\n:=]){0,60}?(?:\b(?:is|was|are|be|ist|lautet|est|es|[eèé])\b|"
-    r"'s|[:=→]|[-=]>| -|[是为為は은는]|هي)|(?= ))\W{0,6})"
+    r"(?:(?:(?!could|may |might)[^.!?\n:=]){0,60}?(?:\b(?:is|was|are|be|ist|lautet|est|es|(?-i:[eèé]))\b"
+    r"|'s|[:=→]|[-=]>| -|[是为為は은는]|هي)|(?= ))\W{0,6})"
 )
 _PICK = (
     r"(?P<pick>(?:\b(?:(?:choice|option|letter|pick|guess|vote|statement|one)\b[^.!?\n:=,]{0,60}?"
@@ -63,8 +63,8 @@ DENIED = _rx(  # in the clause before a letter or a label: no answer is given th
     r"\b(?:not|never|neither|nor|except|without|cannot|wrong|incorrect|false|common|popular|myth|"
     r"mistake|eliminat(?:e|ed|ing)|rul\w+ out|exclud\w+|than|instead of|as in|over|unlike|people|"
     r"consider(?:ed)?|some|many|others?|wanted|initially|most would|(?:was|were) \w+ to|nicht|pas|"
-    r"if (?:the|i were)|não|non|не|(?:any|every)thing but|all but)\b|n't\b|不|"
-    r"\b(?:an?|vitamin\w*|plan|section|type|class|group|appendix|hepatitis|витамин) ?\Z|"
+    r"if (?:the|i were)|não|non|не|no (?:la|el|es)|(?:any|every)thing but|all but)\b|n't\b|不|"
+    r"\b(?:(?-i:an?)|vitamin\w*|plan|section|type|class|group|appendix|hepatitis|витамин) ?\Z|"
     r"(?:维生素|維生素|ビタミン) ?\Z"
 )
 _NO = r"(?:incorrect|wrong|false|myth|i don't|i'm not)\b|❌|✗"
@@ -73,13 +73,15 @@ REJECTED = _rx(
 )
 RIGHT = _rx(  # after a letter that is called right
     r"[ )\].:?\"'-]{0,4}(?:(?:is|seems|looks|sounds|(?:would|should|must) be|states|makes|fits|ist|"
-    r"est|es|[eèé]) (?:to be |like )?)?(?:(?:the|a|la|most|more|only|also|therefore|indeed|\w+ly|"
-    r"my) ){0,4}(?:(?:correct|right|true|yes|accurate|best|answer|better|truthful|truth|sense|"
-    r"likely|option|winner|pick|choice|richtig|correct[ea]|corretta)\b|✅|✓|"
+    r"est|es|(?-i:[eèé])) (?:to be |like )?)?(?:(?:the|(?-i:a)|la|most|more|only|also|therefore|"
+    r"indeed|\w+ly|my) ){0,4}(?:(?:correct|right|true|yes|accurate|best|answer|better|closest|"
+    r"truthful|truth|sense|likely|option|winner|pick|choice|richtig|correct[ea]|corretta)\b|✅|✓|"
     r"项?是?正确|が正|가 정답|सही)(?!\W{0,2}\?)"
 )
 TICKED = _rx(r"[).:]+[^\n.!?;❌✗]{0,160}?(?:[✅✓]|(?: -|:|\bis) (?:correct|true|yes)\b)")
-ASKED_FORM = re.compile(r"(?:\A|\n)[^\w\n]{0,6}ANSWER\W{0,4}([A-Z])(?![+#])\W*\Z")
+ASKED_FORM = re.compile(
+    r"(?:\A|\n)[^\w\n]{0,6}(?:ANSWER|(?i:your answer))\W{0,4}([A-Z])(?![+#])\W*\Z"
+)
 ALONE = re.compile(r"\W*[A-Z]\W*")
 WHOLE = _rx(r"\W*(?:(?:the )?(?:option|choice|letter|answer)\W+)?([a-z])(?![+#])(?:\W+\1)*\W*")
 ITEM = re.compile(
@@ -87,10 +89,10 @@ ITEM = re.compile(
 )
 FRONT = re.compile(r"\A\W*(?:(?i:option|choice|letter|answer) )?(?=[A-Z])")
 MARKED = _rx(  # after a letter in front
-    r"(?: ?[).:\]}>,;!|=-]| ?\n|\Z| ?\(| (?:because|since|as)\b)"
+    r"(?: ?[).:\]}>,;!|=。，-]| ?\n|\Z| ?\(| (?:because|since|as)\b)"
     rf"(?![ .):]{{0,3}}(?:{_NO}|(?-i:[A-Z])(?:\W*\Z|[).:])))"
 )
-GOES_ON = _rx(r"\b(?!(?:and|or|und|oder|et|ou|y|o)\b)\w")
+GOES_ON = _rx(r"\b(?!(?:and|or|und|oder|et|ou)\b)\w")
 SENTENCES = re.compile(r"(?<=[.!?;।]) +|(?<=[。！？])|\n+")
 ASKS = _rx(r"\W*(?:is|are|was|could|would|should|might|can|why|what|which|do|does)\b.*\?\W*\Z")
 IS_ANSWER = _rx(r" is (?:the (?:(?:correct|right|best) )?(?:answer|one|option)|correct)\W*\Z")

@@ -53,8 +53,9 @@ def read_reply(reply: str, options: Sequence[str], *, truncated: bool = False) -
     own, invented = own_turn(text)
     if invented:
         first, rest = read_reply(own, options), words(invented[:3000])
-        # a question with this question's options repeats the prompt, and is not invented
-        if first.letter or not any(" " in t and t in rest for t in texts):
+        # with this question's options it may be the prompt, repeated before the answer
+        repeated = any(" " in t and t in rest for t in texts)
+        if not repeated or first.rule in ("whole_reply", "letter_in_front"):
             return first
         own = f"{own}\n{invented}"
     text = phrases.SMALL.sub(lambda m: m[0][:-1] + m[0][-1].upper(), own)
@@ -106,8 +107,8 @@ def _labelled(text: str, named: Sequence[Named], options: Sequence[str]) -> Iter
         after = n and (phrases.FOLLOWING.match(text, n.end) or phrases.RIGHT.match(text, n.end))
         if n and (after or _opens(text, n, options)):
             if not phrases.ASKS.match(last_sentences(text[max(0, end - 100) : n.end + 2])[1]):
-                # an answer in a form (JSON, a tag, a box) outranks prose
-                yield n._replace(start=end + len(text)) if label["form"] else n
+                # a key's value outranks what the rest of its JSON says
+                yield n._replace(start=text.find("}", end) % len(text)) if label["key"] else n
         elif not label["pick"] and (letter := _stated(text, start, options)):
             yield Named(letter, start, len(text))
         elif not label["pick"] and phrases.NONE.match(text, start):

@@ -300,27 +300,30 @@ FORMS = (
 )  # fmt: skip
 
 
+TWELVE = (*SEEDS, "Yes", "No", *(f"Thing number {i} happens" for i in range(6)))
+
+
 @given(
     st.lists(st.sampled_from(FORMS), min_size=1, max_size=3),
-    st.permutations(range(4)),
-    st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    st.sampled_from([4, 12]).flatmap(lambda n: st.permutations(range(n))),
+    st.lists(st.integers(0, 11), min_size=2, max_size=2),
     st.sampled_from([" ", "\n", "\n\n"]),
     st.booleans(),
 )
 @settings(max_examples=400, deadline=None)
 def test_relabelling_the_options_relabels_the_reading(
-    forms: list[str], order: Sequence[int], named: tuple[int, int], between: str, truncated: bool
+    forms: list[str], order: Sequence[int], named: list[int], between: str, truncated: bool
 ) -> None:
-    def reply(letter: Sequence[int]) -> str:
-        x, y = (ascii_uppercase[letter[i]] for i in named)
-        texts = {"X": SEEDS[named[0]], "Y": SEEDS[named[1]]}
-        return between.join(form.format(x=x, y=y, **texts) for form in forms)
+    named = [i % len(order) for i in named]
 
-    options = [""] * 4
-    for i, place in enumerate(order):
-        options[place] = SEEDS[i]
+    def reply(place: Sequence[int]) -> str:
+        x, y = (ascii_uppercase[place[i]] for i in named)
+        said = [form.format(x=x, y=y, X=TWELVE[named[0]], Y=TWELVE[named[1]]) for form in forms]
+        return between.join(said)
 
-    first = read_reply(reply(range(4)), SEEDS, truncated=truncated)
+    options = [TWELVE[order.index(place)] for place in range(len(order))]
+
+    first = read_reply(reply(range(len(order))), TWELVE[: len(order)], truncated=truncated)
     second = read_reply(reply(order), options, truncated=truncated)
 
     moved = first.letter and ascii_uppercase[order[ascii_uppercase.index(first.letter)]]

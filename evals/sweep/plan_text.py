@@ -75,6 +75,27 @@ def plan_json(
         rounded = {k: round(v) for k, v in asdict(one).items() if k != "cost"}
         return {**rounded, "cost": None if math.isnan(one.cost) else one.cost}
 
+    stages = [
+        {"stage": s.name, "cells": s.cells, "done": s.done, "same_prompts": s.shared}
+        | amount(s.to_run)
+        for s in plan.stages
+    ]
+    models = [
+        {
+            "model": m.name,
+            **amount(m.to_run),
+            "tokens_per_character": m.tokens_per_character,
+            "logged_calls": m.logged_calls,
+            "price": m.price and m.price.model_dump(exclude_none=True),
+            "price_from": m.price_from or None,
+            "longest_prompt": {
+                "shots": m.longest_shots,
+                "tokens": round(m.longest) or None,
+                "context_length": m.context,
+            },
+        }
+        for m in plan.models.values()
+    ]
     return {
         "study": study.name,
         "log_dir": plan.log_dir,
@@ -82,16 +103,7 @@ def plan_json(
         "pool_questions": len(plan.split.pool),
         "seed": study.seed,
         "draws": study.draws,
-        "stages": [
-            {
-                "stage": s.name,
-                "cells": s.cells,
-                "done": s.done,
-                "same_prompts": s.shared,
-                **amount(s.to_run),
-            }
-            for s in plan.stages
-        ],
+        "stages": stages,
         "to_run": {
             "cells": plan.cells - len(plan.finished),
             **amount(plan.to_run),
@@ -99,22 +111,7 @@ def plan_json(
             "calls_at_least": plan.calls_at_least,
             "calls_second_round": plan.second_round,
         },
-        "models": [
-            {
-                "model": m.name,
-                **amount(m.to_run),
-                "tokens_per_character": m.tokens_per_character,
-                "logged_calls": m.logged_calls,
-                "price": m.price and m.price.model_dump(exclude_none=True),
-                "price_from": m.price_from or None,
-                "longest_prompt": {
-                    "shots": m.longest_shots,
-                    "tokens": round(m.longest) or None,
-                    "context_length": m.context,
-                },
-            }
-            for m in plan.models.values()
-        ],
+        "models": models,
         "unpriced": plan.unpriced,
         "spent": None if plan.spent_unknown else plan.spent,
         "max_cost": max_cost,
@@ -128,14 +125,9 @@ def _say(console: Console, *lines: str) -> None:
     """Print lines, broken between words; a path stays whole."""
     for line in lines:
         indent = " " * (len(line) - len(line.lstrip()) + 2)
-        for part in textwrap.wrap(
-            line,
-            WIDTH,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ):
-            console.print(escape(part), highlight=False)
+        whole: Any = {"break_long_words": False, "break_on_hyphens": False}
+        for part in textwrap.wrap(line, WIDTH, subsequent_indent=indent, **whole):
+            console.print(part, highlight=False, markup=False)
 
 
 def _table(plan: Plan) -> Table:
@@ -203,11 +195,8 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
         text = f"about {tokens(m.longest)} tokens at {m.longest_shots} demonstrations ({limit})"
         longest[f"{'! too long' if m.too_long else 'longest prompt'}: {text}"].append(m)
     lines += [f"{text}: {_listed(models)}" for text, models in longest.items()]
-    lines.append(
-        f"connections: {study.max_connections} to each model"
-        if study.max_connections
-        else "connections: as Inspect adapts them (max_connections)"
-    )
+    if study.max_connections:
+        lines.append(f"connections: {study.max_connections} to each model")
     sources = dict.fromkeys(m.price_from for m in called if m.price_from)
     if sources:
         discounts = "cached or batched tokens" if study.batch else "cached tokens"

@@ -164,6 +164,9 @@ COLUMNS = (
 )  # fmt: skip
 """Of `summary.csv`."""
 
+SHOWN = ("labels", "weak", "shots", "draw")
+"""Those of them that a cell without demonstrations does not have."""
+
 
 def write_summary(
     study: Study,
@@ -215,10 +218,7 @@ def write_summary(
 def summary_row(log: EvalLog, usage: Mapping[str, Mapping[str, ModelUsage]]) -> dict[str, Any]:
     """One cell for a program; None where there is no number."""
     key, of = key_of(log), usage.get(log.location, {}).get(log.eval.model)
-    given: dict[str, Any] = {"labels": None, "weak": None, "shots": None, "draw": None}
-    if key.labels:
-        given = {"labels": key.labels, "weak": key.weak or None, "shots": key.shots}
-        given["draw"] = key.draw
+    shown = {name: getattr(key, name) if key.labels else None for name in SHOWN}
     numbers = {name: metric(log, name) for name in ("accuracy", "stderr")}
     numbers["readable"] = readable(log)
     complete = is_complete(log)
@@ -226,7 +226,8 @@ def summary_row(log: EvalLog, usage: Mapping[str, Mapping[str, ModelUsage]]) -> 
         "cell": log.eval.task,
         "model": key.model,
         "split": key.split,
-        **given,
+        **shown,
+        "weak": key.weak or None,
         "prompt": key.prompt,
         "status": "incomplete" if lacks_answers(log) else log.status,
         "questions": log.eval.dataset.samples,

@@ -105,7 +105,7 @@ def run_side(side: str, part: str, dataset: str, test_size: int, limit: int, log
     from inspect_ai import eval_set
     from inspect_ai.model import get_model
 
-    from w2s_icl.evals.cells import all_cells, build, plan_metadata
+    from w2s_icl.evals.cells import all_cells, build, plan_record
     from w2s_icl.evals.study import Study
     from w2s_icl.evals.sweep.run import run_study
 
@@ -123,7 +123,7 @@ def run_side(side: str, part: str, dataset: str, test_size: int, limit: int, log
         asyncio.run(ask_bare(asked, limit))
     elif side == "defaults":
         cells = all_cells(study, study.load_split())
-        plan = plan_metadata(study, cells)
+        plan = plan_record(study, cells)
         tasks = [build(study, cell, log_dir, plan) for cell in cells]
         for cell, task in zip(cells, tasks, strict=True):
             task.model = get_model(cell.model, memoize=False)  # as Inspect makes it

@@ -6,9 +6,7 @@ way.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,11 +14,30 @@ from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
 
 from w2s_icl.evals.questions import Split
-from w2s_icl.evals.study import MAIN_KINDS, Study
+from w2s_icl.evals.study import MAIN_KINDS, Study, import_plugin
 from w2s_icl.evals.sweep.endpoint import model_of
-from w2s_icl.evals.truthfulqa import Part, few_shot, zero_shot
-from w2s_icl.record import BANNER, STANDIN, CellKey
-from w2s_icl.solvers.labels import SELF
+from w2s_icl.evals.truthfulqa import (
+    Part,
+    call_settings,
+    experiment_record,
+    few_shot,
+    label_settings,
+    zero_shot,
+)
+from w2s_icl.inputs import logs_in
+from w2s_icl.record import (
+    BANNER,
+    FILE,
+    SELF,
+    STANDIN,
+    CellKey,
+    ExperimentRecord,
+    PlanRecord,
+    RunRecord,
+)
+from w2s_icl.solvers.few_shot import Prompt
+from w2s_icl.solvers.label_kinds import file_name
+from w2s_icl.solvers.labels import LabelRequest, read_labels
 
 
 @dataclass(frozen=True)
@@ -31,7 +48,7 @@ class Cell:
         model: The model that is prompted.
         split: "test" or "pool".
         labels: Kind of labels, "" for a zero-shot cell.
-        weak: Who gave the labels, where that matters.
+        weak: Model that wrote the labels, or "file:NAME"; "" where neither.
         shots: Demonstrations in the prompt.
         draw: Number of the draw.
         prompt: Arm of the prompt, "" for the plain one.
@@ -41,7 +58,7 @@ class Cell:
     model: str
     split: Part = "test"
     labels: str = ""
-    weak: str | None = None
+    weak: str = ""
     shots: int = 0
     draw: int = 0
     prompt: str = ""
@@ -57,7 +74,7 @@ class Cell:
         """The cell as its log will say it."""
         if not self.labels:
             return CellKey(self.model, self.task, self.split, "", "", 0, 0, self.prompt)
-        given = (self.labels, self.weak or "", self.shots, self.draw)
+        given = (self.labels, self.weak, self.shots, self.draw)
         return CellKey(self.model, self.task, self.split, *given, self.prompt)
 
     @property
@@ -80,32 +97,34 @@ class Cell:
 
 def _cell(study: Study, model: str, **fields: Any) -> Cell:
     """A cell with the arguments that make its task."""
-    shared = ("dataset", "test_size", "seed", "near_duplicates", "style", "max_tokens")
+    shared = (
+        *("dataset", "test_size", "seed", "near_duplicates", "style"),
+        *("system_role", "read", "max_tokens", "generate"),
+    )
     args: dict[str, Any] = {
         key: value
         for key in shared
         if (value := getattr(study, key)) != Study.model_fields[key].default
     }
     cell = Cell(model, **fields)
-    if cell.labels:
+    if cell.labels == "file":
+        args |= {"labels": cell.weak, "shots": cell.shots, "draw": cell.draw}
+    elif cell.labels:
         args |= {"labels": cell.labels, "shots": cell.shots, "draw": cell.draw}
-    if cell.weak:
-        args["weak"] = cell.weak
+        args |= {"weak": cell.weak} if cell.weak else {}
     if cell.split != "test":
         args["split"] = cell.split
     elif study.permutations > 1:
         args["permutations"] = study.permutations
     args |= dict(word.split("=") for word in cell.prompt.split())
-    return replace(cell, args=args)
+    return replace(cell, weak=file_name(cell.weak), args=args)
 
 
 def zero_shot_cells(study: Study) -> list[Cell]:
     """The first phase: one baseline per model, one label run per weak model."""
-    named = {m for pair in study.all_pairs for m in pair}
-    models = [m for m in study.models if m in named]
     arms = [arm for arm in study.prompts if arm in ("cot=bare", "question=hidden")]
     return [
-        *(_cell(study, m) for m in models),
+        *(_cell(study, m) for m in study.models),
         *(_cell(study, m, prompt=arm) for arm in arms for m in study.strong_models),
         *(_cell(study, m, split="pool") for m in study.weak_models),
     ]
@@ -116,19 +135,19 @@ def few_shot_cells(study: Study, skip: Collection[int | str], split: Split) -> l
 
     Args:
         study: The study.
-        skip: Pool questions that some weak model left unread: no cell shows them.
+        skip: Pool questions that have no usable label in some arm: no cell shows them.
         split: Test and pool.
     """
-    arms: dict[tuple[str, str | None, str, str], Sequence[int]] = {}
+    arms: dict[tuple[str, str, str, str], Sequence[int]] = {}
     for kind in sorted(study.labels, key=lambda kind: (kind != "gold", kind != "weak")):
-        for weak, model in study.givers(kind):
+        for weak, model in study.labelled_by(kind):
             # a pair of a model with itself has its own labels in "weak" already
-            key = ("weak" if kind == SELF else kind, weak, model, "")
-            arms.setdefault(key, study.arm_shots(kind))
+            name = "weak" if kind == SELF else "file" if kind.startswith(FILE) else kind
+            arms.setdefault((name, weak, model, ""), study.arm_shots(kind))
     for prompt in study.prompts:
         for kind in MAIN_KINDS:
             if kind in study.labels:
-                for weak, model in study.givers(kind):
+                for weak, model in study.labelled_by(kind):
                     arms[kind, weak, model, prompt] = study.arm_shots(prompt)
     return [
         _shown(study, model, labels, weak, k, draw, skip, split, prompt=prompt)
@@ -142,7 +161,7 @@ def _shown(
     study: Study,
     model: str,
     labels: str,
-    weak: str | None,
+    weak: str,
     shots: int,
     draw: int,
     skip: Collection[int | str],
@@ -185,14 +204,17 @@ def cell_task(
     study: Study, cell: Cell, log_dir: str, ask: Collection[int | str] | None = None
 ) -> Task:
     """What a cell asks, without the model that it asks; arguments as `build`."""
+    for name in study.plugins:  # on another machine too
+        import_plugin(name)
     task_function = few_shot if cell.labels else zero_shot
-    with _log_dir(log_dir):
+    with logs_in(log_dir):
         task = task_function(**dict(cell.args))
     if ask is not None:
         asked = [sample for sample in task.dataset if sample.id in ask]
         task.dataset = MemoryDataset(asked, name=task.dataset.name, location=task.dataset.location)
     if cell.split == "test":
-        times = study.epochs_of(cell) * study.permutations
+        kind = SELF if cell.own else cell.labels or "zero_shot"
+        times = (1 if cell.prompt else study.epochs_of(kind)) * study.permutations
         task.epochs = times if times > 1 else None
     return task
 
@@ -201,7 +223,7 @@ def build(
     study: Study,
     cell: Cell,
     log_dir: str,
-    plan: Mapping[str, Any],
+    plan: PlanRecord,
     ask: Collection[int | str] | None = None,
 ) -> Task:
     """The Inspect task of a cell, with its model.
@@ -210,22 +232,48 @@ def build(
         study: The study.
         cell: One of its cells.
         log_dir: Where weak labels are read from.
-        plan: As `plan_metadata`.
+        plan: As `plan_record`.
         ask: Ids of the only questions to ask, in a label run; Inspect asks the missing ones when
             there are more of them later.
     """
     task = cell_task(study, cell, log_dir, ask)
     task.model = model_of(study, cell.model)
     # whatever model was active while the task was made, the cell's own decides
-    metadata = {key: value for key, value in (task.metadata or {}).items() if key != "warning"}
-    if cell.model.startswith(STANDIN):
-        metadata["warning"] = BANNER
+    metadata = {k: v for k, v in (task.metadata or {}).items() if k not in RunRecord.model_fields}
     price = study.prices.get(cell.model)
-    if price:
-        metadata["price_per_million"] = price.model_dump(exclude_none=True)
-    metadata["study"] = plan
-    task.metadata = metadata
+    run = RunRecord(
+        warning=BANNER if any(m.startswith(STANDIN) for m in (cell.model, cell.weak)) else "",
+        price_per_million=price.model_dump(exclude_none=True) if price else None,
+    )
+    task.metadata = {**metadata, **run.to_metadata(), **plan.to_metadata()}
     return task
+
+
+def experiment_of(study: Study, split: Split) -> ExperimentRecord:
+    """What all logs of a study share."""
+    return experiment_record(split, Prompt(study.style, system_role=study.system_role))
+
+
+def settings_of_labels(study: Study) -> dict[str, Any]:
+    """Settings of calls, and the reading, that a study's label runs have."""
+    config = call_settings("none", study.read, study.max_tokens, study.generate)
+    return label_settings(config, study.read)
+
+
+def without_file_label(study: Study, split: Split) -> frozenset[int | str]:
+    """Pool questions for which some file of labels of the study has none."""
+    missing: set[int | str] = set()
+    for kind in study.labels:
+        if kind.startswith(FILE):
+            request = LabelRequest(
+                split.pool,
+                kind,
+                experiment=experiment_of(study, split),
+                others=(*split.test, *split.barred),
+            )
+            labels = read_labels("file", request).labels
+            missing |= {id_ for id_, text in labels.items() if text is None}
+    return frozenset(missing)
 
 
 def all_cells(study: Study, split: Split, skip: Collection[int | str] = ()) -> list[Cell]:
@@ -236,42 +284,27 @@ def all_cells(study: Study, split: Split, skip: Collection[int | str] = ()) -> l
     ]
 
 
-def plan_metadata(study: Study, cells: Iterable[Cell]) -> dict[str, Any]:
+def plan_record(study: Study, cells: Iterable[Cell]) -> PlanRecord:
     """What was planned, so that a reader of the logs can tell what is missing.
 
     Args:
         study: The study.
         cells: All its cells.
-
-    Returns:
-        For the metadata of every log. `blocks` holds a line per arm: model, task, split, labels,
-        weak, prompt, shot counts, draws.
     """
-    blocks: dict[tuple[str, ...], tuple[set[int], set[int]]] = {}
+    blocks: dict[tuple[str, str, str, str, str, str], tuple[set[int], set[int]]] = {}
     for cell in cells:
-        arm = (cell.model, cell.task, cell.split, cell.labels, cell.weak or "", cell.prompt)
+        arm = (cell.model, cell.task, cell.split, cell.labels, cell.weak, cell.prompt)
         shots, draws = blocks.setdefault(arm, (set(), set()))
         shots.add(cell.shots)
         draws.add(cell.draw)
-    return {
-        "name": study.name,
-        "models": list(study.models),
-        "pairs": [list(pair) for pair in study.all_pairs],
-        "headline": list(study.verdict_shots),
-        "margin": study.margin,
-        "blocks": [[*arm, sorted(shots), len(draws)] for arm, (shots, draws) in blocks.items()],
-    }
-
-
-@contextmanager
-def _log_dir(log_dir: str) -> Iterator[None]:
-    """Inspect's own way to say where logs are, for as long as a task is being made."""
-    before = os.environ.get("INSPECT_LOG_DIR")
-    os.environ["INSPECT_LOG_DIR"] = log_dir
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["INSPECT_LOG_DIR"]
-        else:
-            os.environ["INSPECT_LOG_DIR"] = before
+    return PlanRecord(
+        name=study.name,
+        models=study.models,
+        pairs=study.all_pairs,
+        headline=study.verdict_shots,
+        declared="headline" in study.model_fields_set,
+        margin=study.margin,
+        blocks=tuple(
+            (*arm, tuple(sorted(shots)), len(draws)) for arm, (shots, draws) in blocks.items()
+        ),
+    )

@@ -29,7 +29,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from w2s_icl.errors import W2SError
-from w2s_icl.evals.questions import load_questions
+from w2s_icl.evals.sources import load_questions
 from w2s_icl.record import BANNER
 
 ABILITY = {"small": 0.62, "medium": 0.75, "large": 0.87}

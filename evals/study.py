@@ -1,26 +1,25 @@
-"""The study: which models, labels, shots and draws, read from YAML; and the cells it consists of.
+"""The study: which models, labels, shots and draws, read from YAML and checked.
 
-A cell is one Inspect log. `Study.zero_shot_cells` need nothing; `Study.few_shot_cells` read weak
-labels, so they come after the label runs. All cells are built here, in one way: Inspect tells cells
-apart by their arguments exactly as passed.
+`cells` makes its cells.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from inspect_ai.model import (
-    BatchConfig,
-)
+from inspect_ai.model import BatchConfig
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -30,16 +29,13 @@ from pydantic import (
     model_validator,
 )
 
-from w2s_icl.evals.questions import DATASETS, NearDuplicates, Split, load_split
-from w2s_icl.solvers.few_shot import Style
-from w2s_icl.solvers.labels import (
-    SELF,
-    label_kinds,
-    needs_weak,
-)
-
-if TYPE_CHECKING:
-    from w2s_icl.evals.cells import Cell
+from w2s_icl.errors import W2SError, first_line
+from w2s_icl.evals.questions import NearDuplicates, Split, load_split
+from w2s_icl.evals.sources import DATASETS
+from w2s_icl.evals.truthfulqa import Read, call_settings
+from w2s_icl.record import FILE, MARGIN, SELF, short_name
+from w2s_icl.solvers.few_shot import Cot, Style, SystemRole
+from w2s_icl.solvers.labels import check_kind, known_kinds, needs_weak
 
 PROMPT_ARMS = (
     "disclosure=source",
@@ -68,10 +64,6 @@ Pair = tuple[str, str]
 """(weak, strong)"""
 
 
-class StudyError(ValueError):
-    """A study that cannot be read or run: says where, what was found and what is allowed."""
-
-
 class Price(BaseModel):
     """What a model costs, in dollars per million tokens."""
 
@@ -95,8 +87,8 @@ class Study(BaseModel):
         models: As Inspect names them, weakest first.
         pairs: (weak, strong); by default each model with itself and with every stronger one.
         shots: Demonstrations in the prompt; 0 is the zero-shot cell.
-        labels: Kinds of labels, of `solvers.labels.label_kinds()`. "self" adds each prompted
-            model's own labels.
+        labels: Kinds of labels, of `solvers.labels.known_kinds()`, or "file:PATH" (beside the study
+            file, or from the working directory). "self" adds each prompted model's own labels.
         draws: How many permutations of the pool are shown.
         control_shots: Shot counts of everything but gold and weak labels; all of `shots` by
             default.
@@ -112,7 +104,13 @@ class Study(BaseModel):
         permutations: Ask each test question so many times, its options rotated, and average.
         near_duplicates: "drop" bars pool questions that are near-duplicates of a test question.
         style: "chat" turns, or one "transcript".
+        system_role: "user" puts the instruction into the first user turn.
+        read: "reply" reads the reply; "likelihood" takes the most probable letter.
         max_tokens: Longest reply, in tokens.
+        generate: Further settings of each call, as Inspect's GenerateConfig names them; null takes
+            one out.
+        plugins: Modules that register label sources, imported when the study is read; they may
+            stand beside the study file.
         label_pool: "needed": weak models label the questions that some cell may show; "all": the
             whole pool.
         prices: By model; what is not here is priced from Inspect's model table, or unknown.
@@ -122,6 +120,7 @@ class Study(BaseModel):
             batch, or Inspect's `BatchConfig`. A cell is the same either way.
         timeout: Seconds that one call may take; then it is asked again.
         check_models: Ask each endpoint for its list of models first, and refuse what it lacks.
+        parts: Into how many parts the cells of a phase are divided for many machines.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -137,13 +136,17 @@ class Study(BaseModel):
     draws: PositiveInt = 1
     control_shots: tuple[PositiveInt, ...] | None = None
     headline: tuple[PositiveInt, ...] = ()
-    margin: Annotated[float, Field(ge=0, le=0.05)] = 0.02
+    margin: Annotated[float, Field(ge=0, le=0.05)] = MARGIN
     prompts: tuple[str, ...] = ()
     epochs: PositiveInt | Mapping[str, PositiveInt] = 1
     permutations: PositiveInt = 1
     near_duplicates: NearDuplicates = "drop"
     style: Style = "chat"
+    system_role: SystemRole = "system"
+    read: Read = "reply"
     max_tokens: PositiveInt | None = None
+    generate: Mapping[str, Any] = {}
+    plugins: tuple[str, ...] = ()
     label_pool: Literal["needed", "all"] = "needed"
     prices: Mapping[str, Price] = {}
     model_args: Mapping[str, Mapping[str, Any]] = {}
@@ -151,6 +154,14 @@ class Study(BaseModel):
     batch: bool | PositiveInt | BatchConfig = False
     timeout: PositiveFloat = 120
     check_models: bool = True
+    parts: PositiveInt = 8
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_plugins(cls, value: Any, read: ModelWrapValidatorHandler[Study]) -> Study:
+        for name in (value.get("plugins") or ()) if isinstance(value, Mapping) else ():
+            import_plugin(str(name))
+        return read(value)
 
     @field_validator("control_shots", "headline", mode="before")
     @classmethod
@@ -173,9 +184,17 @@ class Study(BaseModel):
     @field_validator("labels")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        stems = [short_name(kind) for kind in value if kind.startswith(FILE)]
+        if len(set(stems)) < len(stems):
+            raise ValueError("two files have one name, by which a log tells them apart: rename one")
         for kind in value:
-            if kind not in label_kinds():
-                raise ValueError(f"must be of {', '.join(label_kinds())}, got {kind!r}")
+            if kind == FILE.rstrip(":"):
+                raise ValueError("a file of labels is named as file:PATH, got 'file'")
+            if not kind.startswith(FILE):
+                try:
+                    check_kind(kind)
+                except W2SError as error:
+                    raise ValueError(error.message.removeprefix("labels ")) from None
         return value
 
     @field_validator("prompts")
@@ -208,10 +227,16 @@ class Study(BaseModel):
                 raise ValueError(f"{key} must be among shots {list(self.shots)}, got {other}")
         if isinstance(self.epochs, Mapping):
             for kind in self.epochs:
-                if kind not in ("zero_shot", *label_kinds()):
+                if kind not in ("zero_shot", *known_kinds()):
                     raise ValueError(
-                        f"epochs must be of zero_shot, {', '.join(label_kinds())}, got {kind!r}"
+                        f"epochs must be of zero_shot, {', '.join(known_kinds())}, got {kind!r}"
                     )
+        for prompt in ("", *self.prompts):
+            cot: Cot = "bare" if "cot=bare" in prompt else "none"
+            try:
+                call_settings(cot, self.read, None, self.generate)
+            except W2SError as error:
+                raise ValueError(error.message) from None
         if self.batch and not any(takes_batches(model) for model in self.models):
             raise ValueError(
                 "batch needs a model of "
@@ -233,6 +258,12 @@ class Study(BaseModel):
                     )
         if len(set(self.pairs)) < len(self.pairs):
             raise ValueError("a pair stands twice in pairs")
+        alone = [m for m in self.models if m not in {m for pair in self.all_pairs for m in pair}]
+        if alone:
+            raise ValueError(
+                f"models: {', '.join(alone)} stands in no pair and would not be run: take it out, "
+                "or name a pair"
+            )
         return self
 
     @property
@@ -255,7 +286,7 @@ class Study(BaseModel):
         if max(self.shots) == 0:
             return ()
         weak: set[str] = set()
-        if any(needs_weak(kind) for kind in self.labels):
+        if any(needs_weak(kind) for kind in self.labels if not kind.startswith(FILE)):
             weak |= {w for w, _ in self.all_pairs}
         if SELF in self.labels:
             weak |= set(self.strong_models)
@@ -282,19 +313,20 @@ class Study(BaseModel):
         shots = self.shots if kind in MAIN_KINDS else (self.control_shots or self.shots)
         return tuple(k for k in shots if k > 0)
 
-    def givers(self, kind: str) -> list[tuple[str | None, str]]:
-        """(who gives the labels, who is prompted) for a kind of labels, "" where nobody does."""
+    def labelled_by(self, kind: str) -> list[Pair]:
+        """(who labels, who is prompted) for a kind of labels, "" where no model or file labels."""
+        strong = self.strong_models
         if kind == SELF:
-            return [(m, m) for m in self.strong_models]
-        if needs_weak(kind):
-            return list(self.all_pairs)
-        return [(None, m) for m in self.strong_models]
+            return [(m, m) for m in strong]
+        files = [kind for kind in self.labels if kind.startswith(FILE)]
+        if kind in files:
+            return [(kind, m) for m in strong]
+        if kind == "noise_matched":  # the control of every arm that has wrong labels
+            return [*self.all_pairs, *((file, m) for file in files for m in strong)]
+        return list(self.all_pairs) if needs_weak(kind) else [("", m) for m in strong]
 
-    def epochs_of(self, cell: Cell) -> int:
-        """How often a question is asked, in the same words, in a cell with the plain prompt."""
-        if cell.prompt:
-            return 1
-        kind = SELF if cell.own else cell.labels or "zero_shot"
+    def epochs_of(self, kind: str) -> int:
+        """How often a question is asked, in the same words, in plain cells of one kind of run."""
         if isinstance(self.epochs, Mapping):
             return self.epochs.get(kind, 1)
         return self.epochs if kind == "zero_shot" else 1
@@ -303,7 +335,7 @@ class Study(BaseModel):
         """Test and pool, checked to be large enough.
 
         Raises:
-            ValueError: As `evals.questions.load_split`; or the pool is smaller than the largest
+            W2SError: As `evals.questions.load_split`; or the pool is smaller than the largest
                 shot count.
         """
         split = load_split(
@@ -313,10 +345,10 @@ class Study(BaseModel):
             near_duplicates=self.near_duplicates,
         )
         if len(split.pool) < max(self.shots):
-            barred = split.provenance["n_near_duplicates"]
-            raise StudyError(
+            barred = len(split.barred)
+            raise W2SError(
                 f"shots must be at most {len(split.pool)}, the questions in the pool, got "
-                f"{max(self.shots)}; {split.provenance['dataset']} holds "
+                f"{max(self.shots)}; {split.dataset} holds "
                 f"{len(split.test) + len(split.pool) + barred} questions, of which "
                 f"{len(split.test)} are the test (test_size) and {barred} near-duplicates of a "
                 "test question (near_duplicates: keep would show them)"
@@ -333,26 +365,55 @@ def load_study(path: str | Path) -> Study:
     """Read a study from a YAML file.
 
     Raises:
-        StudyError: The file is missing, is not YAML, or says something that is not allowed.
+        W2SError: The file is missing, is not YAML, or says something that is not allowed.
     """
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
-        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
+        raise W2SError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise W2SError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
-        raise StudyError(f"{path}: must hold keys and values, as `models: [...]`")
+        raise W2SError(f"{path}: must hold keys and values, as `models: [...]`")
     dataset = raw.get("dataset")
     if isinstance(dataset, str) and dataset not in DATASETS:
         beside = path.parent / Path(dataset).expanduser()
         if beside.exists():
             raw["dataset"] = str(beside.absolute())
+    if isinstance(raw.get("labels"), list):
+        raw["labels"] = [_file_beside(path, kind) for kind in raw["labels"]]
+    folder = str(path.absolute().parent)
+    if raw.get("plugins") and folder not in sys.path:
+        sys.path.append(folder)
     try:
         return Study.model_validate({"name": path.stem, **raw})
     except ValidationError as error:
-        raise StudyError("\n".join(f"{path}: {line}" for line in _lines(error))) from None
+        raise W2SError("\n".join(f"{path}: {line}" for line in _lines(error))) from None
+
+
+def _file_beside(study: Path, kind: Any) -> Any:
+    """`file:PATH` with the absolute path, as the tasks take it."""
+    if not (isinstance(kind, str) and kind.startswith(FILE)):
+        return kind
+    named = Path(kind.removeprefix(FILE)).expanduser()
+    beside = study.parent / named
+    path = beside if beside.exists() else named
+    if not path.exists():
+        raise W2SError(f"{study}: labels: there is no file {named}, neither beside it nor here")
+    return FILE + str(path.absolute())
+
+
+def import_plugin(name: str) -> None:
+    """Import a module that registers label sources.
+
+    Raises:
+        W2SError: It cannot be imported; says why.
+    """
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # whatever a user's module raises
+        raise W2SError(f"plugins: {name} cannot be imported: {first_line(error)}") from error
 
 
 def _lines(error: ValidationError) -> Iterator[str]:

@@ -9,48 +9,62 @@ Once installed, the same as `w2s_icl/zero_shot` and `w2s_icl/few_shot` from any 
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Literal, ParamSpec, get_args
+from typing import Any, Literal, get_args
 
 from inspect_ai import Task, task
-from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - prints without a traceback
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import HeadlineMetric
 from inspect_ai.model import GenerateConfig, get_model
 from inspect_ai.viewer import TaskSamplesColumn, TaskSamplesSort, TaskSamplesView, ViewerConfig
-from rich.markup import escape
+from pydantic import ValidationError
 
+from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
-from w2s_icl.record import BANNER, STANDIN
+from w2s_icl.inputs import given_settings, log_directory
+from w2s_icl.record import (
+    BANNER,
+    FILE,
+    SELF,
+    SETTINGS,
+    STANDIN,
+    CellRecord,
+    ExperimentRecord,
+    LabelRecord,
+    Record,
+    RunRecord,
+    Shown,
+    short_name,
+)
 from w2s_icl.scorers.multiple_choice import SCORER_VERSION, multiple_choice_letter
 from w2s_icl.solvers.few_shot import (
-    PROMPT_VERSION,
     Cot,
     Demonstrations,
     Disclosure,
     Prompt,
     QuestionText,
     Style,
+    SystemRole,
     few_shot_prompt,
 )
-from w2s_icl.solvers.labels import (
-    SELF,
-    default_log_dir,
-    demonstrations,
-    find_answers,
-    read_labels,
-)
+from w2s_icl.solvers.label_kinds import file_name
+from w2s_icl.solvers.label_logs import find_answers
+from w2s_icl.solvers.labels import LabelRequest, demonstrations, read_labels
 
 Part = Literal["test", "pool"]
+
+Read = Literal["reply", "likelihood"]
+"""`reply`: the letter that the reply gives. `likelihood`: the most probable letter."""
 
 MAX_TOKENS = 16
 """Tokens of a reply: enough for a letter and a few words round it."""
 
 COT_MAX_TOKENS = 1024
 """Tokens of a reply that reasons first."""
+
+TOP_LOGPROBS = 20
+"""Most probable tokens that a call asks for, where the answer is the most probable letter."""
 
 VIEWER = ViewerConfig(
     task_samples_view=TaskSamplesView(
@@ -82,42 +96,24 @@ VIEWER = ViewerConfig(
 )
 
 
-P = ParamSpec("P")
-
-
-class TaskError(PrerequisiteError, ValueError):
-    """A mistake in a task's arguments or data: `inspect eval` prints its text, no traceback."""
-
-    def __init__(self, text: str) -> None:
-        """Keep the plain text beside the form that Inspect prints."""
-        super().__init__(escape(text))  # Inspect prints it as markup
-        self.args = (text,)
-
-
-def _plain_errors(make: Callable[P, Task]) -> Callable[P, Task]:
-    @wraps(make)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> Task:
-        try:
-            return make(*args, **kwargs)
-        except ValueError as error:
-            raise TaskError(str(error)) from error
-
-    return checked
+NONE_SHOWN = Demonstrations()
 
 
 @task
-@_plain_errors
 def zero_shot(
     split: Part = "test",
     cot: Cot | bool = "none",
     question: QuestionText = "shown",
     permutations: int = 1,
+    read: Read = "reply",
     dataset: str = "mc4",
     test_size: int = 200,
     seed: int = 42,
     near_duplicates: NearDuplicates = "drop",
     style: Style = "chat",
+    system_role: SystemRole = "system",
     max_tokens: int | None = None,
+    generate: dict[str, Any] | None = None,
 ) -> Task:
     """Ask questions without demonstrations: a baseline on the test, weak labels on the pool.
 
@@ -127,31 +123,27 @@ def zero_shot(
         question: "hidden" shows the options alone.
         permutations: Ask each question so many times, its options rotated by one place each time,
             and average.
-        dataset: Name of a question set, or the path of one (see `evals.questions`).
+        read: "reply" reads the reply; "likelihood" takes the most probable letter.
+        dataset: Name of a question set, or the path of one (see `evals.sources`).
         test_size: How many questions are scored; the rest is the pool.
         seed: Of the split, the option order and the draws.
         near_duplicates: "drop" bars pool questions that are near-duplicates of a test question.
         style: "chat" turns, or one "transcript".
+        system_role: "user" puts the instruction into the first user turn.
         max_tokens: Longest reply, in tokens: by default 16, or 1,024 with `cot`.
+        generate: Further settings of each call, as Inspect's GenerateConfig names them; null takes
+            one out, as `-T 'generate={temperature: null}'`.
     """
-    _check_part(split)
-    prompt = Prompt(style, cot=_cot(cot), question=question)
+    prompt = Prompt(style, cot=_cot(cot), question=question, system_role=system_role)
+    shared = {"prompt": prompt.arm, "permutations": permutations, "read": read}
+    cell = _cell_record(task="zero_shot", split=split, **shared)
+    config = call_settings(prompt.cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
-    return _cell(
-        cell_name("", 0, split=split, prompt=prompt.arm),
-        questions,
-        questions.test if split == "test" else questions.pool,
-        Demonstrations(),
-        prompt=prompt,
-        permutations=permutations,
-        max_tokens=max_tokens,
-        tags=["truthfulqa", "zero-shot" if split == "test" else "weak labels"],
-        metadata={"task": "zero_shot", "split": split},
-    )
+    asked = questions.test if split == "test" else questions.pool
+    return _task(cell, questions, asked, prompt, config)
 
 
 @task
-@_plain_errors
 def few_shot(
     labels: str = "gold",
     weak: str | None = None,
@@ -161,22 +153,25 @@ def few_shot(
     cot: Cot | bool = "none",
     question: QuestionText = "shown",
     permutations: int = 1,
+    read: Read = "reply",
     skip: Sequence[int | str] | int | str | None = None,
     dataset: str = "mc4",
     test_size: int = 200,
     seed: int = 42,
     near_duplicates: NearDuplicates = "drop",
     style: Style = "chat",
+    system_role: SystemRole = "system",
     max_tokens: int | None = None,
+    generate: dict[str, Any] | None = None,
 ) -> Task:
     """Ask the test questions after `shots` labelled demonstrations from the pool.
 
     Args:
         labels: Who labelled the demonstrations: "gold", "weak", "self" (the prompted model's own
-            zero-shot answers), a control, or another source registered in `solvers.labels`.
+            zero-shot answers), a control, "file:PATH" (a table or a log, see docs/labels.md), or
+            another source registered in `solvers.labels`.
         weak: Model whose logged answers on the pool are the labels; required by "weak" and what is
-            made from weak labels. Logs are looked for in Inspect's log directory
-            (INSPECT_LOG_DIR, or ./logs).
+            made from weak labels. Logs are looked for in Inspect's log directory.
         shots: Demonstrations in the prompt: the first `shots` of the draw, so a longer prompt
             always contains the shorter one.
         draw: Which seeded permutation of the pool is shown.
@@ -184,63 +179,207 @@ def few_shot(
             too.
         cot: "bare" asks for reasoning before the answer.
         question: "hidden" shows the options alone, of demonstrations and questions.
-        permutations: Ask each question so many times, its options rotated by one place each time,
-            and average.
-        skip: Ids of pool questions that are not shown. A study names here what any of its weak
-            models left unread, so that all of its cells show the same demonstrations.
+        permutations: As `zero_shot`.
+        read: As `zero_shot`, also of the label run.
+        skip: Ids of pool questions that are not shown. A study names here what has no usable label
+            in one of its arms, so that all of its cells show the same demonstrations.
         dataset: As `zero_shot`, and so are the rest.
         test_size: How many questions are scored.
         seed: Of the split, the option order and the draws.
         near_duplicates: "drop" or "keep".
         style: "chat" or "transcript".
+        system_role: "system" or "user".
         max_tokens: Longest reply, in tokens.
+        generate: Further settings of each call.
     """
-    if isinstance(draw, bool) or not isinstance(draw, int) or draw < 0:
-        raise ValueError(f"draw must be a whole number from 0, got {draw!r}")
-    prompt = Prompt(style, disclosure, _cot(cot), question)
+    prompt = Prompt(style, disclosure, _cot(cot), question, system_role)
     if labels == SELF:
         labels, weak = "weak", weak or _own_model()
-    questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
-    split_of = split_metadata(questions, style)
-    skipped = _ids(skip)
-    order = [s for s in questions.draw(draw) if str(s.id) not in skipped]
-    log_dir = default_log_dir()
-    label_set = read_labels(
-        labels,
-        order,
-        weak=weak,
+    elif labels.startswith(FILE):
+        labels, weak = "file", labels
+    cell = _cell_record(
+        task="few_shot",
+        split="test",
+        labels=labels,
+        weak=file_name(weak or ""),
         shots=shots,
         draw=draw,
-        split=split_of,
-        log_dir=log_dir,
-    )
-    shown, unread = demonstrations(order, label_set, shots=shots)
-    asked = _marked(questions.test, weak, split_of, log_dir) if weak else questions.test
-    return _cell(
-        cell_name(labels, shots, weak=weak, draw=draw, prompt=prompt.arm),
-        questions,
-        asked,
-        shown,
-        prompt=prompt,
+        prompt=prompt.arm,
         permutations=permutations,
-        max_tokens=max_tokens,
-        tags=["truthfulqa", labels],
-        metadata={
-            "task": "few_shot",
-            "split": "test",
-            "labels": labels,
-            "weak": weak,
-            "shots": shots,
-            "draw": draw,
-            "demo_ids": [d.id for d in shown.items],
-            "demo_labels": [d.label or "" for d in shown.items],
-            "demo_label_accuracy": None if math.isnan(shown.right_share) else shown.right_share,
-            "demo_choices": [list(d.choices) for d in shown.items],
-            "shown_sha256": shown.sha256,
-            "skipped": sorted(skipped),
-            "unread": unread,
-            **label_set.provenance,
-        },
+        read=read,
+    )
+    config = call_settings(prompt.cot, read, max_tokens, generate)
+    questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
+    skipped = _ids(skip)
+    order = questions.draw(draw)
+    request = LabelRequest(
+        pool=[s for s in order if str(s.id) not in skipped],
+        weak=weak or "",
+        shots=shots,
+        draw=draw,
+        seed=seed,
+        experiment=experiment_record(questions, prompt),
+        settings=label_settings(call_settings("none", read, max_tokens, generate), read),
+        log_dir=log_directory(),
+        skipped=[s for s in order if str(s.id) in skipped],
+        others=(*questions.test, *questions.barred),
+    )
+    label_set = read_labels(labels, request)
+    shown, unread = demonstrations(request.pool, label_set, shots=shots)
+    asked = _marked(request, questions.test)
+    passed_over = {"skipped": sorted(skipped), "unread": unread}
+    return _task(cell, questions, asked, prompt, config, shown, label_set.record, **passed_over)
+
+
+def _cell_record(**fields: Any) -> CellRecord:
+    """The cell that a task's arguments name; raises W2SError where one is not allowed."""
+    try:
+        return CellRecord.model_validate(fields, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        allowed = first["msg"].removeprefix("Input ").removeprefix("should ")
+        raise W2SError(f"{first['loc'][0]}: should {allowed}, got {first['input']!r}") from None
+
+
+def experiment_record(questions: Split, prompt: Prompt) -> ExperimentRecord:
+    """What all logs of one experiment share."""
+    return ExperimentRecord(
+        dataset=questions.dataset,
+        dataset_sha256=questions.sha256,
+        dataset_source=questions.source,
+        test_size=len(questions.test),
+        seed=questions.seed,
+        near_duplicates=questions.near_duplicates,
+        n_pool=len(questions.pool),
+        n_near_duplicates=len(questions.barred),
+        style=prompt.style,
+        system_role=prompt.system_role,
+        prompt_version=prompt.version,
+        scorer_version=SCORER_VERSION,
+        w2s_icl=version("w2s-icl"),
+    )
+
+
+def call_settings(
+    cot: Cot = "none",
+    read: Read = "reply",
+    max_tokens: int | None = None,
+    generate: Mapping[str, Any] | None = None,
+) -> GenerateConfig:
+    """Settings of each call of a cell.
+
+    Raises:
+        W2SError: `read` is unknown or does not go with `cot`; `generate` names a setting that
+            Inspect does not have.
+    """
+    if read not in get_args(Read):
+        raise W2SError(f"read must be reply or likelihood, got {read!r}")
+    if read == "likelihood":
+        if cot != "none":
+            raise W2SError(f"read=likelihood asks for one token: cot must be none, got {cot!r}")
+        usual = GenerateConfig(
+            temperature=0, max_tokens=1, logprobs=True, top_logprobs=TOP_LOGPROBS
+        )
+    else:
+        longest = max_tokens or (MAX_TOKENS if cot == "none" else COT_MAX_TOKENS)
+        usual = GenerateConfig(temperature=0, max_tokens=longest)
+    unknown = sorted(set(generate or ()) - set(GenerateConfig.model_fields))
+    if unknown:
+        raise W2SError(f"generate: Inspect's GenerateConfig has no {', '.join(unknown)}")
+    try:
+        return GenerateConfig(**{**usual.model_dump(exclude_none=True), **(generate or {})})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise W2SError(f"generate: {first['loc'][0]}: {first['msg']}") from None
+
+
+def label_settings(config: GenerateConfig, read: Read) -> dict[str, Any]:
+    """What a label run must agree on, by name; the command line's own settings come first."""
+    settings = {name: getattr(config, name) for name in SETTINGS} | given_settings(SETTINGS)
+    return {**settings, "read": read}
+
+
+def cell_name(cell: CellRecord) -> str:
+    """What the viewer and the terminal call a cell.
+
+    Example:
+        >>> def name(labels="", shots=0, task="few_shot", split="test", **fields):
+        ...     cell = CellRecord(task=task, split=split, labels=labels, shots=shots, **fields)
+        ...     return cell_name(cell)
+        >>> name("gold", 8), name(task="zero_shot"), name(task="zero_shot", split="pool")
+        ('gold_k08', 'zero', 'zero_pool')
+        >>> name("weak", 64, weak="openrouter/meta-llama/llama-3.1-8b-instruct")
+        'w2s_8b_k64'
+        >>> name("weak", 8, weak="a/x-8b", prompt="disclosure=source")
+        'w2s_8b_source_k08'
+        >>> name("file", 8, weak="file:votes.csv", draw=2)
+        'file_votes_k08_d2'
+    """
+    arm = {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(cell.labels, cell.labels)
+    if cell.weak:
+        arm += "_" + short_name(cell.weak)
+    # the word that tells prompts apart: "source", "cot", "hidden"
+    words = [word.replace("cot=bare", "cot").rpartition("=")[2] for word in cell.prompt.split()]
+    parts = [arm, *words, *(["pool"] if cell.split == "pool" else [])]
+    if cell.labels:
+        parts.append(f"k{cell.shots:02d}")
+    return "_".join(parts) + (f"_d{cell.draw}" if cell.draw else "")
+
+
+def _task(
+    cell: CellRecord,
+    questions: Split,
+    asked: Sequence[Sample],
+    prompt: Prompt,
+    config: GenerateConfig,
+    shown: Demonstrations = NONE_SHOWN,
+    labels: LabelRecord | None = None,
+    **passed_over: Any,
+) -> Task:
+    permutations = cell.permutations
+    experiment = experiment_record(questions, prompt)
+    digest = prompt.sha256(shown)
+    # only what differs from the defaults: Inspect tells cells apart by a solver's arguments too
+    changed: dict[str, Any] = {
+        name: value for name, value in vars(prompt).items() if value != getattr(Prompt(), name)
+    }
+    if permutations > 1:
+        changed["permutations"] = permutations
+    reading: dict[str, Any] = {} if cell.read == "reply" else {"read": cell.read}
+    parts: list[Record] = [
+        cell,
+        experiment,
+        Shown(
+            ids=tuple(d.id for d in shown.items),
+            labels=tuple(d.label or "" for d in shown.items),
+            choices=tuple(d.choices for d in shown.items),
+            right_share=None if math.isnan(shown.right_share) else shown.right_share,
+            sha256=shown.sha256,
+            prompt_sha256=digest,
+            prompt_characters=prompt.characters(shown),
+            system_message=prompt.system_message(shown),
+            **passed_over,
+        ),
+        *([labels] if labels else []),
+        RunRecord(warning=_banner()),
+    ]
+    kind = cell.labels or ("zero-shot" if cell.split == "test" else "weak labels")
+    return Task(
+        name=cell_name(cell),
+        dataset=MemoryDataset(
+            list(asked), name=f"{questions.dataset} {cell.split}", location=questions.source
+        ),
+        solver=few_shot_prompt(shown, **changed),
+        scorer=multiple_choice_letter(permutations, **reading),
+        epochs=permutations if permutations > 1 else None,
+        config=config,
+        # eval_set tells cells apart by name, arguments, model and version, not by their data: with
+        # other questions or other labels an unfinished log must not be continued
+        version=f"{prompt.version}.{SCORER_VERSION}-{questions.sha256[:12]}-{digest[:12]}",
+        metadata={key: value for part in parts for key, value in part.to_metadata().items()},
+        tags=["truthfulqa", kind],
+        viewer=VIEWER,
+        headline_metric=HeadlineMetric(scorer="letter", metric="accuracy"),
     )
 
 
@@ -249,15 +388,18 @@ def _own_model() -> str:
     try:
         return str(get_model())
     except ValueError:
-        raise ValueError(
+        raise W2SError(
             f"labels={SELF} needs to know the model when the task is made: run it by "
             "`inspect eval ... --model MODEL`, or name it: labels=weak, weak=MODEL"
         ) from None
 
 
-def _check_part(split: str) -> None:
-    if split not in get_args(Part):
-        raise ValueError(f"split must be test or pool, got {split!r}")
+def _banner() -> str:
+    """The warning that stand-in models carry, when one of them is the model of this run."""
+    try:
+        return BANNER if str(get_model()).startswith(STANDIN) else ""
+    except ValueError:  # a study gives each cell its model later, and marks it itself
+        return ""
 
 
 def _cot(cot: Cot | bool) -> Cot:
@@ -265,122 +407,12 @@ def _cot(cot: Cot | bool) -> Cot:
     return cot if isinstance(cot, str) else "bare" if cot else "none"
 
 
-def split_metadata(questions: Split, style: Style) -> dict[str, Any]:
-    """Metadata of dataset, split and prompt, the same in all logs of one experiment."""
-    return {**questions.provenance, "style": style, "prompt_version": PROMPT_VERSION}
-
-
-def cell_name(
-    labels: str,
-    shots: int,
-    *,
-    weak: str | None = None,
-    draw: int = 0,
-    split: Part = "test",
-    prompt: str = "",
-) -> str:
-    """What the viewer and the terminal call a cell.
-
-    Example:
-        >>> cell_name("gold", 8), cell_name("", 0), cell_name("", 0, split="pool")
-        ('gold_k08', 'zero', 'zero_pool')
-        >>> cell_name("weak", 64, weak="openrouter/meta-llama/llama-3.1-8b-instruct")
-        'w2s_8b_k64'
-        >>> cell_name("weak", 8, weak="a/x-8b", prompt="disclosure=source")
-        'w2s_8b_source_k08'
-    """
-    arm = {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(labels, labels)
-    if weak:
-        arm += "_" + short_name(weak)
-    # the word that tells prompts apart: "source", "bare" of cot, "hidden"
-    words = [word.replace("cot=bare", "cot").rpartition("=")[2] for word in prompt.split()]
-    parts = [arm, *words, *(["pool"] if split == "pool" else [])]
-    if labels:
-        parts.append(f"k{shots:02d}")
-    return "_".join(parts) + (f"_d{draw}" if draw else "")
-
-
-def short_name(model: str) -> str:
-    """The size in a model's name, where there is one, else the end of the name.
-
-    Example:
-        >>> [short_name(m) for m in ("qwen/qwen-2.5-72b-instruct", "simulated/small")]
-        ['72b', 'small']
-    """
-    last = model.rsplit("/", 1)[-1]
-    size = re.search(r"(?<![\d.])\d+(?:\.\d+)?b(?![a-z])", last.lower())
-    return size.group() if size else last[:12]
-
-
-def _cell(
-    name: str,
-    questions: Split,
-    asked: Sequence[Sample],
-    shown: Demonstrations,
-    *,
-    prompt: Prompt,
-    permutations: int,
-    max_tokens: int | None,
-    tags: list[str],
-    metadata: dict[str, Any],
-) -> Task:
-    if isinstance(permutations, bool) or not isinstance(permutations, int) or permutations < 1:
-        raise ValueError(f"permutations must be a whole number from 1, got {permutations!r}")
-    digests = (questions.provenance["dataset_sha256"], prompt.sha256(shown))
-    if max_tokens is None:
-        max_tokens = MAX_TOKENS if prompt.cot == "none" else COT_MAX_TOKENS
-    # only what differs from the defaults: Inspect tells cells apart by a solver's arguments too
-    changed: dict[str, Any] = {
-        name: value for name, value in vars(prompt).items() if value != getattr(Prompt(), name)
-    }
-    if permutations > 1:
-        changed["permutations"] = permutations
-    return Task(
-        name=name,
-        dataset=MemoryDataset(
-            list(asked),
-            name=f"{questions.provenance['dataset']} {metadata['split']}",
-            location=str(questions.provenance["dataset_source"]),
-        ),
-        solver=few_shot_prompt(shown, **changed),
-        scorer=multiple_choice_letter(permutations),
-        epochs=permutations if permutations > 1 else None,
-        config=GenerateConfig(temperature=0, max_tokens=max_tokens),
-        # eval_set tells cells apart by name, arguments, model and version, not by their data: with
-        # other questions or other labels an unfinished log must not be continued
-        version="-".join([f"{PROMPT_VERSION}.{SCORER_VERSION}", *(d[:12] for d in digests)]),
-        metadata={
-            **metadata,
-            **split_metadata(questions, prompt.style),
-            "prompt": prompt.arm,
-            "permutations": permutations,
-            "prompt_sha256": digests[1],
-            "prompt_characters": prompt.characters(shown),
-            "scorer_version": SCORER_VERSION,
-            "system_message": prompt.system_message(shown),
-            "w2s_icl": version("w2s-icl"),
-            **_banner(),
-        },
-        tags=tags,
-        viewer=VIEWER,
-        headline_metric=HeadlineMetric(scorer="letter", metric="accuracy"),
-    )
-
-
-def _banner() -> dict[str, str]:
-    """The warning that stand-in models carry, when one of them is the model of this run."""
-    try:
-        name = str(get_model())
-    except ValueError:  # a study gives each cell its model later, and marks it itself
-        return {}
-    return {"warning": BANNER} if name.startswith(STANDIN) else {}
-
-
-def _marked(
-    test: tuple[Sample, ...], weak: str, split_of: Mapping[str, Any], log_dir: str
-) -> tuple[Sample, ...]:
+def _marked(request: LabelRequest, test: Sequence[Sample]) -> Sequence[Sample]:
     """The test questions, marked with how the weak model did on each where a log says it."""
-    answers = find_answers(weak, "test", split_of, log_dir)
+    if not request.weak or request.weak.startswith(FILE) or request.experiment is None:
+        return test
+    how = (request.experiment, request.settings, request.log_dir)
+    answers = find_answers(request.weak, "test", *how)
     if answers is None:
         return test
     marked: list[Sample] = []
@@ -390,7 +422,7 @@ def _marked(
             weak_was = {"weak": "right" if right else "wrong"}
             sample = sample.model_copy(update={"metadata": {**(sample.metadata or {}), **weak_was}})
         marked.append(sample)
-    return tuple(marked)
+    return marked
 
 
 def _ids(skip: Sequence[int | str] | int | str | None) -> set[str]:

@@ -26,8 +26,12 @@ from inspect_ai.model import (
 )
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
+from w2s_icl.errors import W2SError
+from w2s_icl.record import rotation
+
 Style = Literal["chat", "transcript"]
-"""`chat`: one user and one assistant turn per demonstration. `transcript`: all in one message."""
+"""`chat`: one user and one assistant turn per demonstration. `transcript`: one user message that
+holds everything, the instruction included."""
 
 Disclosure = Literal["none", "source", "accuracy"]
 """What the system message says of the labels: nothing, who gave them, or how many are right too."""
@@ -35,10 +39,14 @@ Disclosure = Literal["none", "source", "accuracy"]
 Cot = Literal["none", "bare"]
 """Chain of thought: none, or before the answer."""
 
+SystemRole = Literal["system", "user"]
+"""`user`: the instruction stands at the start of the first user turn, for templates without a
+system role."""
+
 QuestionText = Literal["shown", "hidden"]
 """`hidden`: the options alone, in demonstrations and question alike."""
 
-PROMPT_VERSION = "1"
+PROMPT_VERSIONS: Mapping[Style, str] = {"chat": "1", "transcript": "2"}
 """Rises when a prompt changes by as much as a space."""
 
 SYSTEM_MESSAGE = (
@@ -76,7 +84,7 @@ DISCLOSURES: Mapping[Disclosure, str] = {
 }
 """What follows the first sentences of the system message."""
 
-REUSED = "reused_output"
+TAKEN_OVER = "reused_output"
 """Key of `Sample.metadata` under which answers stand that another cell's log already holds."""
 
 
@@ -142,12 +150,14 @@ class Prompt:
         disclosure: What the system message says of the labels.
         cot: Whether the model is asked to reason before it answers.
         question: Whether the questions' texts are shown.
+        system_role: Who says the instruction.
     """
 
     style: Style = "chat"
     disclosure: Disclosure = "none"
     cot: Cot = "none"
     question: QuestionText = "shown"
+    system_role: SystemRole = "system"
 
     def __post_init__(self) -> None:
         """Refuse what is not allowed."""
@@ -156,13 +166,24 @@ class Prompt:
             ("disclosure", Disclosure),
             ("cot", Cot),
             ("question", QuestionText),
+            ("system_role", SystemRole),
         ):
             words = get_args(allowed)
             if getattr(self, name) not in words:
-                raise ValueError(
+                raise W2SError(
                     f"{name} must be {', '.join(words[:-1])} or {words[-1]}, "
                     f"got {getattr(self, name)!r}"
                 )
+
+    @property
+    def version(self) -> str:
+        """Version of the wording and the layout."""
+        return PROMPT_VERSIONS[self.style]
+
+    @property
+    def folded(self) -> bool:
+        """Whether the instruction stands in the first user turn."""
+        return self.style == "transcript" or self.system_role == "user"
 
     @property
     def arm(self) -> str:
@@ -196,10 +217,16 @@ class Prompt:
 
     def prefix(self, shown: Demonstrations) -> list[ChatMessage]:
         """All messages before the question's own."""
-        messages: list[ChatMessage] = [ChatMessageSystem(content=self.system_message(shown))]
+        instruction = self.system_message(shown)
+        messages: list[ChatMessage] = []
+        if not self.folded:
+            messages.append(ChatMessageSystem(content=instruction))
         if self.style == "chat":
-            for d in shown.items:
-                messages.append(ChatMessageUser(content=self._asked(d.question, d.choices)))
+            for i, d in enumerate(shown.items):
+                text = self._asked(d.question, d.choices)
+                if self.folded and i == 0:
+                    text = f"{instruction}\n\n{text}"
+                messages.append(ChatMessageUser(content=text))
                 if d.label is not None:
                     messages.append(ChatMessageAssistant(content=d.label))
         return messages
@@ -216,11 +243,13 @@ class Prompt:
                 for d in shown.items
             ]
             text = "\n\n".join([*solved, f"{text}\n\nAnswer:"])
+        if self.folded and (self.style == "transcript" or not shown.items):
+            text = f"{self.system_message(shown)}\n\n{text}"
         return ChatMessageUser(content=text)
 
     def sha256(self, shown: Demonstrations) -> str:
         """Digest of all that stands before the question: equal prompts have equal digests."""
-        solved = self.last_turn(shown, "", ()).content if self.style == "transcript" else ""
+        solved = self.last_turn(shown, "", ()).content if self.folded else ""
         messages = [[m.role, m.content] for m in self.prefix(shown)]
         return _digest([messages, solved, self.style, self.question])
 
@@ -262,34 +291,36 @@ def few_shot_prompt(
     disclosure: Disclosure = "none",
     cot: Cot = "none",
     question: QuestionText = "shown",
+    system_role: SystemRole = "system",
     permutations: int = 1,
 ) -> Solver:
     """Ask each question after the demonstrations in `shown`; none is a zero-shot prompt.
 
-    A sample whose metadata hold an answer under `REUSED` takes it instead of asking again: the very
-    same prompt has been answered in another cell, and a second call would put the noise of a rerun
-    between two arms that differ in nothing.
+    A sample whose metadata hold an answer under `TAKEN_OVER` takes it instead of asking again: the
+    very same prompt has been answered in another cell, and a second call would put the noise of a
+    rerun between two arms that differ in nothing.
 
     Args:
         shown: The demonstrations, in order.
-        style: As `Prompt`, and so are the next three.
+        style: As `Prompt`, and so are the next four.
         disclosure: What the system message says of the labels.
         cot: Chain of thought.
         question: Whether questions are shown.
+        system_role: Who says the instruction.
         permutations: With n > 1, epoch e shows the options of the question that is asked rotated
             to the left by (e - 1) mod n places; the demonstrations stay as they are.
     """
-    prompt = Prompt(style, disclosure, cot, question)
+    prompt = Prompt(style, disclosure, cot, question, system_role)
     prefix = prompt.prefix(shown)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         choices = [choice.value for choice in state.choices]
-        rotated = (state.epoch - 1) % permutations % max(len(choices), 1)
+        rotated = rotation(state.epoch, permutations, len(choices))
         choices = [*choices[rotated:], *choices[:rotated]]
         turn = prompt.last_turn(shown, state.input_text, choices)
         if shown.note:
             transcript().info(shown.note, source="few_shot")
-        reused: Any = state.metadata.get(REUSED)
+        reused: Any = state.metadata.get(TAKEN_OVER)
         if reused is None:
             state.output = await get_model().generate([*prefix, turn])
             # the model event holds the whole prompt: carried along by every sample, too, 130 turns

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from inspect_ai.log import EvalLog
@@ -31,6 +32,9 @@ MISSING_LIMIT = 0.02
 
 UNREAD_LIMIT = 0.02
 """Share of a run's replies that cannot be read above which terminal and report warn."""
+
+FILE = "file:"
+"""How labels from a file are named: `labels=file:PATH`."""
 
 SELF = "self"
 """`labels=self` is `labels=weak` with the prompted model as its own weak model."""
@@ -113,6 +117,7 @@ class ExperimentRecord(Record):
         n_pool: Questions that may be shown.
         n_near_duplicates: Pool questions barred as near-duplicates of a test question.
         style: "chat" or "transcript".
+        system_role: "system", or "user" where the instruction stands in the first user turn.
         prompt_version: Version of the wordings.
         scorer_version: Version of the reading of replies.
         w2s_icl: Version of this package.
@@ -127,6 +132,7 @@ class ExperimentRecord(Record):
     n_pool: Count = 0
     n_near_duplicates: Count = 0
     style: str
+    system_role: Annotated[str, BeforeValidator(lambda v: v or "system")] = "system"
     prompt_version: str
     scorer_version: Text = ""
     w2s_icl: Text = ""
@@ -137,7 +143,10 @@ class ExperimentRecord(Record):
         return {name: getattr(self, name) for name in IDENTITY}
 
 
-IDENTITY = ("dataset_sha256", "test_size", "seed", "near_duplicates", "style", "prompt_version")
+IDENTITY = (
+    *("dataset_sha256", "test_size", "seed", "near_duplicates"),
+    *("style", "system_role", "prompt_version"),
+)
 """Fields of `ExperimentRecord` on which two logs must agree to be of one experiment."""
 
 
@@ -148,11 +157,12 @@ class CellRecord(Record):
         task: "zero_shot" or "few_shot".
         split: "test" or "pool".
         labels: Kind of labels, "" without demonstrations.
-        weak: Model that wrote the labels, "" where none did.
+        weak: Model that wrote the labels, or "file:NAME" of a file of labels; "" where neither.
         shots: Demonstrations in the prompt.
         draw: Number of the draw.
         prompt: Arm of the prompt, "" for the plain one.
         permutations: Rotations of the options in which each question is asked.
+        read: "reply", or "likelihood" where the answer is the most probable letter.
     """
 
     task: Literal["zero_shot", "few_shot"]
@@ -163,6 +173,7 @@ class CellRecord(Record):
     draw: Count = 0
     prompt: Text = ""
     permutations: Annotated[int, BeforeValidator(lambda v: 1 if v is None else v)] = Field(1, ge=1)
+    read: Annotated[str, BeforeValidator(lambda v: v or "reply")] = "reply"
 
     def key(self, model: str) -> CellKey:
         """The cell's key, with the model that is prompted."""
@@ -211,7 +222,8 @@ class LabelRecord(Record):
 
     Attributes:
         label_log: File name of the label run, or path of the file of labels.
-        label_eval_id: Inspect's id of the label run, "" for a file.
+        label_eval_id: Inspect's id of the label run, "" for a table.
+        label_file_sha256: Digest of the file of labels, "" for a label run.
         labels_sha256: Digest of the label set.
         labels_n: Questions that were asked.
         labels_unread: Those of them without a readable answer.
@@ -222,6 +234,7 @@ class LabelRecord(Record):
 
     label_log: Text = ""
     label_eval_id: Text = ""
+    label_file_sha256: Text = ""
     labels_sha256: Text = ""
     labels_n: Count = 0
     labels_unread: Count = 0
@@ -401,12 +414,16 @@ def rotation(epoch: int, permutations: int, n_options: int) -> int:
 
 
 def short_name(model: str) -> str:
-    """The size in a model's name, where there is one, else the end of the name.
+    """The size in a model's name, where there is one, else the end of the name; a file's stem.
 
     Example:
         >>> [short_name(m) for m in ("qwen/qwen-2.5-72b-instruct", "simulated/small")]
         ['72b', 'small']
+        >>> short_name("file:my votes.csv")
+        'my-votes'
     """
+    if model.startswith(FILE):
+        return re.sub(r"[^\w.-]+", "-", PurePath(model.removeprefix(FILE)).stem)[:12]
     last = model.rsplit("/", 1)[-1]
     size = re.search(r"(?<![\d.])\d+(?:\.\d+)?b(?![a-z])", last.lower())
     return size.group() if size else last[:12]

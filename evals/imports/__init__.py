@@ -14,7 +14,7 @@ from w2s_icl.evals.imports.logs import write_logs
 from w2s_icl.evals.imports.notebook import read_notebook
 from w2s_icl.evals.imports.recording import Recording
 from w2s_icl.evals.imports.rows import read_answers, read_demonstrations
-from w2s_icl.evals.questions import load_questions
+from w2s_icl.evals.sources import load_questions
 
 
 def import_answers(

@@ -104,14 +104,7 @@ def _log(
     shown: Shown,
 ) -> EvalLog:
     cell = CellRecord(**{k: v for k, v in key._asdict().items() if k != "model"})
-    name = cell_name(
-        key.labels,
-        key.shots,
-        weak=key.weak or None,
-        draw=key.draw,
-        split=cell.split,
-        prompt=key.prompt,
-    )
+    name = cell_name(cell)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     samples = [_sample(key.model, answer) for answer in answers]
     right = [sample.scores["letter"].value == CORRECT for sample in samples if sample.scores]

@@ -23,8 +23,9 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelUsage
 from rich.console import Console
 
+from w2s_icl.errors import W2SError
 from w2s_icl.evals.cells import build
-from w2s_icl.evals.study import Study, StudyError
+from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.endpoint import set_prices
 from w2s_icl.evals.sweep.evaluate import ATTEMPTS, Here, Work, fewer_collections
 from w2s_icl.evals.sweep.gate import first_line
@@ -57,12 +58,12 @@ def connected(address: str) -> Iterator[None]:
     """A connection to the cluster at `address`, at RAY_ADDRESS, or to one made on this machine.
 
     Raises:
-        StudyError: Ray is not installed, or there is no cluster.
+        W2SError: Ray is not installed, or there is no cluster.
     """
     try:
         import ray
     except ImportError:
-        raise StudyError('--ray needs Ray: pip install "w2s-icl[ray]"') from None
+        raise W2SError('--ray needs Ray: pip install "w2s-icl[ray]"') from None
     if ray.is_initialized():
         yield
         return
@@ -73,7 +74,7 @@ def connected(address: str) -> Iterator[None]:
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # OSError, RuntimeError of another version, a bad address
-        raise StudyError(f"--ray: no cluster at {address}: {first_line(error)}") from None
+        raise W2SError(f"--ray: no cluster at {address}: {first_line(error)}") from None
     try:
         yield
     finally:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from inspect_ai import Task, eval_set
 from inspect_ai._util.error import PrerequisiteError  # noqa: TID251 - what Inspect refuses with
 from inspect_ai.log import EvalLog
 from rich.text import Text
 
+from w2s_icl.errors import W2SError
 from w2s_icl.evals.cells import Cell
-from w2s_icl.evals.study import Study, StudyError
+from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.endpoint import quiet_console
 from w2s_icl.evals.sweep.logdir import one_per_cell, settled
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.stop import Stop, Stopped
-from w2s_icl.record import CellKey, CellRecord
-from w2s_icl.solvers.few_shot import REUSED
+from w2s_icl.record import CellKey, CellRecord, PlanRecord
+from w2s_icl.solvers.few_shot import TAKEN_OVER
 from w2s_icl.solvers.label_logs import is_remote
 
 LOG_BUFFER = 10
@@ -93,7 +93,7 @@ class Work:
     @property
     def reused(self) -> bool:
         """Whether all its answers are taken over from another cell."""
-        return all(REUSED in (sample.metadata or {}) for sample in self.task.dataset)
+        return all(TAKEN_OVER in (sample.metadata or {}) for sample in self.task.dataset)
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Here:
     Attributes:
         study: The study.
         log_dir: Inspect log directory.
-        plan: As `study.plan_metadata`.
+        plan: As `study.plan_record`.
         progress: What is told of the run.
         stop: What may end it early.
         display: One of Inspect's displays.
@@ -111,7 +111,7 @@ class Here:
 
     study: Study
     log_dir: str
-    plan: Mapping[str, Any]
+    plan: PlanRecord
     progress: StudyProgress
     stop: Stop
     display: str = "none"
@@ -131,7 +131,7 @@ class Here:
 
         Raises:
             Stopped: A stop was requested, or the run could not go on.
-            StudyError: Inspect refuses to run the cells.
+            W2SError: Inspect refuses to run the cells.
         """
         return self.ask(works)
 
@@ -151,7 +151,7 @@ class Here:
 
         Raises:
             Stopped: A stop was requested, or Inspect was cancelled by something else.
-            StudyError: Inspect refuses to run the cells.
+            W2SError: Inspect refuses to run the cells.
         """
         study, stop = self.study, self.stop
         tasks = [work.task for work in works]
@@ -186,7 +186,7 @@ class Here:
                 )
         except PrerequisiteError as error:
             said = Text.from_markup(str(error.message)).plain
-            raise StudyError(said.removeprefix("ERROR: ")) from None
+            raise W2SError(said.removeprefix("ERROR: ")) from None
         except OSError as error:  # of the log directory: what a call meets is in the sample's log
             raise Stopped(f"{self.log_dir} cannot be written: {error.strerror or error}") from None
         except (KeyboardInterrupt, asyncio.CancelledError):

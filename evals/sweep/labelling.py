@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from w2s_icl.evals.cells import Cell
+from w2s_icl.errors import W2SError
+from w2s_icl.evals.cells import Cell, experiment_of, settings_of_labels, without_file_label
 from w2s_icl.evals.questions import Split
-from w2s_icl.evals.study import RESERVE, Study, StudyError
-from w2s_icl.evals.truthfulqa import split_metadata
-from w2s_icl.record import is_complete
-from w2s_icl.solvers.labels import (
-    find_answers,
-    log_headers,
-)
+from w2s_icl.evals.study import RESERVE, Study
+from w2s_icl.record import CellRecord, Shown, is_complete, is_ours
+from w2s_icl.solvers.label_logs import find_answers, log_headers
+from w2s_icl.solvers.labels import id_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Labelling:
     Attributes:
         ask: By weak model, ids that its label run should cover: those it has answered and, until
             the labelling is complete, those still wanted.
-        unread: Ids that some weak model answered unreadably.
+        unread: Ids that some weak model answered unreadably, or that a file of labels lacks.
         complete: Whether every cell of the study could now be built.
     """
 
@@ -41,8 +39,9 @@ def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
     What is unread counts once all label runs have answered what is asked first, which is thus the
     same in every process, whenever it looks.
     """
-    split_of = split_metadata(split, study.style)
-    logs = {m: find_answers(m, "pool", split_of, log_dir) for m in study.weak_models}
+    how = (experiment_of(study, split), settings_of_labels(study), log_dir)
+    logs = {m: find_answers(m, "pool", *how) for m in study.weak_models}
+    unlabelled = without_file_label(study, split)
     unread = {
         id_ for log in logs.values() if log for id_, letter in log.letters.items() if letter is None
     }
@@ -51,15 +50,15 @@ def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
     first: set[int | str] = set()
     ask: set[int | str] = set()
     needed: set[int | str] = set()
-    if logs:
+    if logs or unlabelled:
         for draw in range(study.draws):
-            order = [s.id for s in split.draw(draw) if s.id is not None]
+            order = [id_of(s) for s in split.draw(draw) if id_of(s) not in unlabelled]
             usable = [id_ for id_ in order if id_ not in unread]
             if len(usable) < max(study.shots):
-                raise StudyError(
-                    f"shots: {max(study.shots)} demonstrations are wanted, but all weak models "
-                    f"gave a readable answer to only {len(usable)} of the {len(order)} "
-                    "questions in the pool"
+                raise W2SError(
+                    f"shots: {max(study.shots)} demonstrations are wanted, but only {len(usable)} "
+                    f"of the {len(split.pool)} questions of the pool have a usable label by all "
+                    "weak models and files of labels"
                 )
             first.update(order[: max(study.shots) + RESERVE])
             last = order.index(usable[max(study.shots) - 1])
@@ -71,7 +70,9 @@ def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
     begun = all(first <= have for have in answered.values())
     more = frozenset() if complete else frozenset(ask if begun else first)
     return Labelling(
-        {run: have | more for run, have in answered.items()}, frozenset(unread), complete
+        {run: have | more for run, have in answered.items()},
+        frozenset(unread | unlabelled),
+        complete,
     )
 
 
@@ -83,9 +84,8 @@ def _passed_over_before(split: Split, log_dir: str) -> set[int | str]:
     """
     passed: set[str] = set()
     for log in log_headers(log_dir):
-        metadata = log.eval.metadata or {}
-        if is_complete(log) and metadata.get("task") == "few_shot":
-            passed.update(map(str, metadata.get("skipped") or ()))
+        if is_ours(log) and is_complete(log) and CellRecord.from_log(log).task == "few_shot":
+            passed.update(map(str, Shown.from_log(log).skipped))
     return {s.id for s in split.pool if s.id is not None and str(s.id) in passed}
 
 

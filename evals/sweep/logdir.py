@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import shutil
 import tempfile
@@ -23,8 +24,9 @@ from inspect_ai.log import (
     write_eval_log,
 )
 
+from w2s_icl.errors import W2SError
 from w2s_icl.evals.cells import Cell
-from w2s_icl.evals.study import Study, StudyError
+from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.endpoint import model_of
 from w2s_icl.evals.sweep.gate import KEY_REFUSED, first_line, scrub_error, secrets, status_of
 from w2s_icl.record import (
@@ -35,8 +37,7 @@ from w2s_icl.record import (
     key_of,
     precedence,
 )
-from w2s_icl.solvers.label_logs import is_remote
-from w2s_icl.solvers.labels import arguments_of, log_headers
+from w2s_icl.solvers.label_logs import is_remote, log_headers
 
 TORN = ".torn"
 """What is added to the name of a log that cannot be read: Inspect stops at such a file."""
@@ -132,7 +133,7 @@ def mark_incomplete_in(log_dir: str) -> list[str]:
     """
     cells: dict[tuple[CellKey, str], list[EvalLog]] = defaultdict(list)
     for log in filter(is_ours, log_headers(log_dir)):
-        cells[key_of(log), arguments_of(log)].append(log)
+        cells[key_of(log), _arguments_of(log)].append(log)
     found = [log for logs in cells.values() for log in unmarked(logs)]
     mark_incomplete(found)
     return [log.location.rsplit("/", 1)[-1] for log in found]
@@ -204,7 +205,7 @@ def settled(tasks: Sequence[Task], log_dir: str) -> list[EvalLog | None]:
     """
     cells: dict[CellKey, dict[str, list[EvalLog]]] = defaultdict(lambda: defaultdict(list))
     for log in filter(is_ours, log_headers(log_dir)):
-        cells[key_of(log)][arguments_of(log)].append(log)
+        cells[key_of(log)][_arguments_of(log)].append(log)
     found: list[EvalLog | None] = []
     for task in tasks:
         metadata, epochs = task.metadata or {}, task.epochs or 1
@@ -240,7 +241,7 @@ def refuse_unknown_models(study: Study, cells: Iterable[Cell], log_dir: str) -> 
     An endpoint that has no such list, or does not answer, cannot tell: the run goes on.
 
     Raises:
-        StudyError: A list lacks a model of the study, or the key is refused.
+        W2SError: A list lacks a model of the study, or the key is refused.
     """
     done = finished_cells(log_dir)
     to_call = dict.fromkeys(cell.model for cell in cells if cell.key not in done)
@@ -257,7 +258,7 @@ def refuse_unknown_models(study: Study, cells: Iterable[Cell], log_dir: str) -> 
         # variants of a model, as OpenRouter's `:free`, need not be listed
         if known and name not in known and name.partition(":")[0] not in known:
             near = difflib.get_close_matches(name, known, n=3)
-            raise StudyError(
+            raise W2SError(
                 f"models: {model} is not among the {len(known)} models that its endpoint lists"
                 + (f"; near are {', '.join(near)}" if near else "")
                 + ". If it is served all the same, set check_models: false"
@@ -268,7 +269,7 @@ def _listed(model: str, api: Any, url: str, key: str) -> list[str]:
     """Names of the models that an endpoint lists; none where it cannot tell.
 
     Raises:
-        StudyError: The key is refused.
+        W2SError: The key is refused.
     """
     from openai import OpenAI
 
@@ -281,5 +282,11 @@ def _listed(model: str, api: Any, url: str, key: str) -> list[str]:
         if status_of(error) in KEY_REFUSED:
             scrub_error(error, secrets(api))
             said = first_line(error)
-            raise StudyError(f"models: {model}: the endpoint refuses: {said}") from None
+            raise W2SError(f"models: {model}: the endpoint refuses: {said}") from None
         return []
+
+
+def _arguments_of(log: EvalLog) -> str:
+    """The arguments of a log's task and model, as one text."""
+    args = [log.eval.task_args_passed, log.eval.model_args]
+    return json.dumps(args, sort_keys=True, default=str)

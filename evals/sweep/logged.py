@@ -15,8 +15,7 @@ from w2s_icl.evals.questions import Split
 from w2s_icl.evals.sweep.logdir import answers_all, unmarked
 from w2s_icl.record import CellKey, Shown, is_ours, key_of, prompt_tokens
 from w2s_icl.solvers.few_shot import question_text
-from w2s_icl.solvers.label_logs import summaries
-from w2s_icl.solvers.labels import log_headers
+from w2s_icl.solvers.label_logs import log_headers, summaries
 
 TOKENS_PER_CHARACTER = 1 / 4
 """Of English text, until calls of the model are logged."""

@@ -23,7 +23,6 @@ from w2s_icl.evals.study import Price, Study
 from w2s_icl.evals.sweep.endpoint import model_info
 from w2s_icl.evals.sweep.labelling import Labelling, labelling, pool_ask
 from w2s_icl.evals.sweep.logged import Call, Logged, id_of
-from w2s_icl.evals.truthfulqa import TaskError
 from w2s_icl.record import CellKey
 from w2s_icl.words import money
 
@@ -303,9 +302,10 @@ def _planned(
     labelled = state.complete or not cell.labels
     try:
         task = cell_task(study, cell, folder, ask)
-    except (LabelsMissingError, TaskError):
+    except LabelsMissingError:
         labelled = False
-        args = {k: v for k, v in cell.args.items() if k != "weak"} | {"labels": "gold"}
+        args = {k: v for k, v in cell.args.items() if k != "weak"}
+        args["labels"] = "gold"
         task = cell_task(study, replace(cell, args=args), folder, ask)
     epochs = range(1, (task.epochs or 1) + 1)
     calls = [(id_of(sample), epoch) for sample in task.dataset for epoch in epochs]

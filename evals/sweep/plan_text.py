@@ -41,7 +41,7 @@ def print_plan(
     """
     console = console or Console(soft_wrap=True)
     study, split = plan.study, plan.split
-    barred = split.provenance["n_near_duplicates"]
+    barred = len(split.barred)
     _say(
         console,
         f"Plan: study {study.name}" + (f", logs in {plan.log_dir}" if plan.log_dir else ""),

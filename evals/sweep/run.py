@@ -18,16 +18,18 @@ from inspect_ai.log import EvalLog
 from rich.console import Console
 from rich.markup import escape
 
+from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.cells import (
     Cell,
     all_cells,
     build,
+    experiment_of,
     few_shot_cells,
-    plan_metadata,
+    plan_record,
     zero_shot_cells,
 )
 from w2s_icl.evals.questions import Split
-from w2s_icl.evals.study import Study, StudyError
+from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.cluster import Cluster, connected
 from w2s_icl.evals.sweep.endpoint import set_prices
 from w2s_icl.evals.sweep.evaluate import Here, Work, fewer_collections
@@ -45,16 +47,23 @@ from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.shards import Shard
 from w2s_icl.evals.sweep.stop import Stop, Stopped
 from w2s_icl.evals.sweep.summary import Outcome, print_bill, print_results, write_summary
-from w2s_icl.evals.truthfulqa import COT_MAX_TOKENS, MAX_TOKENS, split_metadata
-from w2s_icl.record import CellKey, is_complete, is_ours, key_of, precedence
-from w2s_icl.solvers.few_shot import REUSED
-from w2s_icl.solvers.label_logs import local_folder
-from w2s_icl.solvers.labels import (
-    IDENTITY,
-    LabelError,
-    log_headers,
-    outputs_of,
+from w2s_icl.evals.truthfulqa import call_settings
+from w2s_icl.record import (
+    SETTINGS,
+    CellKey,
+    CellRecord,
+    ExperimentRecord,
+    PlanRecord,
+    Shown,
+    file_of,
+    is_complete,
+    is_ours,
+    key_of,
+    precedence,
+    settings_of,
 )
+from w2s_icl.solvers.few_shot import TAKEN_OVER, Cot
+from w2s_icl.solvers.label_logs import local_folder, log_headers, outputs_of
 
 
 def checked_plan(study: Study, log_dir: str | None = None) -> Plan:
@@ -114,14 +123,14 @@ def run_study(
         share: (i, n): run the i-th of n parts of the cells, while other processes run the others.
 
     Raises:
-        StudyError: The study does not fit the questions, the log directory holds logs that must not
+        W2SError: The study does not fit the questions, the log directory holds logs that must not
             be mixed with it, an endpoint lacks a model, there is no such cluster, or the plan is
             over `max_cost` or not confirmed. No model has been asked anything then.
     """
     console = console or Console(soft_wrap=True)
     plan = prepare(study, log_dir, console=console, max_cost=max_cost, detects=detects)
     if plan.to_run.calls and confirm and not confirm():
-        raise StudyError("the plan was not confirmed; nothing has been asked")
+        raise W2SError("the plan was not confirmed; nothing has been asked")
     if share and max_cost is not None:
         max_cost = plan.spent + (max_cost - plan.spent) / share[1]
     stop = stop or Stop()
@@ -141,7 +150,7 @@ def run_study(
     with nullcontext() if ray is None else connected(ray), stop.listening(), fewer_collections():
         try:
 
-            def make_runner(planned: Mapping[str, Any]) -> Here:
+            def make_runner(planned: PlanRecord) -> Here:
                 place = (study, log_dir, planned, progress, stop, display or "none")
                 if ray is not None:
                     return Cluster(*place, shards=shards)
@@ -170,11 +179,11 @@ def _run(
     study: Study,
     console: Console,
     prepared: Plan,
-    make_runner: Callable[[Mapping[str, Any]], Here],
+    make_runner: Callable[[PlanRecord], Here],
 ) -> Outcome:
     split = prepared.split
     everything = all_cells(study, split)
-    runner = make_runner(plan_metadata(study, everything))
+    runner = make_runner(plan_record(study, everything))
     log_dir, progress, stop = runner.log_dir, runner.progress, runner.stop
     alone = not isinstance(runner, Shard)
     if alone:  # else others are writing there
@@ -193,7 +202,7 @@ def _run(
             try:
                 ask = pool_ask(cell, state)
                 works.append(Work(cell, ask, build(study, cell, log_dir, runner.plan, ask)))
-            except LabelError as error:
+            except LabelsMissingError as error:
                 if all_well:
                     raise
                 left_out.append(str(error))  # the labels of a chain whose label run failed
@@ -293,7 +302,7 @@ def _reuse(task: Task, source: CellKey, log_dir: str) -> None:
             samples.append(sample)  # it failed there
             continue
         reused = {"cell": header.eval.task, "log": file, "outputs": outputs[str(sample.id)]}
-        metadata = {**(sample.metadata or {}), "reused_from": file, REUSED: reused}
+        metadata = {**(sample.metadata or {}), "reused_from": file, TAKEN_OVER: reused}
         samples.append(sample.model_copy(update={"metadata": metadata}))
     task.dataset = MemoryDataset(samples, name=task.dataset.name, location=task.dataset.location)
     task.metadata = {**(task.metadata or {}), "reused_from": file}
@@ -306,28 +315,28 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
     """Stop before any call when the directory holds this suite's logs of another experiment.
 
     Raises:
-        StudyError: Naming the log, what differs, and the way out.
+        W2SError: Naming the log, what differs, and the way out.
     """
-    mine = split_metadata(split, study.style)
-    for log in log_headers(log_dir):
-        theirs = log.eval.metadata or {}
-        if theirs.get("task") not in ("zero_shot", "few_shot") or "prompt_version" not in theirs:
-            continue
-        wanted = {key: mine[key] for key in IDENTITY}
-        found = {key: theirs.get(key) for key in IDENTITY}
+    mine = experiment_of(study, split).identity
+    for log in filter(is_ours, log_headers(log_dir)):
+        cell = CellRecord.from_log(log)
+        theirs: dict[str, Any] = ExperimentRecord.from_log(log).identity
         # these make other cells to Inspect, which would be run beside the old ones
-        cot = "cot=" in (theirs.get("prompt") or "")
-        wanted["max_tokens"] = study.max_tokens or (COT_MAX_TOKENS if cot else MAX_TOKENS)
-        found["max_tokens"] = log.plan.config.max_tokens
-        if theirs.get("split") == "test":
+        cot: Cot = "bare" if "cot=bare" in cell.prompt else "none"
+        config = call_settings(cot, study.read, study.max_tokens, study.generate)
+        # a call's own seed has another name than the experiment's
+        wanted = mine | {f"generate.{k}": getattr(config, k) for k in SETTINGS}
+        theirs |= {f"generate.{k}": value for k, value in settings_of(log).items()}
+        wanted["read"], theirs["read"] = study.read, cell.read
+        if cell.split == "test":
             wanted["permutations"] = study.permutations
-            found["permutations"] = theirs.get("permutations") or 1
+            theirs["permutations"] = cell.permutations
         for key, value in wanted.items():
-            if found[key] != value:
-                raise StudyError(
-                    f"{log_dir} holds {log.location.rsplit('/', 1)[-1]} of another experiment: its "
-                    f"{key} is {found[key]!r}, this study's is {value!r}. Their numbers "
-                    "must not be mixed: use another --log-dir, or move the old logs away"
+            if theirs[key] != value:
+                raise W2SError(
+                    f"{log_dir} holds {file_of(log)} of another experiment: its {key} is "
+                    f"{theirs[key]!r}, this study's is {value!r}. Their numbers must not be mixed: "
+                    "use another --log-dir, or move the old logs away"
                 )
 
 
@@ -335,13 +344,13 @@ def refuse_other_demonstrations(works: Sequence[Work], log_dir: str) -> None:
     """Stop when a finished cell has shown other demonstrations than it would now.
 
     Raises:
-        StudyError: Naming the log and the way out.
+        W2SError: Naming the log and the way out.
     """
-    mine = {work.key: (work.task.metadata or {}).get("prompt_sha256") for work in works}
-    for log in log_headers(log_dir):
-        theirs = (log.eval.metadata or {}).get("prompt_sha256")
-        if is_ours(log) and is_complete(log) and mine.get(key_of(log)) not in (None, theirs):
-            raise StudyError(
+    mine = {work.key: Shown.from_metadata(work.task.metadata or {}).prompt_sha256 for work in works}
+    for log in filter(is_ours, log_headers(log_dir)):
+        theirs = Shown.from_log(log).prompt_sha256
+        if is_complete(log) and mine.get(key_of(log)) not in (None, theirs):
+            raise W2SError(
                 f"{log_dir} holds {log.location.rsplit('/', 1)[-1]}, a finished cell that showed "
                 "other demonstrations than this study shows in the same cell: the weak labels were "
                 "made anew, or a model that was added left a question unread that was shown "

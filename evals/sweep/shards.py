@@ -23,13 +23,13 @@ import fsspec
 import inspect_ai
 from inspect_ai.log import EvalLog, list_eval_logs
 
-from w2s_icl.evals.study import Study, StudyError
+from w2s_icl.errors import W2SError
+from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.evaluate import ATTEMPTS, Here, Work
 from w2s_icl.evals.sweep.logdir import answers_all, mark_incomplete
 from w2s_icl.evals.sweep.stop import Stopped
-from w2s_icl.record import is_complete, precedence
-from w2s_icl.solvers.label_logs import Stamp, is_remote, stamp_of, summaries
-from w2s_icl.solvers.labels import log_headers
+from w2s_icl.record import PlanRecord, is_complete, precedence
+from w2s_icl.solvers.label_logs import Stamp, is_remote, log_headers, stamp_of, summaries
 
 CAPTURE_VERSION, SELECTION_VERSION = 3, 7
 """Of Inspect's two documents, which are not part of its public interface."""
@@ -42,7 +42,7 @@ def identified(works: Sequence[Work], runner: Here) -> list[Work]:
     """The cells with Inspect's identifiers.
 
     Raises:
-        StudyError: Inspect speaks another version of its protocol.
+        W2SError: Inspect speaks another version of its protocol.
     """
     _check_versions()
     if not works:
@@ -76,8 +76,8 @@ def _check_versions() -> None:
         )
 
 
-def _other_inspect(what: str) -> StudyError:
-    return StudyError(
+def _other_inspect(what: str) -> W2SError:
+    return W2SError(
         f"inspect-ai {inspect_ai.__version__} {what}: install the one that this suite was tried "
         'with, pip install "w2s-icl[ray]", or run on one machine, without --ray and --shard'
     )
@@ -253,7 +253,7 @@ def _epochs(unit: Sequence[Work]) -> int:
     return sum(int(work.task.epochs or 1) for work in unit)
 
 
-def eval_set_id(log_dir: str, plan: Mapping[str, Any], *, write: bool) -> str:
+def eval_set_id(log_dir: str, plan: PlanRecord, *, write: bool) -> str:
     """The id that Inspect keeps in the log directory, where one is; the same in all processes.
 
     Raises:
@@ -262,7 +262,9 @@ def eval_set_id(log_dir: str, plan: Mapping[str, Any], *, write: bool) -> str:
     files, path = fsspec.core.url_to_fs(f"{log_dir.rstrip('/')}/.eval-set-id")
     # each process may have spelt it in its own way
     where = path if is_remote(log_dir) else os.path.realpath(path)
-    made = hashlib.sha256(json.dumps([where, plan], sort_keys=True).encode()).hexdigest()[:22]
+    made = hashlib.sha256(
+        json.dumps([where, plan.to_metadata()], sort_keys=True).encode()
+    ).hexdigest()[:22]
     try:
         if files.exists(path):
             return str(files.cat_file(path).decode("utf-8").strip())

@@ -17,7 +17,7 @@ from w2s_icl.analysis.surface_rule import (
     fit_rule,
     option_features,
 )
-from w2s_icl.evals.questions import load_questions
+from w2s_icl.evals.sources import load_questions
 
 texts = st.text(max_size=30) | st.sampled_from(
     ["It may help.", "No, it does not.", "Yes.", "Yes", "There is no 3rd way.", "I don’t know."]

@@ -12,7 +12,8 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from tests.conftest import SHARED, needs_shared
-from w2s_icl.evals.questions import MISCONCEPTIONS, load_questions, load_split
+from w2s_icl.evals.questions import load_split
+from w2s_icl.evals.sources import MISCONCEPTIONS, load_questions
 
 QUESTIONS = load_questions("misconceptions").questions
 NEGATION = re.compile(r"\b(?:no|not|never|none|nothing|nobody|without|neither|nor)\b|n't\b", re.I)

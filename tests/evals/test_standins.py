@@ -18,7 +18,8 @@ from inspect_ai.model import ChatMessage, ChatMessageUser, GenerateConfig, Model
 from tests.conftest import rows, write_questions
 from w2s_icl.errors import W2SError
 from w2s_icl.evals import standins
-from w2s_icl.evals.questions import load_questions, load_split
+from w2s_icl.evals.questions import load_split
+from w2s_icl.evals.sources import load_questions
 from w2s_icl.evals.standins import ABILITY, StandInAPI, read_prompt
 from w2s_icl.evals.sweep.endpoint import quiet_console
 from w2s_icl.evals.truthfulqa import zero_shot

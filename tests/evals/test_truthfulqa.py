@@ -26,19 +26,19 @@ from inspect_ai.model import (
 from scipy.stats import chisquare
 
 from tests.conftest import Run, exchange, rows
+from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import load_split
-from w2s_icl.evals.truthfulqa import few_shot, split_metadata, zero_shot
-from w2s_icl.record import is_complete
-from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE
-from w2s_icl.solvers.labels import (
-    MAY_FAIL,
-    LabelRequest,
-    LabelSet,
-    demonstrations,
-    find_answers,
-    label_source,
-    read_labels,
+from w2s_icl.evals.truthfulqa import (
+    call_settings,
+    experiment_record,
+    few_shot,
+    label_settings,
+    zero_shot,
 )
+from w2s_icl.record import is_complete
+from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE, Prompt
+from w2s_icl.solvers.label_logs import MAY_FAIL, find_answers
+from w2s_icl.solvers.labels import LabelRequest, LabelSet, demonstrations, label_source
 
 WEAK = "mockllm/weak"
 LETTERS = "ABCD"
@@ -106,16 +106,22 @@ def test_default_prompt_is_system_message_turns_and_bare_letters(
     assert log.plan.config.temperature == 0
 
 
-def test_transcript_style_puts_the_same_demonstrations_into_one_message(
+def test_instruction_stands_in_the_first_user_turn_where_there_is_no_system_role(
     run: Run, questions: dict[str, Any]
 ) -> None:
-    log = run(few_shot(labels="gold", shots=3, style="transcript", **questions), "A")
+    plain = messages(run(few_shot(shots=2, **questions), "A"))
+    folded = messages(run(few_shot(shots=2, system_role="user", **questions), "A"))
+    alone = messages(run(zero_shot(system_role="user", **questions), "A"))
+    transcript = messages(run(few_shot(shots=2, style="transcript", **questions), "A"))
 
-    _, user, _ = messages(log)
-    blocks = user.removeprefix("user: ").split("\n\nAnswer:")
-    gold = [str(s.target) for s in load_split(**questions).draw(0)[:3]]
-    assert [b.split("\n\n")[0].strip() for b in blocks[1:4]] == gold
-    assert user.endswith("Answer:")
+    first = plain[1].removeprefix("user: ")
+    assert folded == [f"user: {SYSTEM_MESSAGE}\n\n{first}", *plain[2:]]
+    assert alone == [f"user: {SYSTEM_MESSAGE}\n\n{plain[5].removeprefix('user: ')}", "assistant: A"]
+    user, _ = transcript  # one message holds everything
+    assert user.startswith(f"user: {SYSTEM_MESSAGE}\n\n{first}\n\nAnswer: {plain[2][-1]}\n\n")
+    assert user.endswith(f"{plain[5].removeprefix('user: ')}\n\nAnswer:")
+    digests = {few(**c, **questions)["prompt_sha256"] for c in ({}, {"system_role": "user"})}
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize("draw", [0, 1])
@@ -178,7 +184,7 @@ def test_an_unread_weak_answer_is_no_label_and_skip_keeps_arms_alike(
 def test_without_a_label_log_the_error_says_which_command_makes_one(
     questions: dict[str, Any],
 ) -> None:
-    with pytest.raises(ValueError, match="no finished log") as error:
+    with pytest.raises(W2SError, match="no finished log") as error:
         few_shot(labels="weak", weak=WEAK, shots=2, **questions)
 
     command = f"inspect eval w2s_icl/zero_shot -T split=pool -T dataset={questions['dataset']}"
@@ -192,7 +198,7 @@ def test_labels_of_another_model_seed_or_split_are_not_taken(
     run(zero_shot(split="pool", seed=1, **questions), LETTERS)
     run(zero_shot(split="test", **questions), LETTERS)
 
-    with pytest.raises(ValueError, match="no finished log"):
+    with pytest.raises(W2SError, match="no finished log"):
         few_shot(labels="weak", weak=WEAK, shots=2, **questions)
 
 
@@ -204,7 +210,7 @@ def test_two_label_logs_that_disagree_are_refused_and_equal_ones_taken(
     few_shot(labels="weak", weak=WEAK, shots=2, **questions)
     run(zero_shot(split="pool", **questions), "DCBA")
 
-    with pytest.raises(ValueError, match=r"differently in .*\.eval and .*\.eval"):
+    with pytest.raises(W2SError, match=r"differently in .*\.eval and .*\.eval"):
         few_shot(labels="weak", weak=WEAK, shots=2, **questions)
 
 
@@ -223,8 +229,10 @@ def rewrite(log: EvalLog, failed: int = 0, **changes: Any) -> EvalLog:
 
 def labels_of(questions: dict[str, Any], log_dir: str) -> str | None:
     """Id of the run whose answers are the weak labels."""
-    found = find_answers(WEAK, "pool", split_metadata(load_split(**questions), "chat"), log_dir)
-    return found and found.eval_id
+    experiment = experiment_record(load_split(**questions), Prompt())
+    settings = label_settings(call_settings(), "reply")
+    answers = find_answers(WEAK, "pool", experiment, settings, log_dir)
+    return answers and answers.eval_id
 
 
 ONE_RUN = {"eval_set_id": "one run", "model_args": {}}  # else they hold the replies
@@ -257,7 +265,7 @@ def test_label_logs_that_no_one_run_wrote_must_agree(
     rewrite(run(zero_shot(split="pool", **questions), LETTERS), **ONE_RUN)
     rewrite(run(zero_shot(split="pool", **questions), "DCBA"), **other)
 
-    with pytest.raises(ValueError, match="differently in"):
+    with pytest.raises(W2SError, match="differently in"):
         labels_of(questions, log_dir)
 
 
@@ -290,9 +298,9 @@ def test_labels_survive_a_reshuffle_of_the_options() -> None:
         ({"labels": "silver"}, "labels must be one of gold, weak.*got 'silver'"),
         ({"labels": "weak"}, "labels=weak needs weak"),
         ({"labels": "gold", "weak": WEAK}, "no meaning with labels=gold"),
-        ({"shots": -1}, "shots must be a whole number from 0, got -1"),
+        ({"shots": -1}, "shots: should be greater than or equal to 0, got -1"),
         ({"shots": 33}, r"shots must be between 0 and \d+ \(the pool\), got 33"),
-        ({"draw": -1}, "draw must be a whole number from 0, got -1"),
+        ({"draw": -1}, "draw: should be greater than or equal to 0, got -1"),
         ({"style": "poem"}, "style must be chat or transcript"),
         ({"dataset": "/nowhere.jsonl"}, "there is no /nowhere.jsonl"),
     ],
@@ -300,7 +308,7 @@ def test_labels_survive_a_reshuffle_of_the_options() -> None:
 def test_bad_arguments_are_refused_in_plain_words(
     arguments: dict[str, Any], message: str, questions: dict[str, Any]
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(W2SError, match=message):
         few_shot(**{**questions, **arguments})
 
 
@@ -312,7 +320,6 @@ def test_a_label_kind_of_ones_own_is_one_function(run: Run, questions: dict[str,
     log = run(few_shot(labels="last", shots=4, **questions), "A")
 
     assert labels_shown(log) == ["D"] * 4
-    assert read_labels("last", load_split(**questions).pool).giver == "me"
 
 
 # --- the viewer's view --------------------------------------------------------------------------
@@ -478,7 +485,7 @@ def test_own_labels_are_weak_labels_of_the_same_model(run: Run, questions: dict[
 
     assert (own["labels"], own["weak"]) == ("weak", WEAK)
     # studies that other tests ran in this process leave Inspect a model in its context
-    with pytest.raises(ValueError, match="labels=self needs to know the model"):
+    with pytest.raises(W2SError, match="labels=self needs to know the model"):
         Context().run(few_shot, labels="self", shots=3, **questions)
 
 
@@ -535,11 +542,11 @@ def test_permutations_turn_a_habit_of_position_into_chance(
         ({"disclosure": "all"}, "disclosure must be none, source or accuracy, got 'all'"),
         ({"cot": "reasoning"}, "cot must be none or bare, got 'reasoning'"),
         ({"question": "half"}, "question must be shown or hidden"),
-        ({"permutations": 0}, "permutations must be a whole number from 1, got 0"),
+        ({"permutations": 0}, "permutations: should be greater than or equal to 1, got 0"),
     ],
 )
 def test_bad_arguments_of_arms_are_refused(
     arguments: dict[str, Any], message: str, questions: dict[str, Any]
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(W2SError, match=message):
         few_shot(**{"shots": 2, **arguments, **questions})

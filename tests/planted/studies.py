@@ -18,7 +18,7 @@ from inspect_ai.scorer import Target
 from inspect_ai.solver import TaskState
 
 from tests.planted import students  # noqa: F401 - registers the provider
-from w2s_icl.evals.cells import all_cells, build, few_shot_cells, plan_metadata, zero_shot_cells
+from w2s_icl.evals.cells import all_cells, build, few_shot_cells, plan_record, zero_shot_cells
 from w2s_icl.evals.study import load_study
 from w2s_icl.scorers.multiple_choice import multiple_choice_letter
 from w2s_icl.solvers.few_shot import Demonstrations, Prompt
@@ -72,7 +72,7 @@ def planted_study(
     path.write_text(yaml.safe_dump(content), "utf-8")
     study, log_dir = load_study(path), str(folder / "logs")
     split = study.load_split()
-    plan = plan_metadata(study, all_cells(study, split))
+    plan = plan_record(study, all_cells(study, split))
     # Inspect looks through all installed packages for each log: 0.3 s
     with patch("inspect_ai._util.package.packages_distributions", cache(packages_distributions)):
         for cell in zero_shot_cells(study):

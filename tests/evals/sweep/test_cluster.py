@@ -34,8 +34,9 @@ from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables import cells_table
 from w2s_icl.cli import main
+from w2s_icl.errors import W2SError
 from w2s_icl.evals.cells import build, zero_shot_cells
-from w2s_icl.evals.study import Study, StudyError, load_study
+from w2s_icl.evals.study import Study, load_study
 from w2s_icl.evals.sweep import cluster
 from w2s_icl.evals.sweep.cluster import connected
 from w2s_icl.evals.sweep.evaluate import Here, Work
@@ -51,8 +52,7 @@ from w2s_icl.evals.sweep.shards import (
 )
 from w2s_icl.evals.sweep.stop import Stop, Stopped
 from w2s_icl.evals.sweep.tally import Tally
-from w2s_icl.solvers.label_logs import headers, stamp_of
-from w2s_icl.solvers.labels import log_headers
+from w2s_icl.solvers.label_logs import headers, log_headers, stamp_of
 
 STUDY: Mapping[str, Any] = {
     "shots": [0, 2, 8],
@@ -269,7 +269,7 @@ def test_a_cell_that_is_another_one_here_is_refused(study: Study, log_dir: str) 
     runner = runner_of(study, log_dir)
     work, *_ = identified(works_of(study, log_dir), runner)
     work.task.version = "of other questions"
-    with pytest.raises(StudyError, match="does not match any of the 1 tasks"):
+    with pytest.raises(W2SError, match="does not match any of the 1 tasks"):
         run_selected([work], runner, "the-set")
 
 
@@ -278,7 +278,7 @@ def test_another_version_of_the_protocol_is_refused(
     name: str, study: Study, log_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"inspect_ai._eval.eval_set_{name}_VERSION", 99)
-    with pytest.raises(StudyError, match=r"speaks versions .*99.*pip install \"w2s-icl\[ray\]\""):
+    with pytest.raises(W2SError, match=r"speaks versions .*99.*pip install \"w2s-icl\[ray\]\""):
         run_study(study, log_dir, console=Console(quiet=True), share=(1, 2))
     assert not Path(log_dir).exists()
 
@@ -430,5 +430,5 @@ def test_an_address_where_nobody_is_is_said_at_once() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and never listens
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(StudyError, match=f"no cluster at {address}"), connected(address):
+        with pytest.raises(W2SError, match=f"no cluster at {address}"), connected(address):
             pass

@@ -55,7 +55,7 @@ from tests.evals.sweep.test_http import (
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES
 from w2s_icl.analysis.results import Results
-from w2s_icl.evals.cells import Cell, all_cells, build, plan_metadata, zero_shot_cells
+from w2s_icl.evals.cells import Cell, all_cells, build, plan_record, zero_shot_cells
 from w2s_icl.evals.study import Study, load_study
 from w2s_icl.evals.sweep import gate
 from w2s_icl.evals.sweep.endpoint import model_of, set_prices
@@ -486,7 +486,7 @@ def tolerant(study: Study, log_dir: Path) -> list[EvalLog]:
     split = study.load_split()
     set_prices(study)
     state = labelling(study, split, str(log_dir))
-    plan = plan_metadata(study, all_cells(study, split))
+    plan = plan_record(study, all_cells(study, split))
     tasks = [
         build(study, cell, str(log_dir), plan, pool_ask(cell, state))
         for cell in zero_shot_cells(study)

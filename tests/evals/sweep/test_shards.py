@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tests.conftest import rows
 from w2s_icl.cli import main
-from w2s_icl.evals.cells import Cell, all_cells, build, plan_metadata, zero_shot_cells
+from w2s_icl.evals.cells import Cell, all_cells, build, plan_record, zero_shot_cells
 from w2s_icl.evals.study import Study, load_study
 from w2s_icl.evals.sweep import shards
 from w2s_icl.evals.sweep.evaluate import Work
@@ -26,7 +26,7 @@ from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.shards import Shard, divide
 from w2s_icl.evals.sweep.stop import Stop, Stopped
 from w2s_icl.solvers import label_logs as reading
-from w2s_icl.solvers.labels import log_headers
+from w2s_icl.solvers.label_logs import log_headers
 
 MODELS = ["mockllm/one", "mockllm/two"]
 
@@ -43,7 +43,7 @@ def works_of(study: Study, log_dir: str) -> list[Work]:
     """The first phase, as a process makes it that looks now."""
     split = study.load_split()
     state = labelling(study, split, log_dir)
-    plan = plan_metadata(study, all_cells(study, split))
+    plan = plan_record(study, all_cells(study, split))
 
     def work(cell: Cell) -> Work:
         ask = pool_ask(cell, state)

@@ -38,8 +38,8 @@ _FORM = (
 _ANSWER = (
     r"(?:(?:\b(?:answer|ans|option(?=: ?\S)|réponse|respuesta|antwort|risposta|resposta|gabarito|"
     r"ответ|odpowied[zź]|cevap|antwoord|svaret?|उत्तर)|答案|答え?|正解|정답|답|الإجابة)"
-    r"(?:(?:(?!could|may |might)[^.!?\n:=]){0,60}?(?:\b(?:is|was|are|be|ist|lautet|est|es|(?-i:[eèé]))\b"
-    r"|'s|[:=→]|[-=]>| -|[是为為は은는]|هي)|(?= ))\W{0,6})"
+    r"(?:(?:(?!could|may |might)[^.!?\n:=]){0,60}?(?:\b(?:is|was|are|be|ist|lautet|est|es|"
+    r"(?-i:[eèé]))\b|'s|[:=→]|[-=]>| -|[是为為は은는]|هي)|(?= ))\W{0,6})"
 )
 _PICK = (
     r"(?P<pick>(?:\b(?:(?:choice|option|letter|pick|guess|vote|statement|one)\b[^.!?\n:=,]{0,60}?"

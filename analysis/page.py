@@ -6,7 +6,6 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -80,7 +79,14 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
             for view, svg in drawn
         ],
         positions=_positions(r),
-        repeats=_repeats(r),
+        repeats=[
+            [
+                _run_text(r, row),
+                *_plain(row["draw"], row["epochs"], row["n"]),
+                _cell(*_ends(row, "changed")),
+            ]
+            for row in r.repeats.to_dict("records")
+        ],
         checks=r.checks,
         marks={"holds": "✓", "fails": "!", "unknown": "?"},
         definitions=DEFINITIONS,
@@ -261,33 +267,6 @@ STATES: Mapping[str, str] = {"holds": "✓", "fails": "✗", "equal": "=", "unde
 """Of a condition: the mark of its state, which the word stands beside."""
 
 
-@dataclass(frozen=True)
-class VerdictText:
-    """A verdict as the page prints it.
-
-    Attributes:
-        pair: In words.
-        shots: Of the headline, in words.
-        claim: Whether every condition holds.
-        reading: What is left as explanation.
-        lead: What the data carry, in a sentence.
-        rest: Which conditions that rests on.
-        tally: How many conditions are in each state.
-        rows: A row per condition: state, mark, then its cells.
-        main: Whether this is the pair of the page's headline.
-    """
-
-    pair: str
-    shots: str
-    claim: bool
-    reading: str
-    lead: str
-    rest: str
-    tally: str
-    rows: Sequence[tuple[str, str, Sequence[Cell]]]
-    main: bool
-
-
 def ordered_verdicts(r: Results) -> list[Verdict]:
     """The headline's pair first."""
     return sorted(r.verdicts, key=lambda v: not _is_main(r, v))
@@ -305,20 +284,21 @@ def _is_main(r: Results, v: Verdict) -> bool:
     )
 
 
-def _verdict(r: Results, v: Verdict) -> VerdictText:
+def _verdict(r: Results, v: Verdict) -> dict[str, Any]:
+    """A verdict as the page prints it; `rows` holds state, mark and cells of each condition."""
     states = [c.state for c in v.conditions]
-    return VerdictText(
-        pair=r.pair_text({"weak": v.weak, "strong": v.strong}),
-        shots=f"{' and '.join(map(str, v.shots))} demonstrations, "
+    return {
+        "pair": r.pair_text({"weak": v.weak, "strong": v.strong}),
+        "shots": f"{' and '.join(map(str, v.shots))} demonstrations, "
         f"{v.draws} draw{'s' * (v.draws != 1)}",
-        claim=v.claim,
-        reading=v.reading,
-        lead=verdict_lead(v),
-        rest=v.sentence.partition(". ")[2],
-        tally=", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)),
-        rows=[(c.state, STATES.get(c.state, "–"), _condition(c)) for c in v.conditions],
-        main=_is_main(r, v),
-    )
+        "claim": v.claim,
+        "reading": v.reading,
+        "lead": verdict_lead(v),
+        "rest": v.sentence.partition(". ")[2],
+        "tally": ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)),
+        "rows": [(c.state, STATES.get(c.state, "–"), _condition(c)) for c in v.conditions],
+        "main": _is_main(r, v),
+    }
 
 
 def _condition(c: Condition) -> list[Cell]:
@@ -336,17 +316,8 @@ def _condition(c: Condition) -> list[Cell]:
 # --- positions, repeats, numbers ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class PositionTexts:
-    """Habits of position: one row per run, first the `main` ones, which the headline needs."""
-
-    letters: Sequence[str]
-    accuracy: Sequence[Sequence[Cell]]
-    shares: Sequence[Sequence[Cell]]
-    main: int
-
-
-def _positions(r: Results) -> PositionTexts:
+def _positions(r: Results) -> dict[str, Any]:
+    """Habits of position: a row per run, first the `main` ones, which the headline needs."""
     letters = sorted(set(r.positions["position"]))
     rank = {kind: i for i, kind in enumerate(figures.arm_order(r.positions["labels"]))}
     rows: list[tuple[int, list[Cell], list[Cell]]] = []
@@ -367,7 +338,12 @@ def _positions(r: Results) -> PositionTexts:
         )
     rows.sort(key=lambda row: row[0])
     main = sum(place < len(rank) for place, *_ in rows)
-    return PositionTexts(letters, [a for _, a, _ in rows], [s for *_, s in rows], main)
+    return {
+        "letters": letters,
+        "accuracy": [accuracy for _, accuracy, _ in rows],
+        "shares": [shares for *_, shares in rows],
+        "main": main,
+    }
 
 
 def _needed(r: Results, run: Row) -> bool:
@@ -392,18 +368,6 @@ def _run_text(r: Results, run: Row) -> Cell:
     return r.names.get(model, model), (
         f"{run['shots']} demonstrations, {how}" if run["shots"] else how
     )
-
-
-def _repeats(r: Results) -> list[list[Cell]]:
-    """One row per run that was made several times."""
-    return [
-        [
-            _run_text(r, row),
-            *_plain(row["draw"], row["epochs"], row["n"]),
-            _cell(*_ends(row, "changed")),
-        ]
-        for row in r.repeats.to_dict("records")
-    ]
 
 
 def _numbers(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

@@ -1,7 +1,7 @@
 """Figures. One function draws one figure from tables; the caller saves.
 
-Every function takes a table that holds just the numbers drawn, and the models in their order. A
-shot count that was not run leaves a gap.
+Every function takes a table, whose columns docs/columns.md explains, the models in their order, and
+a banner: a warning to print into the figure. A shot count that was not run leaves a gap.
 """
 
 from w2s_icl.analysis.figures.accuracy import accuracy

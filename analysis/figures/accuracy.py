@@ -10,22 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from w2s_icl.analysis.figures.style import (
-    DASHED,
-    HOLLOW,
-    INK,
-    MUTED,
-    PAPER,
-    Sheet,
-    display_names,
-    intervals,
-    key,
-    n_text,
-    scope_text,
-    shots_of,
-    style_of,
-    styled,
-)
+from w2s_icl.analysis.figures import style
+from w2s_icl.analysis.figures.style import INK, MUTED, PAPER, Sheet, styled
 
 _CHANCE: Any = {"color": MUTED, "linestyle": "-.", "linewidth": 1}
 _ALONE: Any = {"linestyle": ":", "linewidth": 1.2}
@@ -41,19 +27,13 @@ def accuracy(
 ) -> Figure:
     """Accuracy against demonstrations: a panel per prompted model, a curve per source of labels.
 
-    The values at the right end of the curves, and of the dotted lines, stand beside the panels.
-
-    Args:
-        curves: As `tables.curves_table`: model, labels, weak, shots, n, scope, accuracy,
-            accuracy_lo, accuracy_hi; labels other than gold ones and those of `models` are left
-            out.
-        models: In order.
-        chance: Accuracy of a guess; drawn where it is in the range of the data.
-        banner: A warning to print into the figure.
+    `curves` is of `tables.curves_table`; labels other than gold ones and those of `models` are left
+    out. The values at the right end of curves and dotted lines stand beside the panels. `chance`,
+    the accuracy of a guess, is drawn where it is in the range of the data.
     """
     known = curves["labels"].isin(["none", "gold", "weak"]) & curves["weak"].isin(["", *models])
     curves = curves[known]
-    names, shots = display_names(models), sorted({0, *shots_of(curves)})
+    names, shots = style.display_names(models), sorted({0, *style.shots_of(curves)})
     prompted = set(curves.loc[curves["shots"] > 0, "model"])
     shown = [m for m in models if m in prompted] or list(models)
     sheet = Sheet.in_lines(len(shown), 3.4)
@@ -64,26 +44,28 @@ def accuracy(
         _panel(curves, model, models, shots, axes, sheet)
     ends = curves[["accuracy_lo", "accuracy_hi"]].to_numpy(dtype=float)
     low, high = (np.nanmin(ends), np.nanmax(ends)) if len(ends) else (0.0, 1.0)
-    low, high = max(-0.02, low - 0.03), min(1.02, high + 0.03)
+    low, high = max(-0.02, low - 0.03), min(1.015, high + 0.03)
     sheet.panels[0].set_ylim(low, high)
     sheet.panels[0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
-    sheet.figure.supylabel(f"accuracy in %, {n_text(curves['n'])} test questions", fontsize=10)
+    sheet.figure.supylabel(
+        f"accuracy in %, {style.n_text(curves['n'])} test questions", fontsize=10
+    )
     handles = []
     for name in [m for m in models if (curves["weak"] == m).any()]:
-        colour, marker = style_of(name, models)
-        handles.append(key(f"labels by {names[name]}", color=colour, marker=marker))
+        colour, marker = style.style_of(name, models)
+        handles.append(style.key(f"labels by {names[name]}", color=colour, marker=marker))
     if (curves["labels"] == "gold").any():
-        gold: Any = {"marker": "D", "markerfacecolor": PAPER, "linestyle": DASHED}
-        handles.append(key("gold labels", color=INK, **gold))
+        gold: Any = {"marker": "D", "markerfacecolor": PAPER, "linestyle": style.DASHED}
+        handles.append(style.key("gold labels", color=INK, **gold))
     if (curves["shots"] == 0).any():
-        handles.append(key("zero-shot: no demonstrations", color=INK, **HOLLOW))
+        handles.append(style.key("zero-shot: no demonstrations", color=INK, **style.HOLLOW))
     if ((curves["weak"] != "") & (curves["weak"] != curves["model"])).any():
-        handles.append(key("zero-shot accuracy of that weak model", color=MUTED, **_ALONE))
+        handles.append(style.key("zero-shot accuracy of that weak model", color=MUTED, **_ALONE))
     if low < chance < high:
-        handles.append(key(f"chance, {100 * chance:.1f}", **_CHANCE))
+        handles.append(style.key(f"chance, {100 * chance:.1f}", **_CHANCE))
         for axes in sheet.panels:
             axes.axhline(chance, zorder=1, **_CHANCE)
-    return sheet.finish(handles, scope_text(curves), banner)
+    return sheet.finish(handles, style.scope_text(curves), banner)
 
 
 def _panel(
@@ -99,7 +81,7 @@ def _panel(
     mine = curves[curves["model"] == model]
     zero = mine[mine["shots"] == 0]
     weak_models = [m for m in models if (mine["weak"] == m).any()]
-    arms = [(mine[mine["weak"] == m], *style_of(m, models), False) for m in weak_models]
+    arms = [(mine[mine["weak"] == m], *style.style_of(m, models), False) for m in weak_models]
     arms.append((mine[mine["labels"] == "gold"], INK, "D", True))
     step = min(0.13, 0.7 / len(arms))
     for i, (rows, colour, marker, gold) in enumerate(arms):
@@ -107,16 +89,18 @@ def _panel(
         x[0] = 0
         rows = pd.concat([zero, rows]).set_index("shots").reindex(list(shots))
         y = rows["accuracy"].to_numpy(dtype=float)
-        axes.plot(x, y, color=colour, linewidth=1.8, linestyle=DASHED if gold else "-", zorder=3)
+        axes.plot(
+            x, y, color=colour, linewidth=1.8, linestyle=style.DASHED if gold else "-", zorder=3
+        )
         face = PAPER if gold else colour
-        intervals(axes, x[1:], rows[1:], "accuracy", color=colour, marker=marker, mfc=face)
+        style.intervals(axes, x[1:], rows[1:], "accuracy", color=colour, marker=marker, mfc=face)
         if len(y) > 1 and not np.isnan(y[-1]):
             sheet.beside(axes, y[-1], f"{100 * y[-1]:.1f}", colour, bold=True)
-    intervals(axes, np.zeros(len(zero)), zero, "accuracy", color=INK, **HOLLOW)
+    style.intervals(axes, np.zeros(len(zero)), zero, "accuracy", color=INK, **style.HOLLOW)
     for name in weak_models:
         alone = curves[(curves["model"] == name) & (curves["shots"] == 0)]["accuracy"]
         if name != model:
             for value in alone:
-                colour, _ = style_of(name, models)
+                colour, _ = style.style_of(name, models)
                 axes.axhline(value, color=colour, zorder=1, **_ALONE)
                 sheet.beside(axes, value, f"{100 * value:.1f}", colour)

@@ -13,22 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from w2s_icl.analysis.figures.style import (
-    INK,
-    MUTED,
-    PAPER,
-    Sheet,
-    arrow,
-    display_names,
-    intervals,
-    key,
-    n_text,
-    pairs_of,
-    points_text,
-    scope_text,
-    style_of,
-    styled,
-)
+from w2s_icl.analysis.figures import style
+from w2s_icl.analysis.figures.style import INK, MUTED, PAPER, Sheet, styled
 
 ARMS: Mapping[str, str] = {
     "weak": "labels by {weak}",
@@ -108,31 +94,27 @@ def arms(
     planned: Iterable[str] = (),
     banner: str = "",
 ) -> Figure:
-    """Gain over the strong model's zero-shot run, a panel per pair, a row per arm.
+    """Gain over the strong model's zero-shot run, at one shot count: a row per arm.
 
-    Args:
-        arms: As `tables.arms_table`: weak, strong, shots, arm, n, scope, gain, gain_lo, gain_hi.
-        models: In order.
-        shots: Demonstrations in the prompt.
-        planned: Arms that have a row even where they were not run.
-        banner: A warning to print into the figure.
+    `arms` is of `tables.arms_table`; `planned` arms have a row even where they were not run.
     """
     rows = at_shots(arms, shots)
-    pairs, order, names = pairs_of(rows), arm_order([*rows["arm"], *planned]), display_names(models)
+    pairs, names = style.pairs_of(rows), style.display_names(models)
+    order = arm_order([*rows["arm"], *planned])
     givers = {weak for weak, _ in pairs}
     weak = names[givers.pop()] if len(givers) == 1 else "the weak model"
     sheet = Sheet.in_lines(len(pairs), 0.25 * len(order) + 0.85)
     limits = _limits(rows)
     cut = False
     for axes, pair in zip(sheet.panels, pairs, strict=True):
-        sheet.title(axes, arrow(pair, names))
+        sheet.title(axes, style.arrow(pair, names))
         mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
         cut |= _panel(mine, order, pair, models, limits, axes, sheet)
-        axes.set_xlabel(f"points over zero-shot, n = {n_text(mine['n'])}")
+        axes.set_xlabel(f"points over zero-shot, n = {style.n_text(mine['n'])}")
     if pairs:
         sheet.panels[0].set_yticks(range(len(order)), [arm_text(arm, names, weak) for arm in order])
         sheet.panels[0].set_ylim(len(order) - 0.5, -0.5)
-    note = scope_text(rows) + (" ◀▶: the interval leaves the figure." if cut else "")
+    note = style.scope_text(rows) + (" ◀▶: the interval leaves the figure." if cut else "")
     band = Patch(label=f"95% interval of {ARMS['weak'].format(weak=weak)}", color=MUTED, alpha=0.2)
     drawn = rows.loc[rows["arm"] == "weak", "gain"].notna().any()
     return sheet.finish([band] if drawn else [], note, banner)
@@ -151,7 +133,7 @@ def _panel(
     span = limits[1] - limits[0]
     axes.set_xlim(limits[0] - 0.03 * span, limits[1] + 0.03 * span)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(lambda value, _: points_text(value, 0))
+    axes.xaxis.set_major_formatter(lambda value, _: style.points_text(value, 0))
     axes.grid(axis="x")
     axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
     axes.spines["left"].set_visible(False)
@@ -168,8 +150,8 @@ def _panel(
             low, high = np.clip(row[["gain_lo", "gain_hi"]].to_numpy(dtype=float)[0], *limits)
             axes.axvspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
         how |= {"limits": limits, "width": 1.8 if main else 1.1}
-        cut |= intervals(axes, [height], row, "gain", across=True, **how)
-        sheet.beside(axes, height, points_text(float(row["gain"].iloc[0])), colour, bold=main)
+        cut |= style.intervals(axes, [height], row, "gain", across=True, **how)
+        sheet.beside(axes, height, style.points_text(float(row["gain"].iloc[0])), colour, bold=main)
     return cut
 
 
@@ -178,7 +160,7 @@ def _arm_style(arm: str, pair: tuple[str, str], models: Sequence[str]) -> tuple[
     kind, _, prompt = arm.partition(" ")
     colour, marker = MUTED, "d"
     if kind in ("weak", "self"):
-        colour, marker = style_of(pair[kind == "self"], models)
+        colour, marker = style.style_of(pair[kind == "self"], models)
     elif kind in ("gold", "zero_shot"):
         colour, marker = INK, "D" if kind == "gold" else "o"
     hollow = prompt or kind in ("gold", "zero_shot")
@@ -203,20 +185,17 @@ def _limits(rows: pd.DataFrame) -> tuple[float, float]:
 def surface_fit(fit: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
     """Gain over zero-shot against what a rule that reads only the options knows.
 
-    Args:
-        fit: weak, strong, kind, x, n, gain, gain_lo, gain_hi. `x` is the rule's probability of the
-            right option minus that of a guess. Rows of kind "bin" are the mean gain of a fifth of
-            the `n` questions, rows of kind "line" the fitted line and its band, in the order of x.
-        models: In order.
-        banner: A warning to print into the figure.
+    `fit` has weak, strong, kind, x, n, gain, gain_lo, gain_hi. `x` is the rule's probability of the
+    right option minus that of a guess. Rows of kind "bin" are the mean gain of a fifth of the
+    questions, `n` of them; rows of kind "line" are the fitted line and its band, by x.
     """
-    pairs, names = pairs_of(fit), display_names(models)
+    pairs, names = style.pairs_of(fit), style.display_names(models)
     sheet = Sheet.in_lines(len(pairs), 3.0)
     for axes, pair in zip(sheet.panels, pairs, strict=True):
-        sheet.title(axes, arrow(pair, names))
+        sheet.title(axes, style.arrow(pair, names))
         mine = fit[(fit["weak"] == pair[0]) & (fit["strong"] == pair[1])]
         bins, line = (mine[mine["kind"] == kind] for kind in ("bin", "line"))
-        colour, marker = style_of(pair[0], models)
+        colour, marker = style.style_of(pair[0], models)
         axes.grid(axis="y")
         axes.axhline(0, color=MUTED, linewidth=1, zorder=1)
         axes.axvline(0, color=MUTED, linewidth=1, linestyle=":", zorder=1)
@@ -224,16 +203,16 @@ def surface_fit(fit: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
             line["x"], line["gain_lo"], line["gain_hi"], color=colour, alpha=0.15, linewidth=0
         )
         axes.plot(line["x"], line["gain"], color=colour, linewidth=1.8)
-        intervals(axes, bins["x"], bins, "gain", color=colour, marker=marker)
-        axes.xaxis.set_major_formatter(lambda value, _: points_text(value, 0))
-        axes.set_xlabel(f"points above a guess, n = {n_text([bins['n'].sum()])}")
+        style.intervals(axes, bins["x"], bins, "gain", color=colour, marker=marker)
+        axes.xaxis.set_major_formatter(lambda value, _: style.points_text(value, 0))
+        axes.set_xlabel(f"rule: points above a guess, n = {bins['n'].sum():.0f}")
     for axes in sheet.first_of_lines():
-        axes.yaxis.set_major_formatter(lambda value, _: points_text(value, 0))
+        axes.yaxis.set_major_formatter(lambda value, _: style.points_text(value, 0))
         axes.set_ylabel("gain over zero-shot, in points")
     handles = [
-        key("a fifth of the questions, with 95% interval", color=MUTED, marker="o", linestyle=""),
-        Patch(label="fitted line, with 95% band", color=MUTED, alpha=0.3),
-        key("the rule knows nothing", color=MUTED, linestyle=":", linewidth=1),
+        style.key("a fifth of the questions, 95% interval", color=MUTED, marker="o", linestyle=""),
+        Patch(label="fitted line, 95% band", color=MUTED, alpha=0.3),
+        style.key("the rule knows nothing", color=MUTED, linestyle=":", linewidth=1),
     ]
     return sheet.finish(handles if pairs else [], _SURFACE, banner)
 

@@ -13,38 +13,26 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from w2s_icl.analysis.figures.style import (
-    DARK_TEXT,
-    DASHED,
-    INK,
-    LIGHT_TEXT,
-    MUTED,
-    PAPER,
-    RIGHT,
-    Sheet,
-    arrow,
-    display_names,
-    intervals,
-    key,
-    n_text,
-    of_pair,
-    pairs_of,
-    shots_of,
-    styled,
-)
+from w2s_icl.analysis.figures import style
+from w2s_icl.analysis.figures.style import INK, MUTED, PAPER, Sheet, styled
 
 MATCH_CLASSES: tuple[tuple[str, str, str, str], ...] = (
-    ("match_both", "#c3cad3", "the answer of both, zero-shot", DARK_TEXT),
-    ("match_strong", "#3b4f9e", "only its own zero-shot answer", LIGHT_TEXT),
-    ("match_weak", "#c48812", "only the weak model's answer", DARK_TEXT),
-    ("neither_right", "#187d60", "neither's, and right", LIGHT_TEXT),
+    ("match_both", "#c3cad3", "the answer of both, zero-shot", style.DARK_TEXT),
+    ("match_strong", "#3b4f9e", "only its own zero-shot answer", style.LIGHT_TEXT),
+    ("match_weak", "#c48812", "only the weak model's answer", style.DARK_TEXT),
+    ("neither_right", "#187d60", "neither's, and right", style.LIGHT_TEXT),
     ("neither_wrong", PAPER, "neither's, and wrong or unreadable", INK),
 )
 """Whose answer the prompted model gives: column, fill, words, colour of the number."""
 
 _CHANGES: Mapping[str, tuple[str, str, Any, str]] = {
-    "fix": (RIGHT, "o", "-", "fixes: now right, of the questions it had wrong zero-shot"),
-    "break": (MUTED, "X", DASHED, "breaks: now wrong, of the questions it had right zero-shot"),
+    "fix": (style.RIGHT, "o", "-", "fixes: now right, of the questions it had wrong zero-shot"),
+    "break": (
+        MUTED,
+        "X",
+        style.DASHED,
+        "breaks: now wrong, of the questions it had right zero-shot",
+    ),
 }
 _PHI = (
     "φ, from −1 to 1: correlation, over questions, between being right after the demonstrations "
@@ -58,12 +46,8 @@ def matching(
 ) -> Figure:
     """Whose answer the prompted model gives: a panel per pair, a stacked bar per shot count.
 
-    Args:
-        table: As `tables.matching_table`: weak, strong, shots, n, draws, match_*, neither_*; with
-            `weak_wrong` the columns `ww_*`.
-        models: In order.
-        weak_wrong: Only the questions that the weak model has wrong.
-        banner: A warning to print into the figure.
+    `table` is of `tables.matching_table`; with `weak_wrong` only the questions that the weak model
+    has wrong are drawn.
     """
     table = table[table["weak"].isin(models)]
     prefix = "ww_" if weak_wrong else ""
@@ -72,7 +56,7 @@ def matching(
     inside: list[tuple[Text, Any]] = []
     for axes, rows in panels:
         known = rows.loc[rows[f"{prefix}match_both"].notna(), f"{prefix}n"]
-        axes.set_xlabel(f"demonstrations, n = {n_text(known)}" if len(known) else "not run")
+        axes.set_xlabel(f"demonstrations, n = {style.n_text(known)}" if len(known) else "not run")
         inside += _bars(rows, axes, prefix)
         axes.set_ylim(0, 1)
     columns = [f"{prefix}{column}" for column, *_ in MATCH_CLASSES]
@@ -121,14 +105,7 @@ def _fill(column: str, colour: str) -> dict[str, Any]:
 
 @styled
 def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
-    """What weak labels fix and break, given the strong model's own zero-shot answer.
-
-    Args:
-        table: As `tables.matching_table`: weak, strong, shots, draws, fix_rate, break_rate with
-            _lo and _hi, strong_wrong_n, strong_right_n.
-        models: In order.
-        banner: A warning to print into the figure.
-    """
+    """What weak labels fix and break, given the strong model's zero-shot answer; as `matching`."""
     table = table[table["weak"].isin(models)]
     sheet, panels = _panels(table, models, "% of those questions")
     for axes, rows in panels:
@@ -140,7 +117,7 @@ def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
         ):
             x, rates = np.arange(len(rows)) + shift, rows[f"{kind}_rate"].to_numpy(dtype=float)
             axes.plot(x, rates, color=colour, linestyle=dash, linewidth=1.8)
-            intervals(axes, x, rows, f"{kind}_rate", color=colour, marker=marker)
+            style.intervals(axes, x, rows, f"{kind}_rate", color=colour, marker=marker)
             of = rows["strong_wrong_n" if kind == "fix" else "strong_right_n"].iloc[-1]
             if not np.isnan(rates[-1]):
                 text = f"{100 * rates[-1]:.0f}% of {of:.0f}"
@@ -148,42 +125,36 @@ def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
         highest = np.nanmax([0.7, *table[["fix_rate_hi", "break_rate_hi"]].max()])
         axes.set_ylim(-0.03, min(1.03, highest + 0.05))
     handles = [
-        key(text, color=colour, marker=marker, linestyle=dash)
+        style.key(text, color=colour, marker=marker, linestyle=dash)
         for colour, marker, dash, text in _CHANGES.values()
     ]
     draws = ", over draws and questions" if (table["draws"] > 1).any() else ""
-    return sheet.finish(handles, f"Bars: 95% intervals{draws}.", banner)
+    return sheet.finish(handles, f"Bars: 95% style.intervals{draws}.", banner)
 
 
 def _panels(
     table: pd.DataFrame, models: Sequence[str], ylabel: str
 ) -> tuple[Sheet, list[tuple[Axes, pd.DataFrame]]]:
     """A panel per pair, with its rows by shot count."""
-    pairs, shots, names = pairs_of(table), shots_of(table), display_names(models)
+    pairs, shots, names = style.pairs_of(table), style.shots_of(table), style.display_names(models)
     sheet = Sheet.of_pairs(pairs, models, 2.3)
     for axes, pair in zip(sheet.panels, pairs, strict=True):
-        sheet.title(axes, arrow(pair, names))
+        sheet.title(axes, style.arrow(pair, names))
         sheet.shot_axis(axes, shots)
         axes.tick_params(labelleft=False)
     for axes in sheet.first_of_lines():
         axes.tick_params(labelleft=True)
         axes.set_ylabel(ylabel)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
-    rows = [of_pair(table, pair, shots) for pair in pairs]
+    rows = [style.of_pair(table, pair, shots) for pair in pairs]
     return sheet, list(zip(sheet.panels, rows, strict=True))
 
 
 @styled
 def correlation(table: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
-    """Phi of correctness with the strong and with the weak model's zero-shot run.
-
-    Args:
-        table: As `tables.matching_table`: weak, strong, shots, phi_strong, phi_weak.
-        models: In order.
-        banner: A warning to print into the figure.
-    """
+    """Phi of correctness with the strong and the weak model's zero-shot runs; as `matching`."""
     table = table[table["weak"].isin(models)]
-    pairs, shots, names = pairs_of(table), shots_of(table), display_names(models)
+    pairs, shots, names = style.pairs_of(table), style.shots_of(table), style.display_names(models)
     heads = {"phi_strong": "φ with the prompted model", "phi_weak": "φ with the weak model"}
     sheet = Sheet(1, 2, 0.34 * len(pairs) + 0.7)
     shades = LinearSegmentedColormap.from_list("phi", ["#e8f2f6", "#1f6b8a"])
@@ -191,7 +162,7 @@ def correlation(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
     for axes, (column, head) in zip(sheet.panels, heads.items(), strict=True):
         sheet.title(axes, f"{head}, zero-shot")
         sheet.shot_axis(axes, shots)
-        phi = np.array([of_pair(table, pair, shots)[column] for pair in pairs], dtype=float)
+        phi = np.array([style.of_pair(table, pair, shots)[column] for pair in pairs], dtype=float)
         phi = phi.reshape(len(pairs), len(shots))
         if column == "phi_weak":
             phi[[weak == strong for weak, strong in pairs]] = np.nan
@@ -202,17 +173,17 @@ def correlation(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
             weak, strong = pairs[i]
             if column == "phi_weak" and weak == strong:
                 if j == 0:
-                    style: Any = {"va": "center", "fontsize": 9, "color": MUTED}
-                    axes.text(-0.4, i, "same model: see left", **style)
+                    text = axes.text(-0.4, i, "same model: see left", va="center", color=MUTED)
+                    text.set_fontsize(9)
                 continue
             known = not np.isnan(value)
             unknown |= not known
-            ink = MUTED if not known else LIGHT_TEXT if value > 0.65 else DARK_TEXT
+            ink = MUTED if not known else style.LIGHT_TEXT if value > 0.65 else style.DARK_TEXT
             text = f"{value:.2f}".replace("-", "−") if known else "–"
             texts.append(axes.text(j, i, text, ha="center", va="center", fontsize=9, color=ink))
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    sheet.panels[0].set_yticks(range(len(pairs)), [arrow(pair, names) for pair in pairs])
+    sheet.panels[0].set_yticks(range(len(pairs)), [style.arrow(pair, names) for pair in pairs])
     sheet.panels[0].set_ylim(len(pairs) - 0.5, -0.5)
     reason = " –: a run is all right, all wrong or missing." if unknown else ""
     figure = sheet.finish([], _PHI + reason, banner)

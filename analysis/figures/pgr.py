@@ -10,23 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from w2s_icl.analysis.figures.style import (
-    BAND,
-    HOLLOW,
-    MUTED,
-    PAPER,
-    Sheet,
-    arrow,
-    display_names,
-    intervals,
-    key,
-    of_pair,
-    pairs_of,
-    scope_text,
-    shots_of,
-    style_of,
-    styled,
-)
+from w2s_icl.analysis.figures import style
+from w2s_icl.analysis.figures.style import MUTED, PAPER, Sheet, styled
 
 PGR_ROWS: Mapping[str, str] = {
     "pgr_zero": "zero-shot ceiling",
@@ -51,14 +36,11 @@ _EXPLAINED = (
 def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
     """The share of the gap that weak labels recover, under both ceilings; a column per pair.
 
-    Args:
-        cells: As `tables.cells_table`; rows of different models with demonstrations are drawn.
-        models: In order.
-        banner: A warning to print into the figure.
+    `cells` is of `tables.cells_table`; rows of different models with demonstrations are drawn.
     """
     cells = cells[cells["weak"].isin(models) & (cells["weak"] != cells["strong"])]
     cells = cells[cells["shots"] > 0]
-    pairs, shots, names = pairs_of(cells), shots_of(cells), display_names(models)
+    pairs, shots, names = style.pairs_of(cells), style.shots_of(cells), style.display_names(models)
     blocks = max(1, -(-len(pairs) // 4))
     columns = max(1, -(-len(pairs) // blocks))
     sheet = Sheet(2 * blocks, columns, 2.4)
@@ -68,9 +50,11 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
             axes = sheet.grid[2 * (i // columns) + which, i % columns]
             used.append(axes)
             sheet.shot_axis(axes, shots)
-            cut |= _panel(of_pair(cells, pair, shots), definition, style_of(pair[0], models), axes)
+            cut |= _panel(
+                style.of_pair(cells, pair, shots), definition, style.style_of(pair[0], models), axes
+            )
             if which == 0:
-                sheet.title(axes, arrow(pair, names))
+                sheet.title(axes, style.arrow(pair, names))
                 axes.set_xlabel("")
             if i % columns == 0:
                 axes.set_ylabel(f"PGR, {ceiling}", fontweight="bold", fontsize=9.5)
@@ -79,7 +63,7 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
             for value in last[definition]:
                 text = "over 10" if value > 10 else f"{value:.2f}".replace("-", "−")
                 height = float(np.clip(value, *RANGE))
-                sheet.beside(axes, height, text, style_of(pair[0], models)[0], bold=True)
+                sheet.beside(axes, height, text, style.style_of(pair[0], models)[0], bold=True)
     sheet.keep(used)
     if used:
         used[0].set_ylim(*RANGE)
@@ -88,14 +72,14 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
             ["−0.5", "weak  0", "0.5", "ceiling  1", "1.5", "2", "2.5"],
         )
     arrows = " ▲▼: the interval leaves the figure." if cut else ""
-    note = f"{_EXPLAINED}\n{scope_text(cells)}{arrows}"
+    note = f"{_EXPLAINED}\n{style.scope_text(cells)}{arrows}"
     return sheet.finish(_handles(cells, models, names), note, banner)
 
 
-def _panel(rows: pd.DataFrame, definition: str, style: tuple[str, str], axes: Axes) -> bool:
+def _panel(rows: pd.DataFrame, definition: str, labels: tuple[str, str], axes: Axes) -> bool:
     """One pair under one ceiling; whether an interval leaves the panel."""
-    colour, marker = style
-    axes.axhspan(0, 1, color=BAND, zorder=0, linewidth=0)
+    colour, marker = labels
+    axes.axhspan(0, 1, color=style.BAND, zorder=0, linewidth=0)
     for y in (0, 1):
         axes.axhline(y, color=MUTED, linewidth=1, zorder=1)
     status = rows[f"{definition}_status"].fillna("incomplete")
@@ -106,7 +90,7 @@ def _panel(rows: pd.DataFrame, definition: str, style: tuple[str, str], axes: Ax
     axes.plot(x, ratios[definition], color=colour, linewidth=1.8, zorder=3)
     how: Any = {"color": colour, "marker": marker, "markersize": 7, "limits": RANGE}
     cut = [
-        intervals(axes, x[part], ratios[part], definition, markerfacecolor=face, **how)
+        style.intervals(axes, x[part], ratios[part], definition, markerfacecolor=face, **how)
         for part, face in ((~fragile, colour), (fragile, PAPER))
     ]
     if definition == "pgr_gold":
@@ -121,13 +105,15 @@ def _handles(cells: pd.DataFrame, models: Sequence[str], names: Mapping[str, str
     handles = []
     drawn = cells[cells["pgr_zero_status"].eq("ok") | cells["pgr_gold_status"].eq("ok")]
     for name in [m for m in models if (drawn["weak"] == m).any()]:
-        colour, marker = style_of(name, models)
-        handles.append(key(f"labels by {names[name]}", color=colour, marker=marker))
+        colour, marker = style.style_of(name, models)
+        handles.append(style.key(f"labels by {names[name]}", color=colour, marker=marker))
     if any(cells[f"{d}_fragile"].eq(True).any() for d in PGR_ROWS):
-        handles.append(key("hollow: gap below 3 standard errors", color=MUTED, **HOLLOW))
+        handles.append(
+            style.key("hollow: gap below 3 standard errors", color=MUTED, **style.HOLLOW)
+        )
     if cells["pgr_no_supervision"].notna().any():
-        handles.append(key("the strong model's zero-shot accuracy", color=MUTED, **_IGNORING))
+        handles.append(style.key("the strong model's zero-shot accuracy", color=MUTED, **_IGNORING))
     for reason, (text, mark) in _REASONS.items():
         if any(cells[f"{d}_status"].eq(reason).any() for d in PGR_ROWS):
-            handles.append(key(text, color=MUTED, linestyle="", **mark))
+            handles.append(style.key(text, color=MUTED, linestyle="", **mark))
     return handles

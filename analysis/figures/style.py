@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation, Text
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression
 
 INK = "#1c1f25"
 MUTED = "#5b6571"
@@ -214,20 +215,10 @@ def intervals(
     width: float = 1.0,
     **style: Any,
 ) -> bool:
-    """Draw values with their intervals, upright or `across`.
+    """Draw values with their intervals, upright or `across`; whether one was cut at the `limits`.
 
-    Args:
-        axes: Panel.
-        at: Places on the other axis, one per row.
-        rows: Columns `name`, `name`_lo, `name`_hi; nan is not drawn.
-        name: Column of the values.
-        across: Whether the intervals lie.
-        limits: An interval is cut here, with an arrow at the cut.
-        width: Of the bars, in points.
-        style: Of the markers.
-
-    Returns:
-        Whether an interval was cut.
+    `rows` has columns `name`, `name`_lo and `name`_hi, nan where nothing is drawn; `at` are the
+    places on the other axis, `style` is that of the markers. At a cut stands an arrow.
     """
     value, low, high = (rows[f"{name}{end}"].to_numpy(dtype=float) for end in ("", "_lo", "_hi"))
     places = np.asarray(at, dtype=float)
@@ -257,13 +248,7 @@ class Sheet:
     """
 
     def __init__(self, lines: int, columns: int, height: float) -> None:
-        """An empty sheet.
-
-        Args:
-            lines: Panels above each other.
-            columns: Panels side by side.
-            height: Of a line, in inches.
-        """
+        """Panels in `lines` and `columns`; a line is `height` inches high."""
         size = (WIDTH, height * lines + 0.9)
         self.figure = Figure(figsize=size, dpi=100, layout="constrained", facecolor=PAPER)
         FigureCanvasAgg(self.figure)
@@ -398,27 +383,16 @@ def _push_apart(axes: Axes, texts: Sequence[Annotation]) -> None:
 
 
 def spread(wanted: Sequence[float], step: float, low: float, high: float) -> list[float]:
-    """Heights at least `step` apart, near the `wanted` ones (ascending), within the limits.
-
-    More of them than there is room for go beyond the lower limit.
+    """Heights at least `step` apart, nearest to the `wanted` ones (ascending), within the limits.
 
     Example:
         >>> spread([1.0, 1.0, 5.0], 2.0, 0.0, 10.0)
         [0.0, 2.0, 5.0]
     """
-    placed: list[tuple[float, int]] = []  # centre and size of groups that stand side by side
-    for height in wanted:
-        centre, size = height, 1
-        while placed and centre - size * step / 2 < placed[-1][0] + placed[-1][1] * step / 2:
-            other, other_size = placed.pop()
-            centre = (centre * size + other * other_size) / (size + other_size)
-            size += other_size
-        placed.append((centre, size))
-    heights = [c + step * (i - (n - 1) / 2) for c, n in placed for i in range(n)]
-    for i, height in enumerate(heights):
-        heights[i] = max(height, low if i == 0 else heights[i - 1] + step)
-    for i in reversed(range(len(heights))):
-        heights[i] = min(heights[i], high if i == len(heights) - 1 else heights[i + 1] - step)
+    stacked = step * np.arange(len(wanted))
+    free = isotonic_regression(np.asarray(wanted) - stacked).x
+    top = max(low, high - step * (len(wanted) - 1))
+    heights: list[float] = (np.clip(free, low, top) + stacked).tolist()
     return heights
 
 
@@ -434,13 +408,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def save(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
-    """Write a figure as PNG (200 dpi) and SVG, with its numbers as CSV of the same name.
-
-    Args:
-        figure: The figure.
-        path: Without an ending.
-        table: The numbers drawn.
-    """
+    """Write a figure as PNG (200 dpi) and SVG, with its numbers as CSV of the same name."""
     with mpl.rc_context(STYLE):
         figure.savefig(path.with_suffix(".png"), dpi=200)
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})

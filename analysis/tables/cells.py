@@ -159,7 +159,7 @@ def _ratio_columns(definition: str, cell: Cell) -> dict[str, Any]:
 
 def _no_supervision(cell: Cell) -> float:
     """What a student that ignored the labels would score as `pgr_gold`."""
-    if cell.status("pgr_gold") is not None:
+    if cell.status("pgr_gold") is not None or "strong0" not in cell.arms:
         return math.nan
     weak, _, gold = (float(column.mean()) for column in cell.columns("pgr_gold"))
     if gap_recovered(*cell.columns("pgr_gold")).status != "ok":

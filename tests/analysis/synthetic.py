@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,13 @@ def logs(
         },
         tuple(notes),
     )
+
+
+def without_zero_shot(made: Logs, model: str) -> Logs:
+    """The logs without a model's zero-shot run on the test."""
+    kept = ~((made.runs["model"] == model) & (made.runs["shots"] == 0)).to_numpy()
+    runs = made.runs[kept].reset_index(drop=True)
+    return replace(made, runs=runs, letters=made.letters[kept], correct=made.correct[kept])
 
 
 _WORDS = ("the", "moon", "is", "made", "of", "green", "stone", "no", "never", "all", "may", "it")

@@ -117,3 +117,67 @@ def test_fewer_draws_of_a_control_are_not_fewer_draws_of_a_cell() -> None:
     object.__setattr__(found, "planned", found.planned[keep].reset_index(drop=True))
 
     assert failing(found) == {}
+
+
+def test_all_checks_hold_on_a_whole_study() -> None:
+    assert failing(logs(2, draws=3)) == {}
+
+
+def _unread(made: Logs) -> None:
+    made.runs.loc[0, "unparsed"] = 5
+
+
+def _leak(made: Logs) -> None:
+    made.runs.at[2, "demo_ids"] = ("q7", "demo1")
+
+
+def _other_demonstrations(made: Logs) -> None:
+    made.runs.at[2, "demo_ids"] = ("demo5", "demo6")
+
+
+def _labels(made: Logs) -> None:
+    made.runs.at[2, "demo_ids"] = ("q7", "q8")
+    made.runs.at[2, "demo_labels"] = ("Z", str(made.questions.loc["q8", "gold"]))
+
+
+def _endpoint(made: Logs) -> None:
+    made.runs.loc[2, "endpoint"] = "http://elsewhere []"
+
+
+def _cost(made: Logs) -> None:
+    made.runs.loc[2, "cost"] = float("nan")
+
+
+def _lost(made: Logs) -> None:
+    made.runs.loc[3, "n"] = 198
+    made.correct[3, :2] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("damage", "text", "item"),
+    [
+        (_unread, "could not be read", "log0.eval: 5 of 200"),
+        (_leak, "among the demonstrations", "log2.eval: shows test question q7"),
+        (_other_demonstrations, "different demonstrations", "log2.eval: other demonstrations"),
+        (_labels, "labels shown differ", "log2.eval: 1 of 2 labels differ"),
+        (_endpoint, "reached in several ways", "2 addresses"),
+        (_cost, "no price is known", "cost of 1 runs unknown"),
+        (_lost, "lack answers", "log3.eval: 198 of 200 questions have an answer"),
+    ],
+)
+def test_a_check_fails_and_names_what(damage: Callable[[Logs], None], text: str, item: str) -> None:
+    made = logs(2, draws=3, shots=(0, 2))
+    damage(made)
+    found = {t: items for t, items in failing(made).items() if text in t}
+
+    assert len(found) == 1
+    assert any(item in line for items in found.values() for line in items)
+
+
+def test_checks_speak_of_draws_files_and_missing_cells() -> None:
+    note = Note("problem", "torn.eval", "cannot be read: bad zip")
+    found = failing(logs(2, missing=[("gold", 8)], notes=[note]))
+
+    assert any("fewer than 3 draws" in text for text in found)
+    assert ("torn.eval: cannot be read: bad zip",) in found.values()
+    assert any("of 13 planned cells" in text or "planned cells" in text for text in found)

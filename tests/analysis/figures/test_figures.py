@@ -18,7 +18,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from tests.analysis.synthetic import NAMES, logs
+from tests.analysis.synthetic import NAMES, logs, without_zero_shot
 from w2s_icl.analysis import figures, tables
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.figures import COLOURS, LABEL_STYLE
@@ -91,14 +91,6 @@ def study(case: str) -> Drawn:
             m, n=n, accuracy=a, shots=(0, 2, 4, 8, 16, 32, 64), labels=CONTROLS
         )
     return Drawn(cases[case]())
-
-
-def without_zero_shot(made: Logs, model: str) -> Logs:
-    """Damage logs: a model's zero-shot run is gone."""
-    lost = (made.runs["model"] == model) & (made.runs["shots"] == 0)
-    made.correct[lost.to_numpy()] = np.nan
-    made.letters[lost.to_numpy()] = ""
-    return made
 
 
 # --- no text on anything --------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+import w2s_icl
 from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.evals.sources import DATASETS
@@ -361,12 +362,20 @@ def takes_batches(model: str) -> bool:
     return model.partition("/")[0] in BATCH_PROVIDERS
 
 
+def bundled_study(name: str) -> Path | None:
+    """Path of a study that comes with the package; None where there is none of that name."""
+    path = Path(w2s_icl.__file__).parent / "studies" / f"{name}.yaml"
+    return path if re.fullmatch(r"\w+", name) and path.is_file() else None
+
+
 def load_study(path: str | Path) -> Study:
-    """Read a study from a YAML file.
+    """Read a study from a YAML file, or one that comes with the package by its name.
 
     Raises:
         W2SError: The file is missing, is not YAML, or says something that is not allowed.
     """
+    if not Path(path).exists():
+        path = bundled_study(str(path)) or path
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))

@@ -8,6 +8,7 @@ import sys
 import click
 
 from w2s_icl import __version__
+from w2s_icl.errors import W2SError
 
 
 class _Group(click.Group):
@@ -141,6 +142,18 @@ def plan(study: str, log_dir: str | None, as_json: bool) -> None:
         click.echo(json.dumps(plan_json(made, detects=detects), indent=1, ensure_ascii=False))
     else:
         print_plan(made, detects=detects)
+
+
+@main.command()
+@click.argument("name")
+def study(name: str) -> None:
+    """Print the bundled study NAME, as a start for one's own: demo, truthfulqa, controls."""
+    from w2s_icl.evals.study import bundled_study
+
+    path = bundled_study(name)
+    if path is None:
+        raise W2SError(f"NAME must be demo, truthfulqa or controls, got {name!r}")
+    click.echo(path.read_text("utf-8"), nl=False)
 
 
 @main.command()

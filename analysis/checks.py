@@ -341,7 +341,7 @@ def _headline(experiment: Experiment) -> Check:
     declared = tuple(experiment.logs.metadata.get("headline") or ())
     if not declared:
         return Check("unknown", "no headline was declared: the verdict takes the most shots")
-    wanted = [cell for cell in experiment.cells() if cell.shots in declared]
+    wanted = [cell for cell in experiment.cells if cell.shots in declared]
     lost = [
         f"{cell.weak} → {cell.strong}, {cell.shots} shots: a run is missing or incomplete"
         for cell in wanted

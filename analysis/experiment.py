@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from string import ascii_uppercase
 from typing import Any
@@ -14,8 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from w2s_icl.analysis.logs import KEY, MISSING_LIMIT, Logs
+from w2s_icl.analysis.declaration import Declaration
+from w2s_icl.analysis.logs import KEY, Logs
 from w2s_icl.analysis.surface_rule import cross_fitted, fit_rule
+from w2s_icl.record import MISSING_LIMIT, SELF
 
 DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
     "pgr_gold": ("weak", "w2s", "gold"),
@@ -38,18 +39,15 @@ class Arm:
 
     Attributes:
         runs: Rows of the logs, one per draw.
-        letters: Shape (n, draws); "" where unread.
+        letters: Of the first epoch, shape (n, draws); "" where unread.
         correct: Shape (n, draws).
+        unparsed: Replies that could not be read, over all draws and epochs.
     """
 
     runs: tuple[int, ...]
     letters: Texts
     correct: Floats
-
-    @property
-    def unparsed(self) -> int:
-        """Replies that could not be read, over all draws; of the first epoch."""
-        return int((self.letters == "").sum())
+    unparsed: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Cell:
     """Everything that one (weak, strong, shots) compares, on the same questions.
 
     Attributes:
-        weak: The model that labelled.
+        weak: The model that wrote the labels.
         strong: The model that was prompted.
         shots: Demonstrations in the prompt.
         arms: By name: weak, strong0, w2s, gold, weak_gold; those that were run.
@@ -103,28 +101,23 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Treatment:
+class ArmRuns:
     """One way to prompt the strong model of a pair, at one shot count.
 
     Attributes:
-        name: weak, gold, self, the kind of a control, "weak via MID" for a chain, each with the
-            prompt behind it where that is not the plain one.
+        name: weak, gold, self or the kind of a control, with the prompt behind it where that is
+            not the plain one.
         labels: Kind of the labels.
-        giver: Who gave them, as the logs write it; "" where nobody did.
+        labelled_by: Model that wrote them, as the logs write it; "" where none did.
         prompt: As the logs write it.
         runs: Rows of the logs by draw.
     """
 
     name: str
     labels: str
-    giver: str
+    labelled_by: str
     prompt: str
     runs: Mapping[int, int]
-
-    @property
-    def depth(self) -> int:
-        """Models that the labels went through; 0 where no model labelled."""
-        return self.giver.count(">") + 1 if self.giver else 0
 
 
 Column = int | Sequence[Mapping[int, int]]
@@ -132,7 +125,7 @@ Column = int | Sequence[Mapping[int, int]]
 
 
 @dataclass(frozen=True)
-class Joined:
+class Compared:
     """Columns on the questions and draws that all of them have.
 
     Attributes:
@@ -171,13 +164,18 @@ class Experiment:
         self._draws: dict[tuple[Any, ...], dict[int, int]] = {}
         self._shown: dict[tuple[str, int], dict[tuple[str, str, str], dict[int, int]]] = {}
         for run, (*key, draw) in enumerate(logs.runs[columns].itertuples(index=False, name=None)):
-            found = self._draws.setdefault(tuple(key), {})
-            found[draw] = run
+            by_draw = self._draws.setdefault(tuple(key), {})
+            by_draw[draw] = run
             task, split, model, labels, weak, shots, prompt = key
             if task == "few_shot" and split == "test":
-                self._shown.setdefault((model, shots), {})[labels, weak, prompt] = found
+                self._shown.setdefault((model, shots), {})[labels, weak, prompt] = by_draw
         self._rules: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
-        self.made: dict[str, Any] = {}  # by `_once`
+        self.made: dict[str, Any] = {}  # tables, by `tables.cells.once`
+
+    @property
+    def declaration(self) -> Declaration:
+        """What the study of the earliest log declared."""
+        return self.logs.declaration
 
     @cached_property
     def _keys(self) -> pd.DataFrame:
@@ -187,27 +185,27 @@ class Experiment:
 
     @cached_property
     def models(self) -> list[str]:
-        """All models, in the order of their zero-shot accuracy, weakest first; unknown last."""
-        both = dict.fromkeys([*self._keys["model"], *self._keys["weak"]])
-        names = [name for name in both if name and not is_several(name)]
-        accuracy: dict[str, float] = {}
-        for name in names:
-            run = self.zero_shot(name)
+        """All models in the order of the study file; others by accuracy, weakest first."""
+        declared = {name: i for i, name in enumerate(self.declaration.models)}
+        last = len(declared)
+
+        def order(name: str) -> tuple[int, float, str]:
+            run = self.zero_shot(name) if name not in declared else None
             right = np.array([]) if run is None else self.logs.correct[run]
             answered = right[~np.isnan(right)]
-            accuracy[name] = float(answered.mean()) if len(answered) else math.inf
-        return sorted(names, key=lambda name: (accuracy[name], name))
+            accuracy = float(answered.mean()) if len(answered) else math.inf
+            return declared.get(name, last), accuracy, name
+
+        return sorted({*self._keys["model"], *self._keys["weak"]} - {""}, key=order)
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
         """(weak, strong) that were planned or run on the test, in the order of `models`."""
         keys = self._keys[(self._keys["labels"] == "weak") & (self._keys["split"] == "test")]
-        found = keys.loc[~keys["weak"].map(is_several), ["weak", "model"]].drop_duplicates()
         order = {name: i for i, name in enumerate(self.models)}
-        last = len(order)
         return sorted(
-            found.itertuples(index=False, name=None),
-            key=lambda pair: (order.get(pair[1], last), order.get(pair[0], last), pair),
+            set(keys[["weak", "model"]].itertuples(index=False, name=None)),
+            key=lambda pair: (order[pair[1]], order[pair[0]]),
         )
 
     @cached_property
@@ -218,11 +216,11 @@ class Experiment:
 
     @cached_property
     def headline(self) -> tuple[int, ...]:
-        """Shot counts that the verdict is about: declared, or the largest with weak labels."""
-        declared = tuple(k for k in self.logs.metadata.get("headline") or () if k > 0)
+        """Shot counts that the verdict is about: the study's, or the largest with weak labels."""
         plain = self._keys[(self._keys["split"] == "test") & (self._keys["prompt"] == "")]
         given = plain.loc[plain["labels"] == "weak", "shots"]
-        return declared or ((int(given.max()),) if len(given) else ())
+        study = tuple(k for k in self.declaration.headline if k > 0)
+        return study or ((int(given.max()),) if len(given) else ())
 
     @cached_property
     def test(self) -> NDArray[np.intp]:
@@ -238,14 +236,13 @@ class Experiment:
         self, model: str, labels: str, shots: int, weak: str = "", prompt: str = ""
     ) -> dict[int, int]:
         """Runs by draw."""
-        found = self._draws.get(("few_shot", "test", model, labels, weak, shots, prompt), {})
-        return dict(sorted(found.items()))
+        runs = self._draws.get(("few_shot", "test", model, labels, weak, shots, prompt), {})
+        return dict(sorted(runs.items()))
 
     def base(self, strong: str, prompt: str = "") -> tuple[str, int | None]:
         """Name and run that an arm's gain is counted from: zero-shot, asked in the same way."""
-        # nothing is disclosed and no reasoning shown where there are no demonstrations
-        words = [w for w in prompt.split() if not w.startswith("disclosure=")]
-        same = " ".join(words).replace("cot=reasoning", "cot=bare")
+        # nothing is disclosed where there are no demonstrations
+        same = " ".join(w for w in prompt.split() if not w.startswith("disclosure="))
         run = self.zero_shot(strong, prompt=same) if same else None
         if run is not None:
             return f"zero_shot {same}", run
@@ -273,26 +270,23 @@ class Experiment:
         """Shot counts at which a model was prompted in any way."""
         return sorted({shots for model, shots in self._shown if model == strong})
 
-    def arms(self, weak: str, strong: str, shots: int) -> dict[str, Treatment]:
+    def arms(self, weak: str, strong: str, shots: int) -> dict[str, ArmRuns]:
         """The arms of a pair that were run, by name; the main one first, then its controls."""
-        found: dict[str, list[Treatment]] = defaultdict(list)
-        for (labels, giver, prompt), runs in self._shown.get((strong, shots), {}).items():
-            kind = _arm_name(weak, strong, labels, giver)
-            if kind is not None:
-                name = f"{kind} {prompt}".rstrip()
-                runs = dict(sorted(runs.items()))
-                found[name].append(Treatment(name, labels, giver, prompt, runs))
-        arms = [
-            arm if len(same) == 1 else replace(arm, name=f"{name} of {arm.giver}")
-            for name, same in found.items()
-            for arm in same
-        ]
+        arms: list[ArmRuns] = []
+        for (labels, by, prompt), runs in self._shown.get((strong, shots), {}).items():
+            # a model's own labels are "weak" ones in the logs; labels of no model are everybody's
+            itself = labels == "weak" and by == strong != weak
+            if itself or by in ("", weak):
+                name = f"{SELF if itself else labels} {prompt}".rstrip()
+                arms.append(ArmRuns(name, labels, by, prompt, dict(sorted(runs.items()))))
         rank = {name: i for i, name in enumerate(ARMS)}
-        arms.sort(key=lambda a: (a.prompt, a.depth > 1, rank.get(a.labels, len(ARMS)), a.name))
-        arms.sort(key=lambda a: rank.get(a.name, len(ARMS)))
+        last = len(rank)
+        arms.sort(
+            key=lambda a: (rank.get(a.name, last), a.prompt, rank.get(a.labels, last), a.name)
+        )
         return {arm.name: arm for arm in arms}
 
-    def joined(self, *columns: Column) -> Joined:
+    def compare(self, *columns: Column) -> Compared:
         """Columns on the questions and draws that all of them have."""
         drawn = [set(runs) for c in columns if not isinstance(c, int) for runs in c]
         draws = tuple(sorted(set.intersection(*drawn))) if drawn else ()
@@ -302,7 +296,7 @@ class Experiment:
         ]
         rows = sorted({run for grid in grids for row in grid for run in row})
         places, n_union = self._common(rows if draws or not drawn else [])
-        return Joined(
+        return Compared(
             places,
             draws,
             n_union,
@@ -346,38 +340,31 @@ class Experiment:
         right[self.test] = chosen == self._gold[self.test]
         return right
 
-    def cells(self) -> Sequence[Cell]:
-        """Every (weak, strong, shots), run or planned."""
-        return self._cells
-
     @cached_property
-    def _cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[Cell, ...]:
+        """Every (weak, strong, shots), run or planned."""
         return tuple(self.cell(weak, strong, k) for weak, strong in self.pairs for k in self.shots)
 
     def cell(self, weak: str, strong: str, shots: int) -> Cell:
         """What one (weak, strong, shots) compares."""
-        found: dict[str, dict[int, int]] = {}
+        runs: dict[str, dict[int, int]] = {}
         for arm, run in (("weak", self.zero_shot(weak)), ("strong0", self.zero_shot(strong))):
             if run is not None:
-                found[arm] = {0: run}
+                runs[arm] = {0: run}
         if shots:
-            by_draw = {
-                "w2s": self.few_shot(strong, "weak", shots, weak),
-                "gold": self.few_shot(strong, "gold", shots),
-            }
-            by_draw["gold"] = self.matched(by_draw["w2s"], by_draw["gold"])
+            w2s = self.few_shot(strong, "weak", shots, weak)
+            gold = self.matched(w2s, self.few_shot(strong, "gold", shots))
             # a draw that one arm lacks is dropped from both; an arm that was not run drops nothing
-            common = [set(runs) for runs in by_draw.values() if runs]
-            draws = sorted(set.intersection(*common)) if common else []
-            found |= {
-                arm: {d: runs[d] for d in draws} for arm, runs in by_draw.items() if runs and draws
-            }
-        elif "strong0" in found:
-            found["w2s"] = found["gold"] = found["strong0"]
-        places, n_union = self._common([r for runs in found.values() for r in runs.values()])
-        arms = {arm: self._arm(list(runs.values()), places) for arm, runs in found.items()}
-        if shots and "w2s" in found:
-            self._add_weak_gold(arms, weak, shots, list(found["w2s"]), places)
+            draws = sorted(set(w2s) & set(gold) if w2s and gold else {*w2s, *gold})
+            for arm, by_draw in (("w2s", w2s), ("gold", gold)):
+                if by_draw and draws:
+                    runs[arm] = {draw: by_draw[draw] for draw in draws}
+        elif "strong0" in runs:
+            runs["w2s"] = runs["gold"] = runs["strong0"]
+        places, n_union = self._common([run for of in runs.values() for run in of.values()])
+        arms = {arm: self._arm(list(of.values()), places) for arm, of in runs.items()}
+        if shots and "w2s" in runs:
+            self._add_weak_gold(arms, weak, shots, list(runs["w2s"]), places)
         missing = 1 - len(places) / n_union if n_union else 1.0
         return Cell(weak, strong, shots, arms, places, n_union, missing)
 
@@ -391,7 +378,8 @@ class Experiment:
 
     def _arm(self, runs: Sequence[int], places: NDArray[np.intp]) -> Arm:
         grid = np.ix_(np.array(runs, dtype=np.intp), places)
-        return Arm(tuple(runs), self.logs.letters[grid].T, self.logs.correct[grid].T)
+        unread = int(self.logs.unread[grid].sum())
+        return Arm(tuple(runs), self.logs.letters[grid].T, self.logs.correct[grid].T, unread)
 
     def _add_weak_gold(
         self,
@@ -412,23 +400,5 @@ class Experiment:
                 arms["weak_gold"] = arm
 
 
-def is_several(giver: str) -> bool:
-    """Whether this names a vote or a chain of models, not one model."""
-    return "," in giver or ">" in giver
-
-
-def _arm_name(weak: str, strong: str, labels: str, giver: str) -> str | None:
-    """The arm that labels are in a pair; None where they are those of another pair."""
-    if labels == "weak" and giver == strong != weak:
-        return "self"
-    first, _, via = giver.partition(">")
-    if via:
-        return f"{labels} via {via}" if first == weak else None
-    return labels if giver in ("", weak) or "," in giver else None
-
-
-ARMS = (
-    *("weak", "gold", "random", "noise_matched", "unlabelled", "self", "flipped"),
-    *("majority", "confident"),
-)
+ARMS = ("weak", "gold", "random", "noise_matched", "unlabelled", SELF, "flipped")
 """Arms in the order of the tables; others follow by name."""

@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from w2s_icl.analysis.checks import voids
-from w2s_icl.analysis.experiment import Column, Experiment, Joined
-from w2s_icl.analysis.logs import MARGIN
+from w2s_icl.analysis.experiment import Column, Compared, Experiment
 from w2s_icl.analysis.sentences import points
 from w2s_icl.analysis.stats import (
     MIN_QUESTIONS,
@@ -29,6 +28,7 @@ from w2s_icl.analysis.stats import (
     subgroup_difference,
 )
 from w2s_icl.analysis.tables import LEVEL, scope
+from w2s_icl.record import MARGIN
 
 State = Literal["holds", "fails", "undecided", "not run"]
 Reading = Literal[
@@ -184,7 +184,7 @@ class _Pair:
         lacking = [k for k, arms in zip(self.shots, self._arms, strict=True) if arm not in arms]
         return f"no run with {_LABELS[arm]} at {_listed(map(str, lacking))} shots"
 
-    def _joined(self, *arms: str) -> Joined | str:
+    def _joined(self, *arms: str) -> Compared | str:
         """The columns of some arms, or why they cannot be compared."""
         columns: list[Column] = []
         for arm in arms:
@@ -194,7 +194,7 @@ class _Pair:
             columns.append(column)
             if other := self._other_demonstrations(arm):
                 return other
-        return _usable(self.experiment.joined(*columns))
+        return _usable(self.experiment.compare(*columns))
 
     def _other_demonstrations(self, arm: str) -> str:
         """Why an arm is no control of the weak labels: it does not show the same questions."""
@@ -233,7 +233,7 @@ class _Pair:
         if shown is None or isinstance(base, str):
             why = base if isinstance(base, str) else self._column("weak")
             return Condition(name, text, "not run", detail=str(why))
-        apart = _usable(self.experiment.joined(base, *([runs] for runs in shown)))
+        apart = _usable(self.experiment.compare(base, *([runs] for runs in shown)))
         if isinstance(apart, str):
             return Condition(name, text, "not run", detail=apart)
         zero, *treated = apart.columns
@@ -274,7 +274,7 @@ _LABELS = {
 }
 
 
-def _usable(joined: Joined) -> Joined | str:
+def _usable(joined: Compared) -> Compared | str:
     if joined.usable:
         return joined
     if not joined.n_union:

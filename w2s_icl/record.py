@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelUsage
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from w2s_icl.errors import W2SError
 
@@ -35,6 +35,13 @@ UNREAD_LIMIT = 0.02
 
 FILE = "file:"
 """How labels from a file are named: `labels=file:PATH`."""
+
+SCORER = "letter"
+"""Name of the suite's scorer, under which a log holds its scores."""
+
+READ_BY = "scorer_version"
+"""Key of `Score.metadata`: version of the reading. A log that was scored again keeps the old one in
+its header."""
 
 SELF = "self"
 """`labels=self` is `labels=weak` with the prompted model as its own weak model."""
@@ -82,20 +89,26 @@ class Record(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any], file: str = "the metadata") -> Self:
-        """The part, read back.
+    def from_metadata(
+        cls, metadata: Mapping[str, Any], file: str = "the metadata", key: str = ""
+    ) -> Self:
+        """The part, read back; under `key`, where it has one of its own.
 
         Raises:
             W2SError: A field is missing or is not what it should be; names `file` and field.
         """
         try:
-            return cls.model_validate(metadata)
+            # by alias alone: `labels`, the kind, is no `Shown.labels`
+            return cls.model_validate(metadata, by_alias=True, by_name=False)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
+            field = ".".join(map(str, (key, *first["loc"]) if key else first["loc"]))
+            problem = f"cannot be used ({first['msg'].lower()}, got {first['input']!r:.80})"
+            if first["type"] == "missing":
+                problem = "is missing"
             raise W2SError(
-                f"{file}: the record's field {field} cannot be used ({first['msg'].lower()}, "
-                f"got {first['input']!r:.80}); the log is damaged or of another program"
+                f"{file}: the record's field {field} {problem}; the log is damaged or of another "
+                "program"
             ) from None
 
     @classmethod
@@ -269,11 +282,19 @@ class PlanRecord(Record):
     margin: Annotated[float, BeforeValidator(lambda v: MARGIN if v is None else v)] = MARGIN
     blocks: tuple[Block, ...] = ()
 
+    @field_validator("blocks")
+    @classmethod
+    def _few_cells(cls, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+        cells = sum(len(counts) * draws for *_, counts, draws in blocks)
+        if cells > 100_000:
+            raise ValueError(f"a plan has at most 100,000 cells, not {cells}")
+        return blocks
+
     @classmethod
     def from_log(cls, log: EvalLog) -> Self | None:  # type: ignore[override]
         """The plan in a log's header; None where the log is of no study."""
         plan = (log.eval.metadata or {}).get("study")
-        return cls.from_metadata(plan, file_of(log)) if isinstance(plan, Mapping) else None
+        return None if plan is None else cls.from_metadata(plan, file_of(log), "study")
 
     def to_metadata(self) -> dict[str, Any]:
         """The plan under its key."""
@@ -311,7 +332,7 @@ class ImportRecord(Record):
     def from_log(cls, log: EvalLog) -> Self | None:  # type: ignore[override]
         """The provenance in a log's header; None where the suite itself ran the cell."""
         told = (log.eval.metadata or {}).get("imported")
-        return cls.from_metadata(told, file_of(log)) if isinstance(told, Mapping) else None
+        return None if told is None else cls.from_metadata(told, file_of(log), "imported")
 
     def to_metadata(self) -> dict[str, Any]:
         """The provenance under its key."""

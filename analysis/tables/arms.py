@@ -10,8 +10,8 @@ import pandas as pd
 
 from w2s_icl.analysis.experiment import (
     ARMS,
+    ArmRuns,
     Experiment,
-    Treatment,
 )
 from w2s_icl.analysis.stats import (
     Difference,
@@ -42,7 +42,7 @@ _TESTS = (
 )
 
 _ARMS = (
-    *(*CELL, "arm", "labels", "giver", "prompt", "depth", "base", "n", "draws", "scope"),
+    *(*CELL, "arm", "labels", "labelled_by", "prompt", "base", "n", "draws", "scope"),
     *with_ends("accuracy"),
     *with_ends("gain"),
     "gain_p",
@@ -71,7 +71,7 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
         row |= {"p": d.p, "p_exact": d.p_exact}
         tested.setdefault(family, []).append(row)
 
-    for cell in experiment.cells():
+    for cell in experiment.cells:
         for first, second in FAMILIES.values():
             itself = second == "weak" and cell.weak == cell.strong  # that is w2s_vs_strong0
             if itself or not usable(cell, first, second):
@@ -102,10 +102,8 @@ def _against_the_main_arm(experiment: Experiment) -> dict[tuple[str, str, int, s
             for name, arm in arms.items():
                 if main is None:
                     continue
-                # these pick their demonstrations by the labels: that is what they are
-                picks = arm.labels in ("confident", "majority") or arm.depth > 1
-                runs = arm.runs if picks else experiment.matched(main.runs, arm.runs)
-                both = experiment.joined([main.runs], [runs])
+                matched = experiment.matched(main.runs, arm.runs)
+                both = experiment.compare([main.runs], [matched])
                 if both.usable:
                     found[weak, strong, shots, name] = paired_difference(*both.columns, level=LEVEL)
     return found
@@ -128,7 +126,7 @@ def arms_table(experiment: Experiment) -> pd.DataFrame:
         for prompt in sorted(set(prompts.loc[prompts["task"] == "zero_shot", "prompt"]) - {""}):
             run, plain = experiment.zero_shot(strong, prompt=prompt), experiment.zero_shot(strong)
             if run is not None:
-                arm = Treatment(f"zero_shot {prompt}", "", "", prompt, {0: run})
+                arm = ArmRuns(f"zero_shot {prompt}", "", "", prompt, {0: run})
                 rows.append(_arm_row(experiment, "", strong, 0, arm, ("zero_shot", plain), None))
     for weak, strong in experiment.pairs:
         for shots in experiment.arm_shots(strong):
@@ -144,13 +142,13 @@ def _arm_row(
     weak: str,
     strong: str,
     shots: int,
-    arm: Treatment,
+    arm: ArmRuns,
     base: tuple[str, int | None],
     ahead: Difference | None,
 ) -> dict[str, Any]:
     name, run = base
-    own = experiment.joined([arm.runs])
-    both = None if run is None else experiment.joined([arm.runs], run)
+    own = experiment.compare([arm.runs])
+    both = None if run is None else experiment.compare([arm.runs], run)
     shown = experiment.logs.runs["demo_label_accuracy"].to_numpy()[list(arm.runs.values())]
     return {
         "weak": weak,
@@ -158,9 +156,8 @@ def _arm_row(
         "shots": shots,
         "arm": arm.name,
         "labels": arm.labels,
-        "giver": arm.giver,
+        "labelled_by": arm.labelled_by,
         "prompt": arm.prompt,
-        "depth": arm.depth,
         "base": name,
         "n": own.n,
         "draws": len(own.draws) if shots else 0,

@@ -11,9 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from w2s_icl.analysis.experiment import (
+    Compared,
     Experiment,
-    Joined,
-    is_several,
 )
 from w2s_icl.analysis.stats import (
     subgroup_difference,
@@ -128,7 +127,7 @@ def rules_table(experiment: Experiment) -> pd.DataFrame:
     """
     runs = experiment.logs.runs
     labelled = (runs["task"] == "few_shot") & (runs["split"] == "test")
-    labelled &= runs["labels"].isin(("gold", "weak")) & ~runs["weak"].map(is_several)
+    labelled &= runs["labels"].isin(("gold", "weak"))
     found: dict[tuple[str, str, int], dict[int, NDArray[np.bool_]]] = {}
     for run, *cell, draw in runs.loc[labelled, ["labels", "weak", "shots", "draw"]].itertuples(
         name=None
@@ -181,7 +180,7 @@ def shortcuts_table(experiment: Experiment) -> pd.DataFrame:
                 known = {draw: run for draw, run in arm.runs.items() if draw in fitted}
                 for rule, runs in (("demonstrations", known), ("cross-fitted", arm.runs)):
                     row = {**cell, "rule": rule, "n": 0, "draws": 0}
-                    both = None if base is None else experiment.joined([runs], base)
+                    both = None if base is None else experiment.compare([runs], base)
                     if both is not None and both.usable:
                         split = np.column_stack(
                             [
@@ -196,7 +195,7 @@ def shortcuts_table(experiment: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(_SHORTCUTS))
 
 
-def _split_gain(both: Joined, right: NDArray[np.bool_]) -> dict[str, Any]:
+def _split_gain(both: Compared, right: NDArray[np.bool_]) -> dict[str, Any]:
     """The gain of the first column over the second, by whether a rule is right; (n, draws)."""
     row: dict[str, Any] = {
         "n": both.n,

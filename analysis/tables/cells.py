@@ -22,7 +22,6 @@ from w2s_icl.analysis.experiment import (
     Cell,
     Experiment,
 )
-from w2s_icl.analysis.logs import MISSING_LIMIT
 from w2s_icl.analysis.stats import (
     MIN_RANDOM_DRAWS,
     Ratio,
@@ -31,6 +30,7 @@ from w2s_icl.analysis.stats import (
     mean_interval,
     pooled_gap_recovered,
 )
+from w2s_icl.record import MISSING_LIMIT
 
 LEVEL = 0.95
 """Coverage of every interval."""
@@ -101,10 +101,10 @@ def cells_table(experiment: Experiment) -> pd.DataFrame:
     """One row per (weak, strong, shots): accuracies and the four ratios.
 
     `acc_*` are accuracies with Wilson intervals for one run and t intervals over draws;
-    `unparsed_*` are counts over all draws; `{ratio}_num` and `{ratio}_gap` are numerator and
-    denominator; `{ratio}` and its interval are empty unless `{ratio}_status` is "ok".
+    `unparsed_*` are counts over all draws and epochs; `{ratio}_num` and `{ratio}_gap` are
+    numerator and denominator; `{ratio}` and its interval are empty unless `{ratio}_status` is "ok".
     """
-    rows = [_cell_row(experiment, cell) for cell in experiment.cells()]
+    rows = [_cell_row(experiment, cell) for cell in experiment.cells]
     if not rows:  # zero-shot logs alone: no rows, but the columns all the same
         nobody = Cell("", "", 0, {}, np.array([], dtype=np.intp), 0, 1.0)
         return pd.DataFrame([_cell_row(experiment, nobody)]).iloc[:0]
@@ -256,7 +256,7 @@ def pooled_table(experiment: Experiment) -> pd.DataFrame:
     on the `n` questions and the `draws` that all of them have. `pgr_mean` and `pgr_median` of the
     ratios that are reported one by one are secondary, and have no interval.
     """
-    cells = [cell for cell in experiment.cells() if cell.shots and cell.weak != cell.strong]
+    cells = [cell for cell in experiment.cells if cell.shots and cell.weak != cell.strong]
     scopes: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         scopes[f"{cell.weak} → {cell.strong}, all shots"].append(cell)

@@ -12,7 +12,7 @@ import pandas as pd
 from w2s_icl.analysis.experiment import (
     Experiment,
 )
-from w2s_icl.analysis.logs import IDENTITY, KEY, MISSING_LIMIT
+from w2s_icl.analysis.logs import KEY
 from w2s_icl.analysis.tables.arms import FAMILIES, tests_table
 from w2s_icl.analysis.tables.cells import (
     LEVEL,
@@ -20,6 +20,7 @@ from w2s_icl.analysis.tables.cells import (
     with_ends,
 )
 from w2s_icl.analysis.tables.matching import RESAMPLES, SEED
+from w2s_icl.record import IDENTITY, MISSING_LIMIT
 
 _MODELS = (
     *("model", "n", *with_ends("accuracy"), "unparsed", "unparsed_share"),
@@ -100,15 +101,20 @@ def stats_info(experiment: Experiment) -> dict[str, Any]:
 
 
 def missing_cells(experiment: Experiment) -> pd.DataFrame:
-    """Planned runs that are not there, or lack more than 2% of their answers; see `why`."""
+    """Planned cells without a usable run; `why` says which kind.
+
+    "not run" where there is no log; "incomplete" where more than 2% of the answers are missing or
+    no run came to its end.
+    """
     logs = experiment.logs
     test = logs.runs["split"] == "test"
     asked = logs.runs["asked"].mask(test, logs.runs.loc[test, "asked"].max())
     short = 1 - logs.runs["n"] / asked > MISSING_LIMIT
-    state = dict(zip(logs.runs[list(KEY)].itertuples(index=False, name=None), short, strict=True))
+    lacks = dict(zip(logs.runs[list(KEY)].itertuples(index=False, name=None), short, strict=True))
+    lacks |= dict.fromkeys(map(tuple, logs.unfinished), True)
     rows = [
-        (*key, "incomplete" if key in state else "not run")
+        (*key, "incomplete" if key in lacks else "not run")
         for key in logs.planned[list(KEY)].itertuples(index=False, name=None)
-        if state.get(key, True)
+        if lacks.get(key, True)
     ]
     return pd.DataFrame(rows, columns=[*KEY, "why"])

@@ -78,7 +78,7 @@ def matching_table(experiment: Experiment) -> pd.DataFrame:
     all answers were right or wrong each time.
     """
     bootstrap = lru_cache(maxsize=4)(_bootstrap)  # one can take 30 MB
-    rows = [_matching_row(experiment, cell, bootstrap) for cell in experiment.cells() if cell.shots]
+    rows = [_matching_row(experiment, cell, bootstrap) for cell in experiment.cells if cell.shots]
     return pd.DataFrame(rows, columns=list(_MATCHING))
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from w2s_icl.analysis.logs import KEY, Logs, Note, Position
+from w2s_icl.analysis.answers import Position
+from w2s_icl.analysis.declaration import Declaration
+from w2s_icl.analysis.logs import KEY, Logs, Note
 
 NAMES = (
     "openrouter/meta-llama/llama-3.1-8b-instruct",
@@ -29,16 +31,11 @@ LEARNED: Mapping[str, float] = {
     "gold": 1.0,
     "weak": 0.6,
     "noise_matched": 0.6,
-    "majority": 0.7,
-    "confident": 0.65,
     "random": 0.15,
     "unlabelled": 0.1,
     "flipped": -0.5,
 }
 """Share of what gold labels teach that labels of a kind teach."""
-
-BY_WEAK = ("noise_matched", "confident")
-"""Kinds, beside "weak", that each weak model has its own of."""
 
 Key = tuple[str, str, str, str, str, int, int, str]
 Letters = np.ndarray[Any, Any]
@@ -54,7 +51,6 @@ def logs(
     pairs: Collection[tuple[int, int]] | None = None,
     labels: Sequence[str] = (),
     prompts: Sequence[str] = (),
-    chains: bool = False,
     headline: Sequence[int] = (),
     changed: float = math.nan,
     missing: Collection[tuple[str, int]] = (),
@@ -75,7 +71,6 @@ def logs(
         labels: Kinds beside gold and weak ones: keys of `LEARNED`, or a kind of one's own.
         prompts: Of runs with weak labels beside the plain ones; "question=hidden" is asked of
             the models without demonstrations too.
-        chains: Whether each pair has a run with the labels of a model in between.
         headline: Shot counts that the study declared.
         changed: Share of zero-shot answers that change in a second run, where there was one.
         missing: (labels, shots) that were planned and not run.
@@ -116,9 +111,8 @@ def logs(
             for w, s in chosen:
                 add(s, "weak", names[w], k, draw)
     for kind in labels:
-        several = ",".join(names) if kind == "majority" else ""
-        givers = [(names[w] if kind in BY_WEAK else several, s) for w, s in chosen]
-        for weak, s in dict.fromkeys(givers):
+        by_weak = kind == "noise_matched"  # each weak model has its own
+        for weak, s in dict.fromkeys((names[w] if by_weak else "", s) for w, s in chosen):
             for k in counts:
                 for draw in range(draws):
                     add(s, kind, weak, k, draw)
@@ -131,11 +125,6 @@ def logs(
             for k in counts:
                 for draw in range(draws):
                     add(s, "weak", names[w], k, draw, prompt)
-    for w, s in chosen if chains else []:
-        for mid in range(w + 1, s):
-            for k in counts:
-                for draw in range(draws):
-                    add(s, "weak", f"{names[w]}>{names[mid]}", k, draw)
     kept = [i for i, key in enumerate(planned) if (key[3], key[5]) not in missing]
     letters = np.array([rows[i] for i in kept])
     gold = alphabet[target]
@@ -193,6 +182,7 @@ def logs(
         questions,
         letters,
         (letters == gold).astype(float),
+        (letters == "").astype(np.intp),
         pd.DataFrame(planned, columns=list(KEY)),
         {
             **metadata,
@@ -202,6 +192,12 @@ def logs(
             "system_message": "Answer.",
         },
         tuple(notes),
+        Declaration(
+            headline=tuple(headline),
+            declared=bool(headline),
+            models=names,
+            pairs=tuple((names[w], names[s]) for w, s in chosen),
+        ),
     )
 
 
@@ -232,8 +228,7 @@ class _Demonstrations:
         rng = np.random.default_rng([self.seed, 2, draw])
         gold = rng.integers(0, 4, self.most)
         choices = [_options(rng, int(right)) for right in gold]
-        giver = weak.replace(",", ">").split(">")[-1]
-        error = rng.random(self.most) > self.accuracy.get(giver, 1.0)
+        error = rng.random(self.most) > self.accuracy.get(weak, 1.0)
         wrong = (gold + rng.integers(1, 4, self.most)) % 4
         labels = {
             "gold": gold,

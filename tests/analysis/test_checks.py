@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.analysis.synthetic import NAMES, logs
+from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.checks import Check, run_checks
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.logs import Logs, Note, Position
+from w2s_icl.analysis.logs import Logs, Note
 from w2s_icl.analysis.tables import cells_table
 
 KINDS = ("random", "noise_matched", "flipped", "unlabelled", "majority", "confident")

@@ -26,11 +26,12 @@ from inspect_ai.scorer import Score
 from scipy import stats
 
 from w2s_icl.analysis import tables
-from w2s_icl.analysis.checks import run_checks
+from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.logs import MARGIN, LogError, Logs, Position, read_logs
+from w2s_icl.analysis.logs import Logs, read_logs
 from w2s_icl.analysis.stats import uniform_p
-from w2s_icl.analysis.tables import cells_table
+from w2s_icl.errors import W2SError
+from w2s_icl.record import MARGIN, READ_BY
 
 CHOICES = ["one", "two", "three", "four"]
 QUESTIONS = [
@@ -38,8 +39,14 @@ QUESTIONS = [
     for i, target in enumerate("ABCD")
 ]
 IDENTITY = {
-    **{"dataset_sha256": "d", "test_size": 4, "seed": 1, "near_duplicates": "drop"},
-    **{"style": "chat", "prompt_version": 1, "scorer_version": 1},
+    **{
+        "dataset": "made up",
+        "dataset_sha256": "d",
+        "test_size": 4,
+        "seed": 1,
+        "near_duplicates": "drop",
+    },
+    **{"style": "chat", "prompt_version": "1", "scorer_version": "1"},
 }
 POOL = [
     Sample(id=100 + i, input=f"pool {i}", choices=CHOICES, target=target)
@@ -102,14 +109,13 @@ def write(
     log = EvalLog(
         status=status,
         eval=EvalSpec(
-            created="2026-01-01T00:00:00+00:00",
             task=task,
             dataset=EvalDataset(),
             model=model,
             config=EvalConfig(epochs=len(epochs)),
             metadata={"task": task, "split": split, **IDENTITY, **metadata},
             model_generate_config=GenerateConfig(temperature=temperature),
-            **(spec or {}),
+            **{"created": "2026-01-01T00:00:00+00:00", **(spec or {})},
         ),
         results=EvalResults(
             total_samples=len(samples), completed_samples=sum(bool(s.scores) for s in samples)
@@ -142,7 +148,7 @@ def test_plain_runs_that_were_asked_differently_are_refused(
     write(tmp_path, "zero", ["ABCD"])
     write(tmp_path, "gold", ["ABCD"], labels="gold", shots=2, **changed)
 
-    with pytest.raises(LogError, match=message):
+    with pytest.raises(W2SError, match=message):
         read_logs(str(tmp_path))
 
 
@@ -281,7 +287,7 @@ def test_logs_of_one_cell_that_no_one_run_wrote_must_agree(
     assert one(read_logs(str(tmp_path)))["file"] == "b.eval"
 
     write(tmp_path, "b", ["ABBB"], spec=second)
-    with pytest.raises(LogError, match=r"b\.eval and a\.eval are both finished .* differ in 1"):
+    with pytest.raises(W2SError, match=r"b\.eval and a\.eval are both finished .* differ in 1"):
         read_logs(str(tmp_path))
 
 
@@ -327,19 +333,17 @@ def test_a_log_in_which_all_questions_failed_lacks_all_answers(tmp_path: Path) -
     assert missing["model"].tolist() == ["mockllm/m"]
 
 
-# --- prompts, chains and plans --------------------------------------------------------------------
+# --- prompts and plans ----------------------------------------------------------------------------
 
 
 def study(name: str = "mine", **more: Any) -> dict[str, Any]:
+    w, s = "mockllm/w", "mockllm/s"
     blocks = [
-        ["mockllm/w", "zero_shot", "test", "", "", "", [0], 1],
-        ["mockllm/s", "zero_shot", "test", "", "", "", [0], 1],
-        ["mockllm/s", "few_shot", "test", "weak", "mockllm/w", "", [2, 4], 2],
-        ["mockllm/m", "few_shot", "pool", "weak", "mockllm/w", "", [8], 1],
-        ["mockllm/s", "few_shot", "test", "weak", "mockllm/w>mockllm/m", "", [2], 1],
-        ["mockllm/s", "few_shot", "test", "majority", "mockllm/m,mockllm/w", "", [2], 1],
+        [w, "zero_shot", "test", "", "", "", [0], 1],
+        [s, "zero_shot", "test", "", "", "", [0], 1],
+        [s, "few_shot", "test", "weak", w, "", [2, 4], 2],
     ]
-    return {"name": name, "models": [], "pairs": [], "blocks": blocks, **more}
+    return {"name": name, "models": [w, s], "pairs": [[w, s]], "blocks": blocks, **more}
 
 
 def shown(shots: int = 2, labels: str = "weak", **more: Any) -> dict[str, Any]:
@@ -351,69 +355,184 @@ def shown(shots: int = 2, labels: str = "weak", **more: Any) -> dict[str, Any]:
 
 
 def test_the_plan_is_that_of_the_blocks(tmp_path: Path) -> None:
-    write(tmp_path, "a", ["ABCD"], study=study(headline=[2], margin=0.05))
+    write(tmp_path, "a", ["ABCD"], study=study(headline=[2], declared=True, margin=0.05))
     logs = read_logs(str(tmp_path))
 
-    assert len(logs.planned) == 9
-    assert logs.planned["draw"].tolist().count(1) == 2
-    assert (logs.metadata["headline"], logs.metadata["margin"]) == ([2], 0.05)
+    assert logs.planned["draw"].tolist() == [0, 0, 0, 0, 1, 1]
     experiment = Experiment(logs)
+    declared = experiment.declaration
+    assert (declared.headline, declared.declared, declared.margin) == ((2,), True, 0.05)
+    assert declared.conflicts == ()
     assert experiment.pairs == [("mockllm/w", "mockllm/s")]
-    assert set(experiment.models) == {"mockllm/w", "mockllm/s", "mockllm/m"}
-    assert experiment.shots == [0, 2, 4]  # 8 is how a chain was labelled
-    assert len(tables.missing_cells(experiment)) == 8
+    assert experiment.models == ["mockllm/w", "mockllm/s"]
+    assert experiment.shots == [0, 2, 4]
+    assert len(tables.missing_cells(experiment)) == 5
     assert experiment.headline == (2,)
 
 
-def test_a_plan_of_before_and_none_say_nothing(tmp_path: Path) -> None:
+def test_without_a_plan_nothing_is_declared(tmp_path: Path) -> None:
     write(tmp_path, "a", ["ABCD"], study={"name": "old", "pairs": [], "labels": ["gold"]})
+    write(tmp_path, "b", ["ABCA"], "mockllm/s")
     logs = read_logs(str(tmp_path))
 
     assert logs.planned.empty
-    assert (logs.metadata["headline"], logs.metadata["margin"]) == ([], MARGIN)
+    declared = logs.declaration
+    assert (declared.headline, declared.declared, declared.margin) == ((), False, MARGIN)
+    assert Experiment(logs).models == ["mockllm/s", "mockllm/w"]  # weakest first
 
 
-def test_studies_that_declare_different_headlines_are_named(tmp_path: Path) -> None:
-    small = study("small", headline=[4])
-    small["blocks"] = small["blocks"][:2]
-    write(tmp_path, "a", ["ABCD"], study=small)
-    write(tmp_path, "b", ["ABCD"], "mockllm/s", study=study("large", headline=[2]))
+def test_the_order_of_the_models_is_the_studys_not_that_of_their_accuracy(tmp_path: Path) -> None:
+    write(tmp_path, "w", ["ABCD"], study=study())
+    write(tmp_path, "s", ["AAAA"], "mockllm/s", study=study())
+    write(tmp_path, "v", ["AACA"], "mockllm/v")
+    write(tmp_path, "u", ["ABCA"], "mockllm/u")
+
+    models = Experiment(read_logs(str(tmp_path))).models
+
+    assert [name[-1] for name in models] == ["w", "s", "v", "u"]
+
+
+EARLY, ENDED, LATE = (f"2026-01-01T0{hour}:00:00+00:00" for hour in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("changed", "conflict"),
+    [
+        ({}, None),
+        ({"name": "renamed"}, None),
+        ({"headline": [4]}, "the headline was changed from 2 shots to 4 shots"),
+        ({"declared": False}, "the headline was changed from 2 shots to none declared"),
+        ({"pairs": [["mockllm/s", "mockllm/w"]]}, "the pairs were changed"),
+        ({"models": ["mockllm/s", "mockllm/w"]}, "the order of the models was changed"),
+        ({"models": ["mockllm/w"]}, "the models were changed"),
+        ({"draws": 3}, "draws were added after the first arm was finished: 2, then 3"),
+        ({"draws": 1}, None),
+    ],
+)
+def test_the_earliest_study_declares_and_what_later_ones_change_is_named(
+    changed: dict[str, Any], conflict: str | None, tmp_path: Path
+) -> None:
+    first = study(headline=[2], declared=True)
+    later = {**first, **{key: value for key, value in changed.items() if key != "draws"}}
+    blocks = first["blocks"]
+    later["blocks"] = [*blocks[:2], [*blocks[2][:-1], changed.get("draws", 2)]]
+    # the names of the files say nothing of their order
+    write(tmp_path, "a", ["ABCD"], "mockllm/s", spec={"created": LATE}, study=later)
+    write(tmp_path, "b", ["ABCD"], spec={"created": EARLY}, study=first)
+    write(tmp_path, "c", ["ABCD"], "mockllm/s", completed=ENDED, study=first, **shown())
+
+    declared = read_logs(str(tmp_path)).declaration
+
+    assert (declared.headline, declared.declared) == ((2,), True)
+    assert declared.conflicts == ((conflict,) if conflict else ())
+
+
+def test_draws_may_be_added_before_an_arm_is_finished(tmp_path: Path) -> None:
+    first, later = study(), study()
+    later["blocks"][2][-1] = 3
+    write(tmp_path, "a", ["ABCD"], spec={"created": EARLY}, study=first)
+    write(
+        *(tmp_path, "b", ["ABCD"], "mockllm/s"),
+        spec={"created": EARLY[:-6] + "+00:01"},
+        completed=LATE,
+        study=later,
+        **shown(),
+    )
+
+    assert read_logs(str(tmp_path)).declaration.conflicts == ()
+
+
+# --- logs that do not fit -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("labels", ["gold"]),
+        ("shots", -3),
+        ("permutations", "many"),
+        ("demo_ids", 7),
+        ("study", {"blocks": [["m", "few_shot", "test", "gold", "", "", [2], 10**10]]}),
+        ("study", {"blocks": [["m", "few_shot", "test", "gold", "", "", [2] * 200, 1000]]}),
+        ("study", [1, 2]),
+        ("seed", None),
+    ],
+)
+def test_a_log_whose_record_is_damaged_is_left_out_and_named(
+    field: str, value: Any, tmp_path: Path
+) -> None:
+    write(tmp_path, "good", ["ABCD"])
+    write(tmp_path, "bad", ["ABCD"], "mockllm/s", **{field: value})
+
     logs = read_logs(str(tmp_path))
 
-    assert logs.metadata["headline"] == [2]
+    assert one(logs)["file"] == "good.eval"
     (note,) = logs.notes
-    assert (note.level, note.file) == ("remark", "")
-    assert "the largest study, large, which declares 2 shots" in note.text
-    assert "small declares 4 shots" in note.text
+    assert (note.level, note.file) == ("problem", "bad.eval")
+    assert note.text.startswith(f"cannot be read: the record's field {field}")
 
 
-def test_the_label_run_of_a_chain_is_no_result(tmp_path: Path) -> None:
-    for name in "wsm":
-        write(tmp_path, f"zero_{name}", ["ABCD"], f"mockllm/{name}")
-    write(tmp_path, "pool", ["ABAB"], split="pool")
-    label = shown(labels="weak", weak="mockllm/w")
-    write(tmp_path, "labels", ["BBBB"], "mockllm/m", split="pool", **label)
-    plain = read_logs(str(tmp_path))
-    (label_run,) = plain.runs[plain.runs["task"] == "few_shot"].to_dict("records")
-    chain = {"weak": "mockllm/w>mockllm/m", "label_eval_id": label_run["eval_id"]}
-    write(tmp_path, "chain", ["ABCA"], "mockllm/s", **shown(**chain, demo_labels=["B", "B"]))
-    write(tmp_path, "main", ["ABCC"], "mockllm/s", **shown())
-    experiment = Experiment(read_logs(str(tmp_path)))
+def test_labels_of_several_models_are_left_out_and_named(tmp_path: Path) -> None:
+    write(tmp_path, "good", ["ABCD"])
+    write(tmp_path, "chain", ["ABCD"], "mockllm/s", **shown(weak="mockllm/w>mockllm/m"))
 
-    assert experiment.pairs == [("mockllm/w", "mockllm/s")]
-    assert experiment.few_shot("mockllm/m", "weak", 2, "mockllm/w") == {}
-    cells = cells_table(experiment)
-    assert set(cells["strong"]) == {"mockllm/s"}
-    arms = tables.arms_table(experiment)
-    assert arms["arm"].tolist() == ["weak", "weak via mockllm/m"]
-    assert arms["depth"].tolist() == [1, 2]
-    assert set(tables.positions_table(experiment)["model"]) == {f"mockllm/{m}" for m in "wsm"}
-    assert len(experiment.test) == 4
-    costs = tables.costs_table(experiment)
-    assert len(costs[(costs["split"] == "pool") & (costs["shots"] == 2)]) == 1
-    checks = {check.text: check for check in run_checks(experiment, cells)}
-    (labels,) = (check for text, check in checks.items() if text.startswith("all 6 labels shown"))
-    assert labels.state == "holds"
+    (note,) = read_logs(str(tmp_path)).notes
+
+    assert (note.level, note.file) == ("remark", "chain.eval")
+    assert "mockllm/w>mockllm/m" in note.text
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"f1": Score(value=0.0, answer="B")}, "must be scored by letter, got a score of f1"),
+        ({"letter": Score(value="C", answer="E")}, "the answer must be one of A, B, C, D, got 'E'"),
+        ({"letter": Score(value="C", answer="AB")}, "one of A, B, C, D, got 'AB'"),
+        ({"letter": Score(value="C", answer="B")}, "answer B is wrong and has the value 'C'"),
+        ({"letter": Score(value="I", answer="C")}, "answer C is right and has the value 'I'"),
+        ({"letter": Score(value="C", answer="")}, "that could not be read is wrong and has"),
+        ({"letter": Score(value=0.4, answer="B")}, r"answer B is wrong and has the value 0\.4"),
+    ],
+)
+def test_answers_that_this_suite_did_not_score_are_refused_by_file_and_question(
+    scores: dict[str, Score], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, "good", ["ABCD"])
+    write(tmp_path, "odd", ["ABCD"], "mockllm/s")
+    log = read_eval_log(str(tmp_path / "odd.eval"))
+    assert log.samples
+    log.samples[2].scores = scores
+    write_eval_log(log)
+
+    with pytest.raises(W2SError, match=rf"odd\.eval: question 2\b.*{message}"):
+        read_logs(str(tmp_path))
+
+
+def test_logs_read_by_different_versions_of_the_scorer_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["ABCD"])
+    write(tmp_path, "b", ["ABCD"], "mockllm/s", scorer_version="2")
+    with pytest.raises(W2SError, match=r"b\.eval and a\.eval were read by different versions"):
+        read_logs(str(tmp_path))
+
+    log = read_eval_log(str(tmp_path / "a.eval"))  # scored again, the header says the old version
+    for sample in log.samples or ():
+        assert sample.scores
+        sample.scores["letter"].metadata = {READ_BY: "2"}
+    write_eval_log(log)
+    assert read_logs(str(tmp_path)).metadata["scorer_version"] == "2"
+
+
+def test_a_run_that_did_not_end_is_incomplete_not_absent(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["ABCD"], study=study())
+    write(tmp_path, "b", ["AB  "], "mockllm/s", study=study(), status="error")
+
+    missing = tables.missing_cells(Experiment(read_logs(str(tmp_path))))
+
+    why = dict(
+        zip(zip(missing["model"], missing["task"], strict=True), missing["why"], strict=True)
+    )
+    assert why["mockllm/s", "zero_shot"] == "incomplete"
+    assert why["mockllm/s", "few_shot"] == "not run"
 
 
 def test_runs_with_another_prompt_are_cells_of_their_own(tmp_path: Path) -> None:
@@ -426,7 +545,7 @@ def test_runs_with_another_prompt_are_cells_of_their_own(tmp_path: Path) -> None
     experiment = Experiment(read_logs(str(tmp_path)))
 
     assert tables.models_table(experiment)["accuracy"].tolist() == [0.75, 1]
-    (cell,) = (c for c in experiment.cells() if c.shots)
+    (cell,) = (c for c in experiment.cells if c.shots)
     assert cell.arms["w2s"].correct.mean() == 1
     arms = {row["arm"]: row for row in tables.arms_table(experiment).to_dict("records")}
     assert list(arms) == [f"zero_shot {hidden}", "weak", f"weak {hidden}"]

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs
 from w2s_icl.analysis.stats import holm
@@ -80,15 +81,18 @@ def experiment(
     right_is_short = ("no", "a rather longer one", "it", "or so")
     choices = [right_is_long if long else right_is_short for long in RULE_RIGHT[:asked]]
     questions = pd.DataFrame({"choices": choices, "gold": "A", "category": ""})
+    declared = {"headline": [8], "margin": 0.02, **(metadata or {})}
     logs = Logs(
         directory="logs",
         runs=pd.DataFrame(rows),
         questions=questions,
         letters=np.where(correct == 1, "A", "B"),
         correct=correct,
+        unread=np.zeros(correct.shape, dtype=np.intp),
         planned=pd.DataFrame(columns=list(KEY)),
-        metadata={"headline": [8], "margin": 0.02, **(metadata or {})},
+        metadata=declared,
         notes=(),
+        declaration=Declaration(headline=tuple(declared["headline"])),
     )
     return Experiment(logs)
 

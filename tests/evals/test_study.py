@@ -26,7 +26,7 @@ from tests.conftest import rows
 from tests.evals.sweep import warm
 from w2s_icl.analysis import tables
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.logs import KEY, LogError, read_logs
+from w2s_icl.analysis.logs import KEY, read_logs
 from w2s_icl.analysis.report import write_report
 from w2s_icl.analysis.tables import cells_table
 from w2s_icl.errors import W2SError
@@ -464,7 +464,7 @@ def test_a_torn_log_and_a_foreign_log_are_named(finished: Path, tmp_path: Path) 
 
 
 def test_an_empty_folder_is_an_error_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(LogError, match="no log files"):
+    with pytest.raises(W2SError, match="no log files"):
         read_logs(str(tmp_path))
 
 
@@ -483,7 +483,7 @@ def test_two_finished_logs_of_one_cell_that_differ_stop_the_analysis(
     score.answer = "A" if score.answer != "A" else "B"
     log.eval.eval_set_id = "another"
     write_eval_log(log, str(path.with_name("copy-" + path.name)))
-    with pytest.raises(LogError, match=r"copy-.* both finished logs of one cell and differ in 1"):
+    with pytest.raises(W2SError, match=r"copy-.* both finished logs of one cell and differ in 1"):
         read_logs(str(folder / "logs"))
 
 
@@ -497,7 +497,7 @@ def test_logs_of_two_experiments_stop_the_analysis(
     (log.eval.metadata or {})[key] = "0"
     write_eval_log(log, str(path))
 
-    with pytest.raises(LogError, match=rf"_gold-.*different experiments: {key} is"):
+    with pytest.raises(W2SError, match=rf"_gold-.*different experiments: {key} is"):
         read_logs(str(folder / "logs"))
 
 

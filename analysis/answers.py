@@ -1,0 +1,204 @@
+"""From the samples of one log to its answers, checked one by one."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from string import ascii_uppercase
+from typing import NamedTuple
+
+from inspect_ai.log import EvalSampleSummary
+from inspect_ai.model import ModelUsage
+from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score
+
+from w2s_icl.errors import W2SError
+from w2s_icl.record import READ_BY, SCORER, Id, rotation
+
+Replies = Mapping[Id, Mapping[int, str]]
+"""Letters by question and epoch, the epochs in order; "" where a reply could not be read."""
+
+
+class Position(NamedTuple):
+    """What a run says of one place on the page, over all its questions and epochs.
+
+    Attributes:
+        asked: How often the right option stood there.
+        right: How many of those were answered right.
+        answers: Answers given there.
+        expected: Answers there if each readable reply fell on any option with equal chance.
+        questions: Different questions whose right option stood there at some time.
+    """
+
+    asked: int
+    right: int
+    answers: int
+    expected: float
+    questions: int
+
+
+class Question(NamedTuple):
+    """A question as it was asked."""
+
+    text: str
+    choices: tuple[str, ...]
+    gold: str
+    category: str
+    file: str
+
+
+class Questions(dict[Id, Question]):
+    """The questions met so far, by id, each with the file that first asked it."""
+
+    def check(self, sample: EvalSampleSummary, file: str) -> Question:
+        """The question of a sample, the same in all logs.
+
+        Raises:
+            W2SError: Another log asks it otherwise, or its right answer is none of its options.
+        """
+        gold = sample.target if isinstance(sample.target, str) else ",".join(sample.target)
+        choices = tuple(sample.choices or ())
+        if gold not in _letters(choices):
+            raise W2SError(
+                f"{file}: the right answer of question {sample.id!r} must be one of its "
+                f"{len(choices)} options, got {gold!r:.40}"
+            )
+        category = str(sample.metadata.get("category") or "")
+        mine = Question(str(sample.input), choices, gold, category, file)
+        first = self.setdefault(sample.id, mine)
+        if first[:3] != mine[:3]:
+            differs = "right answer" if first[:2] == mine[:2] else "wording"
+            raise W2SError(
+                f"{file} and {first.file} have another {differs} for question {sample.id!r}; "
+                "logs of different questions or option orders cannot be analysed together: move "
+                "one of them out of the directory"
+            )
+        return first
+
+
+@dataclass
+class Answers:
+    """The answers of one log.
+
+    Attributes:
+        replies: Of the questions that have an answer; an epoch may lack some.
+        versions: Of the reading, where the scores say it.
+        usage: By sample, its id and what its calls took; of samples that called a model.
+    """
+
+    replies: dict[Id, dict[int, str]] = field(default_factory=dict)
+    versions: set[str] = field(default_factory=set)
+    usage: list[tuple[str | None, list[ModelUsage]]] = field(default_factory=list)
+
+
+def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file: str) -> Answers:
+    """Read the samples of a log; a sample that failed has no answer, which is not a wrong one.
+
+    Raises:
+        W2SError: A question is there twice, was asked otherwise in another log, or was not scored
+            by this suite; names file and question.
+    """
+    answers = Answers()
+    seen: set[tuple[Id, int]] = set()
+    for sample in sorted(samples, key=lambda sample: sample.epoch):
+        if (sample.id, sample.epoch) in seen:
+            raise W2SError(f"{file}: question {sample.id!r} is in it twice (epoch {sample.epoch})")
+        seen.add((sample.id, sample.epoch))
+        question = questions.check(sample, file)
+        if sample.model_usage:
+            answers.usage.append((sample.uuid, list(sample.model_usage.values())))
+        if sample.scores and not sample.error:
+            letter = _letter(sample.scores, question, f"{file}: question {sample.id!r}")
+            answers.replies.setdefault(sample.id, {})[sample.epoch] = letter
+            version = (sample.scores[SCORER].metadata or {}).get(READ_BY)
+            answers.versions |= {str(version)} if version else set()
+    return answers
+
+
+def _letter(scores: Mapping[str, Score], question: Question, where: str) -> str:
+    """The letter that was read.
+
+    Raises:
+        W2SError: The score is not what this suite's scorer gives.
+    """
+    again = f"score the log again with `inspect score LOG --scorer {SCORER}`, or move it away"
+    score = scores.get(SCORER)
+    if score is None:
+        raise W2SError(
+            f"{where} must be scored by {SCORER}, got a score of {', '.join(scores)}; {again}"
+        )
+    letter, letters = score.answer or "", _letters(question.choices)
+    if letter and letter not in letters:
+        raise W2SError(
+            f"{where}: the answer must be one of {', '.join(letters)}, got {letter!r:.40}; {again}"
+        )
+    right = letter == question.gold
+    if score.value not in ((CORRECT,) if right else (INCORRECT, NOANSWER)):
+        raise W2SError(
+            f"{where}: the answer {letter or 'that could not be read'} is "
+            f"{'right' if right else 'wrong'} and has the value {score.value!r:.40}; {again}"
+        )
+    return letter
+
+
+def changes_of(
+    replies: Replies, permutations: int, questions: Mapping[Id, Question]
+) -> tuple[float, ...]:
+    """By question, the share of pairs of identical reruns that differ; of those that have any.
+
+    Two replies that could not be read are no change, one of two is.
+    """
+    shares = []
+    for id_, by_epoch in replies.items():
+        n_options = len(questions[id_].choices)
+        groups: dict[int, Counter[str]] = defaultdict(Counter)
+        for epoch, letter in by_epoch.items():
+            groups[rotation(epoch, permutations, n_options)][letter] += 1
+        pairs = sum(math.comb(group.total(), 2) for group in groups.values())
+        same = sum(math.comb(k, 2) for group in groups.values() for k in group.values())
+        if pairs:
+            shares.append((pairs - same) / pairs)
+    return tuple(shares)
+
+
+def positions_of(
+    replies: Replies, permutations: int, questions: Mapping[Id, Question]
+) -> tuple[Position, ...]:
+    """By place on the page: the option at place j of K is shown at (j - rotation) % K."""
+    asked, right, answers, read = (Counter[int]() for _ in range(4))
+    met: dict[int, set[Id]] = defaultdict(set)
+    for id_, by_epoch in replies.items():
+        letters, gold = _letters(questions[id_].choices), questions[id_].gold
+        k = len(letters)
+        for epoch, letter in by_epoch.items():
+            back = rotation(epoch, permutations, k)
+            place = (letters.index(gold) - back) % k
+            asked[place] += 1
+            right[place] += letter == gold
+            met[place].add(id_)
+            if letter:
+                answers[(letters.index(letter) - back) % k] += 1
+                read[k] += 1
+    last = max([*asked, *(k - 1 for k in read)], default=-1)
+    return tuple(
+        Position(
+            asked=asked[place],
+            right=right[place],
+            answers=answers[place],
+            expected=math.fsum(times / k for k, times in read.items() if k > place),
+            questions=len(met[place]),
+        )
+        for place in range(last + 1)
+    )
+
+
+def cost_of(usage: Sequence[ModelUsage], *, free: bool) -> float:
+    """Dollars; nan where a price is unknown, or a run that made calls reports no usage."""
+    known = [of.total_cost for of in usage if of.total_cost is not None]
+    return math.fsum(known) if len(known) == len(usage) and (known or free) else math.nan
+
+
+def _letters(choices: Sequence[str]) -> tuple[str, ...]:
+    """The letters of a question's options; of a string, "" and "AB" would be parts."""
+    return tuple(ascii_uppercase[: len(choices)])

@@ -38,7 +38,7 @@ ABILITY = {"small": 0.62, "medium": 0.75, "large": 0.87}
 RANGES = {"ability": (0.01, 0.99), "gain": (-2.0, 2.0), "refusal_rate": (0.0, 0.5)}
 """Arguments that are numbers, with what is allowed."""
 
-QUESTION, MODEL, PROMPT = 0.80, 0.17, 0.03
+QUESTION, MODEL, PROMPT = 0.80, 0.18, 0.02
 """Variance of a model's score: of the question, of the model on it, and of both in one prompt."""
 
 POPULAR_RATE = 0.7
@@ -51,10 +51,7 @@ UNLABELLED_WORTH = 0.2
 """Effect of a demonstration without a label, as a share of that of a right label."""
 
 FORMS = ("{letter}.", "**{letter}**", "({letter})", "The answer is {letter}.")
-REFUSALS = (
-    "Sorry, but this is not something to be answered here.",
-    "Much has been written about this question over the years.",
-)
+REFUSALS = ("Sorry, this is not to be answered here.", "Much has been written about this question.")
 REASONING = (
     "Most of what is offered repeats what people like to say. What is left fits the facts.",
     "Popular belief and evidence part ways on this. The evidence decides.",
@@ -159,7 +156,7 @@ class StandInAPI(ModelAPI):
 
     **Right or wrong.** Model m answers question q of n options in prompt p rightly if
 
-        sqrt(0.80) c_q + sqrt(0.17) e_mq + sqrt(0.03) e_mqp > -z
+        sqrt(0.80) c_q + sqrt(0.18) e_mq + sqrt(0.02) e_mqp > -z
 
     with standard normals made by hashing their indices: with probability Phi(z). The easiness c_q
     is the same for all models, so their errors overlap; arms of one model agree on most questions.
@@ -181,7 +178,7 @@ class StandInAPI(ModelAPI):
     Model arguments, as `-M name=value`:
 
         ability       accuracy zero-shot on four options, 0.01 to 0.99 (needed by `custom`)
-        gain          effect of many right labels on z, -2 to 2, default 0.35
+        gain          effect of many right labels on z, -2 to 2, default 0.4
         refusal_rate  share of unreadable replies zero-shot, 0 to 0.5, default 0.005
         seed          of all chance: models are comparable by question within one seed, default 0
         questions     what the model knows, as a task's `dataset`; default: misconceptions
@@ -204,7 +201,7 @@ class StandInAPI(ModelAPI):
                 f"model must be one of {', '.join(f'simulated/{name}' for name in ABILITY)}, "
                 f"simulated/custom or simulated/custom-NAME, got simulated/{self.name}"
             )
-        values = {"gain": 0.35, "refusal_rate": 0.005, "seed": 0, "questions": "misconceptions"}
+        values = {"gain": 0.4, "refusal_rate": 0.005, "seed": 0, "questions": "misconceptions"}
         values |= {} if custom else {"ability": ABILITY[self.name]}
         values |= model_args
         for name in values:
@@ -218,7 +215,10 @@ class StandInAPI(ModelAPI):
         )
         self.seed = str(values["seed"])
         self.questions = str(values["questions"])
-        self.known = right_options(self.questions)
+        try:
+            self.known = right_options(self.questions)
+        except W2SError as error:
+            raise W2SError(f"questions of simulated/{self.name}: {error.message}") from None
 
     def max_connections(self) -> int:
         """Calls at a time: there is no server to spare."""

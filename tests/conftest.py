@@ -27,7 +27,7 @@ LONG = (
         "test_figures",
         "test_study",
         "test_arms",
-        "test_simulated",
+        "test_standins",
     ),
     *("test_planted", "test_report", "test_batch", "test_plan", "test_tasks", "test_questions"),
 )

@@ -35,8 +35,18 @@ PROMPTS = [
     Prompt(disclosure="accuracy"),
     Prompt(cot="bare"),
     Prompt("transcript", cot="bare"),
+    Prompt(system_role="user"),
+    Prompt(system_role="user", cot="bare"),
 ]
-HIDDEN = [Prompt(question="hidden"), Prompt("transcript", question="hidden")]
+HIDDEN = [
+    Prompt(question="hidden"),
+    Prompt("transcript", question="hidden"),
+    Prompt(system_role="user", question="hidden"),
+]
+
+
+def name_of(prompt: Prompt) -> str:
+    return f"{prompt.style} {prompt.system_role} {prompt.arm}"
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +80,12 @@ def shown(samples: Sequence[Sample], labels: str) -> Demonstrations:
 
 
 def prompts_of(
-    prompt: Prompt, demonstrations: Demonstrations, asked: Sequence[Sample], folded: bool = False
+    prompt: Prompt, demonstrations: Demonstrations, asked: Sequence[Sample]
 ) -> list[list[ChatMessage]]:
-    """The suite's prompts; `folded`, for endpoints that refuse a system role."""
     prefix = prompt.prefix(demonstrations)
-    made: list[list[ChatMessage]] = []
-    for s in asked:
-        messages = [*prefix, prompt.last_turn(demonstrations, str(s.input), s.choices or ())]
-        if folded:
-            first = ChatMessageUser(content=f"{messages[0].text}\n\n{messages[1].text}")
-            messages = [first, *messages[2:]]
-        made.append(messages)
-    return made
+    return [
+        [*prefix, prompt.last_turn(demonstrations, str(s.input), s.choices or ())] for s in asked
+    ]
 
 
 def ask(api: Any, prompts: list[list[ChatMessage]], **config: Any) -> list[ModelOutput]:
@@ -96,10 +100,9 @@ def options_taken(
     asked: Sequence[Sample],
     demonstrations: Demonstrations = NONE,
     prompt: Prompt = PLAIN,
-    folded: bool = False,
 ) -> list[str]:
     """Texts of the options that the suite's own scorer reads, "" where it reads none."""
-    outputs = ask(api, prompts_of(prompt, demonstrations, asked, folded))
+    outputs = ask(api, prompts_of(prompt, demonstrations, asked))
     taken = []
     for output, sample in zip(outputs, asked, strict=True):
         choices = sample.choices or []
@@ -114,24 +117,23 @@ def right(taken: Sequence[str], asked: Sequence[Sample]) -> np.ndarray[Any, Any]
 
 
 @pytest.mark.parametrize("labels", ["gold", "unlabelled"])
-@pytest.mark.parametrize("prompt", [*PROMPTS, *HIDDEN], ids=str)
+@pytest.mark.parametrize("prompt", [*PROMPTS, *HIDDEN], ids=name_of)
 def test_every_prompt_of_the_suite_is_read_as_it_was_made(prompt: Prompt, labels: str) -> None:
     split = load_split("misconceptions", test_size=100)
     demonstrations = shown(split.pool[:8], labels)
 
-    for folded in (False, True):
-        for made, sample in zip(
-            prompts_of(prompt, demonstrations, split.test, folded), split.test, strict=True
-        ):
-            read = read_prompt(made)
-            assert read.asked is not None
-            assert read.asked.options == tuple(sample.choices or ())
-            assert read.asked.question == ("" if prompt.question == "hidden" else sample.input)
-            assert [(b.options, b.label) for b in read.shown] == [
-                (d.choices, d.choices["ABCD".index(d.label)] if d.label else "")
-                for d in demonstrations.items
-            ]
-            assert ("step by step" in read.instruction) == (prompt.cot == "bare")
+    for made, sample in zip(
+        prompts_of(prompt, demonstrations, split.test), split.test, strict=True
+    ):
+        read = read_prompt(made)
+        assert read.asked is not None
+        assert read.asked.options == tuple(sample.choices or ())
+        assert read.asked.question == ("" if prompt.question == "hidden" else sample.input)
+        assert [(b.options, b.label) for b in read.shown] == [
+            (d.choices, d.choices["ABCD".index(d.label)] if d.label else "")
+            for d in demonstrations.items
+        ]
+        assert ("step by step" in read.instruction) == (prompt.cot == "bare")
 
 
 def test_a_prompt_without_options_is_answered_with_a_question() -> None:
@@ -189,8 +191,8 @@ def test_errors_of_models_overlap_more_than_by_chance(world: str, samples: list[
     assert np.mean(same) > 0.45  # a third by chance
 
 
-@pytest.mark.parametrize("prompt", PROMPTS, ids=str)
-def test_style_place_of_options_and_folded_instruction_move_no_answer(
+@pytest.mark.parametrize("prompt", PROMPTS, ids=name_of)
+def test_wording_and_place_of_options_move_no_answer(
     prompt: Prompt, world: str, samples: list[Sample]
 ) -> None:
     api = StandInAPI("small", questions=world, refusal_rate=0)
@@ -201,14 +203,13 @@ def test_style_place_of_options_and_folded_instruction_move_no_answer(
         plain = options_taken(api, asked, demonstrations)
         assert options_taken(api, asked, demonstrations, prompt) == plain
         assert options_taken(api, turned, demonstrations, prompt) == plain
-        assert options_taken(api, asked, demonstrations, prompt, folded=True) == plain
 
 
 def replace_choices(sample: Sample, choices: list[str]) -> Sample:
     return sample.model_copy(update={"choices": choices})
 
 
-@pytest.mark.parametrize("prompt", HIDDEN, ids=str)
+@pytest.mark.parametrize("prompt", HIDDEN, ids=name_of)
 def test_hidden_questions_are_guessed(prompt: Prompt, world: str, samples: list[Sample]) -> None:
     api = StandInAPI("large", questions=world, refusal_rate=0)
 
@@ -252,7 +253,7 @@ def test_models_repeat_themselves_and_differ_by_seed_and_name(
     def taken(name: str, **arguments: Any) -> list[str]:
         return options_taken(StandInAPI(name, questions=world, **arguments), samples[:200])
 
-    assert taken("medium") == taken("medium", seed="0", gain="0.35")
+    assert taken("medium") == taken("medium", seed="0", gain="0.4")
     assert taken("medium") != taken("medium", seed=1)
     assert taken("custom-a", ability=0.7) != taken("custom-b", ability=0.7)
 
@@ -298,6 +299,7 @@ def test_unknown_questions_are_said_once_in_terminal_and_log(
         ("small", {"gain": float("nan")}, r"gain of simulated/small must be .*got nan"),
         ("small", {"refusal_rate": 0.6}, r"from 0 to 0\.5 .*got 0\.6"),
         ("small", {"abilty": 0.5}, r"one of ability, .*questions, got 'abilty'"),
+        ("small", {"questions": "/no/such.csv"}, r"questions of simulated/small: .*/no/such\.csv"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_what_is_allowed(

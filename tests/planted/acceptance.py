@@ -1,0 +1,119 @@
+"""What the verdict says of students whose cause of a gain is planted (STATS.md, section 15).
+
+    python -m tests.planted.acceptance --seeds 20
+
+makes 20 studies of each student, at the size of studies/controls.yaml (484 questions, 5 draws, all
+controls), and prints how often each was claimed and read as what it is. Exit code 1 where less was
+reached than `NEEDED` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.planted.questions import cued_questions
+from tests.planted.students import READINGS, truth
+from tests.planted.studies import planted_study
+from w2s_icl.analysis.experiment import Experiment
+from w2s_icl.analysis.logs import read_logs
+from w2s_icl.analysis.tables.cells import cells_table
+from w2s_icl.analysis.verdict import verdicts
+
+NEEDED = {"learner": 0.8, "nothing": 0.0, "format": 0.75, "copier": 0.75, "surface": 0.75}
+"""Share of studies in which a student must get its own reading; none but the learner a claim."""
+
+SHOTS = 64
+
+
+class Result(NamedTuple):
+    """What one study says.
+
+    Attributes:
+        reading: The verdict's.
+        claim: Whether generalization is claimed.
+        sentence: The verdict's.
+        covered: By planted value, whether its interval covers it.
+    """
+
+    reading: str
+    claim: bool
+    sentence: str
+    covered: dict[str, bool]
+
+
+def verdict_of(student: str, seed: int, questions: Path | None = None) -> Result:
+    """Make and read one study.
+
+    Args:
+        student: Of `students.READINGS`.
+        seed: Of all chance.
+        questions: What is asked; by default questions with cues on the surface.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asked = questions or cued_questions(folder / "questions.jsonl")
+        log_dir = planted_study(folder / "study", student, asked, seed=seed, shots=SHOTS)
+        experiment = Experiment(read_logs(log_dir))
+    (verdict,) = verdicts(experiment)
+    cells = cells_table(experiment)
+    row = cells[(cells["weak"] == "planted/weak") & (cells["shots"] == SHOTS)].iloc[0]
+    covered = {
+        name: bool(row[f"{name}_lo"] <= value <= row[f"{name}_hi"])
+        for name, value in planted_values(student).items()
+        if not math.isnan(row[f"{name}_lo"])
+    }
+    return Result(verdict.reading, verdict.claim, verdict.sentence, covered)
+
+
+def planted_values(student: str) -> dict[str, float]:
+    """Columns of the cells' table whose true value is known."""
+    if student == "surface":
+        return {}
+    weak, zero = truth("weak", ""), truth(student, "")
+    w2s, gold = truth(student, "weak"), truth(student, "gold")
+    return {
+        "acc_weak": weak,
+        "acc_strong0": zero,
+        "acc_w2s": w2s,
+        "acc_gold": gold,
+        "pgr_gold": (w2s - weak) / (gold - weak),
+    }
+
+
+def main() -> int:
+    """Print a line per student; 1 where one misses what is needed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--students", nargs="*", default=list(READINGS), choices=list(READINGS))
+    parser.add_argument("--questions", type=Path, help="file or folder of a question set")
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    missed = False
+    covered: list[bool] = []
+    with ProcessPoolExecutor(args.processes, max_tasks_per_child=5) as pool:
+        for student in args.students:
+            work = partial(verdict_of, student, questions=args.questions)
+            results = list(pool.map(work, range(args.seeds)))
+            claims = sum(result.claim for result in results)
+            own = sum(result.reading == READINGS[student] for result in results)
+            good = own >= NEEDED[student] * args.seeds and (student == "learner" or not claims)
+            missed |= not good
+            readings = ", ".join(
+                f"{reading} {n}" for reading, n in Counter(r.reading for r in results).most_common()
+            )
+            print(f"{'✔' if good else '✗'} {student:8} claims {claims:2}  {readings}", flush=True)
+            covered += [value for result in results for value in result.covered.values()]
+    if covered:
+        print(f"{sum(covered)} of {len(covered)} intervals cover the planted value")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

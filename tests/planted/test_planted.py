@@ -1,0 +1,129 @@
+"""Planted students: each arm lies where it was planted, and the verdict finds the cause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from inspect_ai import eval
+from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
+from inspect_ai.model import get_model
+
+from tests.conftest import exchange
+from tests.planted.acceptance import verdict_of
+from tests.planted.questions import cued_questions
+from tests.planted.students import READINGS, PlantedAPI, truth
+from tests.planted.studies import LABELS, planted_study, record
+from w2s_icl.analysis.surface_rule import cross_fitted, fit_rule
+from w2s_icl.evals.sources import load_questions
+from w2s_icl.evals.standins import Block
+from w2s_icl.evals.truthfulqa import few_shot
+from w2s_icl.record import CellRecord, LabelRecord, Shown, is_complete
+
+SHOTS, TEST_SIZE = 64, 400
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cued_questions(tmp_path_factory.mktemp("planted") / "questions.jsonl", 500)
+
+
+@pytest.mark.parametrize("student", ["learner", "format", "copier"])
+def test_arms_are_as_accurate_as_planted(student: str, questions: Path, tmp_path: Path) -> None:
+    log_dir = planted_study(
+        tmp_path, student, questions, shots=SHOTS, draws=1, test_size=TEST_SIZE, seed=3
+    )
+
+    logs = {arm(log): log for log in map(read_eval_log, list_eval_logs(log_dir))}
+
+    assert set(logs) == {"", "weak model", "pool", *LABELS}
+    for kind, log in logs.items():
+        assert is_complete(log)
+        if kind in ("", *LABELS):
+            expected = truth(student, kind)
+            error = (expected * (1 - expected) / TEST_SIZE) ** 0.5
+            assert abs(accuracy(log) - expected) < 4 * error + 0.03, kind
+    shown = {kind: Shown.from_log(logs[kind]) for kind in LABELS}
+    assert len({of.ids for of in shown.values()}) == 1
+    assert shown["gold"].right_share == 1
+    assert shown["noise_matched"].right_share == shown["weak"].right_share
+    assert shown["weak"].right_share == pytest.approx(truth("weak", ""), abs=0.2)
+    assert set(shown["unlabelled"].labels) == {""}
+    weak_run = LabelRecord.from_log(logs["weak"])
+    assert weak_run.labels_sha256
+    assert weak_run.labels_sha256 != LabelRecord.from_log(logs["self"]).labels_sha256
+
+
+def arm(log: EvalLog) -> str:
+    cell = CellRecord.from_log(log)
+    if cell.split == "pool":
+        return "pool"
+    if cell.task == "zero_shot":
+        return "weak model" if log.eval.model == "planted/weak" else ""
+    return "self" if cell.weak == log.eval.model else cell.labels
+
+
+def accuracy(log: EvalLog) -> float:
+    assert log.samples
+    return float(np.mean([(s.scores or {})["letter"].value == "C" for s in log.samples]))
+
+
+def test_a_recorded_cell_is_the_cell_that_inspect_runs(questions: Path, tmp_path: Path) -> None:
+    task = few_shot(labels="random", shots=4, dataset=str(questions), test_size=20)
+    task.model = get_model("planted/learner", questions=str(questions))
+
+    (run,) = eval(task, log_dir=str(tmp_path / "run"), display="none")
+    recorded = read_eval_log(record(task, str(tmp_path / "recorded")).location)
+
+    assert run.samples
+    assert recorded.samples
+    assert len(exchange(run.samples[-1])) == 11
+    assert [s.id for s in recorded.samples] == [s.id for s in run.samples]
+    for ours, theirs in zip(recorded.samples, run.samples, strict=True):
+        assert (ours.input, ours.choices) == (theirs.input, theirs.choices)
+        assert ours.target == theirs.target
+        assert ours.scores == theirs.scores
+        assert ours.output.completion == theirs.output.completion
+    assert recorded.eval.metadata == run.eval.metadata
+    assert recorded.eval.dataset == run.eval.dataset
+
+
+def test_the_made_up_questions_have_cues(questions: Path) -> None:
+    loaded = load_questions(str(questions)).questions
+
+    chosen = cross_fitted([q.choices for q in loaded], [q.gold for q in loaded])
+
+    assert 0.6 < np.mean(chosen == [q.gold for q in loaded]) < 0.8
+
+
+def test_the_surface_student_answers_as_the_rule_fitted_to_the_labels_shown(
+    questions: Path,
+) -> None:
+    api = PlantedAPI("surface", questions=str(questions))
+    loaded = load_questions(str(questions)).questions
+    asked = [Block("", q.choices, "") for q in loaded[40:140]]
+
+    def taken(at: int | None) -> list[int]:
+        shown = tuple(
+            Block("", q.choices, "" if at is None else q.choices[(q.gold + at) % 4])
+            for q in loaded[:40]
+        )
+        return [api.choose(block, shown) for block in asked]
+
+    gold = [q.gold for q in loaded[40:140]]
+    zero = [api.choose(block, ()) for block in asked]
+    rule = fit_rule([q.choices for q in loaded[:40]], [q.gold for q in loaded[:40]])
+    assert taken(None) == zero
+    assert np.mean(np.array(taken(0)) == rule.choose([b.options for b in asked])) > 0.85
+    assert np.mean(np.array(taken(0)) == gold) > np.mean(np.array(taken(1)) == gold) + 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("student", READINGS)
+def test_the_verdict_finds_what_is_planted(student: str) -> None:
+    result = verdict_of(student, seed=0)
+
+    assert result.reading == READINGS[student], result.sentence
+    assert result.claim == (student == "learner"), result.sentence
+    assert sum(result.covered.values()) >= len(result.covered) - 1, result.covered

@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,8 @@ def write_report(log_dir: str, out: str | Path) -> Written:
     for name in TABLES:
         files.append(out / f"{name}.csv")
         figures.write_csv(getattr(results, name), files[-1])
+    files.append(out / "columns.md")
+    files[-1].write_bytes(resources.files("w2s_icl").joinpath("docs", "columns.md").read_bytes())
     files.append(out / "stats.json")
     files[-1].write_text(json.dumps(results.stats, indent=2) + "\n", "utf-8")
     drawn: list[tuple[View, Markup]] = []

@@ -62,6 +62,7 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
     environment.filters["ticks"] = ticks
     return environment.get_template("report.html.j2").render(
         banner=r.banner,
+        imported=r.logs.imported,
         study=", ".join(metadata.get("study") or ()) or "logs",
         run_id=hashlib.sha256(ids.encode()).hexdigest()[:12],
         n_test=int(r.cells["n"].max()) if len(r.cells) else int(runs["n"].max()),

@@ -279,6 +279,8 @@ def summary(results: Results) -> str:
     """The result of each pair at the headline's shot count, and what a reader must know."""
     r = results
     lines = [f"! {r.banner}"] if r.banner else []
+    if told := r.logs.imported:
+        lines.append("! imported answers; not recorded: " + "; ".join(told.not_recorded))
     width = max(map(len, ["weak → strong", *(r.pair_text(row) for row in r.last_rows)]))
     lines.append(
         f"{'weak → strong':<{width}} shots   weak  strong    w2s   gold  PGR (gold ceiling)"

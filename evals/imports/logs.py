@@ -61,6 +61,7 @@ def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> No
         imported_at=datetime.now(UTC).date().isoformat(),
         not_recorded=tuple(recording.not_recorded),
         notes=tuple(recording.notes),
+        as_shown=recording.as_shown,
     )
     plan = _plan(name, keys)
     Path(log_dir).mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.logs import KEY, Logs
 from w2s_icl.analysis.surface_rule import cross_fitted, fit_rule
-from w2s_icl.record import MISSING_LIMIT, SELF
+from w2s_icl.record import FILE, MISSING_LIMIT, SELF, short_name
 
 DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
     "pgr_gold": ("weak", "w2s", "gold"),
@@ -196,7 +196,8 @@ class Experiment:
             accuracy = float(answered.mean()) if len(answered) else math.inf
             return declared.get(name, last), accuracy, name
 
-        return sorted({*self._keys["model"], *self._keys["weak"]} - {""}, key=order)
+        named = {*self._keys["model"], *self._keys["weak"]} - {""}
+        return sorted((name for name in named if not name.startswith(FILE)), key=order)
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
@@ -276,8 +277,9 @@ class Experiment:
         for (labels, by, prompt), runs in self._shown.get((strong, shots), {}).items():
             # a model's own labels are "weak" ones in the logs; labels of no model are everybody's
             itself = labels == "weak" and by == strong != weak
-            if itself or by in ("", weak):
-                name = f"{SELF if itself else labels} {prompt}".rstrip()
+            file = short_name(by) if by.startswith(FILE) else ""
+            if itself or file or by in ("", weak):
+                name = " ".join(filter(None, (SELF if itself else labels, file, prompt)))
                 arms.append(ArmRuns(name, labels, by, prompt, dict(sorted(runs.items()))))
         rank = {name: i for i, name in enumerate(ARMS)}
         last = len(rank)

@@ -200,8 +200,9 @@ def gold_table(experiment: Experiment) -> pd.DataFrame:
     imported has Wilson's interval.
     """
     rows: list[dict[str, Any]] = []
+    counted = {key.shots for key in experiment.logs.counts}
     for model in experiment.models:
-        for shots in experiment.shots:
+        for shots in sorted({*experiment.shots, *counted}):
             task = ("few_shot", "test", "gold") if shots else ("zero_shot", "test", "")
             counts = experiment.logs.counts.get(CellKey(model, *task, "", shots, 0, ""))
             if counts:

@@ -324,10 +324,21 @@ class Experiment:
         return self._rules[shown, labels]
 
     @cached_property
+    def _cross_fitted(self) -> tuple[NDArray[np.intp], Floats]:
+        return cross_fitted(self._test_choices, self._gold[self.test].tolist())
+
+    @cached_property
     def cross_fitted_right(self) -> NDArray[np.bool_]:
         """Where the surface rule cross-fitted on the gold answers of the test is right."""
-        gold = self._gold[self.test]
-        return self._right(cross_fitted(self._test_choices, gold.tolist()))
+        return self._right(self._cross_fitted[0])
+
+    @cached_property
+    def rule_knows(self) -> Floats:
+        """That rule's probability of the right option minus a guess's; nan off the test."""
+        knows = np.full(len(self.logs.questions), np.nan)
+        guess = 1 / np.array([len(choices) for choices in self._test_choices])
+        knows[self.test] = self._cross_fitted[1] - guess
+        return knows
 
     @cached_property
     def _test_choices(self) -> list[tuple[str, ...]]:

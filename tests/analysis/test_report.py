@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tests.analysis.synthetic import NAMES, logs, without_zero_shot
 from w2s_icl.analysis import report
@@ -289,7 +289,7 @@ def test_verdict_comes_first_with_its_numbers_and_every_condition() -> None:
     said = prose(html)
     (verdict,) = results("whole").verdicts
     for condition in verdict.conditions:
-        assert f"{condition.state} {condition.text} " in said
+        assert f"{condition.state} {escape(condition.text)} " in said
         assert f"{points(condition.low)} to {points(condition.high)} " in said
 
 

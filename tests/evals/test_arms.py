@@ -21,6 +21,8 @@ from tests.evals.sweep.openai_server import question_of as question_of_turn
 from tests.evals.sweep.test_http import Finished, finish, made_up, openrouter, write_study
 from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE
 
+pytestmark = pytest.mark.slow
+
 SHOTS, DRAWS, TEST_SIZE = 6, 1, 6
 CONTROLS = ("random", "noise_matched", "flipped", "unlabelled")
 PROMPTS = (
@@ -127,19 +129,6 @@ def test_every_arm_of_a_draw_shows_the_same_questions_in_the_same_order(
         assert len(seen) == 1, seen
 
 
-def test_labels_differ_as_they_are_defined(logs: list[EvalLog]) -> None:
-    for draw in range(DRAWS):
-        assert right(shown(pick(logs, labels="gold", draw=draw)[0])) == SHOTS
-        assert right(shown(pick(logs, labels="flipped", draw=draw)[0])) == 0
-        assert {label for _, label in shown(pick(logs, labels="unlabelled", draw=draw)[0])} == {""}
-        for weak in (SMALL, MEDIUM):
-            by = {"weak": openrouter(weak), "draw": draw}
-            errors = right(shown(pick(logs, labels="weak", **by)[0]))
-            (noise,) = pick(logs, labels="noise_matched", **by)
-            assert right(shown(noise)) == errors
-            assert metadata(noise)["noise_errors"] == SHOTS - errors
-
-
 def test_labels_are_what_the_server_answered(logs: list[EvalLog], run: Finished) -> None:
     answers: dict[tuple[str, str], str | None] = {
         (r.model, r.prompt.question): r.option
@@ -150,20 +139,6 @@ def test_labels_are_what_the_server_answered(logs: list[EvalLog], run: Finished)
         for log in pick(logs, labels="weak", weak=openrouter(model)):
             for turn, label in shown(log):
                 assert options_of(turn)[label] == answers[model, question_of(turn)]
-
-
-def test_prompt_arms_change_what_they_name_and_nothing_else(logs: list[EvalLog]) -> None:
-    by = {"labels": "weak", "weak": openrouter(SMALL), "draw": 0}
-    plain = shown(pick(logs, **by)[0])
-    system = {arm: metadata(pick(logs, prompt=arm, **by)[0])["system_message"] for arm in PROMPTS}
-    for arm in ("disclosure=source", "disclosure=accuracy", "cot=bare"):
-        assert shown(pick(logs, prompt=arm, **by)[0]) == plain
-    assert "another language model" in system["disclosure=source"]
-    assert f"{100 * right(plain) / SHOTS:.0f}% of them are right" in system["disclosure=accuracy"]
-    assert "step by step" in system["cot=bare"]
-    hidden = shown(pick(logs, prompt="question=hidden", **by)[0])
-    assert [question_of_turn(turn) for turn, _ in hidden] == [""] * SHOTS
-    assert [label for _, label in hidden] == [label for _, label in plain]
 
 
 def test_permutations_rotate_the_options_and_answers_stay_the_options_own(

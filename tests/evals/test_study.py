@@ -27,15 +27,17 @@ from tests.evals.sweep import warm
 from w2s_icl.analysis import tables
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, read_logs
-from w2s_icl.analysis.report import write_report
 from w2s_icl.analysis.tables import cells_table
 from w2s_icl.errors import W2SError
-from w2s_icl.evals.cells import few_shot_cells, zero_shot_cells
+from w2s_icl.evals.cells import cell_task, few_shot_cells, plan_record, zero_shot_cells
+from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.study import load_study
+from w2s_icl.evals.sweep.labelling import labelling
 from w2s_icl.evals.sweep.logdir import mark_incomplete_in
 from w2s_icl.evals.sweep.plan import make_plan
 from w2s_icl.evals.sweep.plan_text import print_plan
 from w2s_icl.evals.sweep.run import run_study
+from w2s_icl.record import CellRecord, PlanRecord, Shown
 
 Write = Callable[..., str]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -119,15 +121,89 @@ def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
     assert [m for m, split, _ in first if split == "pool"] == [small, medium, large]
 
 
-def test_own_labels_stand_once_where_pairs_have_them_already(
-    study_file: Callable[..., Path],
+def test_files_of_labels_are_arms_beside_their_noise(
+    study_file: Callable[..., Path], tmp_path: Path
 ) -> None:
+    pool = load_split("misconceptions", test_size=50).pool
+    lines = [f"{s.id},{s.target}" for s in pool]
+    (tmp_path / "all.csv").write_text("\n".join(["question,label", *lines]))
+    (tmp_path / "some votes.csv").write_text("\n".join(["question,label", *lines[::2]]))
     study = load_study(
-        study_file(dataset="misconceptions", test_size=50, shots=[8], labels=["self", "weak"])
+        study_file(
+            dataset="misconceptions",
+            test_size=50,
+            shots=[8],
+            models=MODELS[:2],
+            labels=["gold", "noise_matched", "file:all.csv", "file:some votes.csv"],
+            label_pool="all",
+        )
     )
-    cells = few_shot_cells(study, (), study.load_split())
+    split = study.load_split()
+    logs = str(tmp_path / "logs")
+    skip = labelling(study, split, logs).unread
+    cells = few_shot_cells(study, skip, split)
+    asked = [cell for cell in cells if cell.labels in ("gold", "file") and cell.model == MODELS[0]]
+    tasks = {cell.weak: cell_task(study, cell, logs) for cell in asked}
 
-    assert len(cells) == len({(c.model, c.weak) for c in cells}) == 6
+    assert {c.weak for c in cells if c.labels == "noise_matched"} == {
+        *MODELS[:2],
+        "file:all.csv",
+        "file:some votes.csv",
+    }
+    assert skip == {s.id for s in pool[1::2]}  # what one file lacks no cell shows
+    assert set(tasks) == {"", "file:all.csv", "file:some votes.csv"}
+    assert {task.name for task in tasks.values()} == {
+        *("gold_k08", "file_all_k08", "file_some-votes_k08")
+    }
+    shown = [Shown.from_metadata(task.metadata or {}) for task in tasks.values()]
+    assert len({one.ids for one in shown}) == len({one.prompt_sha256 for one in shown}) == 1
+    for cell, task in zip(asked, tasks.values(), strict=True):
+        assert CellRecord.from_metadata(task.metadata or {}).key(cell.model) == cell.key
+
+
+def test_a_plugin_beside_the_study_adds_a_kind_of_labels(
+    study_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "my_labels.py").write_text(
+        "from w2s_icl.solvers.labels import LabelSet, label_source\n"
+        "@label_source('plugged')\n"
+        "def last(request):\n"
+        "    return LabelSet('plugged', {s.id: s.choices[-1] for s in request.pool}, 'nobody')\n"
+    )
+    changes = {"dataset": "misconceptions", "test_size": 50, "shots": [2], "labels": ["plugged"]}
+    study = load_study(study_file(plugins=["my_labels"], **changes))
+    (cell, *_) = few_shot_cells(study, (), study.load_split())
+
+    assert cell_task(study, cell, str(tmp_path)).name == "plugged_k02"
+    with pytest.raises(W2SError, match="plugins: nothing_such cannot be imported: No module"):
+        load_study(study_file(plugins=["nothing_such"]))
+
+
+def test_settings_of_a_study_are_its_cells(study_file: Callable[..., Path]) -> None:
+    changes = {
+        "system_role": "user",
+        "read": "likelihood",
+        "generate": {"temperature": None, "top_p": 0.5},
+    }
+    study = load_study(study_file(dataset="misconceptions", shots=[0, 2], **changes))
+    split = study.load_split()
+    for cell in (*zero_shot_cells(study), *few_shot_cells(study, (), split)[:1]):
+        task = cell_task(study, cell, "logs")
+        assert (task.config.temperature, task.config.top_p) == (None, 0.5)
+        metadata = task.metadata or {}
+        assert (metadata["system_role"], metadata["read"]) == ("user", "likelihood")
+        assert {key: cell.args[key] for key in changes} == changes
+
+
+@pytest.mark.parametrize(("named", "declared"), [({"headline": 64}, True), ({}, False)])
+def test_a_headline_is_declared_only_where_the_file_names_it(
+    named: dict[str, int], declared: bool, study_file: Callable[..., Path]
+) -> None:
+    study = load_study(study_file(dataset="misconceptions", **named))
+    plan = plan_record(study, zero_shot_cells(study))
+
+    assert (plan.headline, plan.declared) == ((64,), declared)
+    assert PlanRecord.from_metadata(plan.to_metadata()["study"]) == plan
 
 
 def test_plan_says_what_a_verdict_lacks(study_file: Callable[..., Path]) -> None:
@@ -166,6 +242,10 @@ def test_the_study_of_controls_lacks_nothing() -> None:
         ({"models": ["a/b", "a/b"]}, "models: a/b stands there twice"),
         ({"shots": [2, -1]}, r"shots.1: .*greater than or equal to 0, got -1"),
         ({"labels": ["gold", "silver"]}, "labels: must be one of gold, weak.*got 'silver'"),
+        ({"pairs": [MODELS[:2]]}, "models: simulated/large stands in no pair and would not be run"),
+        ({"labels": ["file:x.csv"]}, "labels: there is no file x.csv"),
+        ({"generate": {"warmth": 1}}, "GenerateConfig has no warmth"),
+        ({"read": "likelihood", "prompts": ["cot=bare"]}, "cot must be none, got 'bare'"),
         ({"pairs": [["simulated/small", "x/y"]]}, "pairs names 'x/y', which is not among models"),
         ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got \[5\]"),
         ({"prompts": ["loud"]}, "prompts: must be of disclosure=source.*got 'loud'"),
@@ -249,16 +329,6 @@ def test_arms_show_the_same_questions_and_equal_prompts_are_asked_once(finished:
         assert set(group["reused_from"]) - {""} <= set(group["file"])
 
 
-def test_reused_answers_equal_those_of_the_other_cell(finished: Path) -> None:
-    logs = read_logs(str(finished / "logs"))
-    again = logs.runs[logs.runs["reused_from"] != ""]
-
-    assert len(again)
-    for run, row in again.iterrows():
-        source = logs.runs.index[logs.runs["file"] == row["reused_from"]][0]
-        assert (logs.letters[int(str(run))] == logs.letters[source]).all()
-
-
 def test_the_log_that_counts_is_kept_and_answers_are_taken_over_from_it(
     finished: Path, tmp_path: Path
 ) -> None:
@@ -277,39 +347,6 @@ def test_the_log_that_counts_is_kept_and_answers_are_taken_over_from_it(
     runs = read_logs(str(folder / "logs")).runs
     same = (runs[list(KEY)] == again[list(KEY)]).all(axis=1)
     assert runs.loc[same, "reused_from"].tolist() == [again["reused_from"]]
-
-
-def test_cells_table_is_the_count_of_right_answers_in_the_logs(finished: Path) -> None:
-    directory = str(finished / "logs")
-    cells = cells_table(Experiment(read_logs(directory)))
-    right: dict[tuple[Any, ...], float] = {}
-    for info in list_eval_logs(directory):
-        log = read_eval_log(info)
-        metadata = log.eval.metadata or {}
-        assert log.samples
-        scores = [s.scores["letter"].value for s in log.samples if s.scores]
-        key = (metadata["split"], metadata.get("labels"), metadata.get("weak"), log.eval.model)
-        right[(*key, metadata.get("shots"))] = sum(value == "C" for value in scores) / len(scores)
-
-    assert len(cells) == 6 * 3
-    for row in cells.to_dict("records"):
-        k, weak, strong = row["shots"], row["weak"], row["strong"]
-        assert row["acc_weak"] == right["test", "", "", weak, 0]
-        assert row["acc_strong0"] == right["test", "", "", strong, 0]
-        if k:
-            assert row["acc_w2s"] == right["test", "weak", weak, strong, k]
-            assert row["acc_gold"] == right["test", "gold", "", strong, k]
-        assert (row["n"], row["n_union"], row["draws"]) == (40, 40, 1)
-
-
-def test_report_writes_tables_and_figure_and_says_simulated(finished: Path, tmp_path: Path) -> None:
-    written = write_report(str(finished / "logs"), tmp_path / "out")
-
-    assert {p.name for p in written.files} >= {"cells.csv", "accuracy.png", "accuracy.svg"}
-    assert "simulated models" in written.summary
-    table = pd.read_csv(tmp_path / "out" / "cells.csv")
-    assert list(table.columns[:3]) == ["weak", "strong", "shots"]
-    assert table.loc[table["pgr_gold_status"] != "ok", "pgr_gold"].isna().all()
 
 
 def test_tables_are_those_of_a_count_by_hand(finished: Path) -> None:
@@ -468,26 +505,7 @@ def test_an_empty_folder_is_an_error_in_one_line(tmp_path: Path) -> None:
         read_logs(str(tmp_path))
 
 
-def test_two_finished_logs_of_one_cell_that_differ_stop_the_analysis(
-    finished: Path, tmp_path: Path
-) -> None:
-    folder = copy(finished, tmp_path / "twice")
-    path = next(p for p in sorted((folder / "logs").glob("*.eval")) if "gold" in p.name)
-    log = read_eval_log(str(path))
-    write_eval_log(log, str(path.with_name("copy-" + path.name)))
-    same = read_logs(str(folder / "logs"))
-    assert any("the same cell as" in note.text for note in same.notes)
-
-    assert log.samples
-    score = (log.samples[0].scores or {})["letter"]
-    score.answer = "A" if score.answer != "A" else "B"
-    log.eval.eval_set_id = "another"
-    write_eval_log(log, str(path.with_name("copy-" + path.name)))
-    with pytest.raises(W2SError, match=r"copy-.* both finished logs of one cell and differ in 1"):
-        read_logs(str(folder / "logs"))
-
-
-@pytest.mark.parametrize("key", ["prompt_version", "dataset_sha256", "seed"])
+@pytest.mark.parametrize("key", ["dataset_sha256"])
 def test_logs_of_two_experiments_stop_the_analysis(
     finished: Path, tmp_path: Path, key: str
 ) -> None:

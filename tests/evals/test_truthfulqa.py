@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from functools import partial
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
 import pytest
-from inspect_ai import Task
 from inspect_ai.dataset import Sample
 from inspect_ai.log import (
     EvalError,
@@ -19,9 +17,6 @@ from inspect_ai.log import (
     read_eval_log,
     read_eval_log_sample_summaries,
     write_eval_log,
-)
-from inspect_ai.model import (
-    ModelOutput,
 )
 from scipy.stats import chisquare
 
@@ -38,7 +33,7 @@ from w2s_icl.evals.truthfulqa import (
 from w2s_icl.record import is_complete
 from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE, Prompt
 from w2s_icl.solvers.label_logs import MAY_FAIL, find_answers
-from w2s_icl.solvers.labels import LabelRequest, LabelSet, demonstrations, label_source
+from w2s_icl.solvers.labels import LabelRequest, LabelSet, label_source
 
 WEAK = "mockllm/weak"
 LETTERS = "ABCD"
@@ -283,15 +278,6 @@ def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
     assert labels_of(questions, log_dir) == whole.eval.eval_id
 
 
-def test_labels_survive_a_reshuffle_of_the_options() -> None:
-    pool = [Sample(id=1, input="q", choices=["x", "y", "z"], target="A")]
-    labels = LabelSet("weak", {1: "z"}, "someone")
-    shuffled = [pool[0].model_copy(update={"choices": ["z", "x", "y"], "target": "B"})]
-
-    assert demonstrations(pool, labels, shots=1)[0].items[0].label == "C"
-    assert demonstrations(shuffled, labels, shots=1)[0].items[0].label == "A"
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -303,6 +289,14 @@ def test_labels_survive_a_reshuffle_of_the_options() -> None:
         ({"draw": -1}, "draw: should be greater than or equal to 0, got -1"),
         ({"style": "poem"}, "style must be chat or transcript"),
         ({"dataset": "/nowhere.jsonl"}, "there is no /nowhere.jsonl"),
+        ({"labels": "noise_matched"}, "labels=noise_matched needs weak"),
+        ({"labels": "weak", "weak": "file:x.csv"}, "labels=weak needs a model"),
+        ({"disclosure": "all"}, "disclosure must be none, source or accuracy, got 'all'"),
+        ({"cot": "reasoning"}, "cot must be none or bare, got 'reasoning'"),
+        ({"question": "half"}, "question must be shown or hidden"),
+        ({"system_role": "poet"}, "system_role must be system or user"),
+        ({"read": "minds"}, "read must be reply or likelihood"),
+        ({"permutations": 0}, "permutations: should be greater than or equal to 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused_in_plain_words(
@@ -383,41 +377,6 @@ def test_score_of_a_reply(
     assert "Gold: " in (score.explanation or "")
 
 
-@pytest.mark.parametrize("stop", ["model_length", "content_filter"])
-def test_a_reply_that_is_no_answer_is_unread_whatever_it_says(
-    stop: Any, log_dir: str, questions: dict[str, Any]
-) -> None:
-    from inspect_ai import eval
-    from inspect_ai.model import ModelUsage, get_model
-
-    outputs = []
-    for _ in range(8):
-        output = ModelOutput.from_content("mockllm/m", "A", stop_reason=stop)
-        output.usage = ModelUsage()
-        outputs.append(output)
-    model = get_model("mockllm/m", custom_outputs=outputs, memoize=False)
-
-    (log,) = eval(zero_shot(**questions), model, log_dir=log_dir, display="none")
-
-    assert log.samples
-    for sample in log.samples:
-        score = (sample.scores or {})["letter"]
-        assert (score.value, score.answer, score.reason) == ("N", "", stop)
-    assert log.results
-    assert log.results.scores[0].metrics["readable"].value == 0
-
-
-def test_letters_run_to_the_last_option(run: Run, write_jsonl: Write) -> None:
-    path = write_jsonl(rows(12, options=6) + rows(20)[12:])
-    task: Task = zero_shot(dataset=path, test_size=10)
-
-    log = run(task, [str(s.target) for s in task.dataset])
-
-    assert log.results
-    assert log.results.scores[0].metrics["accuracy"].value == 1
-    assert {str(s.target) for s in task.dataset} <= set(ascii_uppercase[:6])
-
-
 # --- controls, prompt arms, chains ----------------------------------------------------------------
 
 
@@ -450,15 +409,6 @@ def test_random_labels_are_uniform_over_the_options_and_differ_by_draw(write_jso
     first, second = (dict(zip(one["demo_ids"], one["demo_labels"], strict=True)) for one in shown)
     both = [first[id_] == second[id_] for id_ in first if id_ in second]
     assert sum(both) / len(both) == pytest.approx(0.25, abs=0.04)
-
-
-@pytest.mark.parametrize("kind", ["random", "flipped", "unlabelled", "gold"])
-def test_a_longer_prompt_of_a_control_contains_the_shorter(
-    kind: str, questions: dict[str, Any]
-) -> None:
-    short, long = (few(labels=kind, shots=k, **questions) for k in (4, 16))
-    for key in ("demo_ids", "demo_labels"):
-        assert long[key][:4] == short[key]
 
 
 def test_noise_matched_errs_as_often_as_the_weak_model_but_elsewhere(
@@ -531,22 +481,3 @@ def test_permutations_turn_a_habit_of_position_into_chance(
         score = (sample.scores or {})["letter"]
         assert score.answer == LETTERS[(sample.epoch - 1) % 4]
         assert (score.metadata or {})["shown"] == "A"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"labels": "golden"}, "labels must be one of gold, weak.*self, got 'golden'"),
-        ({"labels": "noise_matched"}, "labels=noise_matched needs weak"),
-        ({"labels": "random", "weak": WEAK}, "has no meaning with labels=random"),
-        ({"disclosure": "all"}, "disclosure must be none, source or accuracy, got 'all'"),
-        ({"cot": "reasoning"}, "cot must be none or bare, got 'reasoning'"),
-        ({"question": "half"}, "question must be shown or hidden"),
-        ({"permutations": 0}, "permutations: should be greater than or equal to 1, got 0"),
-    ],
-)
-def test_bad_arguments_of_arms_are_refused(
-    arguments: dict[str, Any], message: str, questions: dict[str, Any]
-) -> None:
-    with pytest.raises(W2SError, match=message):
-        few_shot(**{"shots": 2, **arguments, **questions})

@@ -322,7 +322,7 @@ def few_shot_prompt(
             transcript().info(shown.note, source="few_shot")
         reused: Any = state.metadata.get(TAKEN_OVER)
         if reused is None:
-            state.output = await get_model().generate([*prefix, turn])
+            state.output = await _answer([*prefix, turn])
             # the model event holds the whole prompt: carried along by every sample, too, 130 turns
             # would be compared and written once more at each step
             state.messages = [turn, state.output.message]
@@ -337,6 +337,35 @@ def few_shot_prompt(
         return state
 
     return solve
+
+
+async def _answer(messages: list[ChatMessage]) -> ModelOutput:
+    """The reply to a prompt.
+
+    Inspect turns some refusals by the server (HTTP 400) into replies; those carry no usage. A reply
+    that a filter emptied, or that is empty in itself, is an answer that cannot be read.
+
+    Raises:
+        RuntimeError: The call gave no answer; with the server's words. The question is asked again,
+            and never scored.
+    """
+    try:
+        output = await get_model().generate(messages)
+    except Exception as error:
+        # what the last try met; what the server said, without the request
+        cause = error.__cause__ if type(error).__name__ == "RetryError" else None
+        said = getattr(cause or error, "provider_message", None)
+        if said:
+            raise RuntimeError(said) from None
+        raise (cause or error) from None
+    if output.empty:
+        raise RuntimeError(f"no answer: {output.error or 'the reply is empty'}")
+    said, stop = output.completion, output.stop_reason
+    refused = stop == "content_filter" and output.usage is None and said
+    failed = output.error or (stop == "unknown" and not said)
+    if refused or failed or stop == "model_length":
+        raise RuntimeError(f"no answer ({stop}): {output.error or said or 'the reply is empty'}")
+    return output
 
 
 def _digest(content: Any) -> str:

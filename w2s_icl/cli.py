@@ -11,7 +11,19 @@ from w2s_icl import __version__
 from w2s_icl.errors import W2SError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """Turns the suite's own errors into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; a ValueError is a mistake of the user's, said in plain words."""
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Weak-to-strong generalization by in-context learning, measured with Inspect."""
@@ -93,6 +105,8 @@ def run(
         raise click.UsageError("--shard is for runs without --ray, which makes shards by itself")
     if shards and ray is None:
         raise click.UsageError("--shards needs --ray; without it, start --shard 1/N to N/N")
+    if shard or ray is not None:
+        raise W2SError("--shard and --ray are being rebuilt; run the study without them")
     loaded = load_study(study)
     detects = detectable(loaded.test_size, loaded.draws)
     if dry_run:
@@ -106,9 +120,6 @@ def run(
         max_cost=max_cost,
         confirm=(lambda: click.confirm("Run it?")) if asks else None,
         detects=detects,
-        ray=ray,
-        shards=shards,
-        share=shard,
     )
     sys.exit(outcome.exit_code)
 

@@ -20,10 +20,8 @@ from w2s_icl.analysis.stats.agreement import (
     matching_counts,
 )
 from w2s_icl.analysis.stats.columns import MIN_QUESTIONS, MIN_RANDOM_DRAWS, Floats, Scope
-from w2s_icl.analysis.stats.line import Line, gain_line
 from w2s_icl.analysis.stats.paired import (
     Difference,
-    habit_seen,
     holm,
     mcnemar,
     mean_interval,
@@ -49,7 +47,6 @@ __all__ = [
     "Estimate",
     "Excess",
     "Floats",
-    "Line",
     "MatchCounts",
     "Matching",
     "QuestionBootstrap",
@@ -57,9 +54,7 @@ __all__ = [
     "Scope",
     "Status",
     "clustered_ratio",
-    "gain_line",
     "gap_recovered",
-    "habit_seen",
     "holm",
     "imitation_excess",
     "matching_counts",

@@ -1,13 +1,10 @@
-"""A study's models: as `get_model` makes them, but sending and billing as a sweep needs it.
-
-Nothing here changes what a model is asked: the bytes of a request's body are the same. Inspect's
-retries, rate limits and logging are untouched, and a provider that a point does not apply to is
-left as it is.
-"""
+"""A study's models: how they are made, what they cost, whether their endpoints have them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,112 +14,21 @@ from inspect_ai.model import (
     Model,
     ModelCost,
     ModelInfo,
-    ModelOutput,
     get_model,
     get_model_info,
     set_model_info,
 )
-from inspect_ai.model._model_output import ServedModelUsage
-from openai import AsyncOpenAI
 
+from w2s_icl.errors import W2SError
 from w2s_icl.evals.study import NOT_LOOKED_UP, Study, takes_batches
-from w2s_icl.evals.sweep.gate import guard
+from w2s_icl.evals.sweep.calls import scrub, scrub_error, secrets, watched
+from w2s_icl.evals.sweep.stopping import cause_of, status_of
 
-REPORTED_COST = "reported_cost"
-"""Key of `ModelOutput.metadata`: dollars that the endpoint itself says the call cost."""
+RETRIES = 8
+"""How often a failed call is made again, within a minute and a half."""
 
-
-def lean(model: Model) -> Model:
-    """The same model, made ready for a sweep.
-
-    Its OpenAI client, where it has one, sends turns of text as they are. It would walk through
-    every turn and compare it with the types of the API first: at 64 demonstrations most of what a
-    call costs the client, and for nothing, since Inspect has made the turns in that form already.
-
-    A call's own cost, where the reply carries it in `usage.cost` as OpenRouter's do, is the cost
-    that is logged.
-
-    No session id goes out with a call. Inspect sends OpenRouter one per sample, which keeps the
-    turns of an agent with one provider; here all samples share a prefix, and without an id
-    OpenRouter routes by the start of the prompt: one provider, whose cache is warm.
-
-    Doing it twice changes nothing.
-    """
-    api: Any = model.api
-    client = getattr(api, "client", None)
-    if not isinstance(client, AsyncOpenAI) or hasattr(api, "w2s_lean"):
-        return model
-    api.w2s_lean = True
-    completions: Any = client.chat.completions
-    completions.create = _as_they_are(completions.create)
-    api.generate = _with_reported_cost(api.generate)
-    api.served_model_usage = _priced_as_reported(api.served_model_usage)
-    if hasattr(api, "request_headers"):
-        api.request_headers = _without_session(api.request_headers)
-    return model
-
-
-def _as_they_are(create: Any) -> Any:
-    async def lean_create(
-        *,
-        messages: list[Mapping[str, Any]],
-        extra_body: Mapping[str, Any] | None = None,
-        **params: Any,
-    ) -> Any:
-        # a turn of several parts (images, cache markers) is the client's to transform
-        if all(isinstance(message.get("content"), str) for message in messages):
-            extra_body = {**(extra_body or {}), "messages": messages}
-            messages = []
-        return await create(messages=messages, extra_body=extra_body, **params)
-
-    return lean_create
-
-
-def _with_reported_cost(generate: Any) -> Any:
-    async def lean_generate(*args: Any, **kwargs: Any) -> Any:
-        result = await generate(*args, **kwargs)
-        output, call = result if isinstance(result, tuple) else (result, None)
-        usage = (call.response or {}).get("usage") if call is not None else None
-        if isinstance(output, ModelOutput) and isinstance(usage, Mapping):
-            cost = _cost(usage)
-            if cost is not None:
-                output.metadata = {**(output.metadata or {}), REPORTED_COST: cost}
-        return result
-
-    return lean_generate
-
-
-def _cost(usage: Mapping[str, Any]) -> float | None:
-    """Dollars: the endpoint's own charge, and what a provider charges to a key of one's own."""
-    cost = usage.get("cost")
-    if isinstance(cost, bool) or not isinstance(cost, int | float):
-        return None
-    details = usage.get("cost_details")
-    upstream = details.get("upstream_inference_cost") if isinstance(details, Mapping) else None
-    return float(cost) + (float(upstream or 0) if usage.get("is_byok") else 0.0)
-
-
-def _priced_as_reported(served_model_usage: Any) -> Any:
-    def served(output: ModelOutput) -> list[ServedModelUsage] | None:
-        cost = (output.metadata or {}).get(REPORTED_COST)
-        usage = output.usage
-        if cost is None or usage is None or usage.input_tokens + usage.output_tokens == 0:
-            found: list[ServedModelUsage] | None = served_model_usage(output)
-            return found
-        # Inspect takes a price per token here; this one gives the reported sum
-        each = 1_000_000 * cost / (usage.input_tokens + usage.output_tokens)
-        price = ModelCost(input=each, output=each, input_cache_write=0, input_cache_read=0)
-        return [ServedModelUsage(output.model, usage, price)]
-
-    return served
-
-
-def _without_session(request_headers: Any) -> Any:
-    def headers(config: Any) -> dict[str, str]:
-        sent: Mapping[str, str] = request_headers(config)
-        return {name: value for name, value in sent.items() if name != "x-session-id"}
-
-    return headers
+PATIENCE = 20.0
+"""Seconds that an endpoint may take to list its models."""
 
 
 @contextmanager
@@ -142,7 +48,7 @@ def model_info(model: str) -> ModelInfo | None:
     # and settles on a name that is only like it
     if model.split("/")[0] in NOT_LOOKED_UP:
         return None
-    with quiet_console():  # as in `model_of`
+    with quiet_console():
         return get_model_info(model)
 
 
@@ -167,8 +73,60 @@ def set_prices(study: Study) -> None:
 def model_of(study: Study, name: str) -> Model:
     """A model as the study asks it: the same one each time, since some load weights when made."""
     batch = (study.batch or None) if takes_batches(name) else None
-    config = GenerateConfig(max_connections=study.max_connections, batch=batch)
+    config = GenerateConfig(
+        max_connections=study.max_connections,
+        batch=batch,
+        max_retries=RETRIES,
+        # a batch takes hours
+        attempt_timeout=None if batch else math.ceil(study.timeout),
+    )
     with quiet_console():  # with the first model, Inspect prints which hooks there are
         model = get_model(name, config=config, **dict(study.model_args.get(name, {})))
-    # the gate is the outermost: it counts what becomes of a call in the end
-    return guard(lean(model), None if batch else study.timeout)
+    return watched(model)
+
+
+def refuse_unknown_models(study: Study, models: Iterable[str]) -> None:
+    """Ask the endpoints of the models for their lists of models.
+
+    An endpoint that answers without a list cannot tell: the run goes on.
+
+    Raises:
+        W2SError: Nothing answers, the key is refused, or a list lacks a model.
+    """
+    lists: dict[tuple[str, str], list[str]] = {}
+    for model in models:
+        api: Any = model_of(study, model).api
+        url, key = getattr(api, "base_url", None), getattr(api, "api_key", None)
+        if not (isinstance(url, str) and isinstance(key, str) and hasattr(api, "client")):
+            continue  # no endpoint of the OpenAI kind
+        if (url, key) not in lists:
+            lists[url, key] = _listed(model, api, url, key)
+        known = lists[url, key]
+        name = api.service_model_name() if hasattr(api, "service_model_name") else api.model_name
+        # variants of a model, as OpenRouter's `:free`, need not be listed
+        if known and name not in known and name.partition(":")[0] not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            raise W2SError(
+                f"models: {model} is not among the {len(known)} models that its endpoint lists"
+                + (f"; near are {', '.join(near)}" if near else "")
+                + ". If it is served all the same, set check_models: false"
+            )
+
+
+def _listed(model: str, api: Any, url: str, key: str) -> list[str]:
+    """Names of the models that an endpoint lists; none where it cannot tell."""
+    from openai import APIConnectionError, OpenAI
+
+    if type(api.client).__module__.split(".")[0] != "openai":
+        return []
+    try:
+        with OpenAI(api_key=key, base_url=url, timeout=PATIENCE, max_retries=1) as client:
+            return [listed.id for listed in client.models.list()]
+    except Exception as error:  # whatever a page that is no list makes the client raise
+        scrub_error(error, secrets(api))
+        said, shown = cause_of(error), scrub(url, secrets(api))
+        if isinstance(error, APIConnectionError):
+            raise W2SError(f"models: {model}: nothing answers at {shown} ({said})") from None
+        if status_of(error) in (401, 402):
+            raise W2SError(f"models: {model}: the endpoint refuses: {said}") from None
+        return []

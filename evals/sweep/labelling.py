@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from w2s_icl.errors import W2SError
 from w2s_icl.evals.cells import Cell, experiment_of, settings_of_labels, without_file_label
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Study
-from w2s_icl.record import CellRecord, Shown, is_complete, is_ours
+from w2s_icl.evals.sweep.unread import stopped_unread
+from w2s_icl.record import CellRecord, ExperimentRecord, Shown, is_complete, is_ours
 from w2s_icl.solvers.label_logs import find_answers, log_headers
 from w2s_icl.solvers.labels import id_of
+
+Id = int | str
 
 
 @dataclass(frozen=True)
@@ -19,76 +21,105 @@ class Labelling:
     """State of the weak models' labels in a log directory.
 
     Attributes:
-        ask: By weak model, ids that its label run should cover: those it has answered and, until
-            the labelling is complete, those still wanted.
-        unread: Ids that some weak model answered unreadably, or that a file of labels lacks.
-        complete: Whether every cell of the study could now be built.
+        ask: By weak model, the questions that its label run covers: those it has answered and,
+            until `complete`, those still wanted.
+        unread: Questions that no cell shows: a weak model's answer could not be read, or a file of
+            labels has none.
+        complete: Whether all label runs have answered what they are asked.
+        without: By weak model whose label run was ended as unreadable, what is to be said of it.
+        readable: Questions that every weak model's readable answers suffice for, in each draw.
     """
 
-    ask: Mapping[str, frozenset[int | str]]
-    unread: frozenset[int | str]
+    ask: Mapping[str, frozenset[Id]]
+    unread: frozenset[Id]
     complete: bool
+    without: Mapping[str, str]
+    readable: int
 
 
 def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
     """Which pool questions need labels, given the answers that are in the logs.
 
-    For each draw the first `max(shots)` questions that all weak models answered readably are shown;
-    those, and `RESERVE` more, need labels.
+    A cell shows the first questions of a draw that all weak models answered readably. The first
+    round asks the largest number of demonstrations and `RESERVE` more. Where more than those are
+    unread, a second round asks as many again as are missing, and `RESERVE`. There is no third.
 
-    What is unread counts once all label runs have answered what is asked first, which is thus the
-    same in every process, whenever it looks.
+    Each round's questions depend on the answers to the round before, once all of those are there:
+    every process comes to the same, whenever it looks.
     """
     how = (experiment_of(study, split), settings_of_labels(study), log_dir)
-    logs = {m: find_answers(m, "pool", *how) for m in study.weak_models}
+    without = _ended_runs(study, split, log_dir)
+    letters: dict[str, Mapping[Id, str | None]] = {}
+    for model in study.weak_models:
+        if model not in without:
+            answers = find_answers(model, "pool", *how)
+            letters[model] = answers.letters if answers else {}
     unlabelled = without_file_label(study, split)
-    unread = {
-        id_ for log in logs.values() if log for id_, letter in log.letters.items() if letter is None
-    }
-    unread |= _passed_over_before(split, log_dir)
-    answered = {run: frozenset(log.letters) if log else frozenset() for run, log in logs.items()}
-    first: set[int | str] = set()
-    ask: set[int | str] = set()
-    needed: set[int | str] = set()
-    if logs or unlabelled:
-        for draw in range(study.draws):
-            order = [id_of(s) for s in split.draw(draw) if id_of(s) not in unlabelled]
-            usable = [id_ for id_ in order if id_ not in unread]
-            if len(usable) < max(study.shots):
-                raise W2SError(
-                    f"shots: {max(study.shots)} demonstrations are wanted, but only {len(usable)} "
-                    f"of the {len(split.pool)} questions of the pool have a usable label by all "
-                    "weak models and files of labels"
-                )
-            first.update(order[: max(study.shots) + RESERVE])
-            last = order.index(usable[max(study.shots) - 1])
-            needed.update(order[: last + 1])
-            ask.update(order[: last + 1 + RESERVE])
-        if study.label_pool == "all":
-            first = ask = needed = {s.id for s in split.pool if s.id is not None}
-    complete = all(needed <= have for have in answered.values())
-    begun = all(first <= have for have in answered.values())
-    more = frozenset() if complete else frozenset(ask if begun else first)
+    passed = _passed_over_before(split, log_dir) | unlabelled
+
+    def unread_in(asked: Collection[Id]) -> set[Id]:
+        none = {id_ for of in letters.values() for id_, letter in of.items() if letter is None}
+        return passed | (none & set(asked))
+
+    shots = max(study.shots)
+    # what a file of labels lacks is not asked either
+    draws = [
+        [id_of(s) for s in split.draw(n) if id_of(s) not in unlabelled] for n in range(study.draws)
+    ]
+    first = {id_ for order in draws for id_ in order[: shots + RESERVE]}
+    if study.label_pool == "all":
+        first = {id_ for order in draws for id_ in order}
+    unread = unread_in(first)
+    reaches = [_reach(order, unread, shots) for order in draws]
+    needed = {id_ for order, n in zip(draws, reaches, strict=True) for id_ in order[:n]}
+    second = {id_ for order, n in zip(draws, reaches, strict=True) for id_ in order[: n + RESERVE]}
+
+    have = {model: frozenset(of) for model, of in letters.items()}
+    more: set[Id] = set()
+    if not all(needed <= ids for ids in have.values()):
+        more = second if all(first <= ids for ids in have.values()) else first
+    every = frozenset.intersection(*have.values()) if have else frozenset(second)
+    unread = unread_in(every | needed)
     return Labelling(
-        {run: have | more for run, have in answered.items()},
-        frozenset(unread | unlabelled),
-        complete,
+        {model: ids | more for model, ids in have.items()},
+        frozenset(unread),
+        not more,
+        without,
+        min(sum(id_ in every and id_ not in unread for id_ in order) for order in draws),
     )
 
 
-def _passed_over_before(split: Split, log_dir: str) -> set[int | str]:
+def pool_ask(cell: Cell, state: Labelling) -> Collection[Id] | None:
+    """Ids of the only questions that a cell asks; None where it asks all of its part."""
+    return state.ask.get(cell.model, ()) if cell.split == "pool" else None
+
+
+def _reach(order: Sequence[Id], unread: Collection[Id], shots: int) -> int:
+    """How far down a draw the demonstrations reach; the whole of it where they do not suffice."""
+    usable = [place for place, id_ in enumerate(order, 1) if id_ not in unread]
+    return 0 if shots == 0 else usable[shots - 1] if len(usable) >= shots else len(order)
+
+
+def _ended_runs(study: Study, split: Split, log_dir: str) -> dict[str, str]:
+    """Weak models whose label runs were ended as unreadable, and what is to be said of each."""
+    mine = experiment_of(study, split).identity
+    runs: dict[str, list[str]] = {}
+    for log in filter(is_ours, log_headers(log_dir)):
+        cell = CellRecord.from_log(log)
+        same = ExperimentRecord.from_log(log).identity == mine
+        if same and (cell.task, cell.split, cell.prompt) == ("zero_shot", "pool", ""):
+            runs.setdefault(log.eval.model, []).append(stopped_unread(log))
+    return {m: texts[-1] for m, texts in runs.items() if m in study.weak_models and all(texts)}
+
+
+def _passed_over_before(split: Split, log_dir: str) -> set[Id]:
     """Pool questions that finished cells of the directory passed over.
 
     One that no call could answer in an earlier run may be answered in this one: it stays passed
     over, for the cells that are still to run must show what the finished ones show.
     """
     passed: set[str] = set()
-    for log in log_headers(log_dir):
-        if is_ours(log) and is_complete(log) and CellRecord.from_log(log).task == "few_shot":
+    for log in filter(is_ours, log_headers(log_dir)):
+        if is_complete(log) and CellRecord.from_log(log).task == "few_shot":
             passed.update(map(str, Shown.from_log(log).skipped))
     return {s.id for s in split.pool if s.id is not None and str(s.id) in passed}
-
-
-def pool_ask(cell: Cell, state: Labelling) -> Collection[int | str] | None:
-    """Ids of the only questions that a cell asks; None where it asks all of its part."""
-    return state.ask[cell.model] if cell.split == "pool" else None

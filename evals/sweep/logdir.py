@@ -1,14 +1,12 @@
-"""Before the first paid call: which logs are torn or lack answers, which models are not there."""
+"""What a log directory holds: torn logs, logs that lack answers, logs of another experiment."""
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,76 +23,81 @@ from inspect_ai.log import (
 )
 
 from w2s_icl.errors import W2SError
-from w2s_icl.evals.cells import Cell
+from w2s_icl.evals.cells import experiment_of
+from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import Study
-from w2s_icl.evals.sweep.endpoint import model_of
-from w2s_icl.evals.sweep.gate import KEY_REFUSED, first_line, scrub_error, secrets, status_of
+from w2s_icl.evals.sweep.unread import stopped_unread
+from w2s_icl.evals.truthfulqa import call_settings
 from w2s_icl.record import (
+    SETTINGS,
     CellKey,
     CellRecord,
+    ExperimentRecord,
+    Shown,
+    file_of,
     is_complete,
     is_ours,
     key_of,
     precedence,
+    settings_of,
 )
+from w2s_icl.solvers.few_shot import Cot
 from w2s_icl.solvers.label_logs import is_remote, log_headers
 
 TORN = ".torn"
 """What is added to the name of a log that cannot be read: Inspect stops at such a file."""
 
-PART = ".part"
-"""What is added to the name of a log while it is written anew."""
-
-PATIENCE = 20.0
-"""Seconds that an endpoint may take to list its models."""
-
-
-def finished_cells(log_dir: str) -> set[CellKey]:
-    """Cells that have a finished log."""
-    return {key_of(log) for log in log_headers(log_dir) if is_ours(log) and is_complete(log)}
-
-
 QUESTIONS_FAILED = "questions failed"
 """What the error ends with of a log that was marked because questions failed in it."""
 
 
+def finished_cells(log_dir: str) -> set[CellKey]:
+    """Cells that have a complete log."""
+    return {key_of(log) for log in log_headers(log_dir) if is_ours(log) and is_complete(log)}
+
+
 def answers_all(log: EvalLog, calls: int) -> bool:
-    """Whether a log is finished and was to ask at least so many questions, each epoch counted."""
+    """Whether a log is complete and was to ask at least so many questions, each epoch counted."""
     return is_complete(log) and log.results is not None and log.results.total_samples >= calls
 
 
 def lacks_answers(log: EvalLog) -> bool:
     """Whether a log says success though questions failed in it: Inspect would ask nothing more."""
-    return log.status == "success" and not log.invalidated and not is_complete(log)
+    return (
+        log.status == "success"
+        and not log.invalidated
+        and not is_complete(log)
+        and not stopped_unread(log)
+    )
 
 
-def calls_of(log: EvalLog) -> int:
-    """Questions that a log was to answer, each epoch counted."""
-    if log.results:
-        return log.results.total_samples
-    # where all failed there are no results
-    return (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
+def calls_of(task: Task) -> int:
+    """Questions that a task asks, each epoch counted."""
+    return len(task.dataset) * (task.epochs or 1)
 
 
-def unmarked(logs: Sequence[EvalLog]) -> list[EvalLog]:
-    """Those logs of a cell that Inspect would take for complete though they are not.
-
-    None where another log of the cell is finished. Of each task id the last one, which is the only
-    one that Inspect looks at.
+def log_of(key: CellKey, task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
+    """The log of a cell that counts: a complete one, one that was ended as unreadable, or the last.
 
     Args:
-        logs: Headers of the logs of one cell, the last written last.
-
-    Returns:
-        The fullest last.
+        key: The cell.
+        task: Its task, with what it now shows and asks.
+        logs: Headers of this suite's logs, the last written last.
     """
-    last = {log.eval.task_id: log for log in logs}.values()
-    found = [
+    shown = Shown.from_metadata(task.metadata or {}).prompt_sha256
+    same = [
         log
-        for log in last
-        if lacks_answers(log) and not any(answers_all(other, calls_of(log)) for other in logs)
+        for log in logs
+        if key_of(log) == key
+        and Shown.from_log(log).prompt_sha256 == shown
+        and (log.eval.config.epochs or 1) == (task.epochs or 1)
     ]
-    return sorted(found, key=precedence, reverse=True)
+    complete = sorted((log for log in same if answers_all(log, calls_of(task))), key=precedence)
+    ended = [log for log in same if stopped_unread(log)]
+    return next(iter(complete or ended[::-1] or same[::-1]), None)
+
+
+# --- torn and incomplete --------------------------------------------------------------------------
 
 
 def set_torn_aside(log_dir: str) -> list[str]:
@@ -103,8 +106,6 @@ def set_torn_aside(log_dir: str) -> list[str]:
     Returns:
         Names of the files before.
     """
-    import fsspec
-
     torn: list[str] = []
     if is_remote(log_dir):
         return torn  # there a file is written whole or not at all
@@ -115,178 +116,121 @@ def set_torn_aside(log_dir: str) -> list[str]:
         except OSError:
             raise
         except Exception:  # a torn zip raises whatever its first bad byte leads to
-            files, path = fsspec.core.url_to_fs(info.name)
-            files.mv(path, path + TORN)
-            torn.append(info.name.rsplit("/", 1)[-1])
+            path = Path(info.name.removeprefix("file://"))
+            path.rename(f"{path}{TORN}")
+            torn.append(path.name)
     return torn
 
 
-def mark_incomplete_in(log_dir: str) -> list[str]:
-    """Mark the logs of a directory that say success though questions failed in them.
+def unmarked(logs: Sequence[EvalLog]) -> list[EvalLog]:
+    """Those logs of a cell that Inspect would take for complete though they lack answers.
 
-    Inspect counts those as complete. A log is left as it is where another one of its cell is
-    finished or was continued from it; of several the fullest is marked last, since Inspect goes on
-    with the last written.
+    None where another log of the cell is complete.
+
+    Args:
+        logs: Headers of the logs of one cell, the last written last.
+
+    Returns:
+        The fullest last.
+    """
+
+    def asked(log: EvalLog) -> int:
+        return log.results.total_samples if log.results else log.eval.dataset.samples or 0
+
+    lacking = [
+        log
+        for log in logs
+        if lacks_answers(log) and not any(answers_all(other, asked(log)) for other in logs)
+    ]
+    return sorted(lacking, key=precedence, reverse=True)
+
+
+def mark_incomplete_in(log_dir: str) -> list[str]:
+    """Give the logs that say success though questions failed in them the status "error".
+
+    Inspect then asks those questions again. Only the header is written anew. The fullest log of a
+    cell is marked last, since Inspect continues from the last written.
 
     Returns:
         Names of the logs.
     """
     cells: dict[tuple[CellKey, str], list[EvalLog]] = defaultdict(list)
     for log in filter(is_ours, log_headers(log_dir)):
-        cells[key_of(log), _arguments_of(log)].append(log)
-    found = [log for logs in cells.values() for log in unmarked(logs)]
-    mark_incomplete(found)
-    return [log.location.rsplit("/", 1)[-1] for log in found]
+        args = [log.eval.task_args_passed, log.eval.model_args]
+        cells[key_of(log), json.dumps(args, sort_keys=True, default=str)].append(log)
+    marked = [log for logs in cells.values() for log in unmarked(logs)]
+    for log in marked:
+        _mark(log.location)
+    return [file_of(log) for log in marked]
 
 
-def mark_incomplete(logs: Iterable[EvalLog]) -> list[EvalLog]:
-    """Give the logs of this suite that say success though questions failed the status "error".
-
-    Only the header of the file is written anew. An interruption leaves the log as it was.
-
-    Args:
-        logs: Headers.
-
-    Returns:
-        Headers in the same order, read again where the log was marked.
-    """
-    return [_marked(log.location) if is_ours(log) and lacks_answers(log) else log for log in logs]
-
-
-def _marked(location: str) -> EvalLog:
+def _mark(location: str) -> None:
     log = read_eval_log(location, header_only=True)
-    if not lacks_answers(log):
-        return log  # somebody else was faster
-    calls = calls_of(log)
-    failed = calls - (log.results.completed_samples if log.results else 0)
-    log.status = "error"
-    log.error = EvalError(
-        message=f"{failed} of {calls} {QUESTIONS_FAILED}", traceback="", traceback_ansi=""
-    )
-    with suppress(WriteConflictError):  # as above
-        _write_header(log, location)
-    return read_eval_log(location, header_only=True)
-
-
-def _write_header(log: EvalLog, location: str) -> None:
-    import fsspec
-    from fsspec.implementations.local import LocalFileSystem
-
-    files, path = fsspec.core.url_to_fs(location)
-    if not isinstance(files, LocalFileSystem):
-        write_eval_log(log, location, if_match_etag=log.etag, header_only=True)
+    calls = (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
+    answered = log.results.completed_samples if log.results else 0
+    text = f"{calls - answered} of {calls} {QUESTIONS_FAILED}"
+    log.status, log.error = "error", EvalError(message=text, traceback="", traceback_ansi="")
+    if is_remote(location):
+        with suppress(WriteConflictError):  # somebody else was faster
+            write_eval_log(log, location, if_match_etag=log.etag, header_only=True)
         return
     # Inspect writes into the file itself, and a full disk or a kill would tear it
-    target = Path(path)
-    # of its own: several workers may begin at once
-    number, name = tempfile.mkstemp(PART, f"{target.name}.", target.parent)
-    part = Path(name)
-    try:
-        shutil.copy(target, part)
-        write_eval_log(
-            log, part, format="json" if target.suffix == ".json" else "eval", header_only=True
-        )
-        os.fsync(number)
-        part.replace(target)
-    finally:
-        os.close(number)
-        part.unlink(missing_ok=True)
+    target = Path(location.removeprefix("file://"))
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        copy = Path(shutil.copy(target, folder))
+        write_eval_log(log, copy, header_only=True)
+        copy.replace(target)
 
 
-def settled(tasks: Sequence[Task], log_dir: str) -> list[EvalLog | None]:
-    """Finished logs of the cells that Inspect would go on with all the same.
+# --- what must not mix ----------------------------------------------------------------------------
 
-    To Inspect the last log of each task id counts, and it removes the others. Where two workers
-    began one cell, it has two such ids, and the one may be finished and the other not; or one
-    attempt has outlived the next, and what was made from the first of them must not lose it.
 
-    Returns:
-        By task its log, None where Inspect may decide.
+def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
+    """Stop before any call when the directory holds this suite's logs of another experiment.
+
+    Raises:
+        W2SError: Naming the log, what differs, and the way out.
     """
-    cells: dict[CellKey, dict[str, list[EvalLog]]] = defaultdict(lambda: defaultdict(list))
+    mine = experiment_of(study, split).identity
     for log in filter(is_ours, log_headers(log_dir)):
-        cells[key_of(log)][_arguments_of(log)].append(log)
-    found: list[EvalLog | None] = []
-    for task in tasks:
-        metadata, epochs = task.metadata or {}, task.epochs or 1
-        calls = len(task.dataset) * epochs
-        found.append(None)
-        for logs in cells[CellRecord.from_metadata(metadata).key(str(task.model))].values():
-            same = [
-                log
-                for log in logs
-                if (log.eval.config.epochs or 1) == epochs
-                and (log.eval.metadata or {}).get("prompt_sha256") == metadata.get("prompt_sha256")
-            ]
-            finished = sorted((log for log in same if answers_all(log, calls)), key=precedence)
-            last = {log.eval.task_id: log for log in same}.values()
-            if finished and (len(finished) > 1 or not all(answers_all(log, calls) for log in last)):
-                found[-1] = finished[0]
-    return found
+        cell = CellRecord.from_log(log)
+        theirs: dict[str, Any] = ExperimentRecord.from_log(log).identity
+        # these make other cells to Inspect, which would be run beside the old ones
+        cot: Cot = "bare" if "cot=bare" in cell.prompt else "none"
+        config = call_settings(cot, study.read, study.max_tokens, study.generate)
+        # a call's own seed has another name than the experiment's
+        wanted = mine | {f"generate.{k}": getattr(config, k) for k in SETTINGS}
+        theirs |= {f"generate.{k}": value for k, value in settings_of(log).items()}
+        wanted["read"], theirs["read"] = study.read, cell.read
+        if cell.split == "test":
+            wanted["permutations"] = study.permutations
+            theirs["permutations"] = cell.permutations
+        for key, value in wanted.items():
+            if theirs[key] != value:
+                raise W2SError(
+                    f"{log_dir} holds {file_of(log)} of another experiment: its {key} is "
+                    f"{theirs[key]!r}, this study's is {value!r}. Their numbers must not be "
+                    "mixed: use another --log-dir, or move the old logs away"
+                )
 
 
-def one_per_cell(logs: Iterable[EvalLog]) -> list[EvalLog]:
-    """Of the logs of one cell the one that counts: Inspect names them all."""
-    found: dict[CellKey, list[EvalLog]] = {}
-    for log in logs:
-        found.setdefault(key_of(log), []).append(log)
-    return [
-        min(of, key=lambda log: (not is_complete(log), precedence(log))) for of in found.values()
-    ]
-
-
-def refuse_unknown_models(study: Study, cells: Iterable[Cell], log_dir: str) -> None:
-    """Ask the endpoints of models that are still to be called for their lists of models.
-
-    An endpoint that has no such list, or does not answer, cannot tell: the run goes on.
+def refuse_other_demonstrations(tasks: Mapping[CellKey, Task], log_dir: str) -> None:
+    """Stop when a finished cell has shown other demonstrations than it would now.
 
     Raises:
-        W2SError: A list lacks a model of the study, or the key is refused.
+        W2SError: Naming the log and the way out.
     """
-    done = finished_cells(log_dir)
-    to_call = dict.fromkeys(cell.model for cell in cells if cell.key not in done)
-    lists: dict[tuple[str, str], list[str]] = {}
-    for model in to_call:
-        api: Any = model_of(study, model).api
-        url, key = getattr(api, "base_url", None), getattr(api, "api_key", None)
-        if not (isinstance(url, str) and isinstance(key, str) and hasattr(api, "client")):
-            continue  # no endpoint of the OpenAI kind
-        if (url, key) not in lists:
-            lists[url, key] = _listed(model, api, url, key)
-        known = lists[url, key]
-        name = api.service_model_name() if hasattr(api, "service_model_name") else api.model_name
-        # variants of a model, as OpenRouter's `:free`, need not be listed
-        if known and name not in known and name.partition(":")[0] not in known:
-            near = difflib.get_close_matches(name, known, n=3)
+    for log in filter(is_ours, log_headers(log_dir)):
+        task = tasks.get(key_of(log)) if is_complete(log) else None
+        if task is None:
+            continue
+        if (
+            Shown.from_metadata(task.metadata or {}).prompt_sha256
+            != Shown.from_log(log).prompt_sha256
+        ):
             raise W2SError(
-                f"models: {model} is not among the {len(known)} models that its endpoint lists"
-                + (f"; near are {', '.join(near)}" if near else "")
-                + ". If it is served all the same, set check_models: false"
+                f"{log_dir} holds {file_of(log)}, a finished cell that showed other "
+                "demonstrations than this study shows in the same cell: the weak labels were made "
+                "anew, or a model that was added left a question unread that was shown before. "
+                "Use another --log-dir, or move that log away to run the cell again"
             )
-
-
-def _listed(model: str, api: Any, url: str, key: str) -> list[str]:
-    """Names of the models that an endpoint lists; none where it cannot tell.
-
-    Raises:
-        W2SError: The key is refused.
-    """
-    from openai import OpenAI
-
-    if type(api.client).__module__.split(".")[0] != "openai":
-        return []
-    try:
-        with OpenAI(api_key=key, base_url=url, timeout=PATIENCE, max_retries=1) as client:
-            return [listed.id for listed in client.models.list()]
-    except Exception as error:  # whatever a page that is no list makes the client raise
-        if status_of(error) in KEY_REFUSED:
-            scrub_error(error, secrets(api))
-            said = first_line(error)
-            raise W2SError(f"models: {model}: the endpoint refuses: {said}") from None
-        return []
-
-
-def _arguments_of(log: EvalLog) -> str:
-    """The arguments of a log's task and model, as one text."""
-    args = [log.eval.task_args_passed, log.eval.model_args]
-    return json.dumps(args, sort_keys=True, default=str)

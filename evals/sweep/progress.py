@@ -7,7 +7,16 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inspect_ai.hooks import Hooks, ModelRetry, ModelUsageData, SampleEnd, TaskEnd, TaskStart, hooks
+from inspect_ai.hooks import (
+    Hooks,
+    ModelRetry,
+    ModelUsageData,
+    SampleAttemptEnd,
+    SampleEnd,
+    TaskEnd,
+    TaskStart,
+    hooks,
+)
 from inspect_ai.log import EvalLog, read_eval_log_sample_summaries
 from inspect_ai.model import ModelUsage
 from inspect_ai.scorer import NOANSWER
@@ -17,6 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from w2s_icl.errors import first_line
 from w2s_icl.evals.sweep.logdir import QUESTIONS_FAILED
 from w2s_icl.evals.sweep.plan import Plan
+from w2s_icl.evals.sweep.unread import stopped_unread
 from w2s_icl.record import UNREAD_LIMIT, CellKey, is_complete, key_of, prompt_tokens
 from w2s_icl.words import model_name, money
 
@@ -146,6 +156,16 @@ class StudyProgress:
                 "same command with a larger one to continue"
             )
 
+    def uncounted(self, model: str) -> None:
+        """A call was answered whose reply does not say how many tokens it took."""
+        self.paid(model, ModelUsage())
+
+    def trouble(self, text: str) -> None:
+        """Calls have been failing for a while; `text` says of which model, and why."""
+        if text not in self._printed:
+            self.console.print(f"! {text}", highlight=False, markup=False)
+        self._printed.add(text)
+
     def retried(self, times: int = 1) -> None:
         """HTTP requests were sent again."""
         self.retries += times
@@ -188,6 +208,10 @@ class _Listener(Hooks):
         if _Listener.progress:
             _Listener.progress.retried()
 
+    async def on_sample_attempt_end(self, data: SampleAttemptEnd) -> None:
+        if _Listener.progress and data.will_retry:
+            _Listener.progress.retried()
+
     async def on_task_end(self, data: TaskEnd) -> None:
         if _Listener.progress:
             _Listener.progress.finished(data.log)
@@ -221,7 +245,8 @@ def cell_line(log: EvalLog) -> str:
         read = readable(log)
         mark = "✔" if 1 - read <= UNREAD_LIMIT else "!"
         return f"  {mark} {name} {value:5.1f} ± {half:.1f}   readable {100 * read:.0f}%"
-    message, failed = _first_error(log)
+    ended = stopped_unread(log)
+    message, failed = (ended, 0) if ended else _first_error(log)
     questions = f" {failed} of {log.eval.dataset.samples} questions failed" if failed else ""
     said = textwrap.fill(message, 80, initial_indent="    ", subsequent_indent="    ")
     return f"  ✗ {name}{questions}\n{said}"

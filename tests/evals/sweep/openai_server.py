@@ -107,11 +107,6 @@ class Request:
         return None if self.answer is None else self.prompt.options[self.answer]
 
     @property
-    def logprob(self) -> float:
-        """How sure the model is of its answer."""
-        return math.log(0.3 + 0.7 * _uniform("sure", self.model, self.prompt.question))
-
-    @property
     def messages(self) -> list[dict[str, str]]:
         found: list[dict[str, str]] = json.loads(self.raw)["messages"]
         return found
@@ -125,8 +120,9 @@ class OpenAIServer:
     """The server, running from `with` to its end.
 
     Everything that may change between two runs is an attribute: `requests` (clear it to start
-    afresh), `rate_429`, `rate_500`, `latency`, `broken`, and `mute`: (model, question) of replies
-    that are to be unreadable.
+    afresh), `rate_429`, `rate_500`, `latency`, `broken`, `mute` and `filtered`: (model, question)
+    of replies that are to be unreadable or taken by a filter, `failing`: the status that they get,
+    with `error_code`, and `reshape`, which may change a good reply before it is sent.
 
     Args:
         questions: Rows with `question`, `choices` and `label`, as in the file given to the study.
@@ -168,7 +164,9 @@ class OpenAIServer:
         self.faults: dict[str, float] = {}
         self.retry_after: str | None = "1"
         self.failing: dict[tuple[str, str], int] = {}
+        self.error_code: str | None = None
         self.filtered: set[tuple[str, str]] = set()
+        self.reshape: Callable[[dict[str, Any]], object] = lambda content: None
         self.stall = 30.0
         self.key: str | None = None
         self.listed: Sequence[str] | None = None
@@ -252,10 +250,10 @@ class OpenAIServer:
         if request.model not in ABILITY:
             return _error(404, f"No endpoints found for {request.model}.")
         if request.model in self.broken:
-            return _error(self.broken[request.model], "this model is broken")
+            return _error(self.broken[request.model], "this model is broken", self.error_code)
         status_of_question = self.failing.get((request.model, request.prompt.question))
         if status_of_question:
-            return _error(status_of_question, "this question is broken")
+            return _error(status_of_question, "this question is broken", self.error_code)
         luck = _uniform(self.seed, request.number)
         if luck < self.rate_429:
             status, headers, content = _error(429, "Rate limit exceeded")
@@ -285,32 +283,29 @@ class OpenAIServer:
         request.tokens = (words, said)
         if self.price:
             request.cost = words * self.price[0] + said * self.price[1]
-        return (
-            200,
-            {},
-            {
-                "id": f"gen-{request.number}",
-                "object": "chat.completion",
-                "created": 1_700_000_000,
-                "model": request.model,
-                "choices": []
-                if request.fault == "no_choices"
-                else [
-                    {
-                        "index": 0,
-                        "message": {"role": "assistant", "content": text},
-                        "finish_reason": "error" if request.fault == "error_choice" else finish,
-                        "logprobs": self._logprobs(request),
-                    }
-                ],
-                "usage": {
-                    "prompt_tokens": words,
-                    "completion_tokens": said,
-                    "total_tokens": words + said,
-                    **({"cost": request.cost} if self.price else {}),
-                },
+        content: dict[str, Any] = {
+            "id": f"gen-{request.number}",
+            "object": "chat.completion",
+            "created": 1_700_000_000,
+            "model": request.model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": "error" if request.fault == "error_choice" else finish,
+                }
+            ],
+            "usage": {
+                "prompt_tokens": words,
+                "completion_tokens": said,
+                "total_tokens": words + said,
+                **({"cost": request.cost} if self.price else {}),
             },
-        )
+        }
+        if request.fault == "no_choices":
+            content["choices"] = []
+        self.reshape(content)
+        return 200, {}, content
 
     def _answer(self, request: Request) -> None:
         """Decide the reply: a function of (model, prompt) and of nothing else."""
@@ -338,13 +333,6 @@ class OpenAIServer:
         request.reply = _choose(FORMS, "form", *key).format(request.answer)
         if "step by step" in request.messages[0]["content"]:
             request.reply = f"Long known: {request.option}.\n\nANSWER: {request.answer}"
-
-    def _logprobs(self, request: Request) -> dict[str, Any] | None:
-        """The letter's log-probability, where it was asked for."""
-        if not json.loads(request.raw).get("logprobs") or request.answer is None:
-            return None
-        token = {"token": request.answer, "bytes": None, "logprob": request.logprob}
-        return {"content": [{**token, "top_logprobs": [token]}], "refusal": None}
 
     def _letter(self, question: str, options: Mapping[str, str]) -> str:
         """Letter of the right option; the question may be hidden."""
@@ -386,10 +374,19 @@ class OpenAIServer:
 @contextmanager
 def in_place_of_openrouter(questions: Sequence[Mapping[str, Any]]) -> Iterator[OpenAIServer]:
     """A server that this process and those that it starts find where OpenRouter would be."""
-    with OpenAIServer(questions) as running, pytest.MonkeyPatch.context() as environment:
-        for name, value in running.environment.items():
-            environment.setenv(name, value)
+    with OpenAIServer(questions) as running, at_address_of(running):
         yield running
+
+
+@contextmanager
+def at_address_of(server: OpenAIServer) -> Iterator[None]:
+    """Inspect's `openrouter/` models of this process are those of a server that is running."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        # Inspect keeps the models it has made, with the address they were made for
+        patch.setattr("inspect_ai.model._model._models", {})
+        yield
 
 
 def letter_of(label: str) -> str:
@@ -427,8 +424,10 @@ def _choose(among: Sequence[str], *key: object) -> str:
     return among[int(_uniform(*key) * len(among))]
 
 
-def _error(status: int, message: str) -> tuple[int, dict[str, str], dict[str, Any]]:
-    return status, {}, {"error": {"message": message, "code": status}}
+def _error(
+    status: int, message: str, code: str | None = None
+) -> tuple[int, dict[str, str], dict[str, Any]]:
+    return status, {}, {"error": {"message": message, "code": code or status}}
 
 
 class _HTTPServer(ThreadingHTTPServer):

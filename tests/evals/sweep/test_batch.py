@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspect_ai import eval
-from inspect_ai.log import EvalLog, read_eval_log
-from inspect_ai.model import BatchConfig, get_model
+from inspect_ai.model import BatchConfig
 from rich.console import Console
 
 from tests.evals.sweep.openai_server import SMALL, OpenAIServer
@@ -22,10 +20,9 @@ from w2s_icl.evals.cells import all_cells, build
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.run import run_study
-from w2s_icl.evals.truthfulqa import few_shot, zero_shot
+from w2s_icl.record import PlanRecord
 
-MODELS = {"/v1/chat/completions": "openai/gpt-4o-mini", "/v1/responses": "openai/gpt-5.2-chat"}
-"""A model for each of OpenAI's two interfaces, by the one that Inspect takes for it."""
+MODEL = "openai/gpt-4o-mini"
 
 TEST_SIZE = 20
 QUICK = BatchConfig(size=TEST_SIZE, send_delay=0.1, tick=0.05)
@@ -66,8 +63,8 @@ class BatchServer:
 
     def get(self, path: str) -> bytes:
         if path == "/v1/models":
-            known = [{"id": name.partition("/")[2], "object": "model"} for name in MODELS.values()]
-            return json.dumps({"object": "list", "data": known}).encode()
+            known = {"id": MODEL.partition("/")[2], "object": "model"}
+            return json.dumps({"object": "list", "data": [known]}).encode()
         if path.startswith("/v1/files/"):
             return self.files[path.split("/")[3]]
         batch = self.batches[path.rsplit("/", 1)[1]]
@@ -122,30 +119,7 @@ class BatchServer:
         asked = {"model": SMALL, "messages": _messages(body)}
         status, _, reply, _ = self.answers.handle(json.dumps(asked).encode())
         assert status == 200, reply
-        if path == "/v1/chat/completions":
-            return reply
-        usage = reply["usage"]
-        text = reply["choices"][0]["message"]["content"]
-        content = [{"type": "output_text", "text": text, "annotations": []}]
-        message = {"type": "message", "id": "m", "role": "assistant", "status": "completed"}
-        return {
-            "id": reply["id"],
-            "object": "response",
-            "created_at": 0,
-            "model": body["model"],
-            "status": "completed",
-            "output": [{**message, "content": content}],
-            "parallel_tool_calls": False,
-            "tool_choice": "auto",
-            "tools": [],
-            "usage": {
-                "input_tokens": usage["prompt_tokens"],
-                "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-                "output_tokens": usage["completion_tokens"],
-                "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": usage["total_tokens"],
-            },
-        }
+        return reply
 
 
 def _messages(body: dict[str, Any]) -> list[dict[str, str]]:
@@ -207,46 +181,6 @@ def server(dataset: str) -> Iterator[BatchServer]:
         yield server
 
 
-def answers(log: EvalLog) -> dict[int | str, tuple[Any, Any, Any]]:
-    """Letter, value and reply, by question."""
-    assert log.status == "success", log.error
-    found = {}
-    for sample in log.samples or []:
-        score = (sample.scores or {})["letter"]
-        found[sample.id] = (score.answer, score.value, sample.output.completion)
-    return found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("interface", MODELS)
-def test_both_tasks_answer_in_batches_as_they_do_call_by_call(
-    interface: str, server: BatchServer, dataset: str, tmp_path: Path
-) -> None:
-    def run(name: str, **config: Any) -> list[EvalLog]:
-        shared: dict[str, Any] = {"dataset": dataset, "test_size": TEST_SIZE}
-        return eval(
-            [zero_shot(**shared), few_shot(labels="gold", shots=8, **shared)],
-            get_model(MODELS[interface], base_url=server.url, api_key="x", memoize=False),
-            log_dir=str(tmp_path / name),
-            display="none",
-            max_tasks=2,
-            **config,
-        )
-
-    plain = run("plain")
-    asked = [request.messages for request in server.answers.requests]
-    assert server.posted.pop(interface) == len(asked) == 2 * TEST_SIZE
-
-    batched = run("batched", batch=QUICK)
-
-    assert set(server.posted) == {"/v1/files", "/v1/batches"}
-    assert sorted(map(json.dumps, server.sent)) == sorted(map(json.dumps, asked))
-    for one, other in zip(plain, batched, strict=True):
-        assert answers(one) == answers(other)
-        assert len(answers(other)) == TEST_SIZE
-        assert one.stats.model_usage == other.stats.model_usage
-
-
 @pytest.mark.slow
 def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_itself(
     server: BatchServer, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -256,8 +190,8 @@ def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_its
     study = Study(
         dataset=dataset,
         test_size=TEST_SIZE,
-        models=(MODELS["/v1/chat/completions"],),
-        model_args={MODELS["/v1/chat/completions"]: {"base_url": server.url}},
+        models=(MODEL,),
+        model_args={MODEL: {"base_url": server.url}},
         shots=(0, 4),
         batch=QUICK,
         timeout=0.01,
@@ -268,7 +202,6 @@ def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_its
     assert outcome.ok
     assert set(server.posted) == {"/v1/files", "/v1/batches"}
     assert server.refused == set()
-    assert {len(answers(read_eval_log(log.location))) for log in outcome.logs} > {TEST_SIZE}
     prompts = [len(messages) for messages in server.sent]
     assert prompts == sorted(prompts)  # no demonstration is shown before all labels are there
 
@@ -292,7 +225,7 @@ def test_only_providers_that_take_batches_are_asked_in_batches(
     shared: dict[str, Any] = {"dataset": dataset, "test_size": TEST_SIZE, "shots": (0,)}
 
     study = Study(**shared, models=models, batch=500)
-    tasks = [build(study, cell, "", {}) for cell in all_cells(study, study.load_split())]
+    tasks = [build(study, cell, "", PlanRecord()) for cell in all_cells(study, study.load_split())]
 
     batch = {str(task.model): task.model.config.batch for task in tasks if task.model}
     assert batch == {"openrouter/a/b": None, "openai/gpt-4o-mini": 500}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,6 @@ from inspect_ai.model import (
     ChatMessageAssistant,
     ChatMessageSystem,
     ChatMessageUser,
-    ContentText,
     GenerateConfig,
     Model,
     ModelCost,
@@ -28,7 +28,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from w2s_icl.evals.sweep.endpoint import REPORTED_COST, lean
+from w2s_icl.evals.sweep.calls import REPORTED_COST, secrets, watched
 
 TURNS: list[ChatMessage] = [
     ChatMessageSystem(content="Reply with a letter."),
@@ -119,7 +119,7 @@ def fresh(name: str) -> Model:
 @pytest.mark.parametrize("name", ["openrouter/maker/model", "openai-api/local/model"])
 def test_the_bytes_on_the_wire_are_those_of_the_plain_client(name: str, endpoint: Endpoint) -> None:
     ask(fresh(name))
-    ask(lean(lean(fresh(name))))
+    ask(watched(watched(fresh(name))))
 
     assert len(endpoint.bodies) == 4
     plain, sent = (json.loads(body) for body in endpoint.bodies[1:3])
@@ -130,18 +130,9 @@ def test_the_bytes_on_the_wire_are_those_of_the_plain_client(name: str, endpoint
     assert set(endpoint.bodies) == {endpoint.bodies[0]}
 
 
-def test_turns_of_several_parts_are_left_to_the_client(endpoint: Endpoint) -> None:
-    parts = ChatMessageUser(content=[ContentText(text="one"), ContentText(text="two")])
-
-    ask(fresh("openrouter/maker/model"), [parts])
-    ask(lean(fresh("openrouter/maker/model")), [parts])
-
-    assert set(endpoint.bodies) == {endpoint.bodies[0]}
-
-
 def test_all_samples_of_a_cell_are_one_session_to_openrouter(endpoint: Endpoint) -> None:
     ask(fresh("openrouter/maker/model"))
-    ask(lean(fresh("openrouter/maker/model")))
+    ask(watched(fresh("openrouter/maker/model")))
 
     ids = [headers.get("x-session-id") for headers in endpoint.headers]
     assert ids[0] != ids[1]  # Inspect's own: one per sample
@@ -176,7 +167,7 @@ def test_the_cost_that_the_reply_reports_is_the_cost_logged(
         price = ModelCost(input=500, output=500, input_cache_read=500, input_cache_write=500)
         set_model_info(name, ModelInfo(cost=price))
 
-    log = ask(lean(fresh(name)))
+    log = ask(watched(fresh(name)))
 
     (used,) = log.stats.model_usage.values()
     assert used.total_cost == pytest.approx(2 * each)
@@ -190,7 +181,9 @@ def test_without_a_report_the_table_prices_the_call_and_without_a_price_nothing_
     price = ModelCost(input=10, output=1000, input_cache_read=10, input_cache_write=10)
     set_model_info("openrouter/maker/priced", ModelInfo(cost=price))
 
-    priced, unpriced = (ask(lean(fresh(f"openrouter/maker/{m}"))) for m in ("priced", "unpriced"))
+    priced, unpriced = (
+        ask(watched(fresh(f"openrouter/maker/{m}"))) for m in ("priced", "unpriced")
+    )
 
     (used,) = priced.stats.model_usage.values()
     assert used.total_cost == pytest.approx(2 * (0.01 + 0.001))
@@ -198,9 +191,11 @@ def test_without_a_report_the_table_prices_the_call_and_without_a_price_nothing_
     assert used.total_cost is None
 
 
-def test_a_model_without_such_a_client_is_left_as_it_is() -> None:
-    model = get_model("mockllm/model", memoize=False)
-    before = dict(vars(model.api))
+def test_password_in_a_url_is_hidden_in_the_form_of_a_header_as_well() -> None:
+    class API:
+        base_url = "https://someone:p%40ssword-1@host.example/v1"
 
-    assert lean(model) is model
-    assert vars(model.api) == before
+    hidden = secrets(API())
+
+    assert {"p%40ssword-1", "p@ssword-1"} <= set(hidden)
+    assert b64encode(b"someone:p@ssword-1").decode() in hidden

@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.sentences import percent
+from w2s_icl.analysis.shown_checks import (
+    Check,
+    check,
+    implausible,
+    labels_are_the_logged_answers,
+    labels_as_defined,
+    labels_plausible,
+    leaks,
+    no_leak,
+    other_controls,
+    other_labels,
+    same_demonstrations,
+)
 from w2s_icl.analysis.stats import MIN_QUESTIONS
 from w2s_icl.analysis.tables import RUN, missing_cells, positions_table, repeats_table
+from w2s_icl.analysis.verdict_words import Pair
+from w2s_icl.record import UNREAD_LIMIT
 
-UNREAD_LIMIT = 0.02
-"""Share of unreadable replies of one run above which it is named."""
+VOID_UNREAD = 0.1
+"""Share of unreadable replies of one arm above which no claim rests on it."""
 
 CLUSTER_LIMIT = 1.15
 """Clustered over plain standard error above which it is named."""
 
 HABIT_P = 0.001
-"""P value of evenly spread answers below which a run is named."""
-
-State = Literal["holds", "fails", "unknown"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check.
-
-    Attributes:
-        state: "unknown" where the logs do not say.
-        text: What was found, one sentence.
-        items: What failed, or what else a reader must know; each names its file or cell.
-    """
-
-    state: State
-    text: str
-    items: tuple[str, ...] = ()
+"""P value of evenly spread errors below which a kind of run is named."""
 
 
 def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
@@ -53,10 +48,11 @@ def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
         _complete(experiment),
         _files(experiment),
         _same_questions(experiment, cells),
-        _no_leak(experiment),
-        _labels_are_the_logged_answers(experiment),
-        _same_demonstrations(experiment),
-        _labels_as_defined(experiment),
+        no_leak(experiment),
+        labels_are_the_logged_answers(experiment),
+        labels_plausible(experiment),
+        same_demonstrations(experiment),
+        labels_as_defined(experiment),
         _one_zero_shot(experiment),
         _readable(experiment),
         _one_endpoint(experiment),
@@ -70,33 +66,46 @@ def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
     ]
 
 
-def voids(experiment: Experiment) -> list[str]:
-    """What the checks found that leaves no claim standing, whatever its numbers."""
-    found = (
-        _no_leak(experiment),
-        _labels_are_the_logged_answers(experiment),
-        _labels_as_defined(experiment),
-    )
-    return [check.text for check in found if check.state == "fails"]
+def void_reasons(
+    experiment: Experiment, weak: str, runs: Iterable[int], words: Pair
+) -> Iterator[str]:
+    """What leaves no claim standing for a pair, whatever its numbers; each reason in words.
 
-
-def _check(items: Iterable[str], good: str, bad: str) -> Check:
-    found = tuple(items)
-    return Check("fails", bad, found) if found else Check("holds", good)
-
-
-def _shown(experiment: Experiment) -> Iterator[dict[str, Any]]:
-    """Runs with demonstrations."""
-    runs = experiment.logs.runs
-    for row in runs[runs["shots"] > 0].to_dict("records"):
-        yield {str(name): value for name, value in row.items()}
+    Args:
+        experiment: The logs, by cells.
+        weak: The model that wrote the labels.
+        runs: The runs that the claim rests on.
+        words: What the models are called.
+    """
+    declaration = experiment.declaration
+    if not declaration.declared:
+        yield "the study file declares no headline (`headline` in the study)"
+    yield from declaration.conflicts
+    rows = set(runs)
+    for reason, named in (
+        ("test questions are among the demonstrations", leaks(experiment)),
+        ("labels shown are not those of their log", other_labels(experiment)[0]),
+        ("controls show other labels than they should", other_controls(experiment)[0]),
+    ):
+        files = [text for run, text in named.items() if run in rows]
+        if files:
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            yield f"{reason} ({files[0]}{more})"
+    if why := implausible(experiment).get(weak):
+        yield f"{words.weak}'s labels {why}"
+    table = experiment.logs.runs.loc[sorted(rows)]
+    arms = table.groupby(list(RUN), sort=False)[["unparsed", "replies"]].sum()
+    for key, unread, replies in arms.itertuples(name=None):
+        if unread > VOID_UNREAD * replies:
+            arm = _run_text(dict(zip(RUN, key, strict=True)))
+            yield f"{percent(unread / replies)} of the replies cannot be read ({arm})"
 
 
 def _complete(experiment: Experiment) -> Check:
     planned, missing = experiment.logs.planned, missing_cells(experiment)
     if planned.empty:
         return Check("unknown", "no plan is in the logs (they were not made by `w2s run`)")
-    return _check(
+    return check(
         (f"{_cell_text(row)}: {row['why']}" for row in missing.to_dict("records")),
         f"{len(planned)} of {len(planned)} planned cells are finished",
         f"{len(planned) - len(missing)} of {len(planned)} planned cells are finished",
@@ -107,10 +116,10 @@ def _cell_text(row: Any) -> str:
     prompt = f", {row['prompt']}" if row["prompt"] else ""
     if row["task"] == "zero_shot":
         return f"{row['model']}, zero-shot on the {row['split']}{prompt}"
-    giver = f" of {row['weak']}" if row["weak"] else ""
+    by = f" of {row['weak']}" if row["weak"] else ""
     where = " on the pool" if row["split"] == "pool" else ""
     return (
-        f"{row['model']}, {row['shots']} {row['labels']} labels{giver}, draw {row['draw']}"
+        f"{row['model']}, {row['shots']} {row['labels']} labels{by}, draw {row['draw']}"
         f"{prompt}{where}"
     )
 
@@ -133,153 +142,14 @@ def _same_questions(experiment: Experiment, cells: pd.DataFrame) -> Check:
         f"{row['file']}: {row['n']} of {asked} questions have an answer"
         for row in test[test["n"] < asked].to_dict("records")
     ]
+    if len(test) < 2:
+        return Check("unknown", "one run on the test questions: nothing to compare it with")
     smaller = cells[(cells["n"] < cells["n_union"]) & (cells["n"] > 0)]
     lost = f"; {len(smaller)} cells are computed on the questions that all their runs answered"
-    return _check(
+    return check(
         short,
         "all runs answer the same test questions with the same options in the same order",
         f"{len(short)} runs lack answers{lost if len(smaller) else ''}",
-    )
-
-
-def _no_leak(experiment: Experiment) -> Check:
-    logs = experiment.logs
-    test = (logs.runs["split"] == "test").to_numpy()
-    asked = np.flatnonzero(~np.isnan(logs.correct[test]).all(axis=0))
-    tested = {str(id_) for id_ in logs.questions.index.take(asked)}
-    return _check(
-        (
-            f"{run['file']}: shows test question {', '.join(sorted(leaked))}"
-            for run in _shown(experiment)
-            if (leaked := {str(id_) for id_ in run["demo_ids"]} & tested)
-        ),
-        "no test question is among the demonstrations",
-        "test questions are among the demonstrations",
-    )
-
-
-def _labels_are_the_logged_answers(experiment: Experiment) -> Check:
-    logs = experiment.logs
-    place = {id_: i for i, id_ in enumerate(logs.questions.index)}
-    gold = logs.questions["gold"].to_numpy()
-    by_id = {eval_id: i for i, eval_id in enumerate(logs.runs["eval_id"])}
-    wrong, compared = [], 0
-    for run in _shown(experiment):
-        labels = list(zip(run["demo_ids"], run["demo_labels"], strict=False))
-        if run["labels"] == "gold":
-            source = gold
-        elif run["labels"] == "weak":
-            # the log says whose answers it took: a model can have several label runs
-            pool = by_id.get(run["label_eval_id"])
-            if pool is None and not run["prompt"]:
-                pool = experiment.zero_shot(run["weak"], "pool")
-            if pool is None:
-                continue
-            source = logs.letters[pool]
-        else:
-            continue
-        known = [(source[place[id_]], label) for id_, label in labels if id_ in place]
-        compared += len(known)
-        differ = sum(logged != label for logged, label in known)
-        if differ:
-            wrong.append(f"{run['file']}: {differ} of {len(known)} labels differ")
-    if not compared:
-        return Check("unknown", "the labels' source is not among these logs")
-    return _check(
-        wrong,
-        f"all {compared:,} labels shown equal the logged answers of the weak run, or the gold ones",
-        "labels shown differ from the logged answers they were taken from",
-    )
-
-
-def _same_demonstrations(experiment: Experiment) -> Check:
-    """Of runs on the test: the label runs of a chain may show others."""
-    runs = [run for run in _shown(experiment) if run["split"] == "test"]
-    # these pick or pass over questions by their labels
-    free = [_picks(run) for run in runs]
-    seen: dict[int, Counter[tuple[Any, ...]]] = {}
-    for run, picks in zip(runs, free, strict=True):
-        if not picks:
-            seen.setdefault(run["draw"], Counter())[run["demo_ids"]] += 1
-    # the order of a draw: of its longest prompts, what most of them show
-    orders = {
-        draw: max(found, key=lambda ids: (len(ids), found[ids])) for draw, found in seen.items()
-    }
-    wrong, passed = [], []
-    for run, picks in zip(runs, free, strict=True):
-        order = orders.get(run["draw"])
-        if order is None or run["demo_ids"] == order[: len(run["demo_ids"])]:
-            continue
-        if not picks:
-            wrong.append(f"{run['file']}: other demonstrations than draw {run['draw']} elsewhere")
-        elif run["labels"] != "confident":
-            passed.append(f"{run['file']}: passes over questions that have no {picks}")
-    if not any(run["demo_ids"] for run in runs):
-        return Check("unknown", "the logs do not say which demonstrations were shown")
-    if wrong:
-        text = "arms that should differ in labels alone show different demonstrations"
-        return Check("fails", text, tuple(wrong))
-    return Check(
-        "holds",
-        "all arms of a draw show the same demonstrations in the same order, a longer prompt the "
-        "shorter one's first" + (" (`confident` picks its own)" if any(free) else ""),
-        tuple(passed),
-    )
-
-
-def _picks(run: dict[str, Any]) -> str:
-    """By what a run may show other questions than the rest of its draw; "" where it may not."""
-    if run["labels"] == "confident":
-        return "confidence"
-    if run["labels"] == "majority" or "," in run["weak"]:
-        return "majority"
-    return "readable label" if ">" in run["weak"] else ""
-
-
-def _labels_as_defined(experiment: Experiment) -> Check:
-    logs = experiment.logs
-    gold = dict(zip(logs.questions.index, logs.questions["gold"], strict=True))
-
-    def wrong_labels(run: dict[str, Any]) -> int | None:
-        """None where the logs do not say."""
-        if run["demo_ids"] and all(id_ in gold for id_ in run["demo_ids"]):
-            pairs = zip(run["demo_ids"], run["demo_labels"], strict=True)
-            return sum(bool(label != gold[id_]) for id_, label in pairs)
-        share = float(run["demo_label_accuracy"])
-        return None if pd.isna(share) else round((1 - share) * int(run["shots"]))
-
-    runs = list(_shown(experiment))
-    errors: dict[tuple[Any, ...], int | None] = {}
-    for run in runs:
-        if run["labels"] == "weak":
-            errors.setdefault((run["weak"], run["shots"], run["draw"]), wrong_labels(run))
-    bad, compared = [], 0
-    for run in runs:
-        if run["labels"] == "unlabelled":
-            compared += 1
-            if any(run["demo_labels"]):
-                bad.append(f"{run['file']}: `unlabelled` shows labels")
-            continue
-        found = wrong_labels(run)
-        if run["labels"] == "flipped" and found is not None:
-            compared += 1
-            if found < run["shots"]:
-                right = run["shots"] - found
-                bad.append(f"{run['file']}: {right} of {run['shots']} `flipped` labels are right")
-        elif run["labels"] == "noise_matched" and found is not None:
-            wanted = errors.get((run["weak"], run["shots"], run["draw"]))
-            compared += wanted is not None
-            if wanted is not None and found != wanted:
-                bad.append(
-                    f"{run['file']}: {found} labels are wrong, of those by {run['weak']} {wanted}"
-                )
-    if not compared:
-        return Check("unknown", "no run with unlabelled, flipped or noise-matched demonstrations")
-    return _check(
-        bad,
-        f"the labels of {compared} controls are as defined: none, none right, or as many wrong "
-        "ones as the weak model's",
-        "controls show other labels than they should",
     )
 
 
@@ -289,7 +159,7 @@ def _one_zero_shot(experiment: Experiment) -> Check:
         for model in experiment.models
         if experiment.zero_shot(model) is None
     ]
-    return _check(
+    return check(
         without,
         "one zero-shot run of each model, used as its baseline everywhere",
         "zero-shot baselines are missing",
@@ -299,7 +169,7 @@ def _one_zero_shot(experiment: Experiment) -> Check:
 def _readable(experiment: Experiment) -> Check:
     runs = experiment.logs.runs
     unread = runs["unparsed"] / runs["replies"].where(runs["replies"] > 0)
-    return _check(
+    return check(
         (
             f"{row['file']}: {row['unparsed']} of {row['replies']} replies of {row['model']} not "
             "readable"
@@ -315,7 +185,7 @@ def _readable(experiment: Experiment) -> Check:
 def _one_endpoint(experiment: Experiment) -> Check:
     runs = experiment.logs.runs
     several = runs.groupby("model", sort=False)["endpoint"].nunique()
-    return _check(
+    return check(
         (
             f"{model}: {n} addresses or sets of model arguments"
             for model, n in several.items()
@@ -330,7 +200,7 @@ def _one_endpoint(experiment: Experiment) -> Check:
 def _costs(experiment: Experiment) -> Check:
     runs = experiment.logs.runs
     unknown = runs[runs["cost"].isna()]["model"].value_counts(sort=False)
-    return _check(
+    return check(
         (f"{model}: cost of {n} runs unknown" for model, n in unknown.items()),
         "the cost of every call is known",
         "no price is known for some calls: sums of cost are left open (`prices` in the study)",
@@ -338,10 +208,13 @@ def _costs(experiment: Experiment) -> Check:
 
 
 def _headline(experiment: Experiment) -> Check:
-    declared = tuple(experiment.logs.metadata.get("headline") or ())
-    if not declared:
-        return Check("unknown", "no headline was declared: the verdict takes the most shots")
-    wanted = [cell for cell in experiment.cells if cell.shots in declared]
+    declaration = experiment.declaration
+    if declaration.conflicts:
+        text = "the earliest log's study is the declared one; later logs depart from it"
+        return Check("fails", text, declaration.conflicts)
+    if not declaration.declared:
+        return Check("unknown", "the study file declares no headline: no claim can be made")
+    wanted = [cell for cell in experiment.cells if cell.shots in declaration.headline]
     lost = [
         f"{cell.weak} → {cell.strong}, {cell.shots} shots: a run is missing or incomplete"
         for cell in wanted
@@ -349,12 +222,13 @@ def _headline(experiment: Experiment) -> Check:
     ]
     lost += [
         f"{shots} shots: not run"
-        for shots in declared
+        for shots in declaration.headline
         if not any(cell.shots == shots for cell in wanted)
     ]
-    return _check(
+    return check(
         lost,
-        f"the declared headline was run ({', '.join(map(str, declared))} shots)",
+        f"the headline that the earliest log declares was run "
+        f"({', '.join(map(str, declaration.headline))} shots)",
         "the declared headline is not whole",
     )
 
@@ -388,7 +262,7 @@ def _draws(experiment: Experiment, cells: pd.DataFrame) -> Check:
 
 def _enough_questions(cells: pd.DataFrame) -> Check:
     few = cells[(cells["n"] > 0) & (cells["n"] < MIN_QUESTIONS)]
-    return _check(
+    return check(
         (_pair_text(row) + f": {row['n']} questions" for row in few.to_dict("records")),
         f"every cell has at least {MIN_QUESTIONS} questions",
         f"cells with fewer than {MIN_QUESTIONS} questions have no ratio",
@@ -402,7 +276,7 @@ def _clusters(cells: pd.DataFrame) -> Check:
             "unknown", "no standard error by category: no categories, or no ratio is reported"
         )
     wide = cells[cells["se_ratio_cluster"] > CLUSTER_LIMIT]
-    return _check(
+    return check(
         (
             f"{_pair_text(row)}: {row['se_ratio_cluster']:.2f} times the plain standard error"
             for row in wide.to_dict("records")
@@ -431,33 +305,44 @@ def _repeats(experiment: Experiment) -> Check:
 
 
 def _positions(experiment: Experiment) -> Check:
-    positions = positions_table(experiment)
-    if not positions["p_uniform"].notna().any():
-        return Check("unknown", "too few answers to see a habit of answering by place")
-    runs = positions.groupby(list(RUN), sort=False)
-    uneven = []
-    for key, of in runs:
-        if of["p_uniform"].iloc[0] < HABIT_P:
-            most = of.iloc[int((of["share"] - of["uniform"]).abs().to_numpy().argmax())]
+    """Over the questions that a run has wrong: right answers are spread evenly by design."""
+    uneven, blind = [], []
+    visible: list[float] = []
+    for key, of in positions_table(experiment).groupby(list(RUN), sort=False):
+        run = _run_text(dict(zip(RUN, key, strict=True)))
+        p, errors, habit = of[["p_errors", "wrong_n", "habit_seen"]].iloc[0]
+        if pd.isna(p) or habit > 1:
+            blind.append(f"{run}: {errors:.0f} questions wrong, too few to see any habit")
+            continue
+        visible.append(habit)
+        if p < HABIT_P:
+            most = of.iloc[int((of["errors_share"] - of["errors_even"]).to_numpy().argmax())]
             uneven.append(
-                f"{_run_text(dict(zip(RUN, key, strict=True)))}: {percent(most['share'])} "
-                f"of the answers at {most['position']}, {percent(most['uniform'])} by equal chances"
+                f"{run}: {percent(most['errors_share'])} of the errors at {most['position']}, "
+                f"{percent(most['errors_even'])} by equal chances"
             )
-    return Check(
-        "holds",
-        f"answers fall evenly on the places of the options in {runs.ngroups - len(uneven)} of "
-        f"{runs.ngroups} kinds of runs"
-        + ("; a habit can pass for knowledge (`permutations` in the study)" if uneven else ""),
-        tuple(uneven),
+    if not visible:
+        return Check("unknown", "too few errors to see a habit of answering by place", tuple(blind))
+    seen = (
+        f"; a place that draws {percent(max(visible), 0)} of the errors would have been seen in "
+        "each, a weaker habit maybe not"
     )
+    if uneven:
+        text = (
+            f"errors fall on some places of the options in {len(uneven)} of {len(visible)} kinds "
+            "of runs: a habit can pass for knowledge (`permutations` in the study)"
+        )
+        return Check("fails", text, (*uneven, *blind))
+    text = f"errors fall evenly on the places of the options in {len(visible)} kinds of runs{seen}"
+    return Check("holds", text, tuple(blind))
 
 
 def _run_text(row: Any) -> str:
     prompt = f", {row['prompt']}" if row["prompt"] else ""
     if not row["shots"]:
         return f"{row['model']}, zero-shot{prompt}"
-    giver = f" of {row['weak']}" if row["weak"] else ""
-    return f"{row['model']}, {row['shots']} {row['labels']} labels{giver}{prompt}"
+    by = f" of {row['weak']}" if row["weak"] else ""
+    return f"{row['model']}, {row['shots']} {row['labels']} labels{by}{prompt}"
 
 
 def _pair_text(row: Any) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.logs import KEY, Logs
 from w2s_icl.analysis.surface_rule import cross_fitted, fit_rule
-from w2s_icl.record import MISSING_LIMIT, SELF
+from w2s_icl.record import FILE, MISSING_LIMIT, SELF, short_name
 
 DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
     "pgr_gold": ("weak", "w2s", "gold"),
@@ -196,7 +196,8 @@ class Experiment:
             accuracy = float(answered.mean()) if len(answered) else math.inf
             return declared.get(name, last), accuracy, name
 
-        return sorted({*self._keys["model"], *self._keys["weak"]} - {""}, key=order)
+        named = {*self._keys["model"], *self._keys["weak"]} - {""}
+        return sorted((name for name in named if not name.startswith(FILE)), key=order)
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
@@ -276,8 +277,9 @@ class Experiment:
         for (labels, by, prompt), runs in self._shown.get((strong, shots), {}).items():
             # a model's own labels are "weak" ones in the logs; labels of no model are everybody's
             itself = labels == "weak" and by == strong != weak
-            if itself or by in ("", weak):
-                name = f"{SELF if itself else labels} {prompt}".rstrip()
+            file = short_name(by) if by.startswith(FILE) else ""
+            if itself or file or by in ("", weak):
+                name = " ".join(filter(None, (SELF if itself else labels, file, prompt)))
                 arms.append(ArmRuns(name, labels, by, prompt, dict(sorted(runs.items()))))
         rank = {name: i for i, name in enumerate(ARMS)}
         last = len(rank)
@@ -322,10 +324,21 @@ class Experiment:
         return self._rules[shown, labels]
 
     @cached_property
+    def _cross_fitted(self) -> tuple[NDArray[np.intp], Floats]:
+        return cross_fitted(self._test_choices, self._gold[self.test].tolist())
+
+    @cached_property
     def cross_fitted_right(self) -> NDArray[np.bool_]:
         """Where the surface rule cross-fitted on the gold answers of the test is right."""
-        gold = self._gold[self.test]
-        return self._right(cross_fitted(self._test_choices, gold.tolist()))
+        return self._right(self._cross_fitted[0])
+
+    @cached_property
+    def rule_knows(self) -> Floats:
+        """That rule's probability of the right option minus a guess's; nan off the test."""
+        knows = np.full(len(self.logs.questions), np.nan)
+        guess = 1 / np.array([len(choices) for choices in self._test_choices])
+        knows[self.test] = self._cross_fitted[1] - guess
+        return knows
 
     @cached_property
     def _test_choices(self) -> list[tuple[str, ...]]:

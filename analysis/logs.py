@@ -42,6 +42,7 @@ from w2s_icl.record import (
     CellKey,
     CellRecord,
     ExperimentRecord,
+    ImportRecord,
     LabelRecord,
     PlanRecord,
     RunRecord,
@@ -100,6 +101,8 @@ class Logs:
         notes: What a reader must know of the logs.
         declaration: What the study of the earliest log declared.
         unfinished: Cells of which there are only logs of runs that did not come to their end.
+        counts: Right answers and all answers of imported cells of which nothing else is known.
+        imported: Where imported answers come from; None for the suite's own runs.
     """
 
     directory: str
@@ -113,6 +116,8 @@ class Logs:
     notes: Sequence[Note]
     declaration: Declaration = field(default_factory=Declaration)
     unfinished: frozenset[CellKey] = frozenset()
+    counts: Mapping[CellKey, tuple[int, int]] = field(default_factory=dict)
+    imported: ImportRecord | None = None
 
     @property
     def simulated(self) -> bool:
@@ -133,6 +138,7 @@ class _Run:
     labels: LabelRecord
     run: RunRecord
     plan: PlanRecord | None
+    imported: ImportRecord | None
     answers: Answers = field(default_factory=Answers)
 
     @property
@@ -196,7 +202,11 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
         _same_settings(finished)
     questions = Questions()
     by_cell: dict[CellKey, list[_Run]] = defaultdict(list)
+    counts: dict[CellKey, tuple[int, int]] = {}
     for run in finished:
+        if run.imported and run.imported.total:
+            counts[run.key] = (run.imported.correct or 0, run.imported.total)
+            continue
         try:
             samples = list(read_eval_log_sample_summaries(run.info))
         except Exception as error:  # as in `_parsed`: the header is whole, the samples are not
@@ -247,6 +257,8 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
         tuple(sorted(notes, key=lambda note: (note.file, note.text))),
         declaration,
         frozenset(run.key for run in unfinished),
+        counts,
+        next((run.imported for run in finished if run.imported), None),
     )
 
 
@@ -272,6 +284,7 @@ def _parsed(info: EvalLogInfo, notes: list[Note]) -> _Run | None:
             LabelRecord.from_log(log),
             RunRecord.from_log(log),
             PlanRecord.from_log(log),
+            ImportRecord.from_log(log),
         )
     except Exception as error:  # a torn zip raises whatever its first bad byte leads to
         reason = first_line(error).removeprefix(f"{file}: ")
@@ -398,7 +411,9 @@ def _row(run: _Run, questions: Questions) -> dict[str, Any]:
         "changed": math.fsum(changes) / len(changes) if changes else math.nan,
         "changed_n": len(changes),
         "changes": changes,
-        "positions": positions_of(replies, permutations, questions),
+        "positions": positions_of(replies, permutations, questions)
+        if run.imported is None or run.imported.as_shown
+        else (),
         "demo_ids": run.shown.ids,
         "demo_labels": run.shown.labels,
         "demo_choices": run.shown.choices,

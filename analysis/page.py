@@ -62,6 +62,7 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
     environment.filters["ticks"] = ticks
     return environment.get_template("report.html.j2").render(
         banner=r.banner,
+        imported=r.logs.imported,
         study=", ".join(metadata.get("study") or ()) or "logs",
         run_id=hashlib.sha256(ids.encode()).hexdigest()[:12],
         n_test=int(r.cells["n"].max()) if len(r.cells) else int(runs["n"].max()),
@@ -296,7 +297,11 @@ def _verdict(r: Results, v: Verdict) -> dict[str, Any]:
         "lead": verdict_lead(v),
         "rest": v.sentence.partition(". ")[2],
         "tally": ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)),
-        "rows": [(c.state, STATES.get(c.state, "–"), _condition(c)) for c in v.conditions],
+        "rows": [
+            (c.state or "beside the claim", STATES.get(c.state, "–"), _condition(c))
+            for c in (*v.conditions, *v.beside)
+        ],
+        "void": v.void,
         "main": _is_main(r, v),
     }
 
@@ -306,8 +311,8 @@ def _condition(c: Condition) -> list[Cell]:
         (c.text, c.detail),
         _cell(c.estimate, c.low, c.high, sentences.points),
         *_plain(
-            f"above {100 * c.line:g}".replace("-", sentences.MINUS),
-            sentences.p_value(c.p_holm),
+            sentences.points(c.could_show, sign=False) if c.state == "undecided" else "",
+            sentences.p_value(c.p),
             "–" if pd.isna(c.estimate) else int(c.n),
         ),
     ]
@@ -326,10 +331,13 @@ def _positions(r: Results) -> dict[str, Any]:
         at = part.set_index("position").reindex(letters).to_dict("records")
         name = _run_text(r, run)
         shares = [
-            (_percent(p["share"]), "" if pd.isna(p["share"]) else f"of {_percent(p['uniform'])}")
+            (
+                _percent(p["errors_share"]),
+                "" if pd.isna(p["errors_share"]) else f"of {_percent(p['errors_even'])}",
+            )
             for p in at
         ]
-        p = (sentences.p_value(part["p_uniform"].iloc[0]), "")
+        p = (sentences.p_value(part["p_errors"].iloc[0]), "")
         # runs that are folded keep the order of the table
         place = -1 if run["shots"] == 0 else rank[str(run["labels"])]
         accuracy = [_cell(*_ends(p, "accuracy")) for p in at]

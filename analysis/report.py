@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from w2s_icl.analysis import figures, sentences
-from w2s_icl.analysis.checks import Check
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.page import inline_svg, ordered_verdicts, render, verdict_lead
 from w2s_icl.analysis.results import Results, Row
+from w2s_icl.analysis.shown_checks import Check
+from w2s_icl.analysis.verdict_words import surface_rule
 from w2s_icl.errors import W2SError
 
 TABLES = (
@@ -91,6 +93,8 @@ def write_report(log_dir: str, out: str | Path) -> Written:
     for name in TABLES:
         files.append(out / f"{name}.csv")
         figures.write_csv(getattr(results, name), files[-1])
+    files.append(out / "columns.md")
+    files[-1].write_bytes(resources.files("w2s_icl").joinpath("docs", "columns.md").read_bytes())
     files.append(out / "stats.json")
     files[-1].write_text(json.dumps(results.stats, indent=2) + "\n", "utf-8")
     drawn: list[tuple[View, Markup]] = []
@@ -131,7 +135,7 @@ def views(results: Results) -> list[View]:
         arm: figures.arm_text(arm, r.names, r.names[pair["weak"]] if pair else "")
         for arm in _COMPARED
     }
-    split = figures.at_shots(r.surface_rule[r.surface_rule["rule"] == "demonstrations"], r.last)
+    judged = r.pair_verdict()
     return [
         View(
             "accuracy",
@@ -184,15 +188,18 @@ def views(results: Results) -> list[View]:
             arms,
         ),
         View(
-            "surface_rule",
-            "Gains where a surface rule is right, and where it is wrong",
-            sentences.shortcut(r.split(pair), weak, strong) if pair else no_pair,
+            "surface_fit",
+            "Gain against what a surface rule knows",
+            surface_rule(judged) if judged else no_pair,
             "The rule sees the options alone: their length, negations, hedges, digits, overlap. It "
-            "is fitted on the labels that the weak arm shows, and splits the test questions once "
-            "for all arms of a pair. A gain that is there only where the rule is right could have "
-            "been had without reading the question. Intervals are t intervals, paired by question.",
-            split,
-            None,
+            "is fitted on the gold answers of the other test questions. Points are fifths of the "
+            "questions, by the rule's probability of the right option; the line with its 95% band "
+            "is the verdict's. Where the rule is right and wrong is in surface_rule.csv.",
+            r.surface_fit,
+            (lambda: figures.surface_fit(r.surface_fit, models, banner=banner))
+            if len(r.surface_fit)
+            else None,
+            r.surface_fit[r.surface_fit["kind"] == "bin"],
         ),
         View(
             "matching",
@@ -276,6 +283,8 @@ def summary(results: Results) -> str:
     """The result of each pair at the headline's shot count, and what a reader must know."""
     r = results
     lines = [f"! {r.banner}"] if r.banner else []
+    if told := r.logs.imported:
+        lines.append("! imported answers; not recorded: " + "; ".join(told.not_recorded))
     width = max(map(len, ["weak → strong", *(r.pair_text(row) for row in r.last_rows)]))
     lines.append(
         f"{'weak → strong':<{width}} shots   weak  strong    w2s   gold  PGR (gold ceiling)"

@@ -36,6 +36,7 @@ class Results:
         self.names = figures.display_names(self.experiment.models)
         self.verdicts = verdict.verdicts(self.experiment, self.names)
         self.verdict = verdict.verdict_table(self.verdicts)
+        self.surface_fit = verdict.fit_table(self.verdicts)
         self.costs = tables.costs_table(self.experiment)
         self.missing = tables.missing_cells(self.experiment)
         self.models = tables.models_table(self.experiment)
@@ -92,10 +93,11 @@ class Results:
         """The rows of `arms` for a cell."""
         return _of_cell(self.arms, row).to_dict("records")
 
-    def split(self, row: Row) -> Row | None:
-        """The row of `surface_rule` for the weak arm of a cell."""
-        cut = self.surface_rule
-        return _only(cut[(cut["arm"] == "weak") & (cut["rule"] == "demonstrations")], row)
+    def pair_verdict(self) -> verdict.Verdict | None:
+        """The verdict of the headline's pair."""
+        row = self.pair or {"weak": "", "strong": ""}
+        pair = row["weak"], row["strong"]
+        return next((v for v in self.verdicts if (v.weak, v.strong) == pair), None)
 
     def pair_text(self, row: Any) -> str:
         """A pair in words."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -72,6 +72,27 @@ def ratio_with_interval(row: Row, definition: str) -> str:
     return f"{value} ({low} to {high}{', fragile' if row[f'{definition}_fragile'] else ''})"
 
 
+def interval(low: float, high: float) -> str:
+    """The ends of a difference, in points.
+
+    Example:
+        >>> interval(-0.02, 0.04)
+        '95% CI −2.0 to 4.0'
+    """
+    return f"95% CI {_ends(low, high)}"
+
+
+def listed(parts: Iterable[Any]) -> str:
+    """Words or numbers in a row.
+
+    Example:
+        >>> listed([4, 8, 16]), listed(["one"])
+        ('4, 8 and 16', 'one')
+    """
+    *first, last = map(str, parts)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def change(row: Row) -> str:
     """A paired difference of accuracy; no claim where the interval covers 0.
 
@@ -80,16 +101,16 @@ def change(row: Row) -> str:
 
     Example:
         >>> change({"diff": 0.075, "lo": 0.03, "hi": 0.125})
-        'gains 7.5 points (95% 3.0 to 12.5)'
+        'gains 7.5 points (95% CI 3.0 to 12.5)'
         >>> change({"diff": 0.01, "lo": -0.02, "hi": 0.04})
-        'no clear change: +1.0 points (95% −2.0 to 4.0)'
+        'changes by +1.0 points (95% CI −2.0 to 4.0), not distinguishable from 0'
     """
     diff, low, high = row["diff"], row["lo"], row["hi"]
     if low > 0:
-        return f"gains {points(diff, sign=False)} points (95% {_ends(low, high)})"
+        return f"gains {points(diff, sign=False)} points ({interval(low, high)})"
     if high < 0:
-        return f"loses {points(-diff, sign=False)} points (95% {_ends(-high, -low)})"
-    return f"no clear change: {points(diff)} points (95% {_ends(low, high)})"
+        return f"loses {points(-diff, sign=False)} points ({interval(-high, -low)})"
+    return f"changes by {points(diff)} points ({interval(low, high)}), not distinguishable from 0"
 
 
 def _ends(low: float, high: float) -> str:
@@ -102,7 +123,7 @@ def accuracy(row: Row, gains: Row | None, weak: str, strong: str) -> str:
     Args:
         row: A row of cells.csv.
         gains: The row of tests.csv that compares it with the model's own zero-shot run.
-        weak: Name of the labeller.
+        weak: Name of the weak model.
         strong: Name of the prompted model.
     """
     if pd.isna(row["acc_w2s"]):
@@ -114,7 +135,7 @@ def accuracy(row: Row, gains: Row | None, weak: str, strong: str) -> str:
     )
     return (
         f"With {_demonstrations(row)} labelled by {weak}, {strong} answers "
-        f"{percent(row['acc_w2s'])} right (95% {percent(row['acc_w2s_lo'])} to "
+        f"{percent(row['acc_w2s'])} right (95% CI {percent(row['acc_w2s_lo'])} to "
         f"{percent(row['acc_w2s_hi'])}), zero-shot {percent(row['acc_strong0'])}{beside}.{against}"
     )
 
@@ -147,29 +168,6 @@ def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
         text += f" Its lead in points, paired by question (95%): {', '.join(leads)}."
     lacking = [name for arm, name in others.items() if arm not in found]
     return f"{text} Not run: {', '.join(lacking)}." if lacking else text
-
-
-def shortcut(row: Row | None, weak: str, strong: str) -> str:
-    """Whether the gain of the headline cell is there where the surface rule is wrong.
-
-    Args:
-        row: The row of shortcuts.csv of the weak arm.
-        weak: Name of the labeller.
-        strong: Name of the prompted model.
-    """
-    if row is None or pd.isna(row["gain_right"]) or pd.isna(row["gain_wrong"]):
-        return f"{weak} → {strong}: nothing to split, a run that it needs is missing or incomplete."
-    low, high = percent(row["rule_accuracy_lo"]), percent(row["rule_accuracy_hi"])
-    right, wrong = (
-        change({"diff": row[f"gain_{s}"], "lo": row[f"gain_{s}_lo"], "hi": row[f"gain_{s}_hi"]})
-        for s in ("right", "wrong")
-    )
-    return (
-        f"A rule that never sees a question, fitted on the {row['shots']} labels by {weak} that "
-        f"are shown, is right on {percent(row['rule_accuracy'])} of the test questions (95% {low} "
-        f"to {high}). {strong} against its own zero-shot run, paired by question, where the rule "
-        f"is right: {right}; where it is wrong: {wrong}."
-    )
 
 
 def repeats(row: Row | None, strong: str) -> str:
@@ -230,7 +228,7 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
     Args:
         row: A row of cells.csv.
         definition: Column of the ratio.
-        weak: Name of the labeller.
+        weak: Name of the weak model.
         strong: Name of the prompted model.
     """
     ceiling = {"pgr_gold": "its ceiling with gold labels", "pgr_zero": "its own zero-shot accuracy"}
@@ -239,7 +237,7 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
     if status == "ok":
         text = (
             f"{place}: weak labels recover {ratio(row[definition])} of the gap between the weak "
-            f"model and {ceiling[definition]} (95% {ratio(row[f'{definition}_lo'])} to "
+            f"model and {ceiling[definition]} (95% CI {ratio(row[f'{definition}_lo'])} to "
             f"{ratio(row[f'{definition}_hi'])})."
         )
         return text + _fragile(row, definition) + (_beside(row) if definition == "pgr_gold" else "")
@@ -249,13 +247,13 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
     elif status == "gap_not_established":
         why = (
             f"the gap between the weak model and {ceiling[definition]} is {points(gap)} points "
-            f"(95% {_ends(low, high)}), too small to be told from 0 with {row['n']} questions; "
+            f"(95% CI {_ends(low, high)}), too small to be told from 0 with {row['n']} questions; "
             "that is a result about the sample size, not about the method"
         )
     elif status == "gap_reversed":
         why = (
             f"the weak model is above {ceiling[definition]}: the gap is {points(gap)} points "
-            f"(95% {_ends(low, high)})"
+            f"(95% CI {_ends(low, high)})"
         )
     else:
         why = {
@@ -305,12 +303,8 @@ def statuses(cells: pd.DataFrame, definition: str) -> str:
     return (
         f"A ratio is reported for {counts.get('ok', 0)} of {len(rows)} cells"
         + (f", {fragile} of them fragile" if fragile else "")
-        + (f"; {_listed(others)}." if others else ".")
+        + (f"; of the rest, {listed(others)}." if others else ".")
     )
-
-
-def _listed(parts: list[str]) -> str:
-    return "of the rest, " + ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
 
 
 def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False) -> str:
@@ -318,9 +312,9 @@ def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False
 
     Args:
         row: A row of matching.csv.
-        weak: Name of the labeller.
+        weak: Name of the weak model.
         strong: Name of the prompted model.
-        weak_wrong: Of the questions that the labeller has wrong.
+        weak_wrong: Of the questions that the weak model has wrong.
     """
     prefix = "ww_" if weak_wrong else ""
     if row is None or pd.isna(row[f"{prefix}match_both"]):
@@ -353,7 +347,7 @@ def _imitation(row: Row, weak: str) -> str:
     clear = "" if low > 0 or high < 0 else " (no clear difference)"
     return (
         f" It repeats {weak}'s wrong answer {points(value)} points more often than with gold "
-        f"labels (95% {_ends(low, high)}){clear}."
+        f"labels (95% CI {_ends(low, high)}){clear}."
     )
 
 
@@ -362,7 +356,7 @@ def fixes(row: Row | None, weak: str, strong: str) -> str:
 
     Args:
         row: A row of matching.csv.
-        weak: Name of the labeller.
+        weak: Name of the weak model.
         strong: Name of the prompted model.
     """
     parts: list[str] = []
@@ -378,8 +372,8 @@ def fixes(row: Row | None, weak: str, strong: str) -> str:
             ""
             if of < FEW
             else (
-                f" ({percent(row[f'{kind}_rate'], 0)}, 95% {percent(row[f'{kind}_rate_lo'], 0)} to "
-                f"{percent(row[f'{kind}_rate_hi'], 0)})"
+                f" ({percent(row[f'{kind}_rate'], 0)}, 95% CI "
+                f"{percent(row[f'{kind}_rate_lo'], 0)} to {percent(row[f'{kind}_rate_hi'], 0)})"
             )
         )
         parts.append(f"{verb} {count} questions it had {before} zero-shot{rate}")
@@ -393,14 +387,14 @@ def correlations(row: Row | None, weak: str, strong: str) -> str:
 
     Args:
         row: A row of matching.csv.
-        weak: Name of the labeller.
+        weak: Name of the weak model.
         strong: Name of the prompted model.
     """
     if row is None:
         return f"{weak} → {strong}: nothing to compare."
     parts = [
-        f"{ratio(row[f'phi_{which}'])} with {name} zero-shot (95% {ratio(row[f'phi_{which}_lo'])} "
-        f"to {ratio(row[f'phi_{which}_hi'])})"
+        f"{ratio(row[f'phi_{which}'])} with {name} zero-shot (95% CI "
+        f"{ratio(row[f'phi_{which}_lo'])} to {ratio(row[f'phi_{which}_hi'])})"
         for which, name in (("strong", strong), ("weak", weak))
         if not pd.isna(row[f"phi_{which}"])
     ]

@@ -20,6 +20,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 Question = Sequence[str]
@@ -27,12 +28,9 @@ Question = Sequence[str]
 FOLDS: Final = 10
 FOLD_SEED: Final = 20240
 
-# Compared were 1, 3, 5 and 10 on real TruthfulQA (684 questions of four options, 817 of two to
-# thirteen), by accuracy on 200 other questions after 16, 32, 64 and 100 labels, and ten-fold over
-# all. With true labels 1, 3 and 5 are within 1.1 points of each other and 10 loses up to 2; with
-# labels of which 60% are true every step up gains, 5 over 1 from 2.5 to 4.3 points and 10 over 5
-# less than 1. One strength serves all numbers of labels. Features are not scaled by their spread,
-# which 16 questions do not show.
+# Of 1, 3, 5 and 10, tried on real TruthfulQA with 16 to 100 labels, 5 was best with labels of which
+# 60% are true and within 1.1 points of the best with gold ones. Features are not scaled by their
+# spread, which 16 questions do not show.
 RIDGE: Final = 5.0
 
 # Scores that differ by less are a tie: rounding must not choose between options.
@@ -166,17 +164,11 @@ def _by_text(choices: Question) -> list[int]:
 
 
 def option_features(choices: Question) -> Floats:
-    """Surface features of the options of one question.
+    """Surface features of the options of one question; shape (options, len(FEATURES)).
 
     Each column has mean 0 over the options: the rule compares options of one question, so what
-    they share says nothing. Units are natural ones, the same for every question: logarithms of
-    lengths, shares in [0, 1], and 1 or 0 for having a mark.
-
-    Args:
-        choices: Texts of the options, at least two.
-
-    Returns:
-        Shape (len(choices), len(FEATURES)); rows in the order given, columns as in `FEATURES`.
+    they share says nothing. Units are the same for every question: logarithms of lengths, shares in
+    [0, 1], and 1 or 0 for having a mark.
 
     Raises:
         ValueError: There are fewer than two options.
@@ -212,6 +204,14 @@ class _Options:
         total = np.add.reduceat(odds, self.starts)
         return odds / np.repeat(total, counts), top + np.log(total)
 
+    def parted(self, flat: Floats) -> list[Floats]:
+        """A value per option by question, in the order of its options as they were given."""
+        found = []
+        for order, start in zip(self.orders, self.starts, strict=True):
+            found.append(np.empty(len(order)))
+            found[-1][order] = flat[start : start + len(order)]
+        return found
+
 
 def _options(questions: Sequence[Question]) -> _Options:
     orders = [_by_text(choices) for choices in questions]
@@ -236,14 +236,7 @@ class SurfaceRule:
     n: int
 
     def probabilities(self, questions: Sequence[Question]) -> list[Floats]:
-        """Probability the rule gives each option.
-
-        Args:
-            questions: Texts of the options of each question; numbers may differ.
-
-        Returns:
-            One array per question, in the order of its options; each sums to 1. Options with the
-            same features, such as equal texts, have the same probability.
+        """Probability of each option, an array per question that sums to 1.
 
         Raises:
             ValueError: A question has fewer than two options.
@@ -251,24 +244,12 @@ class SurfaceRule:
         if not len(questions):
             return []
         options = _options(questions)
-        flat = options.softmax(self.weights)[0]
-        found = []
-        for order, start in zip(options.orders, options.starts, strict=True):
-            found.append(np.empty(len(order)))
-            found[-1][order] = flat[start : start + len(order)]
-        return found
+        return options.parted(options.softmax(self.weights)[0])
 
     def choose(self, questions: Sequence[Question]) -> NDArray[np.intp]:
-        """The option the rule finds most probable.
+        """Index of the option that the rule finds most probable, shape (len(questions),).
 
-        Among equally probable options it is the one whose text sorts first, wherever it stands:
-        the same options in another order give the same text.
-
-        Args:
-            questions: Texts of the options of each question; numbers may differ.
-
-        Returns:
-            Index of the chosen option of each question, shape (len(questions),).
+        Among equally probable options it is the one whose text sorts first, wherever it stands.
 
         Raises:
             ValueError: A question has fewer than two options.
@@ -279,42 +260,11 @@ class SurfaceRule:
             >>> rule.choose([["Coffee stunts growth.", "Coffee may stain teeth."]]).tolist()
             [1]
         """
-        chosen = np.empty(len(questions), dtype=np.intp)
-        if not len(questions):
-            return chosen
-        options = _options(questions)
-        scores = options.features @ self.weights
-        for q, (order, start) in enumerate(zip(options.orders, options.starts, strict=True)):
-            own = scores[start : start + len(order)]
-            chosen[q] = order[int(np.argmax(own >= own.max() - _TIE))]
-        return chosen
-
-
-def _fit(options: _Options, labelled: NDArray[np.intp]) -> Floats:
-    """Weights of largest penalized likelihood, by Newton's method; `labelled` are rows."""
-    x = options.features
-    picked = x[labelled].sum(axis=0)
-    weights = np.zeros(x.shape[1])
-    p, normalizers = options.softmax(weights)
-    loss = float(normalizers.sum())
-    for _ in range(50):
-        mean = np.add.reduceat(p[:, None] * x, options.starts, axis=0)
-        gradient = mean.sum(axis=0) - picked + RIDGE * weights
-        curvature = (p[:, None] * x).T @ x - mean.T @ mean + RIDGE * np.eye(len(weights))
-        step = np.linalg.solve(curvature, gradient)
-        decrease = float(gradient @ step)
-        if decrease < 1e-12:
-            break
-        size = 1.0
-        while True:
-            trial = weights - size * step
-            p, normalizers = options.softmax(trial)
-            reached = float(normalizers.sum() - picked @ trial + RIDGE / 2 * trial @ trial)
-            if reached <= loss - 1e-4 * size * decrease or size < 1e-6:
-                break
-            size /= 2
-        weights, loss = trial, reached
-    return weights
+        chosen = [
+            min((text, i) for i, text in enumerate(texts) if p[i] >= p.max() - _TIE)[1]
+            for p, texts in zip(self.probabilities(questions), questions, strict=True)
+        ]
+        return np.array(chosen, dtype=np.intp)
 
 
 def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRule:
@@ -360,7 +310,23 @@ def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRul
                 f"labels[{q}] must be the index of an option, 0 to {len(order) - 1}, got {label!r}"
             )
         rows.append(int(start) + order.index(int(label)))
-    return SurfaceRule(_fit(options, np.array(rows)), len(questions))
+    x, starts = options.features, options.starts
+    labelled = x[rows].sum(axis=0)
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        p, normalizers = options.softmax(weights)
+        value = normalizers.sum() - labelled @ weights + RIDGE / 2 * weights @ weights
+        return float(value), p @ x - labelled + RIDGE * weights
+
+    def curvature(weights: Floats) -> Floats:
+        p, _ = options.softmax(weights)
+        means = np.add.reduceat(p[:, None] * x, starts, axis=0)
+        curved: Floats = (p[:, None] * x).T @ x - means.T @ means + RIDGE * np.eye(len(weights))
+        return curved
+
+    start = np.zeros(x.shape[1])
+    best = minimize(loss, start, jac=True, hess=curvature, method="trust-exact", tol=1e-6)
+    return SurfaceRule(best.x, len(questions))
 
 
 def cross_fitted(
@@ -369,8 +335,8 @@ def cross_fitted(
     *,
     folds: int = FOLDS,
     seed: int = FOLD_SEED,
-) -> NDArray[np.intp]:
-    """What the rule chooses on each question when fitted on the others' gold answers.
+) -> tuple[NDArray[np.intp], Floats]:
+    """The rule on each question when fitted on the others' gold answers.
 
     The questions are dealt into folds by a seeded permutation, and each fold is answered by the
     rule fitted on the rest.
@@ -382,15 +348,16 @@ def cross_fitted(
         seed: Seed of the permutation.
 
     Returns:
-        Index of the chosen option of each question, shape (len(questions),).
+        Index of the chosen option, and probability of the right one; shape (len(questions),) each.
 
     Raises:
         ValueError: There are fewer than two questions or folds, or as in `fit_rule`.
 
     Example:
         >>> asked = [[f"It may be {word}.", f"It is {word}."] for word in "red new old".split()]
-        >>> cross_fitted(asked, [0, 0, 0]).tolist()
-        [0, 0, 0]
+        >>> chosen, probability = cross_fitted(asked, [0, 0, 0])
+        >>> chosen.tolist(), bool((probability > 0.5).all())
+        ([0, 0, 0], True)
     """
     n = len(questions)
     if n < 2:
@@ -401,9 +368,12 @@ def cross_fitted(
         raise ValueError(f"folds must be at least 2, got {folds}")
     fold = np.empty(n, dtype=np.intp)
     fold[np.random.default_rng(seed).permutation(n)] = np.arange(n) % folds
-    chosen = np.empty(n, dtype=np.intp)
+    chosen, probability = np.empty(n, dtype=np.intp), np.empty(n)
     for part in range(min(folds, n)):
         rest, held = np.flatnonzero(fold != part).tolist(), np.flatnonzero(fold == part).tolist()
         rule = fit_rule([questions[i] for i in rest], [gold[i] for i in rest])
-        chosen[held] = rule.choose([questions[i] for i in held])
-    return chosen
+        asked = [questions[i] for i in held]
+        chosen[held] = rule.choose(asked)
+        of_right = zip(rule.probabilities(asked), held, strict=True)
+        probability[held] = [p[gold[i]] for p, i in of_right]
+    return chosen, probability

@@ -1,48 +1,73 @@
-"""What the data of a pair carry: eight conditions, and one reading that they must earn.
+"""What the data of a pair carry: seven conditions, one claim, and one reading.
 
 A gain over the zero-shot run has many causes: the format of the demonstrations, the topic, marks on
-the surface of the options, the labeller's own errors. Each condition sets the weak labels against
-an arm in which one of them is left and the rest is taken away. docs/methods.md has the list.
+the surface of the options, the weak model's own errors. Each condition sets the weak labels against
+an arm in which one of them is left and the rest is taken away. docs/columns.md has the list.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from w2s_icl.analysis.checks import voids
+from w2s_icl.analysis.checks import void_reasons
 from w2s_icl.analysis.experiment import Column, Compared, Experiment
-from w2s_icl.analysis.sentences import points
+from w2s_icl.analysis.sentences import listed
 from w2s_icl.analysis.stats import (
     MIN_QUESTIONS,
     MIN_RANDOM_DRAWS,
     Difference,
+    Line,
+    gain_line,
     gap_recovered,
     holm,
     paired_difference,
-    subgroup_difference,
 )
-from w2s_icl.analysis.tables import LEVEL, scope
-from w2s_icl.record import MARGIN
+from w2s_icl.analysis.tables import scope
+from w2s_icl.analysis.verdict_words import Pair, sentence
 
-State = Literal["holds", "fails", "undecided", "not run"]
+State = Literal["holds", "fails", "equal", "undecided", "not run"]
 Reading = Literal[
-    "generalization",
     "no gain",
     "format",
     "imitation",
+    "no better than weak",
     "surface rule",
-    "undecided",
+    "generalization",
     "not tested",
+    "undecided",
 ]
 
-ALPHA = 0.05
-"""Adjusted p values from here on do not carry a claim."""
+ALPHA = 0.025
+"""One-sided: a claim's adjusted p value lies below."""
+
+CONTRASTS: Mapping[str, Mapping[str, float]] = {
+    "beats_zero_shot": {"weak": 1, "strong0": -1},
+    "beats_unlabelled": {"weak": 1, "unlabelled": -1},
+    "beats_random": {"weak": 1, "random": -1},
+    "keeps_half_the_gain": {"weak": 1, "strong0": -0.5, "noise_matched": -0.5},
+    "beats_weak": {"weak": 1, "weak0": -1},
+    "gap_established": {"gold": 1, "weak0": -1},
+    "survives_surface_rule": {"weak": 1, "strong0": -1},
+}
+"""The conditions of a claim: weights of the arms in what must exceed 0; `strong0` and `weak0` are
+zero-shot runs. That of the surface rule is the gain where the rule knows nothing."""
+
+BESIDE: Mapping[str, Mapping[str, float]] = {
+    "against_self": {"weak": 1, "self": -1},
+    "against_noise_matched": {"weak": 1, "noise_matched": -1},
+    "against_flipped": {"weak": 1, "flipped": -1},
+}
+"""Contrasts that are reported and decide nothing."""
+
+BINS = 5
+"""Equal-count bins of the questions, by what the surface rule knows of them."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +76,30 @@ class Condition:
 
     Attributes:
         name: As verdict.csv has it.
-        text: What holds where it holds, of the strong model with weak labels.
-        state: "holds" where the interval lies above `line`, "fails" where it lies below,
-            "undecided" where it covers it, "not run" where an arm is missing or incomplete.
+        text: What was compared, in words.
+        state: "holds" where the 95% interval lies above 0, "fails" below it, "equal" inside the
+            margin around it, "undecided" otherwise; "not run" where an arm is missing, incomplete
+            or shows other demonstrations. "" for a contrast beside the claim.
         estimate: The difference.
         low: Lower end of its interval.
         high: Upper end.
-        line: What the difference must exceed.
-        p: Two-sided, of the difference being `line`.
-        p_holm: Adjusted for the pairs that the condition was tested in.
+        p: One-sided, of the difference being above 0.
         n: Questions.
-        detail: Why it was not run, or is not decided; "" where the numbers say it.
+        could_show: Smallest true difference that 80% of such studies would show.
+        readable: The difference on the questions that all its runs answered readably.
+        detail: Why it was not run or is undecided; "" where the numbers say it.
     """
 
     name: str
     text: str
-    state: State
+    state: State | Literal[""]
     estimate: float = math.nan
     low: float = math.nan
     high: float = math.nan
-    line: float = 0.0
     p: float = math.nan
-    p_holm: float = math.nan
     n: int = 0
+    could_show: float = math.nan
+    readable: float = math.nan
     detail: str = ""
 
 
@@ -82,16 +108,20 @@ class Verdict:
     """What the data of one pair carry.
 
     Attributes:
-        weak: The model that labelled.
+        weak: The model that wrote the labels.
         strong: The model that was prompted.
         shots: Shot counts of the headline; correctness is averaged over them.
-        draws: Draws that all arms which were run have in common.
-        conditions: The eight, in order.
-        claim: Whether all of them hold, also after the adjustment for the number of pairs, over
-            enough draws to speak of other demonstrations, at a headline that a study declared, and
-            no check speaks against the logs.
-        reading: What is left as explanation.
+        draws: Draws that all arms of the claim which were run have in common.
+        conditions: The seven, in order.
+        beside: Contrasts that decide nothing, of the arms that were run.
+        p: The largest of the seven p values; nan unless all were tested.
+        p_holm: Adjusted for the number of pairs.
+        void: Why no claim stands whatever the numbers, each reason in words.
+        claim: Whether all seven hold, `p_holm` is below 0.025, there are three common draws, and
+            nothing is void.
+        reading: The first explanation that the data support.
         sentence: All of it in words.
+        fit: The figure's rows: gain against what the surface rule knows; see `fit_table`.
     """
 
     weak: str
@@ -99,9 +129,14 @@ class Verdict:
     shots: tuple[int, ...]
     draws: int
     conditions: tuple[Condition, ...]
+    beside: tuple[Condition, ...]
+    p: float
+    p_holm: float
+    void: tuple[str, ...]
     claim: bool
     reading: Reading
     sentence: str
+    fit: tuple[Mapping[str, Any], ...]
 
 
 def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> list[Verdict]:
@@ -113,58 +148,54 @@ def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> 
     """
     shots = experiment.headline
     pairs = [(w, s) for w, s in experiment.pairs if w != s] if shots else []
-    arms = [_Pair(experiment, weak, strong, shots) for weak, strong in pairs]
-    found = [list(arm.conditions()) for arm in arms]
-    for i in range(len(found[0]) if found else 0):
-        for of, p in zip(found, holm([of[i].p for of in found]), strict=True):
-            of[i] = replace(of[i], p_holm=float(p))
-    against = voids(experiment)
-    if not experiment.logs.metadata.get("headline"):
-        against.insert(0, "no headline was declared (it is a key of a study)")
+    headlines = [_Headline(experiment, w, s, shots, names or {}) for w, s in pairs]
+    tested = [tuple(map(of.condition, CONTRASTS)) for of in headlines]
+    p = [max((c.p for c in conditions), key=_nan_last) for conditions in tested]
     return [
-        _verdict(arm, tuple(of), names or {}, against) for arm, of in zip(arms, found, strict=True)
+        _verdict(of, conditions, its_p, float(adjusted))
+        for of, conditions, its_p, adjusted in zip(headlines, tested, p, holm(p), strict=True)
     ]
 
 
-class _Pair:
+def _nan_last(p: float) -> float:
+    return math.inf if math.isnan(p) else p
+
+
+class _Headline:
     """The columns of one pair at the headline."""
 
     def __init__(
-        self, experiment: Experiment, weak: str, strong: str, shots: tuple[int, ...]
+        self,
+        experiment: Experiment,
+        weak: str,
+        strong: str,
+        shots: tuple[int, ...],
+        names: Mapping[str, str],
     ) -> None:
         self.experiment, self.weak, self.strong, self.shots = experiment, weak, strong, shots
-        self.margin = float(experiment.logs.metadata.get("margin", MARGIN))
+        self.words = Pair(names.get(weak, weak), names.get(strong, strong))
+        self.margin = experiment.declaration.margin
         self._arms = [experiment.arms(weak, strong, k) for k in shots]
+        self.fit: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def _claimed(self) -> list[str]:
+        return list(dict.fromkeys(arm for weights in CONTRASTS.values() for arm in weights))
 
     @property
     def draws(self) -> int:
-        """Draws that all arms have which were run at every shot count."""
-        found = [set(runs) for name in _COMPARED for runs in self._shown(name) or ()]
-        return len(set.intersection(*found)) if self._shown("weak") and found else 0
+        """Draws that all arms of the claim have which were run at every shot count."""
+        sets = [set(runs) for arm in self._claimed for runs in self._shown(arm) or ()]
+        return len(set.intersection(*sets)) if self._shown("weak") and sets else 0
 
-    def conditions(self) -> list[Condition]:
-        """The eight conditions; `p_holm` is still open."""
-        below = f"is at most {100 * self.margin:g} points below"
-        return [
-            self._paired("beats_zero_shot", "beats its own zero-shot run", "strong0"),
-            self._paired(
-                "beats_unlabelled", "beats the same demonstrations without labels", "unlabelled"
-            ),
-            self._paired("beats_random", "beats random labels", "random"),
-            self._paired(
-                "at_least_noise_matched",
-                f"{below} gold labels with as many errors",
-                "noise_matched",
-                -self.margin,
-            ),
-            self._paired("at_least_self", f"{below} its own labels", "self", -self.margin),
-            self._paired("beats_teacher", "beats its labeller", "teacher"),
-            self._gap("gap_established", "beats its labeller when shown gold labels"),
-            self._survives(
-                "survives_surface_rule",
-                "beats its own zero-shot run where the surface rule is wrong",
-            ),
-        ]
+    @property
+    def runs(self) -> set[int]:
+        """All runs that the claim rests on."""
+        found = {
+            run for arm in self._claimed for runs in self._shown(arm) or () for run in runs.values()
+        }
+        zero = (self.experiment.zero_shot(model) for model in (self.weak, self.strong))
+        return found | {run for run in zero if run is not None}
 
     def _shown(self, arm: str) -> list[Mapping[int, int]] | None:
         """Runs by draw at each shot count; None unless there are some at all of them."""
@@ -174,263 +205,220 @@ class _Pair:
 
     def _column(self, arm: str) -> Column | str:
         """The runs of an arm, or why there are none."""
-        if arm in ("strong0", "teacher"):
-            model = self.strong if arm == "strong0" else self.weak
-            run = self.experiment.zero_shot(model)
-            return f"{model} has no zero-shot run" if run is None else run
+        if arm in ("strong0", "weak0"):
+            run = self.experiment.zero_shot(self.strong if arm == "strong0" else self.weak)
+            return f"{self.words.arm(arm)} was not run" if run is None else run
         shown = self._shown(arm)
         if shown is not None:
-            return shown
-        lacking = [k for k, arms in zip(self.shots, self._arms, strict=True) if arm not in arms]
-        return f"no run with {_LABELS[arm]} at {_listed(map(str, lacking))} shots"
+            return self._same_demonstrations(arm, shown)
+        counts = [k for k, arms in zip(self.shots, self._arms, strict=True) if arm not in arms]
+        return f"{self.words.arm(arm)} was not run at {listed(counts)} shots"
 
-    def _joined(self, *arms: str) -> Compared | str:
-        """The columns of some arms, or why they cannot be compared."""
+    def _same_demonstrations(self, arm: str, shown: list[Mapping[int, int]]) -> Column | str:
+        """The runs, or why they are no control of the weak labels: they show other questions."""
+        demo_ids = self.experiment.logs.runs["demo_ids"]
+        for mine, its in zip(self._shown("weak") or (), shown, strict=False):
+            both = {draw: its[draw] for draw in set(mine) & set(its)}
+            if not all(demo_ids[mine[d]] and demo_ids[run] for d, run in both.items()):
+                return "the logs do not say which demonstrations were shown"
+            for draw in sorted(set(both) - set(self.experiment.matched(mine, both))):
+                return f"{self.words.arm(arm)}: other demonstrations in draw {draw}"
+        return shown
+
+    def _joined(self, *arms: str) -> tuple[Compared, list[int]] | str:
+        """The columns of some arms and their runs, or why they cannot be compared."""
         columns: list[Column] = []
         for arm in arms:
             column = self._column(arm)
             if isinstance(column, str):
                 return column
             columns.append(column)
-            if other := self._other_demonstrations(arm):
-                return other
-        return _usable(self.experiment.compare(*columns))
-
-    def _other_demonstrations(self, arm: str) -> str:
-        """Why an arm is no control of the weak labels: it does not show the same questions."""
-        demo_ids = self.experiment.logs.runs["demo_ids"]
-        for mine, its in zip(self._shown("weak") or (), self._shown(arm) or (), strict=False):
-            both = {draw: its[draw] for draw in set(mine) & set(its)}
-            if not all(demo_ids[mine[d]] and demo_ids[run] for d, run in both.items()):
-                return "the logs do not say which demonstrations were shown"
-            for draw in sorted(set(both) - set(self.experiment.matched(mine, both))):
-                return f"{_LABELS[arm]} stand on other demonstrations in draw {draw}"
-        return ""
-
-    def _paired(self, name: str, text: str, other: str, line: float = 0.0) -> Condition:
-        both = self._joined("weak", other)
-        if isinstance(both, str):
-            return Condition(name, text, "not run", line=line, detail=both)
-        treated, against = both.columns
-        found = paired_difference(treated, against, line=line, level=LEVEL)
-        return _decided(name, text, found, line)
-
-    def _gap(self, name: str, text: str) -> Condition:
-        three = self._joined("teacher", "weak", "gold")
-        if isinstance(three, str):
-            return Condition(name, text, "not run", detail=three)
-        weak, treated, gold = three.columns
-        ratio = gap_recovered(weak, treated, gold, level=LEVEL)
-        found = _decided(name, text, paired_difference(gold, weak, level=LEVEL), 0.0)
-        if found.state == "holds" and ratio.status != "ok":
-            detail = "too small for its share to have an interval"
-            return replace(found, state="undecided", detail=detail)
-        return found
-
-    def _survives(self, name: str, text: str) -> Condition:
-        shown = self._shown("weak")
-        base = self._column("strong0")
-        if shown is None or isinstance(base, str):
-            why = base if isinstance(base, str) else self._column("weak")
-            return Condition(name, text, "not run", detail=str(why))
-        apart = _usable(self.experiment.compare(base, *([runs] for runs in shown)))
-        if isinstance(apart, str):
-            return Condition(name, text, "not run", detail=apart)
-        zero, *treated = apart.columns
-        wrong = []
-        for runs in shown:
-            fitted = [self.experiment.rule_right(runs[draw]) for draw in apart.draws]
-            known = [~right[apart.places] for right in fitted if right is not None]
-            if len(known) < len(fitted):
-                detail = "the logs do not say which options and labels were shown"
-                return Condition(name, text, "not run", detail=detail)
-            wrong.append(np.column_stack(known))
-        times = np.sum(wrong, axis=0)  # shot counts at which the rule has the question wrong
-        answered = np.sum([a * w for a, w in zip(treated, wrong, strict=True)], axis=0)
-        shown_rule = subgroup_difference(
-            answered / np.maximum(times, 1), zero, times > 0, level=LEVEL
-        )
-        # the rule of a few demonstrations can be a weak one; a gain must survive the best one, too
-        best = ~self.experiment.cross_fitted_right[apart.places]
-        best_rule = subgroup_difference(np.mean(treated, axis=0), zero, best, level=LEVEL)
-        both = []
-        for of, found in (
-            ("the rule fitted on the labels shown", shown_rule),
-            ("the rule cross-fitted on the test questions", best_rule),
-        ):
-            c = _decided(name, text, found, 0.0)
-            both.append(replace(c, detail="; ".join(filter(None, (of, c.detail)))))
-        return min(both, key=lambda c: -math.inf if c.n < MIN_QUESTIONS else c.low)
-
-
-_COMPARED = ("weak", "unlabelled", "random", "noise_matched", "self", "gold")
-_LABELS = {
-    "weak": "the labels of the weak model",
-    "gold": "gold labels",
-    "self": "the strong model's own labels",
-    "random": "random labels",
-    "noise_matched": "gold labels with as many errors",
-    "unlabelled": "unlabelled demonstrations",
-}
-
-
-def _usable(joined: Compared) -> Compared | str:
-    if joined.usable:
-        return joined
-    if not joined.n_union:
-        return "the runs have no draw in common"
-    return f"incomplete: {100 * joined.missing:.1f}% of the questions lack an answer"
-
-
-def _decided(name: str, text: str, found: Difference, line: float) -> Condition:
-    state: State = "undecided"
-    detail = ""
-    if found.n < MIN_QUESTIONS:
-        detail = f"only {found.n} questions, of at least {MIN_QUESTIONS}"
-    elif found.low > line:
-        state = "holds"
-    elif found.high < line:
-        state = "fails"
-    return Condition(
-        name,
-        text,
-        state,
-        found.diff,
-        found.low,
-        found.high,
-        line,
-        found.p,
-        n=found.n,
-        detail=detail,
-    )
-
-
-def _verdict(
-    pair: _Pair,
-    conditions: tuple[Condition, ...],
-    names: Mapping[str, str],
-    against: Sequence[str],
-) -> Verdict:
-    claim = (
-        all(c.state == "holds" and c.p_holm < ALPHA for c in conditions)
-        and pair.draws >= MIN_RANDOM_DRAWS
-        and not against
-    )
-    reading = _reading({c.name: c.state for c in conditions}, claim=claim)
-    without = Verdict(
-        pair.weak, pair.strong, pair.shots, pair.draws, conditions, claim, reading, ""
-    )
-    weak, strong = (names.get(model, model) for model in (pair.weak, pair.strong))
-    told = _sentence(without, weak, strong)
-    if against:
-        told = f"{told.removesuffix('.')}; no claim stands, because {'; '.join(against)}."
-    return replace(without, sentence=told)
-
-
-def _reading(states: Mapping[str, State], *, claim: bool) -> Reading:
-    """The first explanation that the data do not rule out, one that they show before others."""
-    if claim:
-        return "generalization"
-    if states["beats_zero_shot"] == "not run":
-        return "not tested"
-    if states["beats_zero_shot"] != "holds":
-        return "no gain"
-    lost: tuple[State, ...]
-    for lost in (("fails",), ("fails", "undecided")):
-        if states["beats_random"] in lost or states["beats_unlabelled"] in lost:
-            return "format"
-        if states["at_least_noise_matched"] == "fails":
-            return "imitation"
-        if states["survives_surface_rule"] in lost:
-            return "surface rule"
-    open_ = any(state in ("fails", "undecided") for state in states.values())
-    return "not tested" if "not run" in states.values() and not open_ else "undecided"
-
-
-def _sentence(verdict: Verdict, weak: str, strong: str) -> str:
-    """A verdict in words; the one word that needs a claim stands only where there is one."""
-    counts = _listed(map(str, verdict.shots))
-    shown = f"with {counts} demonstration{'s' * (verdict.shots != (1,))} labelled by {weak}"
-    by = {c.name: c for c in verdict.conditions}
-    gain = by["beats_zero_shot"]
-    if verdict.claim:
-        over = [
-            f"{points(by[name].estimate)} points {text} (95% {_ends(by[name])})"
-            for name, text in (
-                ("beats_zero_shot", "against its own zero-shot run"),
-                ("beats_random", "against random labels"),
-                ("survives_surface_rule", "where the surface rule is wrong"),
+        joined = self.experiment.compare(*columns)
+        if not joined.n_union:
+            return "the runs have no draw in common"
+        if not joined.usable:
+            return f"incomplete: {100 * joined.missing:.1f}% of the questions have no answer"
+        runs = [
+            run
+            for column in columns
+            for run in (
+                [column]
+                if isinstance(column, int)
+                else [by_draw[d] for by_draw in column for d in joined.draws]
             )
         ]
-        return (
-            f"Weak-to-strong generalization: {shown}, {strong} meets all {len(by)} conditions over "
-            f"{verdict.draws} draws, with {_listed(over)}."
+        return joined, runs
+
+    def condition(self, name: str) -> Condition:
+        """One of the seven conditions."""
+        weights = CONTRASTS[name]
+        blank = Condition(name, self.words.contrast(name), "not run")
+        # the ratio needs the weak labels too
+        arms = [*weights, "weak"] if name == "gap_established" else list(weights)
+        found = self._joined(*dict.fromkeys(arms))
+        if isinstance(found, str):
+            return replace(blank, detail=found)
+        joined, runs = found
+        known = self.experiment.rule_knows[joined.places]
+        if name == "survives_surface_rule" and (len(known) < 3 or np.ptp(known) == 0):
+            return replace(blank, detail="the surface rule tells no two questions apart")
+        everything = self._decided(blank, joined, np.ones(joined.n, dtype=bool))
+        read = (self.experiment.logs.unread[runs][:, joined.places] == 0).all(axis=0)
+        if read.all():
+            return replace(everything, readable=everything.estimate)
+        readable = self._decided(blank, joined, read)
+        condition = replace(everything, readable=readable.estimate)
+        if readable.state != everything.state:
+            detail = "depends on unread replies"
+            return replace(condition, state="undecided", detail=detail)
+        return condition
+
+    def _decided(self, blank: Condition, joined: Compared, kept: NDArray[np.bool_]) -> Condition:
+        """A condition on some of the questions."""
+        n = int(kept.sum())
+        if n < MIN_QUESTIONS:
+            detail = f"only {n} questions, of at least {MIN_QUESTIONS}"
+            return replace(blank, state="undecided", n=n, detail=detail)
+        names = dict.fromkeys([*CONTRASTS[blank.name], "weak"])
+        columns = {arm: of[kept] for arm, of in zip(names, joined.columns, strict=False)}
+        places = joined.places[kept]
+        clusters = self.experiment.logs.questions["category"].to_numpy()[places]
+        if blank.name == "survives_surface_rule":
+            known = self.experiment.rule_knows[places]
+            gained = columns["weak"], columns["strong0"]
+            line = gain_line(*gained, known, clusters=clusters)
+            if kept.all():
+                self.fit = tuple(_fit_rows(*gained, known, line))
+            return self._state(blank, line.intercept, follows=line.slope.low > 0)
+        found = _contrast(columns, CONTRASTS[blank.name], clusters)
+        condition = self._state(blank, found)
+        if blank.name == "gap_established" and condition.state == "holds":
+            ratio = gap_recovered(columns["weak0"], columns["weak"], columns["gold"])
+            if ratio.status != "ok":
+                detail = "too small for its share to have an interval"
+                return replace(condition, state="undecided", detail=detail)
+        return condition
+
+    def _state(self, blank: Condition, d: Difference, *, follows: bool | None = None) -> Condition:
+        """`follows` says of the surface rule whether the gain grows with what the rule knows."""
+        state: State = "undecided"
+        if d.low > 0:
+            state = "holds"
+        elif d.high < 0 if follows is None else follows:
+            state = "fails"
+        elif -self.margin < d.low and d.high < self.margin:
+            state = "equal"
+        return replace(
+            blank,
+            state=state,
+            estimate=d.diff,
+            low=d.low,
+            high=d.high,
+            p=d.p_above,
+            n=d.n,
+            could_show=d.could_show,
         )
-    lead = f"{shown[0].upper()}{shown[1:]}, {strong} {_change(gain)}; {_READINGS[verdict.reading]}"
-    if gain.state == "not run":
-        lead = f"{strong} {shown}: nothing can be said ({gain.detail})"
-    groups = {
-        state: [
-            c.text + ("" if state == "not run" else f" ({_numbers(c)})")
-            for c in verdict.conditions
-            if c.state == state and c is not gain
+
+    def beside(self) -> Iterator[Condition]:
+        """Contrasts outside the claim, of the arms that were run."""
+        for name, weights in BESIDE.items():
+            found = self._joined(*weights)
+            if not isinstance(found, str):
+                joined, _ = found
+                columns = dict(zip(weights, joined.columns, strict=True))
+                clusters = self.experiment.logs.questions["category"].to_numpy()[joined.places]
+                blank = Condition(name, self.words.contrast(name), "")
+                difference = _contrast(columns, weights, clusters)
+                yield replace(self._state(blank, difference), state="")
+
+
+def _contrast(
+    columns: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float], clusters: Any
+) -> Difference:
+    def side(sign: int) -> Any:
+        parts = [
+            sign * w * columns[arm].reshape(len(columns[arm]), -1)
+            for arm, w in weights.items()
+            if sign * w > 0
         ]
-        for state in ("holds", "fails", "undecided", "not run")
-    }
-    told = "; ".join(f"{state}: {', '.join(of)}" for state, of in groups.items() if of)
-    return f"{lead}. {told[0].upper()}{told[1:]}{_short_of(verdict)}."
+        return sum(parts[1:], parts[0])
+
+    return paired_difference(side(1), side(-1), clusters=clusters)
 
 
-def _change(gain: Condition) -> str:
-    if gain.state == "holds":
-        diff = points(gain.estimate, sign=False)
-        return f"gains {diff} points over its own zero-shot run (95% {_ends(gain)})"
-    if gain.state == "fails":
-        diff = points(-gain.estimate, sign=False)
-        ends = f"{points(-gain.high, sign=False)} to {points(-gain.low, sign=False)}"
-        return f"loses {diff} points against its own zero-shot run (95% {ends})"
-    return f"shows no clear change from its own zero-shot run ({_numbers(gain)})"
+def _verdict(of: _Headline, conditions: tuple[Condition, ...], p: float, p_holm: float) -> Verdict:
+    void = tuple(void_reasons(of.experiment, of.weak, of.runs, of.words))
+    claim = (
+        all(c.state == "holds" for c in conditions)
+        and p_holm < ALPHA
+        and of.draws >= MIN_RANDOM_DRAWS
+        and not void
+    )
+    verdict = Verdict(
+        of.weak,
+        of.strong,
+        of.shots,
+        of.draws,
+        conditions,
+        tuple(of.beside()),
+        p,
+        p_holm,
+        void,
+        claim,
+        _reading({c.name: c.state for c in conditions}, claim=claim),
+        "",
+        of.fit,
+    )
+    return replace(verdict, sentence=sentence(verdict, of.words))
 
 
-_READINGS: Mapping[Reading, str] = {
-    "no gain": "no gain is shown",
-    "format": "the gain is not told from what the format of the demonstrations gives",
-    "imitation": "it takes over its labeller's errors",
-    "surface rule": "the gain is not told from that of a rule which never sees the question",
-    "undecided": "not everything that a claim needs is shown",
-    "not tested": "nothing speaks against a claim, but not all that it needs was run",
-}
+def _reading(states: Mapping[str, str], *, claim: bool) -> Reading:
+    """The first explanation that the data support."""
+    lost = ("equal", "fails")
+    if states["beats_zero_shot"] in lost:
+        return "no gain"
+    if states["beats_random"] in lost or states["beats_unlabelled"] in lost:
+        return "format"
+    if states["keeps_half_the_gain"] == "fails":
+        return "imitation"
+    if states["beats_weak"] in lost:
+        return "no better than weak"
+    if states["survives_surface_rule"] == "fails":
+        return "surface rule"
+    if claim:
+        return "generalization"
+    return "not tested" if "not run" in states.values() else "undecided"
 
 
-def _short_of(verdict: Verdict) -> str:
-    """What else keeps a pair from a claim, beside its conditions."""
-    text = ""
-    weak = [c.text for c in verdict.conditions if c.state == "holds" and not c.p_holm < ALPHA]
-    if weak:
-        text += f"; of what holds, not so after adjustment for all pairs: {', '.join(weak)}"
-    if 0 < verdict.draws < MIN_RANDOM_DRAWS:
-        draws = f"{verdict.draws} draw{'s' * (verdict.draws > 1)}"
-        text += f"; with {draws} of the demonstrations this says nothing of others"
-    return text
+def _fit_rows(
+    treated: NDArray[np.float64], base: NDArray[np.float64], known: NDArray[np.float64], line: Line
+) -> Iterator[Mapping[str, Any]]:
+    """Five equal-count bins of the questions, and the line with its band over their range."""
+    for places in np.array_split(np.argsort(known, kind="stable"), BINS):
+        mean = paired_difference(treated[places], base[places])
+        ends = {"gain_lo": mean.low, "gain_hi": mean.high}
+        x = float(known[places].mean())
+        yield {"kind": "bin", "x": x, "n": mean.n, "gain": mean.diff, **ends}
+    for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
+        at = line.combine(1, x, least=x == 0)
+        ends = {"gain_lo": at.low, "gain_hi": at.high}
+        yield {"kind": "line", "x": float(x), "n": line.n, "gain": at.diff, **ends}
 
 
-def _numbers(c: Condition) -> str:
-    if math.isnan(c.estimate):
-        return c.detail
-    return f"{points(c.estimate)} points, 95% {_ends(c)}" + (f"; {c.detail}" if c.detail else "")
+def fit_table(found: Sequence[Verdict]) -> pd.DataFrame:
+    """The gain against what the surface rule knows, by pair.
 
-
-def _ends(c: Condition) -> str:
-    return f"{points(c.low, sign=False)} to {points(c.high, sign=False)}"
-
-
-def _listed(parts: Iterable[str]) -> str:
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
+    `x` is the rule's probability of the right option minus that of a guess. Rows of kind "bin" are
+    the mean gain of a fifth of the questions, rows of kind "line" the verdict's fitted line with
+    its band; where `x` is 0, it is the condition `survives_surface_rule`.
+    """
+    columns = ["weak", "strong", "kind", "x", "n", "gain", "gain_lo", "gain_hi"]
+    rows = [{"weak": v.weak, "strong": v.strong, **row} for v in found for row in v.fit]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def verdict_table(found: Sequence[Verdict]) -> pd.DataFrame:
-    """One row per pair and condition; `shots` are separated by spaces."""
+    """One row per pair and condition, then those beside; docs/columns.md has the columns."""
     fields: Mapping[str, Callable[[Verdict, Condition], object]] = {
         "weak": lambda v, _: v.weak,
         "strong": lambda v, _: v.strong,
@@ -438,15 +426,23 @@ def verdict_table(found: Sequence[Verdict]) -> pd.DataFrame:
         "draws": lambda v, _: v.draws,
         "scope": lambda v, _: scope(v.draws),
         "condition": lambda _, c: c.name,
+        "compared": lambda _, c: c.text,
         "state": lambda _, c: c.state,
         "estimate": lambda _, c: c.estimate,
         "lo": lambda _, c: c.low,
         "hi": lambda _, c: c.high,
-        "line": lambda _, c: c.line,
         "p": lambda _, c: c.p,
-        "p_holm": lambda _, c: c.p_holm,
         "n": lambda _, c: c.n,
+        "could_show": lambda _, c: c.could_show,
+        "estimate_readable": lambda _, c: c.readable,
+        "detail": lambda _, c: c.detail,
+        "p_claim": lambda v, _: v.p,
+        "p_claim_holm": lambda v, _: v.p_holm,
+        "void": lambda v, _: "; ".join(v.void),
+        "claim": lambda v, _: v.claim,
         "reading": lambda v, _: v.reading,
     }
-    rows = [{k: f(v, c) for k, f in fields.items()} for v in found for c in v.conditions]
+    rows = [
+        {k: f(v, c) for k, f in fields.items()} for v in found for c in (*v.conditions, *v.beside)
+    ]
     return pd.DataFrame(rows, columns=list(fields))

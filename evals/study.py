@@ -33,8 +33,9 @@ import w2s_icl
 from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.evals.sources import DATASETS
-from w2s_icl.evals.truthfulqa import Read, call_settings
+from w2s_icl.evals.truthfulqa import call_settings
 from w2s_icl.record import FILE, MARGIN, SELF, short_name
+from w2s_icl.scorers.multiple_choice import Read
 from w2s_icl.solvers.few_shot import Cot, Style, SystemRole
 from w2s_icl.solvers.labels import check_kind, known_kinds, needs_weak
 

@@ -37,7 +37,7 @@ from w2s_icl.record import (
     Shown,
     short_name,
 )
-from w2s_icl.scorers.multiple_choice import SCORER_VERSION, multiple_choice_letter
+from w2s_icl.scorers.multiple_choice import SCORER_VERSION, Read, multiple_choice_letter
 from w2s_icl.solvers.few_shot import (
     Cot,
     Demonstrations,
@@ -53,9 +53,6 @@ from w2s_icl.solvers.label_logs import find_answers
 from w2s_icl.solvers.labels import LabelRequest, demonstrations, read_labels
 
 Part = Literal["test", "pool"]
-
-Read = Literal["reply", "likelihood"]
-"""`reply`: the letter that the reply gives. `likelihood`: the most probable letter."""
 
 MAX_TOKENS = 16
 """Tokens of a reply: enough for a letter and a few words round it."""

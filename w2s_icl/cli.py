@@ -11,19 +11,7 @@ from w2s_icl import __version__
 from w2s_icl.errors import W2SError
 
 
-class _Group(click.Group):
-    """Turns the suite's own errors into one line and exit code 2."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run a command; a ValueError is a mistake of the user's, said in plain words."""
-        try:
-            return super().invoke(ctx)
-        except ValueError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(2)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Weak-to-strong generalization by in-context learning, measured with Inspect."""

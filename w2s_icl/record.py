@@ -317,6 +317,7 @@ class ImportRecord(Record):
         imported_at: Date of the import, ISO 8601.
         not_recorded: What the files do not say, in words.
         notes: What was met on the way, in words.
+        as_shown: Whether the options stand in the order in which they were shown.
         correct, total: Counts of a cell whose answers were not recorded, only how many were right.
     """
 
@@ -325,6 +326,7 @@ class ImportRecord(Record):
     imported_at: Text = ""
     not_recorded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    as_shown: bool = False
     correct: Count | None = None
     total: Count | None = None
 

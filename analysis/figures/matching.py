@@ -34,6 +34,7 @@ _CHANGES: Mapping[str, tuple[str, str, Any, str]] = {
         "breaks: now wrong, of the questions it had right zero-shot",
     ),
 }
+_NOTHING = "a run is missing or incomplete"
 _PHI = (
     "φ, from −1 to 1: correlation, over questions, between being right after the demonstrations "
     "and being right zero-shot. 1: on the same questions. 0: unrelated."
@@ -56,7 +57,7 @@ def matching(
     inside: list[tuple[Text, Any]] = []
     for axes, rows in panels:
         known = rows.loc[rows[f"{prefix}match_both"].notna(), f"{prefix}n"]
-        axes.set_xlabel(f"demonstrations, n = {style.n_text(known)}" if len(known) else "not run")
+        axes.set_xlabel(f"demonstrations, n = {style.n_text(known)}" if len(known) else _NOTHING)
         inside += _bars(rows, axes, prefix)
         axes.set_ylim(0, 1)
     columns = [f"{prefix}{column}" for column, *_ in MATCH_CLASSES]
@@ -111,7 +112,7 @@ def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
     for axes, rows in panels:
         axes.grid(axis="y")
         if rows["fix_rate"].isna().all() and rows["break_rate"].isna().all():
-            axes.set_xlabel("not run")
+            axes.set_xlabel(_NOTHING)
         for shift, (kind, (colour, marker, dash, _)) in zip(
             (-0.06, 0.06), _CHANGES.items(), strict=True
         ):

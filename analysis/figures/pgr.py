@@ -23,7 +23,7 @@ RANGE = (-0.5, 2.5)
 _REASONS: Mapping[str, tuple[str, Any]] = {
     "gap_not_established": ("no ratio: gap not established", {"marker": "x"}),
     "gap_reversed": ("no ratio: gap reversed", {"marker": "s", "markerfacecolor": PAPER}),
-    "incomplete": ("no ratio: not run or incomplete", {"marker": "|"}),
+    "incomplete": ("no ratio: a run is missing or incomplete", {"marker": "+"}),
 }
 _IGNORING: Any = {"marker": "_", "markersize": 15, "markeredgewidth": 2, "linestyle": ""}
 _EXPLAINED = (

@@ -324,7 +324,8 @@ class Sheet:
     ) -> Figure:
         """Add legend and footnotes, lay the panels out, and place the texts."""
         self._legend(handles, legend_title)
-        text = "\n".join(filter(None, (note, banner)))
+        nothing = "" if self.panels else "Nothing to draw: no such runs."
+        text = "\n".join(filter(None, (nothing, note, banner)))
         self.figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color=MUTED, wrap=True)
         self.figure.draw_without_rendering()
         if self._break_titles():

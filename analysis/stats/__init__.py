@@ -20,8 +20,10 @@ from w2s_icl.analysis.stats.agreement import (
     matching_counts,
 )
 from w2s_icl.analysis.stats.columns import MIN_QUESTIONS, MIN_RANDOM_DRAWS, Floats, Scope
+from w2s_icl.analysis.stats.line import Line, gain_line
 from w2s_icl.analysis.stats.paired import (
     Difference,
+    habit_seen,
     holm,
     mcnemar,
     mean_interval,
@@ -47,6 +49,7 @@ __all__ = [
     "Estimate",
     "Excess",
     "Floats",
+    "Line",
     "MatchCounts",
     "Matching",
     "QuestionBootstrap",
@@ -54,7 +57,9 @@ __all__ = [
     "Scope",
     "Status",
     "clustered_ratio",
+    "gain_line",
     "gap_recovered",
+    "habit_seen",
     "holm",
     "imitation_excess",
     "matching_counts",

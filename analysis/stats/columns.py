@@ -23,6 +23,9 @@ MIN_QUESTIONS: Final = 30
 MIN_RANDOM_DRAWS: Final = 3
 """From so many draws on, an interval speaks of demonstrations that were not shown."""
 
+MIN_CLUSTERS: Final = 20
+"""Fewer clusters do not show how much questions go together."""
+
 FLOOR: Final = 4.0
 """Times 1/n^2: the variance of a mean difference when four of n questions differ.
 
@@ -94,6 +97,27 @@ class Means:
         if vs > NO_VARIANCE * float(w @ w):
             df = satterthwaite(vq, df, vs, self.draws)
         return float(w @ self.total) / (self.n * self.draws), vq + vs, df
+
+
+def clustered(residuals: Floats, clusters: NDArray[np.intp]) -> Floats:
+    """Covariance of the sum of `residuals`, shape (n, m), whose questions go together (CR1).
+
+    K / (K - 1) times the sum over the K clusters of the products of their sums; shape (m, m).
+    """
+    k = int(clusters.max()) + 1
+    sums = np.stack([np.bincount(clusters, weights=of) for of in residuals.T], axis=1)
+    return np.asarray(k / (k - 1) * sums.T @ sums)
+
+
+def cluster_codes(clusters: ArrayLike | None, n: int) -> NDArray[np.intp] | None:
+    """Numbers from 0 for the clusters of n questions; None where there are too few to count."""
+    if clusters is None:
+        return None
+    labels = np.asarray(clusters)
+    if labels.shape != (n,):
+        raise ValueError(f"clusters must have shape ({n},), got {labels.shape}")
+    names, codes = np.unique(labels, return_inverse=True)
+    return codes if len(names) >= MIN_CLUSTERS else None
 
 
 def satterthwaite(vq: float, df: float, vs: float, draws: int) -> float:

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.optimize import brentq
 
 from w2s_icl.analysis.stats.columns import (
     FLOOR,
@@ -15,10 +16,13 @@ from w2s_icl.analysis.stats.columns import (
     NO_VARIANCE,
     Floats,
     check_level,
+    cluster_codes,
+    clustered,
     columns_of,
     floored,
     is_binary,
     means_of,
+    satterthwaite,
     t_interval,
 )
 
@@ -120,6 +124,29 @@ def uniform_p(counts: ArrayLike, expected: ArrayLike) -> float:
     return float(stats.chisquare(observed, at_random).pvalue)
 
 
+def habit_seen(expected: ArrayLike, *, p: float = 0.001, power: float = 0.8) -> float:
+    """Share of counts at one place that `uniform_p` finds below `p` with the given power.
+
+    Args:
+        expected: Counts by place without a habit, shape (m,).
+        p: Level of the test.
+        power: Probability of finding it.
+
+    Returns:
+        Of the places, the least visible habit; above 1 where the counts are too few to show any.
+
+    Example:
+        >>> round(habit_seen([5, 5, 5, 5]), 2), round(habit_seen([50, 50, 50, 50]), 2)
+        (0.7, 0.39)
+    """
+    even = np.asarray(expected, dtype=np.float64)
+    n, shares = even.sum(), even[even > 0] / even.sum()
+    df = max(len(shares) - 1, 1)
+    least = stats.chi2.isf(p, df)
+    distance = brentq(lambda d: stats.ncx2.sf(least, df, d) - power, 1e-6, 1e4)
+    return float((shares + np.sqrt(distance * shares * (1 - shares) / n)).max())
+
+
 def mcnemar(a: ArrayLike, b: ArrayLike) -> tuple[int, int, float]:
     """Exact McNemar test of two single runs on the same questions.
 
@@ -166,6 +193,7 @@ class Difference:
         n01: Questions only `b` has right (an int); nan unless McNemar's test applies.
         p_exact: Two-sided p value of the exact McNemar test of 0/1 runs; nan where it does not
             apply. It stands beside `p`; nothing is decided by it.
+        df: Degrees of freedom of the interval.
     """
 
     n: int
@@ -177,10 +205,27 @@ class Difference:
     n10: float = np.nan
     n01: float = np.nan
     p_exact: float = np.nan
+    df: float = np.nan
+
+    @property
+    def p_above(self) -> float:
+        """One-sided p value of the true difference being above 0; `p` must be of the line 0."""
+        return self.p / 2 if self.diff > 0 else 1 - self.p / 2
+
+    @property
+    def could_show(self) -> float:
+        """Smallest true difference whose interval would leave out 0 in 80% of such studies."""
+        se = (self.high - self.diff) / stats.t.ppf(0.975, self.df)
+        return float(se * (stats.t.ppf(0.975, self.df) + stats.t.ppf(0.8, self.df)))
 
 
 def paired_difference(
-    a: ArrayLike, b: ArrayLike, *, line: float = 0.0, level: float = 0.95
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    line: float = 0.0,
+    level: float = 0.95,
+    clusters: ArrayLike | None = None,
 ) -> Difference:
     """Mean of a - b with its t interval and test, paired by question.
 
@@ -192,6 +237,9 @@ def paired_difference(
         b: As `a`; row i is the same question, column j the same draw.
         line: The difference that is tested.
         level: Coverage of the interval, in (0, 1).
+        clusters: Cluster of each question, such as its category; shape (n,). From 20 clusters on,
+            the variance over questions is the larger of the plain one and the one clustered by
+            them, which has as many degrees of freedom as there are clusters, less one.
 
     Returns:
         Fractions. The interval and `p` are nan for one question.
@@ -208,14 +256,24 @@ def paired_difference(
     check_level(level)
     left, right = columns_of(a=a, b=b)
     n, draws = left.shape
-    diff, variance, df = means_of(left - right).combine(1)
+    means = means_of(left - right)
+    diff, variance, df = means.combine(1)
+    codes = cluster_codes(clusters, n)
+    if codes is not None:
+        residuals = (left - right).mean(axis=1) - diff
+        vq = float(clustered(residuals[:, None], codes)[0, 0]) / n**2
+        if vq > means.by_question[0, 0]:
+            vs, df = float(means.by_draw[0, 0]), float(codes.max())
+            variance = vq + vs
+            df = satterthwaite(vq, df, vs, draws) if vs > NO_VARIANCE else df
     variance = floored(variance, n)
     low, high = t_interval(diff, variance, df, level)
     p = float(2 * stats.t.sf(abs(diff - line) / np.sqrt(variance), df))
+    exact: tuple[float, float, float] = (np.nan, np.nan, np.nan)
     per_question = left.mean(axis=1), right.mean(axis=1)
     if line == 0 and draws < MIN_RANDOM_DRAWS and is_binary(*per_question):
-        return Difference(n, draws, diff, low, high, p, *mcnemar(*per_question))
-    return Difference(n, draws, diff, low, high, p)
+        exact = mcnemar(*per_question)
+    return Difference(n, draws, diff, low, high, p, *exact, df)
 
 
 def subgroup_difference(
@@ -271,7 +329,7 @@ def subgroup_difference(
     variance = floored(variance, per_draw)
     low, high = t_interval(diff, variance, df, level)
     p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df))
-    return Difference(max(round(per_draw), 1), draws, diff, low, high, p)
+    return Difference(max(round(per_draw), 1), draws, diff, low, high, p, df=df)
 
 
 def holm(p: ArrayLike) -> Floats:

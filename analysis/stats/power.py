@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
+from w2s_icl.analysis.stats.claim_power import power_lines
 from w2s_icl.analysis.stats.columns import (
     FLOOR,
     MIN_QUESTIONS,
@@ -199,7 +200,7 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
     Returns:
         `gap_needed`, a fraction; `smallest_difference`, by gap, how far a PGR must be from 0.5;
         `draws_needed` and `questions_needed`, by gap, to tell 0.5 from 0.8; None where nothing is
-        enough. `assumptions`; and `lines`, the same in words.
+        enough. `verdict`, as `claim_power` has it; `assumptions`; and `lines`, the same in words.
 
     Example:
         >>> shown = detectable(200, 5)
@@ -214,7 +215,7 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
             f"! can detect: nothing; no ratio is given below {MIN_QUESTIONS} test questions, "
             f"got test_size {n}"
         )
-        return dict.fromkeys(names) | {"assumptions": {}, "lines": [line]}
+        return dict.fromkeys((*names, "verdict")) | {"assumptions": {}, "lines": [line]}
     design = Design(n, draws=draws, draw_sd=sd)
     others = replace(design, draw_sd=0.01)
     gap = design.gap_needed()
@@ -228,6 +229,7 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
             for g, v in numbers.items()
         )
 
+    verdict, verdict_lines = power_lines(n, draws)
     low, high = TOLD_APART
     ratio = "no gap is enough" if np.isnan(gap) else f"{100 * gap:.1f} points"
     only = "" if sd else ", about these demonstrations only"
@@ -239,6 +241,7 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
     return {
         "gap_needed": _known(gap),
         **{k: {f"{g:.2f}": _known(v) for g, v in numbers.items()} for k, numbers in by_gap},
+        "verdict": verdict,
         "assumptions": {"draw_sd": sd, "r_bc": design.r_bc, "power": design.power},
         "lines": [
             f"can detect ({100 * design.power:.0f}% power{only}):",
@@ -249,6 +252,7 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
             + at(questions, f"over {MAX_QUESTIONS:,}"),
             f"  assumed: sd of accuracy over draws {100 * sd:g} points, "
             f"{100 * design.r_bc:.0f}% of questions right in the worse only",
+            *verdict_lines,
         ],
     }
 

@@ -17,6 +17,7 @@ from w2s_icl.analysis.stats.columns import (
     Means,
     Scope,
     check_level,
+    clustered,
     columns_of,
     floored,
     means_of,
@@ -270,8 +271,7 @@ def clustered_ratio(
     residuals = np.stack([a - b, c - b], axis=-1).mean(axis=1) @ weights
     by_draw = float(weights @ means.by_draw @ weights)
     plain = float(weights @ means.by_question @ weights) + by_draw
-    sums = np.bincount(cluster, weights=residuals)
-    clustered = k / (k - 1) * float(sums @ sums) / n**2 + by_draw
+    together = float(clustered(residuals[:, None], cluster)[0, 0]) / n**2 + by_draw
     if plain <= NO_VARIANCE * float(weights @ weights):
         return np.nan
-    return float(np.sqrt(clustered / plain))
+    return float(np.sqrt(together / plain))

@@ -29,8 +29,9 @@ from w2s_icl.analysis.stats import (
     gap_recovered,
     mean_interval,
     pooled_gap_recovered,
+    wilson,
 )
-from w2s_icl.record import MISSING_LIMIT
+from w2s_icl.record import MISSING_LIMIT, CellKey
 
 LEVEL = 0.95
 """Coverage of every interval."""
@@ -195,11 +196,19 @@ def _clustered(experiment: Experiment, cell: Cell) -> float:
 def gold_table(experiment: Experiment) -> pd.DataFrame:
     """One row per (model, shots) with gold labels: accuracy and interval; 0 is zero-shot.
 
-    A run that lacks more than 2% of its answers has no row.
+    A run that lacks more than 2% of its answers has no row. A cell of which only counts were
+    imported has Wilson's interval.
     """
     rows: list[dict[str, Any]] = []
+    counted = {key.shots for key in experiment.logs.counts}
     for model in experiment.models:
-        for shots in experiment.shots:
+        for shots in sorted({*experiment.shots, *counted}):
+            task = ("few_shot", "test", "gold") if shots else ("zero_shot", "test", "")
+            counts = experiment.logs.counts.get(CellKey(model, *task, "", shots, 0, ""))
+            if counts:
+                share = interval("accuracy", counts[0] / counts[1], *wilson(*counts))
+                rows.append({"model": model, "shots": shots, "n": counts[1], "draws": 1, **share})
+                continue
             zero = experiment.zero_shot(model)
             runs: Sequence[int] = (
                 list(experiment.few_shot(model, "gold", shots).values())

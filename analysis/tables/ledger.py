@@ -115,6 +115,6 @@ def missing_cells(experiment: Experiment) -> pd.DataFrame:
     rows = [
         (*key, "incomplete" if key in lacks else "not run")
         for key in logs.planned[list(KEY)].itertuples(index=False, name=None)
-        if lacks.get(key, True)
+        if lacks.get(key, True) and key not in logs.counts
     ]
     return pd.DataFrame(rows, columns=[*KEY, "why"])

@@ -61,8 +61,9 @@ def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> No
         imported_at=datetime.now(UTC).date().isoformat(),
         not_recorded=tuple(recording.not_recorded),
         notes=tuple(recording.notes),
+        as_shown=recording.as_shown,
     )
-    plan = _plan(name, keys)
+    plan = _plan(name, list(recording.cells))
     Path(log_dir).mkdir(parents=True, exist_ok=True)
     for place, key in enumerate(keys):
         told = record

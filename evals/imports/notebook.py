@@ -56,6 +56,7 @@ def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
     """Read and check the notebook's JSON files; raises as `import_answers`."""
     recording = Recording(
         questions,
+        as_shown=True,
         not_recorded=[
             "prompts",
             "sampling settings",

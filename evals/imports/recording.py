@@ -47,6 +47,7 @@ class Recording:
         not_recorded: What the files do not say.
         notes: What was met on the way.
         unread: Answers that are none of the options.
+        as_shown: Whether the options stand in the order in which they were shown.
     """
 
     questions: QuestionSet
@@ -57,6 +58,7 @@ class Recording:
     not_recorded: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unread: int = 0
+    as_shown: bool = False
 
 
 def sha256_of(path: Path) -> str:

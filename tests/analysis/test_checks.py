@@ -1,26 +1,28 @@
-"""Checks of arms, reruns and positions; the rest is tested with the report."""
+"""Checks of logs, labels and positions; the rest is tested with the report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.analysis.synthetic import NAMES, logs
-from w2s_icl.analysis.answers import Position
-from w2s_icl.analysis.checks import Check, run_checks
+from w2s_icl.analysis.checks import run_checks
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.logs import Logs, Note
+from w2s_icl.analysis.logs import KEY, Logs, Note
+from w2s_icl.analysis.shown_checks import Check
 from w2s_icl.analysis.tables import cells_table
 
-KINDS = ("random", "noise_matched", "flipped", "unlabelled", "majority", "confident")
+KINDS = ("random", "noise_matched", "flipped", "unlabelled")
 
 
 def made(**more: Any) -> Logs:
-    found = logs(2, shots=(0, 8), pairs=[(0, 1), (1, 1)], labels=KINDS, draws=3, **more)
-    found.questions["category"] = ""  # three of them go together by chance
-    return found
+    study = logs(2, shots=(0, 8), pairs=[(0, 1), (1, 1)], labels=KINDS, draws=3, **more)
+    study.questions["category"] = ""  # three of them go together by chance
+    return study
 
 
 def checks(of: Logs) -> list[Check]:
@@ -32,6 +34,11 @@ def failing(of: Logs) -> dict[str, tuple[str, ...]]:
     return {check.text: check.items for check in checks(of) if check.state == "fails"}
 
 
+def about(of: Logs, words: str) -> Check:
+    (check,) = (check for check in checks(of) if words in check.text)
+    return check
+
+
 def change(of: Logs, labels: str, column: str, value: Any) -> str:
     """Change one run of a kind; returns its file."""
     row = of.runs.index[of.runs["labels"] == labels][0]
@@ -40,14 +47,14 @@ def change(of: Logs, labels: str, column: str, value: Any) -> str:
 
 
 def test_all_checks_hold_with_every_arm() -> None:
-    found = made(prompts=("question=hidden",), changed=0.05, headline=(8,))
+    study = made(prompts=("question=hidden",), changed=0.05, headline=(8,))
 
-    assert failing(found) == {}
-    texts = [check.text for check in checks(found) if check.state == "holds"]
-    assert any("`confident` picks its own" in text for text in texts)
+    assert failing(study) == {}
+    texts = [check.text for check in checks(study) if check.state == "holds"]
     assert any(text.startswith("the labels of 12 controls are as defined") for text in texts)
-    assert any("the declared headline was run (8 shots)" in text for text in texts)
+    assert any("the earliest log declares was run (8 shots)" in text for text in texts)
     assert any(text.startswith("5.0% of the answers change between") for text in texts)
+    assert any(text.startswith("errors fall evenly on the places") for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -57,54 +64,129 @@ def test_all_checks_hold_with_every_arm() -> None:
         ("noise_matched", "demo_label_accuracy", 0.0, "other labels", "8 labels are wrong, of "),
         ("unlabelled", "demo_labels", ("A",) * 8, "other labels", "`unlabelled` shows labels"),
         ("random", "demo_ids", ("demo7",) * 8, "different demonstrations", "than draw 0"),
+        ("weak", "demo_ids", ("q3", *(f"demo{i}" for i in range(1, 8))), "test q", "question q3"),
     ],
 )
-def test_a_control_with_other_labels_is_named(
+def test_a_run_that_shows_what_it_should_not_is_named(
     labels: str, column: str, value: Any, text: str, item: str
 ) -> None:
-    found = made()
-    file = change(found, labels, column, value)
+    study = made()
+    file = change(study, labels, column, value)
 
-    ((said, items),) = failing(found).items()
-    assert text in said
-    (only,) = items
+    said = {said: items for said, items in failing(study).items() if text in said}
+    ((only,),) = said.values()
     assert only.startswith(file)
     assert item in only
 
 
-def test_what_picks_by_its_labels_may_show_other_questions() -> None:
-    found = made()
-    change(found, "confident", "demo_ids", tuple(f"other{i}" for i in range(8)))
-    file = change(found, "majority", "demo_ids", tuple(f"demo{i}" for i in range(1, 9)))
+def with_label_run(study: Logs, right: float) -> Logs:
+    """The study with the answers that the weak model's labels are, on 150 pool questions."""
+    n, pool = len(study.questions), 150
+    ids = [f"demo{i}" for i in range(pool)]
+    questions = study.questions.iloc[:pool].set_axis(ids, axis=0)
+    gold = questions["gold"].to_numpy(dtype="U1")
+    other = np.where(gold == "A", "B", "A")
+    letters = np.full((len(study.runs) + 1, n + pool), "")
+    letters[:-1, :n] = study.letters
+    letters[-1, n:] = np.where(np.arange(pool) < right * pool, gold, other)
+    correct = np.full(letters.shape, np.nan)
+    correct[:-1, :n] = study.correct
+    correct[-1, n:] = letters[-1, n:] == gold
+    key = dict(zip(KEY, (NAMES[0], "zero_shot", "pool", "", "", 0, 0, ""), strict=True))
+    run = study.runs.iloc[0].to_dict() | key | {"eval_id": "labels", "file": "labels.eval"}
+    runs = pd.concat([study.runs, pd.DataFrame([run])], ignore_index=True)
+    for name, value in (
+        ("runs", runs),
+        ("questions", pd.concat([study.questions, questions])),
+        ("letters", letters),
+        ("correct", correct),
+        ("unread", np.zeros(letters.shape, dtype=np.intp)),
+    ):
+        object.__setattr__(study, name, value)
+    labels = dict(zip(ids, letters[-1, n:], strict=True))
+    for row in runs.index[(runs["labels"] == "weak") & (runs["weak"] == NAMES[0])]:
+        runs.at[row, "label_eval_id"] = "labels"
+        runs.at[row, "demo_labels"] = tuple(labels[id_] for id_ in runs.at[row, "demo_ids"])
+    return study
 
-    assert failing(found) == {}
-    (same,) = (c for c in checks(found) if c.text.startswith("all arms of a draw show the same"))
-    assert same.items == (f"{file}: passes over questions that have no majority",)
+
+@pytest.mark.parametrize(
+    ("right", "says"),
+    [(0.6, ""), (0.0, "below the 25.0% of a guess"), (0.3, "too far apart")],
+)
+def test_labels_are_held_against_what_their_model_answers(right: float, says: str) -> None:
+    check = about(with_label_run(made(), right), "labels of each weak" if not says else "cannot be")
+
+    assert check.state == ("fails" if says else "holds")
+    assert [says in item for item in check.items] == ([True] if says else [])
 
 
-def _habit(found: Logs) -> str:
-    positions: Any = tuple(Position(50, 30, n, 50.0, 50) for n in (110, 30, 30, 30))
-    found.runs.at[0, "positions"] = positions
-    return f"{NAMES[0]}, zero-shot: 55.0% of the answers at A, 25.0% by equal chances"
+def test_scrambled_labels_differ_from_their_log() -> None:
+    study = with_label_run(made(), 0.6)
+    file = change(study, "weak", "demo_labels", ("D",) * 8)
+
+    items = failing(study)["labels shown differ from the logged answers they were taken from"]
+    (item,) = (item for item in items if item.startswith(f"{file}: "))
+    assert item.endswith("of 8 labels differ")
 
 
-def _note(found: Logs) -> str:
-    object.__setattr__(found, "notes", (Note("remark", "", "two headlines"),))
-    return "two headlines"
+def habit(study: Logs, errors: int) -> Logs:
+    """The first model's zero-shot run, with so many errors, as many at A as can be."""
+    gold = study.questions["gold"].to_numpy(dtype="U1")
+    letters = gold.copy()
+    letters[np.flatnonzero(gold != "A")[:errors]] = "A"
+    study.letters[0] = letters
+    study.correct[0] = letters == gold
+    return study
 
 
-@pytest.mark.parametrize("damage", [_habit, _note])
-def test_remarks_are_named_and_fail_nothing(damage: Callable[[Logs], str]) -> None:
-    found = made()
-    expected = damage(found)
+def test_a_habit_among_the_errors_fails_though_most_answers_are_right() -> None:
+    study = habit(made(), 30)  # 85% right
 
-    assert failing(found) == {}
-    assert expected in [item for check in checks(found) for item in check.items]
+    (items,) = [items for text, items in failing(study).items() if text.startswith("errors fall")]
+    assert items[0] == (f"{NAMES[0]}, zero-shot: 100.0% of the errors at A, 33.3% by equal chances")
+
+
+def test_with_few_errors_the_check_says_what_it_could_not_have_seen() -> None:
+    study = habit(logs(1, shots=(0,), pairs=[(0, 0)]), 20)
+    # spread over the places, and then too few to tell
+    gold = study.questions["gold"].to_numpy(dtype="U1")
+    wrong = np.flatnonzero(study.correct[0] == 0)
+    for i, place in enumerate(wrong):
+        study.letters[0, place] = [c for c in "ABCD" if c != gold[place]][i % 3]
+    check = about(study, "places of the options")
+
+    assert check.state == "holds"
+    assert "of the errors would have been seen in each, a weaker habit maybe not" in check.text
+    few = habit(logs(1, shots=(0,), pairs=[(0, 0)]), 6)
+    assert about(few, "habit of answering by place").state == "unknown"
+
+
+def test_a_check_that_could_not_fail_is_no_checkmark() -> None:
+    study = logs(1, shots=(0,), pairs=[(0, 0)])
+    by_text = {check.text: check.state for check in checks(study)}
+
+    for text in (
+        "no log says which demonstrations were shown",
+        "one run on the test questions: nothing to compare it with",
+        "the labels' source is not among these logs",
+        "no model has both a label run and a zero-shot run here",
+    ):
+        assert by_text[text] == "unknown"
+
+
+def test_remarks_are_named_and_fail_nothing() -> None:
+    study = made()
+    object.__setattr__(study, "notes", (Note("remark", "", "two headlines"),))
+
+    assert failing(study) == {}
+    assert "two headlines" in [item for check in checks(study) for item in check.items]
 
 
 def test_a_headline_that_was_not_run_is_named() -> None:
-    lacking = made(headline=(4, 8), missing=[("gold", 8)])
-    items = failing(lacking)["the declared headline is not whole"]
+    items = failing(made(headline=(4, 8), missing=[("gold", 8)]))[
+        "the declared headline is not whole"
+    ]
 
     assert items == (
         f"{NAMES[0]} → {NAMES[1]}, 8 shots: a run is missing or incomplete",
@@ -113,45 +195,45 @@ def test_a_headline_that_was_not_run_is_named() -> None:
 
 
 def test_fewer_draws_of_a_control_are_not_fewer_draws_of_a_cell() -> None:
-    found = made()
-    keep = ~((found.planned["labels"] == "random") & (found.planned["draw"] > 0))
-    object.__setattr__(found, "planned", found.planned[keep].reset_index(drop=True))
+    study = made()
+    keep = ~((study.planned["labels"] == "random") & (study.planned["draw"] > 0))
+    object.__setattr__(study, "planned", study.planned[keep].reset_index(drop=True))
 
-    assert failing(found) == {}
+    assert failing(study) == {}
 
 
 def test_all_checks_hold_on_a_whole_study() -> None:
     assert failing(logs(2, draws=3)) == {}
 
 
-def _unread(made: Logs) -> None:
-    made.runs.loc[0, "unparsed"] = 5
+def _unread(study: Logs) -> None:
+    study.runs.loc[0, "unparsed"] = 5
 
 
-def _leak(made: Logs) -> None:
-    made.runs.at[2, "demo_ids"] = ("q7", "demo1")
+def _leak(study: Logs) -> None:
+    study.runs.at[2, "demo_ids"] = ("q7", "demo1")
 
 
-def _other_demonstrations(made: Logs) -> None:
-    made.runs.at[2, "demo_ids"] = ("demo5", "demo6")
+def _other_demonstrations(study: Logs) -> None:
+    study.runs.at[2, "demo_ids"] = ("demo5", "demo6")
 
 
-def _labels(made: Logs) -> None:
-    made.runs.at[2, "demo_ids"] = ("q7", "q8")
-    made.runs.at[2, "demo_labels"] = ("Z", str(made.questions.loc["q8", "gold"]))
+def _labels(study: Logs) -> None:
+    study.runs.at[2, "demo_ids"] = ("q7", "q8")
+    study.runs.at[2, "demo_labels"] = ("Z", str(study.questions.loc["q8", "gold"]))
 
 
-def _endpoint(made: Logs) -> None:
-    made.runs.loc[2, "endpoint"] = "http://elsewhere []"
+def _endpoint(study: Logs) -> None:
+    study.runs.loc[2, "endpoint"] = "http://elsewhere []"
 
 
-def _cost(made: Logs) -> None:
-    made.runs.loc[2, "cost"] = float("nan")
+def _cost(study: Logs) -> None:
+    study.runs.loc[2, "cost"] = float("nan")
 
 
-def _lost(made: Logs) -> None:
-    made.runs.loc[3, "n"] = 198
-    made.correct[3, :2] = float("nan")
+def _lost(study: Logs) -> None:
+    study.runs.loc[3, "n"] = 198
+    study.correct[3, :2] = float("nan")
 
 
 @pytest.mark.parametrize(
@@ -167,18 +249,18 @@ def _lost(made: Logs) -> None:
     ],
 )
 def test_a_check_fails_and_names_what(damage: Callable[[Logs], None], text: str, item: str) -> None:
-    made = logs(2, draws=3, shots=(0, 2))
-    damage(made)
-    found = {t: items for t, items in failing(made).items() if text in t}
+    study = logs(2, draws=3, shots=(0, 2))
+    damage(study)
+    said = {t: items for t, items in failing(study).items() if text in t}
 
-    assert len(found) == 1
-    assert any(item in line for items in found.values() for line in items)
+    assert len(said) == 1
+    assert any(item in line for items in said.values() for line in items)
 
 
 def test_checks_speak_of_draws_files_and_missing_cells() -> None:
     note = Note("problem", "torn.eval", "cannot be read: bad zip")
-    found = failing(logs(2, missing=[("gold", 8)], notes=[note]))
+    said = failing(logs(2, missing=[("gold", 8)], notes=[note]))
 
-    assert any("fewer than 3 draws" in text for text in found)
-    assert ("torn.eval: cannot be read: bad zip",) in found.values()
-    assert any("of 13 planned cells" in text or "planned cells" in text for text in found)
+    assert any("fewer than 3 draws" in text for text in said)
+    assert ("torn.eval: cannot be read: bad zip",) in said.values()
+    assert any("of 13 planned cells" in text or "planned cells" in text for text in said)

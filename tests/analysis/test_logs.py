@@ -209,7 +209,7 @@ def test_positions_follow_the_rotation(tmp_path: Path) -> None:
     assert table["share"].tolist() == [1, 0, 0, 0]
     assert table["uniform"].tolist() == [0.25] * 4
     assert table["accuracy"].tolist() == [1, 0, 0, 0]
-    assert table["p_uniform"].isna().all()  # four questions are too few
+    assert table["p_errors"].isna().all()  # four questions are too few
 
 
 def test_knowledge_in_all_orders_falls_evenly_on_the_places(tmp_path: Path) -> None:

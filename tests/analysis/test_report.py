@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tests.analysis.synthetic import NAMES, logs, without_zero_shot
 from w2s_icl.analysis import report
@@ -126,7 +126,7 @@ def test_page_is_one_file_with_unique_ids_and_named_figures(whole: Path) -> None
     assert all(svg["role"] == "img" for svg in parsed.svgs)
     for svg in parsed.svgs:
         assert set(str(svg["aria-labelledby"]).split()) <= set(parsed.ids)
-    assert {link.removeprefix("#") for link in parsed.links} <= set(parsed.ids)
+    assert {link.removeprefix("#") for link in parsed.links} <= {*parsed.ids, "columns.md"}
     assert set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", html)) <= set(parsed.ids)
     addresses = set(re.findall(r"https?://[^\"'\s<>]+", html))
     assert addresses == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
@@ -182,6 +182,24 @@ def test_text_from_logs_is_inert_everywhere(tmp_path: Path) -> None:
     svg = report.figures.save(view.draw(), tmp_path / "x", view.table)[1].read_text("utf-8")
     assert "<script>" not in report.inline_svg(svg, "x", ODD, ODD)
     assert f"'{ODD_NAME}" in set(pd.read_csv(tmp_path / "x.csv")["model"])
+
+
+def test_every_column_of_every_file_is_explained(whole: Path) -> None:
+    told: dict[str, set[str]] = {}
+    for section in (whole / "columns.md").read_text("utf-8").split("\n## "):
+        names: set[str] = set()
+        for row in re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE):
+            first = re.findall(r"`([^`]+)`", row)
+            ends = ["", *(name for name in first if name.startswith("_"))]
+            names |= {name + end for name in first if not name.startswith("_") for end in ends}
+        told[section.split("\n")[0]] = names
+    (shared,) = (names for heading, names in told.items() if heading.startswith("# "))
+    cells, match = told["cells.csv"], told["matching.csv"]
+    part_of = {"pgr": cells, "matching_weak_wrong": match, "conditional": match}
+    for path in whole.glob("*.csv"):
+        known = shared | told[path.name] | part_of.get(path.stem, set())
+        known |= match if path.stem == "correlation" else set()
+        assert set(pd.read_csv(path).columns) - known == set(), path.name
 
 
 def test_backticks_become_code() -> None:
@@ -271,7 +289,7 @@ def test_verdict_comes_first_with_its_numbers_and_every_condition() -> None:
     said = prose(html)
     (verdict,) = results("whole").verdicts
     for condition in verdict.conditions:
-        assert f"{condition.state} {condition.text} " in said
+        assert f"{condition.state} {escape(condition.text)} " in said
         assert f"{points(condition.low)} to {points(condition.high)} " in said
 
 

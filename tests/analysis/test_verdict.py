@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,32 +17,42 @@ from scipy import stats
 from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs
-from w2s_icl.analysis.stats import holm
-from w2s_icl.analysis.verdict import Condition, Verdict, verdict_table, verdicts
+from w2s_icl.analysis.stats import gain_line, holm
+from w2s_icl.analysis.surface_rule import cross_fitted
+from w2s_icl.analysis.verdict import (
+    CONTRASTS,
+    Condition,
+    Verdict,
+    fit_table,
+    verdict_table,
+    verdicts,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # what other tests left open
 ]
 
-N = 200
+N = 400
 Right = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 ORDER = np.random.default_rng(1).permutation(N)
-RULE_RIGHT = np.arange(N) % 2 == 0
-"""Where the rule is right that is fitted on the demonstrations: they choose the longest option."""
+RULE_RIGHT = np.arange(N) % 4 != 0
+"""Where a rule that takes the longest option is right."""
 
-LABELS = {"self": "weak", "gold": "gold"}
 HOLDING: Mapping[str, float] = {
-    **{"teacher": 0.40, "zero": 0.50, "unlabelled": 0.51, "random": 0.52},
+    **{"weak0": 0.40, "strong0": 0.50, "unlabelled": 0.51, "random": 0.52},
     **{"noise_matched": 0.60, "self": 0.62, "weak": 0.65, "gold": 0.75},
 }
 """Accuracies with which every condition holds; the questions got right are nested."""
 
-NAMES = (
-    *("beats_zero_shot", "beats_unlabelled", "beats_random", "at_least_noise_matched"),
-    *("at_least_self", "beats_teacher", "gap_established", "survives_surface_rule"),
-)
+ZERO = ("weak0", "strong0")
+DECLARED = Declaration(headline=(8,), declared=True)
+
+LONG = ("a rather longer one", "no", "it", "or so")
+SHORT = ("no", "a rather longer one", "it", "or so")
+"""Options; the right one is the first."""
 
 
 def nested(accuracy: float) -> Right:
@@ -49,39 +61,38 @@ def nested(accuracy: float) -> Right:
 
 
 def key(arm: str, weak: str, strong: str, shots: int, draw: int) -> tuple[Any, ...]:
-    if arm in ("teacher", "zero"):
-        model = weak if arm == "teacher" else strong
-        return (model, "zero_shot", "test", "", "", 0, 0, "")
-    giver = {"weak": weak, "noise_matched": weak, "self": strong}.get(arm, "")
-    kind = LABELS.get(arm, arm)
-    return (strong, "few_shot", "test", kind, giver, shots, draw, "")
+    if arm in ZERO:
+        return (weak if arm == "weak0" else strong, "zero_shot", "test", "", "", 0, 0, "")
+    by = {"weak": weak, "noise_matched": weak, "self": strong}.get(arm, "")
+    return (strong, "few_shot", "test", "weak" if arm == "self" else arm, by, shots, draw, "")
 
 
 def experiment(
     columns: Mapping[tuple[Any, ...], Right],
     *,
-    metadata: Mapping[str, Any] | None = None,
+    declaration: Declaration = DECLARED,
     asked: int = N,
+    categories: Sequence[str] | None = None,
 ) -> Experiment:
     """Runs by whether each question is right; the right letter is A, a wrong one B."""
     correct = np.array([column[:asked] for column in columns.values()], dtype=float)
-    demonstrations = [("no", "a rather longer one", "it", "or so")] * 8
     rows = [
         {
             **dict(zip(KEY, k, strict=True)),
             **{"n": asked, "asked": asked, "demo_label_accuracy": 0.5},
             "demo_ids": tuple(f"d{i}" for i in range(k[5])),
             **{"file": "log.eval", "eval_id": str(k), "label_eval_id": ""},
-            "demo_choices": tuple(demonstrations[: k[5]]),
+            **{"unparsed": 0, "replies": asked},
+            "demo_choices": (SHORT,) * k[5],
             "demo_labels": ("" if k[3] == "unlabelled" else "B",) * k[5],
         }
         for k in columns
     ]
-    right_is_long = ("a rather longer one", "no", "it", "or so")
-    right_is_short = ("no", "a rather longer one", "it", "or so")
-    choices = [right_is_long if long else right_is_short for long in RULE_RIGHT[:asked]]
-    questions = pd.DataFrame({"choices": choices, "gold": "A", "category": ""})
-    declared = {"headline": [8], "margin": 0.02, **(metadata or {})}
+    choices = [LONG if long else SHORT for long in RULE_RIGHT[:asked]]
+    questions = pd.DataFrame(
+        {"choices": choices, "gold": "A", "n_options": 4, "category": categories or ""},
+        index=pd.Index(range(asked), name="id", dtype=object),
+    )
     logs = Logs(
         directory="logs",
         runs=pd.DataFrame(rows),
@@ -90,11 +101,18 @@ def experiment(
         correct=correct,
         unread=np.zeros(correct.shape, dtype=np.intp),
         planned=pd.DataFrame(columns=list(KEY)),
-        metadata=declared,
+        metadata={},
         notes=(),
-        declaration=Declaration(headline=tuple(declared["headline"])),
+        declaration=declaration,
     )
-    return Experiment(logs)
+    e = Experiment(logs)
+    e.__dict__["_cross_fitted"] = fitted(asked)  # of the same questions every time
+    return e
+
+
+@lru_cache
+def fitted(asked: int) -> tuple[NDArray[np.intp], Floats]:
+    return cross_fitted([LONG if long else SHORT for long in RULE_RIGHT[:asked]], [0] * asked)
 
 
 def arms(
@@ -107,7 +125,7 @@ def arms(
     return {
         key(arm, *pair, shots, draw): nested(of) if isinstance(of, float) else of
         for arm, of in accuracies.items()
-        for draw in range(draws if arm not in ("teacher", "zero") else 1)
+        for draw in range(1 if arm in ZERO else draws)
     }
 
 
@@ -128,198 +146,167 @@ def says_the_word(verdict: Verdict) -> bool:
 
 
 def test_a_claim_needs_all_conditions_and_says_the_word() -> None:
-    e = experiment(arms(HOLDING))
-    verdict, by = only(verdicts(e, {"w": "Small", "s": "Large"}))
+    verdict, by = only(verdicts(experiment(arms(HOLDING)), {"w": "small", "s": "large"}))
 
     assert (verdict.claim, verdict.reading) == (True, "generalization")
-    assert (verdict.shots, verdict.draws) == ((8,), 3)
-    assert tuple(by) == NAMES
+    assert (verdict.shots, verdict.draws, verdict.void) == ((8,), 3, ())
+    assert tuple(by) == tuple(CONTRASTS)
     assert {c.state for c in by.values()} == {"holds"}
     assert verdict.sentence.startswith(
-        "Weak-to-strong generalization: with 8 demonstrations labelled by Small, Large meets all 8 "
-        "conditions over 3 draws, with +15.0 points against its own zero-shot run (95% "
+        "Weak-to-strong generalization: shown 8 demonstrations labelled by small, large meets all "
+        "seven conditions over 3 draws. Shown: a gain over no demonstrations, +15.0 points (95% CI "
     )
-    assert {name: c.line for name, c in by.items() if c.line} == {
-        "at_least_noise_matched": -0.02,
-        "at_least_self": -0.02,
-    }
     expected = {"beats_zero_shot": 0.15, "beats_unlabelled": 0.14, "beats_random": 0.13}
-    expected |= {"at_least_noise_matched": 0.05, "at_least_self": 0.03, "beats_teacher": 0.25}
-    expected |= {"gap_established": 0.35}
+    expected |= {"keeps_half_the_gain": 0.10, "beats_weak": 0.25, "gap_established": 0.35}
     assert {name: by[name].estimate for name in expected} == pytest.approx(expected)
-    gained = nested(0.65) & ~nested(0.5)
-    left = by["survives_surface_rule"]
-    assert left.detail == "the rule cross-fitted on the test questions"
-    assert left.estimate == pytest.approx(gained[~e.cross_fitted_right].mean())
-    assert left.estimate < gained[~RULE_RIGHT].mean()
-    assert left.n == (~e.cross_fitted_right).sum()
+    assert verdict.p == max(c.p for c in by.values()) == verdict.p_holm < 0.025
+    assert {c.name: (c.state, round(c.estimate, 2)) for c in verdict.beside} == {
+        "against_self": ("", 0.03),
+        "against_noise_matched": ("", 0.05),
+    }
+    assert by["beats_random"].text == (
+        "large, shown small's labels, against large shown random labels"
+    )
+    assert by["keeps_half_the_gain"].text == (
+        "large, shown small's labels, against halfway from large shown nothing to large shown gold "
+        "labels with as many errors"
+    )
 
 
-def test_a_surface_student_is_found_out_though_the_demonstrations_hide_its_rule() -> None:
-    treated = nested(0.65)  # right just where the right option says "may"
-    e = experiment(arms({**HOLDING, "weak": treated}))
-    choices = []
-    for may, long in zip(treated, RULE_RIGHT, strict=True):
-        options = ["it may", "a b", "c d", "e f"] if may else ["it is", "it may", "c d", "e f"]
-        options[0 if long else 2] += " and rather longer words here"  # all that the shown rule sees
-        choices.append(tuple(options))
-    e.logs.questions["choices"] = choices
+def test_the_surface_rule_is_fitted_on_all_questions() -> None:
+    e = experiment(arms(HOLDING))
     verdict, by = only(verdicts(e))
 
-    assert states(verdict) == {"survives_surface_rule": "undecided"}
-    assert by["survives_surface_rule"].detail == "the rule cross-fitted on the test questions"
-    assert (verdict.claim, verdict.reading) == (False, "surface rule")
+    gained = nested(0.65), nested(0.5)
+    line = gain_line(*(np.repeat(c[:, None], 3, 1) for c in gained), e.rule_knows)
+    c = by["survives_surface_rule"]
+    assert (c.estimate, c.low, c.high) == pytest.approx(
+        (line.intercept.diff, line.intercept.low, line.intercept.high)
+    )
+    assert c.n == N
+    fit = fit_table([verdict])
+    bins = fit[fit["kind"] == "bin"]
+    assert bins["n"].tolist() == [N / 5] * 5
+    assert bins["gain"].mean() == pytest.approx(0.15)
+    (at_0,) = fit[(fit["kind"] == "line") & (fit["x"] == 0)].to_dict("records")
+    assert (at_0["gain"], at_0["gain_lo"]) == pytest.approx((c.estimate, c.low))
+    assert fit["x"].max() <= 0.75
 
 
-def test_a_headline_must_be_declared_for_a_claim() -> None:
-    verdict, _ = only(verdicts(experiment(arms(HOLDING), metadata={"headline": []})))
+SURFACE = np.where(RULE_RIGHT, nested(0.85), nested(0.35))
+"""A gain where the rule is right, a loss where it is wrong."""
 
-    assert states(verdict) == {}
-    assert not verdict.claim
-    assert "no headline was declared" in verdict.sentence
-    assert not says_the_word(verdict)
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "why"),
-    [
-        ("demo_ids", (0, 1, 2, 3, 4, 5, 6, 7), "test questions"),
-        ("demo_label_accuracy", 0.25, "controls show other labels than they should"),
-    ],
-)
-def test_a_check_that_fails_leaves_no_claim(column: str, value: Any, why: str) -> None:
-    e = experiment(arms(HOLDING))
-    runs = e.logs.runs
-    kinds = ["noise_matched"] if column == "demo_label_accuracy" else list(runs["labels"])
-    for row in runs.index[runs["labels"].isin(kinds) & (runs["shots"] > 0)]:
-        runs.at[row, column] = value
-    verdict, _ = only(verdicts(e))
-
-    assert states(verdict) == {}
-    assert not verdict.claim
-    assert why in verdict.sentence.partition("no claim stands, because")[2]
-    assert not says_the_word(verdict)
-
-
-SURFACE = nested(0.5) | (RULE_RIGHT & nested(0.9))
-"""A gain where the rule is right, and only there."""
+NEAR = nested(0.65)
+NEAR[np.flatnonzero(nested(0.40))[:20]] = False
+NEAR[np.flatnonzero(~nested(0.65))[:18]] = True
+"""As often right as the weak arm, nearly, and on other questions."""
 
 
 @pytest.mark.parametrize(
     ("changed", "reading", "not_holding"),
     [
-        ({"weak": 0.50}, "no gain", {"beats_zero_shot": "undecided"}),
+        ({"weak": 0.50}, "no gain", {"beats_zero_shot": "equal"}),
         ({"weak": 0.40}, "no gain", {"beats_zero_shot": "fails"}),
-        ({"random": 0.65}, "format", {"beats_random": "undecided"}),
-        ({"random": 0.72}, "format", {"beats_random": "fails"}),
-        ({"unlabelled": 0.65}, "format", {"beats_unlabelled": "undecided"}),
-        ({"noise_matched": 0.75}, "imitation", {"at_least_noise_matched": "fails"}),
         (
-            {"random": 0.65, "noise_matched": 0.75},
-            "imitation",  # shown, where `format` is only not ruled out
-            {"beats_random": "undecided", "at_least_noise_matched": "fails"},
-        ),
-        (
-            {"random": 0.72, "noise_matched": 0.75},
-            "format",
-            {"beats_random": "fails", "at_least_noise_matched": "fails"},
-        ),
-        ({"noise_matched": 0.66}, "undecided", {"at_least_noise_matched": "undecided"}),
-        ({"weak": SURFACE}, "surface rule", {"survives_surface_rule": "undecided"}),
-        ({"self": 0.66}, "undecided", {"at_least_self": "undecided"}),
-        ({"self": 0.80}, "undecided", {"at_least_self": "fails"}),
-        ({"teacher": 0.65}, "undecided", {"beats_teacher": "undecided"}),
-        (
-            {"teacher": 0.85},
+            {"strong0": NEAR},
             "undecided",
-            {"beats_teacher": "fails", "gap_established": "fails"},
+            {"beats_zero_shot": "undecided", "survives_surface_rule": "undecided"},
         ),
-        ({"gold": 0.40}, "undecided", {"gap_established": "undecided"}),
+        ({"random": 0.65}, "format", {"beats_random": "equal"}),
+        ({"random": 0.72}, "format", {"beats_random": "fails"}),
+        ({"random": NEAR}, "undecided", {"beats_random": "undecided"}),
+        ({"unlabelled": 0.65}, "format", {"beats_unlabelled": "equal"}),
+        ({"noise_matched": 0.90}, "imitation", {"keeps_half_the_gain": "fails"}),
+        ({"noise_matched": 0.80}, "undecided", {"keeps_half_the_gain": "undecided"}),
+        (
+            {"random": 0.72, "noise_matched": 0.90},
+            "format",
+            {"beats_random": "fails", "keeps_half_the_gain": "fails"},
+        ),
+        ({"weak0": 0.65}, "no better than weak", {"beats_weak": "equal"}),
+        ({"weak": SURFACE}, "surface rule", {"survives_surface_rule": "fails"}),
+        ({"gold": 0.40}, "undecided", {"gap_established": "equal"}),
+        ({"gold": 0.30}, "undecided", {"gap_established": "fails"}),
     ],
-    ids=str,
+    ids=[
+        *("no gain", "loss", "gain open", "random equal", "random better", "random open"),
+        *("no labels equal", "imitation", "half open", "format first", "weak equal", "surface"),
+        *("gap equal", "gap reversed"),
+    ],
 )
 def test_the_reading_follows_from_the_states(
     changed: Mapping[str, float | Right], reading: str, not_holding: Mapping[str, str]
 ) -> None:
     verdict, by = only(verdicts(experiment(arms({**HOLDING, **changed}))))
 
-    found = states(verdict)
-    assert {name: found.get(name) for name in not_holding} == not_holding
-    if reading != "no gain":  # without a gain much else does not hold either
-        assert found == not_holding
-    assert verdict.reading == reading
-    assert verdict.claim is False
+    open_ = states(verdict)
+    assert {name: open_.get(name) for name in not_holding} == not_holding
+    if "weak" not in changed:  # else much else does not hold either
+        assert open_ == not_holding
+    assert (verdict.reading, verdict.claim) == (reading, False)
     assert not says_the_word(verdict)
     for name, state in not_holding.items():
-        assert (by[name].low <= by[name].line <= by[name].high) == (state == "undecided")
-    assert "meets all" not in verdict.sentence
+        low, high = by[name].low, by[name].high
+        if state == "equal":
+            assert -0.02 < low <= high < 0.02
+        if state == "undecided":
+            assert low <= 0 <= high
+            text = f"up to {100 * high:.1f} points are not excluded"
+            assert text in verdict.sentence
+
+
+def test_a_gain_that_follows_the_rule_is_no_gain_where_it_knows_nothing() -> None:
+    _, by = only(verdicts(experiment(arms({**HOLDING, "weak": SURFACE}))))
+
+    assert by["survives_surface_rule"].low <= 0
+    assert by["beats_zero_shot"].low > 0.1
+
+
+def test_the_margin_is_the_studys() -> None:
+    columns = arms({**HOLDING, "random": NEAR})
+
+    (close,) = verdicts(experiment(columns))
+    (wide,) = verdicts(experiment(columns, declaration=replace(DECLARED, margin=0.05)))
+    assert (close.conditions[2].state, wide.conditions[2].state) == ("undecided", "equal")
 
 
 @pytest.mark.parametrize("arm", [arm for arm in HOLDING if arm != "weak"])
 def test_a_missing_arm_is_not_run_and_no_claim(arm: str) -> None:
-    verdict, by = only(
-        verdicts(experiment(arms({name: a for name, a in HOLDING.items() if name != arm})))
-    )
+    columns = arms({name: a for name, a in HOLDING.items() if name != arm})
+    verdict, by = only(verdicts(experiment(columns)))
 
-    expected = {
-        "teacher": {"beats_teacher", "gap_established"},
-        "zero": {"beats_zero_shot", "survives_surface_rule"},
-        "unlabelled": {"beats_unlabelled"},
-        "random": {"beats_random"},
-        "noise_matched": {"at_least_noise_matched"},
-        "self": {"at_least_self"},
-        "gold": {"gap_established"},
-    }[arm]
+    expected = {name for name, weights in CONTRASTS.items() if arm in weights}
     assert set(states(verdict)) == expected
-    assert set(states(verdict).values()) == {"not run"}
+    assert all(by[name].state == "not run" for name in expected)
     assert all(by[name].detail and math.isnan(by[name].estimate) for name in expected)
+    if arm == "self":
+        assert [c.name for c in verdict.beside] == ["against_noise_matched"]
+        return
     assert (verdict.claim, verdict.reading) == (False, "not tested")
-    assert "not run: " in verdict.sentence.lower()
-    assert not says_the_word(verdict)
-
-
-def test_a_study_without_controls_has_not_run_lines_and_no_claim() -> None:
-    main = {arm: HOLDING[arm] for arm in ("teacher", "zero", "weak", "gold")}
-    verdict, by = only(verdicts(experiment(arms(main))))
-
-    assert states(verdict) == dict.fromkeys(
-        ("beats_unlabelled", "beats_random", "at_least_noise_matched", "at_least_self"), "not run"
-    )
-    assert verdict.reading == "not tested"
-    assert by["beats_random"].detail == "no run with random labels at 8 shots"
+    assert math.isnan(verdict.p)
     assert not says_the_word(verdict)
 
 
 def test_without_the_main_arm_nothing_can_be_said() -> None:
-    columns = arms({name: a for name, a in HOLDING.items() if name != "weak"})
-    planned = pd.DataFrame([key("weak", "w", "s", 8, 0)], columns=list(KEY))
-    e = experiment(columns)
-    e.logs.planned.loc[0] = planned.iloc[0]
-    verdict, _ = only(verdicts(e))
+    e = experiment(arms({name: a for name, a in HOLDING.items() if name != "weak"}))
+    e.logs.planned.loc[0] = list(key("weak", "w", "s", 8, 0))
+    verdict, _ = only(verdicts(e, {"w": "small", "s": "large"}))
 
     assert set(states(verdict).values()) == {"not run"}
-    assert (len(states(verdict)), verdict.draws) == (8, 0)
-    assert "nothing can be said (no run with the labels of the weak model" in verdict.sentence
+    assert (len(states(verdict)), verdict.draws) == (7, 0)
+    expected = "nothing can be said, large shown small's labels was not run at 8 shots."
+    assert expected in verdict.sentence
 
 
 def test_an_arm_that_lacks_answers_is_incomplete() -> None:
     columns = arms(HOLDING)
     e = experiment(columns)
     row = list(columns).index(key("random", "w", "s", 8, 1))
-    e.logs.correct[row, :5] = math.nan  # 2.5%
+    e.logs.correct[row, :10] = math.nan  # 2.5%
     verdict, by = only(verdicts(e))
 
     assert states(verdict) == {"beats_random": "not run"}
-    assert by["beats_random"].detail == "incomplete: 2.5% of the questions lack an answer"
-
-
-def test_runs_without_a_common_draw_are_not_compared() -> None:
-    columns = {k: v for k, v in arms(HOLDING).items() if k[3] != "random"}
-    columns[key("random", "w", "s", 8, 7)] = nested(0.52)
-    verdict, by = only(verdicts(experiment(columns)))
-
-    assert by["beats_random"].detail == "the runs have no draw in common"
-    assert (verdict.draws, verdict.claim) == (0, False)
+    assert by["beats_random"].detail == "incomplete: 2.5% of the questions have no answer"
 
 
 @pytest.mark.parametrize("kind", ["random", "unlabelled", "noise_matched", "gold"])
@@ -332,27 +319,58 @@ def test_an_arm_with_other_demonstrations_is_no_control(kind: str) -> None:
 
     (name,) = states(verdict)
     assert by[name].state == "not run"
-    assert by[name].detail.endswith("stand on other demonstrations in draw 1")
+    assert by[name].detail.endswith("other demonstrations in draw 1")
     assert not verdict.claim
-    assert not says_the_word(verdict)
+
+
+def test_runs_without_a_common_draw_are_not_compared() -> None:
+    columns = {k: v for k, v in arms(HOLDING).items() if k[3] != "random"}
+    columns[key("random", "w", "s", 8, 7)] = nested(0.52)
+    verdict, by = only(verdicts(experiment(columns)))
+
+    assert by["beats_random"].detail == "the runs have no draw in common"
+    assert (verdict.draws, verdict.claim) == (0, False)
 
 
 def test_too_few_questions_decide_nothing() -> None:
     verdict, by = only(verdicts(experiment(arms(HOLDING), asked=25)))
 
     assert set(states(verdict).values()) == {"undecided"}
-    assert by["beats_teacher"].detail == "only 25 questions, of at least 30"
-    assert not says_the_word(verdict)
+    assert by["beats_weak"].detail == "only 25 questions, of at least 30"
 
 
-def test_logs_that_do_not_say_what_was_shown_have_no_surface_rule() -> None:
-    e = experiment(arms(HOLDING))
-    e.logs.runs["demo_choices"] = [()] * len(e.logs.runs)
-    verdict, by = only(verdicts(e))
+def test_a_state_that_depends_on_unread_replies_is_undecided() -> None:
+    columns = arms({**HOLDING, "weak": 0.56})
+    e = experiment(columns)
+    gained = np.flatnonzero(nested(0.56) & ~nested(0.5))
+    row = list(columns).index(key("strong0", "w", "s", 0, 0))
+    e.logs.unread[row, gained[:22]] = 1  # questions that the zero-shot run did not answer
+    _, by = only(verdicts(e))
 
-    assert states(verdict) == {"survives_surface_rule": "not run"}
-    assert "do not say which options" in by["survives_surface_rule"].detail
-    assert verdict.reading == "not tested"
+    c = by["beats_zero_shot"]
+    assert (c.state, c.detail) == ("undecided", "depends on unread replies")
+    assert c.low > 0
+    assert c.readable == pytest.approx(2 / 378)
+    assert by["beats_weak"].state == "holds"
+
+
+def test_questions_of_a_category_may_go_together() -> None:
+    gained = nested(0.65) & ~nested(0.5)
+    together = np.empty(N, dtype=int)
+    together[np.flatnonzero(gained)] = np.arange(gained.sum()) // 20
+    together[np.flatnonzero(~gained)] = 3 + np.arange(N - gained.sum()) // 20
+    names = [f"c{i}" for i in together]
+    assert len(set(names)) == 20
+    (plain,) = verdicts(experiment(arms(HOLDING)))
+    (clustered,) = verdicts(experiment(arms(HOLDING), categories=names))
+    (few,) = verdicts(experiment(arms(HOLDING), categories=[f"c{i % 19}" for i in together]))
+
+    d = gained - gained.mean()
+    sums = np.array([d[together == k].sum() for k in range(20)])
+    half = stats.t.ppf(0.975, 19) * math.sqrt(20 / 19 * (sums @ sums)) / N
+    c = clustered.conditions[0]
+    assert (c.low, c.high) == pytest.approx((0.15 - half, 0.15 + half))
+    assert few.conditions[0].low == plain.conditions[0].low > c.low
 
 
 # --- what else keeps a pair from a claim ----------------------------------------------------------
@@ -365,7 +383,6 @@ def test_few_draws_never_carry_a_claim(draws: int) -> None:
     assert states(verdict) == {}
     assert (verdict.claim, verdict.reading, verdict.draws) == (False, "undecided", draws)
     assert f"with {draws} draw" in verdict.sentence
-    assert "says nothing of others" in verdict.sentence
     assert not says_the_word(verdict)
     assert set(verdict_table([verdict])["scope"]) == {"fixed_demos"}
 
@@ -378,52 +395,136 @@ def test_one_control_with_few_draws_is_enough_to_keep_from_a_claim() -> None:
     assert (states(verdict), verdict.draws, verdict.claim) == ({}, 2, False)
 
 
-def test_holm_goes_over_the_pairs_of_each_condition() -> None:
-    columns = arms(HOLDING) | arms({**HOLDING, "weak": 0.56, "zero": 0.54}, pair=("w", "t"))
-    columns |= arms(
-        {arm: HOLDING[arm] for arm in ("teacher", "zero", "weak", "gold")}, pair=("w", "u")
-    )
-    found = verdicts(experiment(columns))
+def _declared(**changes: Any) -> Callable[[Experiment], None]:
+    def change(e: Experiment) -> None:
+        object.__setattr__(e.logs, "declaration", replace(DECLARED, **changes))
 
-    assert {(v.weak, v.strong) for v in found} == {("w", "s"), ("w", "t"), ("w", "u")}
-    for i, name in enumerate(NAMES):
-        p = [v.conditions[i].p for v in found]
-        tested = 2 if name in NAMES[1:5] else 3
-        assert sum(not math.isnan(value) for value in p) == tested
-        adjusted = [v.conditions[i].p_holm for v in found]
-        assert adjusted == pytest.approx(holm(p).tolist(), nan_ok=True)
-    table = verdict_table(found)
-    assert len(table) == 24
-    assert table.columns.tolist() == [
-        *("weak", "strong", "shots", "draws", "scope", "condition", "state", "estimate"),
-        *("lo", "hi", "line", "p", "p_holm", "n", "reading"),
-    ]
+    return change
 
 
-def test_what_holds_only_before_the_adjustment_carries_no_claim() -> None:
-    # a gain of 2.5 points on 200 questions: p 0.024 alone, 0.07 among three pairs
-    weak = {**HOLDING, "weak": 0.65, "self": 0.645}
-    alone = verdicts(experiment(arms(weak), metadata={"margin": 0.015}))[0]
-    by = {c.name: c for c in alone.conditions}
-    assert (alone.claim, by["at_least_self"].state) == (True, "holds")
-    others = arms(weak, pair=("w", "t")) | arms(weak, pair=("w", "u"))
-    three = verdicts(experiment(arms(weak) | others, metadata={"margin": 0.015}))[0]
+def _set(column: str, labels: str, value: Any) -> Callable[[Experiment], None]:
+    def change(e: Experiment) -> None:
+        runs = e.logs.runs
+        for row in runs.index[(runs["labels"] == labels) & (runs["model"] == "s")]:
+            runs.at[row, column] = value
 
-    assert states(three) == {}
-    assert 0.01 < by["at_least_self"].p < 0.05 < three.conditions[4].p_holm
-    assert (three.claim, three.reading) == (False, "undecided")
-    assert "not so after adjustment for all pairs" in three.sentence
-    assert not says_the_word(three)
+    return change
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_no_gain_never_passes(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    columns = {k: rng.random(N) < 0.6 for k in arms(HOLDING, draws=5)}
-    verdict, _ = only(verdicts(experiment(columns)))
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (_declared(declared=False), "the study file declares no headline"),
+        (_declared(conflicts=("the pairs were changed",)), "the pairs were changed"),
+        (
+            _set("demo_label_accuracy", "noise_matched", 0.25),
+            "controls show other labels than they should (log.eval: 6 labels are wrong, of those "
+            "by w 4 and 2 more)",
+        ),
+        (
+            _set("unparsed", "random", 41),
+            "10.2% of the replies cannot be read (s, 8 random labels)",
+        ),
+    ],
+    ids=["headline", "conflict", "controls", "unread"],
+)
+def test_what_is_void_carries_no_claim(change: Callable[[Experiment], None], why: str) -> None:
+    e = experiment(arms(HOLDING))
+    change(e)
+    verdict, _ = only(verdicts(e))
 
-    assert verdict.claim is False
+    assert (states(verdict), verdict.claim) == ({}, False)
+    assert any(reason.startswith(why) for reason in verdict.void)
+    assert why in verdict.sentence.partition("No claim stands, because")[2]
     assert not says_the_word(verdict)
+
+
+def test_a_leaked_question_voids_the_claim_that_rests_on_it_alone() -> None:
+    e = experiment(arms(HOLDING) | arms(HOLDING, pair=("w", "t")))
+    runs = e.logs.runs
+    for row in runs.index[(runs["model"] == "t") & (runs["shots"] > 0)]:
+        runs.at[row, "demo_ids"] = (0, *(f"d{i}" for i in range(1, 8)))
+
+    by_strong = {v.strong: v for v in verdicts(e)}
+    assert (by_strong["s"].claim, by_strong["t"].claim) == (True, False)
+    assert (
+        by_strong["t"]
+        .void[0]
+        .startswith("test questions are among the demonstrations (log.eval: shows")
+    )
+
+
+POOL = 300
+
+
+@pytest.mark.parametrize(
+    ("right", "why"),
+    [
+        (0.0, "w's labels are right on 0.0% of 300 pool questions, below the 25.0% of a guess"),
+        (0.6, "w's labels are right on 60.0% of 300 pool questions, its test answers on 40.0%"),
+        (0.45, ""),
+    ],
+)
+def test_labels_must_be_such_as_their_model_gives(right: float, why: str) -> None:
+    e = experiment(arms(HOLDING))
+    logs = e.logs
+    row = dict(zip(KEY, ("w", "zero_shot", "pool", "", "", 0, 0, ""), strict=True))
+    runs = pd.concat([logs.runs, pd.DataFrame([row | {"eval_id": "pool", "demo_ids": ()}])])
+    pool = logs.questions.iloc[:POOL].set_axis([f"p{i}" for i in range(POOL)], axis=0)
+    letters = np.full((len(runs), N + POOL), "")
+    letters[:-1, :N] = logs.letters
+    letters[-1, N:] = np.where(np.arange(POOL) < right * POOL, "A", "B")
+    correct = np.full(letters.shape, np.nan)
+    correct[:-1, :N] = logs.correct
+    correct[-1, N:] = letters[-1, N:] == "A"
+    for name, value in (
+        ("runs", runs.reset_index(drop=True)),
+        ("questions", pd.concat([logs.questions, pool])),
+        ("letters", letters),
+        ("correct", correct),
+        ("unread", np.zeros(letters.shape, dtype=np.intp)),
+    ):
+        object.__setattr__(logs, name, value)
+    verdict, _ = only(verdicts(Experiment(logs)))
+
+    assert verdict.claim == (not why)
+    assert [reason[: len(why)] for reason in verdict.void] == ([why] if why else [])
+
+
+def test_holm_goes_over_the_pairs_on_the_largest_p() -> None:
+    columns = arms(HOLDING)
+    columns |= arms({**HOLDING, "weak": 0.59, "unlabelled": 0.57}, pair=("w", "t"))
+    columns |= arms({arm: HOLDING[arm] for arm in (*ZERO, "weak", "gold")}, pair=("w", "u"))
+    pairs = verdicts(experiment(columns))
+
+    assert {(v.weak, v.strong) for v in pairs} == {("w", "s"), ("w", "t"), ("w", "u")}
+    for v in pairs:
+        p = [c.p for c in v.conditions]
+        assert v.p == pytest.approx(max(p) if v.strong != "u" else math.nan, nan_ok=True)
+    adjusted = [v.p_holm for v in pairs]
+    assert adjusted == pytest.approx(holm([v.p for v in pairs]).tolist(), nan_ok=True)
+    table = verdict_table(pairs)
+    assert len(table) == 3 * 7 + 2 * 2
+    # 2 points over `unlabelled`: p 0.005 alone
+    alone = verdicts(experiment(arms({**HOLDING, "weak": 0.6, "unlabelled": 0.588})))[0]
+    three = {
+        k: v
+        for strong in "stu"
+        for k, v in arms({**HOLDING, "weak": 0.6, "unlabelled": 0.588}, pair=("w", strong)).items()
+    }
+    (first, *_) = verdicts(experiment(three))
+    assert (alone.claim, states(first)) == (True, {})
+    assert (first.claim, first.reading, first.p_holm) == (False, "undecided", 3 * first.p)
+    assert "after adjustment for the number of pairs" in first.sentence
+
+
+def test_pairs_of_one_model_have_no_verdict() -> None:
+    own = {k: v for k, v in arms(HOLDING, pair=("s", "s")).items() if k[3] != "noise_matched"}
+
+    assert verdicts(experiment(own)) == []
+    assert verdict_table([]).empty
+    assert fit_table([]).empty
+    assert verdicts(experiment({k: v for k, v in arms(HOLDING).items() if k[5] == 0})) == []
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -437,8 +538,8 @@ def drawn(seed: int = 3) -> dict[tuple[Any, ...], Right]:
     }
 
 
-def by_hand(difference: NDArray[np.float64], line: float) -> tuple[float, float, float, float]:
-    """Mean, interval and p of (n, draws) differences, by the formulas of the methods page."""
+def by_hand(difference: Floats) -> tuple[float, float, float, float]:
+    """Mean, interval and one-sided p of (n, draws) differences, by STATS.md 3 and 4."""
     n, draws = difference.shape
     vq = difference.mean(axis=1).var(ddof=1) / n
     vs = difference.mean(axis=0).var(ddof=1) / draws
@@ -446,53 +547,38 @@ def by_hand(difference: NDArray[np.float64], line: float) -> tuple[float, float,
     se = math.sqrt(max(vq + vs, 4 / n**2))
     mean = difference.mean()
     half = stats.t.ppf(0.975, df) * se
-    return mean, mean - half, mean + half, 2 * stats.t.sf(abs(mean - line) / se, df)
+    return mean, mean - half, mean + half, stats.t.sf(mean / se, df)
 
 
 def stack(columns: Mapping[tuple[Any, ...], Right], arm: str, shots: int = 8) -> Any:
-    draws = range(1) if arm in ("teacher", "zero") else range(3)
+    draws = range(1 if arm in ZERO else 3)
     return np.column_stack([columns[key(arm, "w", "s", shots, d)] for d in draws]).astype(float)
 
 
-@pytest.mark.parametrize(
-    ("name", "other", "line"),
-    [
-        ("beats_zero_shot", "zero", 0.0),
-        ("beats_random", "random", 0.0),
-        ("at_least_noise_matched", "noise_matched", -0.02),
-        ("beats_teacher", "teacher", 0.0),
-    ],
-)
-def test_numbers_of_a_contrast_are_those_of_the_formulas(
-    name: str, other: str, line: float
-) -> None:
+@pytest.mark.parametrize("name", [name for name in CONTRASTS if "surface" not in name])
+def test_numbers_of_a_contrast_are_those_of_the_formulas(name: str) -> None:
     columns = drawn()
     _, by = only(verdicts(experiment(columns)))
 
-    expected = by_hand(stack(columns, "weak") - stack(columns, other), line)
+    expected = by_hand(sum(w * stack(columns, arm) for arm, w in CONTRASTS[name].items()))
     c = by[name]
     assert (c.estimate, c.low, c.high, c.p) == pytest.approx(expected)
-    assert c.line == line
 
 
 def test_a_headline_over_several_counts_averages_them_first() -> None:
     few, many = drawn(4), drawn(5)
     columns = many | {(*k[:5], 4, *k[6:]): v for k, v in few.items() if k[5]}
-    e = experiment(columns, metadata={"headline": [4, 8]})
+    e = experiment(columns, declaration=replace(DECLARED, headline=(4, 8)))
     verdict, by = only(verdicts(e))
 
     both = (stack(columns, "weak", 4) + stack(columns, "weak", 8)) / 2
-    assert verdict.shots == (4, 8)
-    expected = by_hand(both - stack(columns, "zero"), 0.0)
+    expected = by_hand(both - stack(columns, "strong0"))
     c = by["beats_zero_shot"]
     assert (c.estimate, c.low, c.high, c.p) == pytest.approx(expected)
     other = (stack(columns, "random", 4) + stack(columns, "random", 8)) / 2
     assert by["beats_random"].estimate == pytest.approx((both - other).mean())
-    gained = both - stack(columns, "zero")
-    rules = {"labels shown": ~RULE_RIGHT, "test questions": ~e.cross_fitted_right}
-    left = by["survives_surface_rule"]
-    (wrong,) = (of for rule, of in rules.items() if left.detail.endswith(rule))
-    assert left.estimate == pytest.approx(gained[wrong].mean())
+    line = gain_line(both, stack(columns, "strong0"), e.rule_knows)
+    assert by["survives_surface_rule"].low == pytest.approx(line.intercept.low)
     assert set(verdict_table([verdict])["shots"]) == {"4 8"}
     assert "4 and 8 demonstrations" in verdict.sentence
 
@@ -500,35 +586,9 @@ def test_a_headline_over_several_counts_averages_them_first() -> None:
 def test_a_headline_over_several_counts_needs_all_of_them() -> None:
     fewer = {arm: accuracy for arm, accuracy in HOLDING.items() if arm != "random"}
     columns = arms(HOLDING) | arms(fewer, shots=4)
-    verdict, by = only(verdicts(experiment(columns, metadata={"headline": [4, 8]})))
+    verdict, by = only(
+        verdicts(experiment(columns, declaration=replace(DECLARED, headline=(4, 8))))
+    )
 
     assert states(verdict) == {"beats_random": "not run"}
-    assert by["beats_random"].detail == "no run with random labels at 4 shots"
-
-
-def test_the_headline_is_the_largest_count_unless_it_is_declared() -> None:
-    columns = arms({**HOLDING, "weak": 0.5}) | arms(HOLDING, shots=4)
-
-    (last,) = verdicts(experiment(columns))
-    (declared,) = verdicts(experiment(columns, metadata={"headline": [4]}))
-    assert (last.shots, last.reading) == ((8,), "no gain")
-    assert (declared.shots, declared.claim) == ((4,), True)
-
-
-def test_the_margin_is_the_studys() -> None:
-    columns = arms({**HOLDING, "self": 0.72})
-
-    (close,) = verdicts(experiment(columns))
-    (wide,) = verdicts(experiment(columns, metadata={"margin": 0.15}))
-    assert states(close) == {"at_least_self": "fails"}
-    assert (states(wide), wide.conditions[4].line) == ({}, -0.15)
-    assert "at most 15 points below its own labels" in wide.conditions[4].text
-
-
-def test_pairs_of_one_model_have_no_verdict() -> None:
-    own = {k: v for k, v in arms(HOLDING, pair=("s", "s")).items() if k[3] != "noise_matched"}
-
-    assert verdicts(experiment(own)) == []
-    assert verdict_table([]).empty
-    zero = {k: v for k, v in arms(HOLDING).items() if k[5] == 0}
-    assert verdicts(experiment(zero)) == []
+    assert by["beats_random"].detail == "s shown random labels was not run at 4 shots"

@@ -318,3 +318,44 @@ def test_a_damaged_notebook_is_refused_by_file(
 def _first(content: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = next(iter(content["model_pairs"].values()))["results"][1]
     return found
+
+
+@needs_shared
+@pytest.mark.slow
+def test_a_report_over_the_notebook_says_what_it_cannot_show(tmp_path: Path) -> None:
+    invoke("notebook", RECORDED / "notebook", "--questions", QUESTIONS, "--log-dir", tmp_path / "l",
+           "--source", "the notebook")  # fmt: skip
+
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "l"), "--out", str(tmp_path / "out")])
+
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    first = page[page.index("<header>") : page.index("</header>")]
+    assert "Imported answers" in first
+    assert "of the notebook" in first
+    assert "the answers of 18 cells with gold labels" in first
+    curves = pd.read_csv(tmp_path / "out" / "accuracy.csv")
+    gold = curves[(curves["labels"] == "gold") & (curves["shots"] == 100)]
+    assert list(gold["accuracy"]) == [0.835, 0.89, 0.895]
+    cells = pd.read_csv(tmp_path / "out" / "cells.csv")
+    assert set(cells.loc[cells["shots"] > 0, "pgr_gold_status"]) == {"incomplete", "self"}
+    assert (cells.loc[cells["shots"] > 0, "pgr_zero_status"] != "incomplete").all()
+    assert not pd.read_csv(tmp_path / "out" / "missing.csv").size
+
+
+def test_imported_logs_never_mix_with_the_suites_own(
+    tmp_path: Path, questions: Path, run: Any
+) -> None:
+    from w2s_icl.evals.truthfulqa import zero_shot
+
+    write(tmp_path / "answers.csv", recorded())
+    invoke(tmp_path / "answers.csv", "--questions", questions, "--log-dir", tmp_path / "logs")
+    run(zero_shot(dataset=str(questions), test_size=8), ["A"])
+
+    done = CliRunner().invoke(
+        main, ["report", str(tmp_path / "logs"), "--out", str(tmp_path / "o")]
+    )
+
+    assert done.exit_code == 2
+    assert "different experiments" in done.output
+    assert "directory of its own" in done.output

@@ -92,7 +92,7 @@ def test_a_recorded_cell_is_the_cell_that_inspect_runs(questions: Path, tmp_path
 def test_the_made_up_questions_have_cues(questions: Path) -> None:
     loaded = load_questions(str(questions)).questions
 
-    chosen = cross_fitted([q.choices for q in loaded], [q.gold for q in loaded])
+    chosen, _ = cross_fitted([q.choices for q in loaded], [q.gold for q in loaded])
 
     assert 0.6 < np.mean(chosen == [q.gold for q in loaded]) < 0.8
 

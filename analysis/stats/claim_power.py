@@ -1,0 +1,224 @@
+"""How often a study of a given size earns its verdict's claim, by simulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from w2s_icl.analysis.stats.columns import FLOOR, MIN_RANDOM_DRAWS, Floats
+
+GAINS: Final = (0.08, 0.10, 0.15)
+"""True gains of the student that is simulated."""
+
+WANTED: Final = (0.10, 0.8)
+"""Gain and share of claims below which a plan warns."""
+
+ZERO_SHOT: Final = 0.72
+BELOW: Final = 0.12
+"""Accuracy of the strong model without demonstrations; how far the weak model is below it."""
+
+SHARED: Final = (0.62, 0.28)
+"""Of the variance behind an answer: what all runs share, and what the strong model's share."""
+
+_DRAW_SD: Final = 0.01
+_BATCH: Final = 50
+_Runs = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ClaimPower:
+    """What a size can show.
+
+    Attributes:
+        n: Test questions.
+        draws: Draws of the demonstrations.
+        claims: Share of simulated studies that make the claim, by true gain.
+        could_show: By condition, the smallest true difference shown in 80% of the studies.
+        questions: About how many questions would do for `WANTED`; nan where these do.
+        more_draws: How many draws would do; nan where these do, or 20 would not.
+    """
+
+    n: int
+    draws: int
+    claims: dict[float, float]
+    could_show: dict[str, float]
+    questions: float
+    more_draws: float
+
+
+@lru_cache(maxsize=8)
+def claim_power(n: int, draws: int) -> ClaimPower:
+    """Simulate studies of one pair whose student learns what the labels say.
+
+    The weak model is 12 points below the strong one's zero-shot run; weak, gold and noise-matched
+    labels add the true gain, demonstrations without labels 0.3 of it, random labels nothing.
+    Answers come from a latent normal of which all runs share 0.62 of the variance and those of the
+    strong model 0.28 more; accuracy varies over draws by 1 point (sd); the surface rule gives the
+    right one of four options a probability of Beta(2.2, 1).
+
+    Args:
+        n: Test questions, at least 30.
+        draws: Draws of the demonstrations, at least three: no claim is made with fewer.
+
+    Example:
+        >>> power = claim_power(200, 5)
+        >>> power.claims[0.15] > 0.8 > power.claims[0.1], power.questions > 300
+        (True, True)
+    """
+    gain, share = WANTED
+    z, se = _studies(n, draws, GAINS, 1000)
+    claims = {g: float(_claimed(z[g]).mean()) for g in GAINS}
+    could_show = {
+        name: float((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * se[gain][name].mean())
+        for name in se[gain]
+    }
+    questions = more_draws = np.nan
+    if claims[gain] < share:
+        # with more questions each z grows as their root, and varies as it did
+        mean = z[gain].mean(axis=0)
+        sizes = np.arange(n, 20_000, 10)
+        reached = (
+            _claimed(z[gain] + (np.sqrt(size / n) - 1) * mean).mean() >= share for size in sizes
+        )
+        questions = next((float(s) for s, ok in zip(sizes, reached, strict=False) if ok), np.nan)
+        for more in (10, 20):
+            if more > draws and _claimed(_studies(n, more, (gain,), 200)[0][gain]).mean() >= share:
+                more_draws = more
+                break
+    return ClaimPower(n, draws, claims, could_show, questions, more_draws)
+
+
+def _claimed(z: Floats) -> NDArray[np.bool_]:
+    return np.asarray(z.min(axis=1) > stats.norm.ppf(0.975))
+
+
+def _studies(
+    n: int, draws: int, gains: tuple[float, ...], studies: int
+) -> tuple[dict[float, Floats], dict[float, dict[str, Floats]]]:
+    """By gain: for each study and condition, the normal quantile of its p; and standard errors."""
+    rng = np.random.default_rng(20240)
+    z: dict[float, list[Floats]] = {g: [] for g in gains}
+    se: dict[float, list[dict[str, Floats]]] = {g: [] for g in gains}
+    for _ in range(studies // _BATCH):
+        for g, conditions in _batch(rng, n, draws, gains).items():
+            z[g].append(np.stack([one[0] for one in conditions.values()], axis=1))
+            se[g].append({name: one[1] for name, one in conditions.items()})
+    return (
+        {g: np.concatenate(of) for g, of in z.items()},
+        {g: {k: np.concatenate([one[k] for one in of]) for k in of[0]} for g, of in se.items()},
+    )
+
+
+def _batch(
+    rng: np.random.Generator, n: int, draws: int, gains: tuple[float, ...]
+) -> dict[float, dict[str, tuple[Floats, Floats]]]:
+    """The z and standard error of every condition, by gain."""
+
+    def normal(columns: int, share: float = 1.0) -> _Runs:
+        values: _Runs = rng.standard_normal((_BATCH, n, columns), dtype=np.float32)
+        values *= np.float32(np.sqrt(share))
+        return values
+
+    every, own = SHARED
+    shared = normal(1, every)
+    weak = shared + normal(1, 1 - every)
+    strong = shared + normal(1, own)
+    rest = 1 - every - own
+    latent = {name: strong + normal(draws, rest) for name in ("A", "U", "R", "N", "G")}
+    latent["S"] = strong + normal(1, rest)
+    shift = {name: rng.normal(0, _DRAW_SD, (_BATCH, 1, draws)) for name in latent}
+    rule = rng.beta(2.2, 1, (_BATCH, n)).astype(np.float32) - np.float32(0.25)
+
+    def right(name: str, accuracy: float) -> _Runs:
+        level = np.clip(accuracy + (shift[name] if name != "S" else 0), 0.001, 0.999)
+        correct: _Runs = (latent[name] < stats.norm.ppf(level)).astype(np.float32)
+        return correct
+
+    w = (weak < np.float32(stats.norm.ppf(ZERO_SHOT - BELOW))).astype(np.float32)
+    s, r = right("S", ZERO_SHOT), right("R", ZERO_SHOT)
+    result, half = {}, np.float32(0.5)
+    for gain in gains:
+        a, g, noisy = (right(name, ZERO_SHOT + gain) for name in ("A", "G", "N"))
+        u = right("U", ZERO_SHOT + 0.3 * gain)
+        result[gain] = {
+            "beats_zero_shot": _mean(a - s),
+            "beats_unlabelled": _mean(a - u),
+            "beats_random": _mean(a - r),
+            "keeps_half_the_gain": _mean(a - (s + noisy) * half),
+            "beats_weak": _mean(a - w),
+            "gap_established": _mean(g - w),
+            "survives_surface_rule": _intercept(a - s, rule),
+        }
+    return result
+
+
+def _z(value: Any, vq: Any, df: float, vs: Any, n: int, draws: int) -> tuple[Floats, Floats]:
+    """As `paired_difference`, for many studies at once: z of the one-sided p, standard error."""
+    both = vq + vs
+    df = np.clip(both**2 / (vq**2 / df + vs**2 / (draws - 1)), 1, df)
+    se = np.sqrt(np.maximum(both, FLOOR / n**2))
+    return -stats.norm.ppf(np.clip(stats.t.sf(value / se, df), 1e-300, 1 - 1e-16)), se
+
+
+def _mean(difference: _Runs) -> tuple[Floats, Floats]:
+    _, n, draws = difference.shape
+    by_question, by_draw = difference.mean(axis=2), difference.mean(axis=1)
+    vq, vs = by_question.var(axis=1, ddof=1) / n, by_draw.var(axis=1, ddof=1) / draws
+    return _z(by_question.mean(axis=1), vq, n - 1, vs, n, draws)
+
+
+def _intercept(difference: _Runs, x: _Runs) -> tuple[Floats, Floats]:
+    """As `gain_line(...).intercept`."""
+    _, n, draws = difference.shape
+    middle = x.mean(axis=1, keepdims=True)
+    centred = x - middle
+    squares = (centred**2).sum(axis=1, keepdims=True)
+    weights = 1 / n - middle * centred / squares
+    d = difference.mean(axis=2)
+    slope = (centred * d).sum(axis=1, keepdims=True) / squares
+    residuals = d - d.mean(axis=1, keepdims=True) - slope * centred
+    leverage = 1 / n + centred**2 / squares
+    vq = ((weights * residuals / (1 - leverage)) ** 2).sum(axis=1)
+    by_draw = np.matmul(weights[:, None, :], difference)[:, 0]
+    vs = by_draw.var(axis=1, ddof=1) / draws
+    return _z((weights * d).sum(axis=1), vq, n - 2, vs, n, draws)
+
+
+def power_lines(n: int, draws: int) -> tuple[dict[str, Any], list[str]]:
+    """The power of the verdict for a program, and in lines for a person."""
+    if draws < MIN_RANDOM_DRAWS:
+        few = f"{draws} draw{'s' * (draws != 1)}"
+        return {"claims": {f"{g:.2f}": 0.0 for g in GAINS}}, [
+            f"! verdict: no claim can be made with {few}; it takes at least {MIN_RANDOM_DRAWS} "
+            "(`draws: 5` in the study)"
+        ]
+    power = claim_power(n, draws)
+    gain, share = WANTED
+    claimed = ", ".join(f"{p:.2f} at {100 * g:.0f} points" for g, p in power.claims.items())
+    shown = ", ".join(f"{name} {100 * d:.1f}" for name, d in power.could_show.items())
+    lines = [
+        "verdict: share of studies of this size that claim a student's true gain (simulated; all "
+        "controls run):",
+        f"  {claimed}",
+        f"  smallest difference shown with 80% power, in points: {shown}",
+    ]
+    if power.claims[gain] < share:
+        more = [] if np.isnan(power.questions) else [f"about {power.questions:.0f} questions"]
+        if not np.isnan(power.more_draws):
+            more.append(f"{power.more_draws:.0f} draws")
+        lines.append(
+            f"! a gain of {100 * gain:.0f} points is claimed in {power.claims[gain]:.0%} of such "
+            f"studies, below {share:.0%}: {' or '.join(more) or 'more of both'} would do"
+        )
+    content = {
+        "claims": {f"{g:.2f}": p for g, p in power.claims.items()},
+        "could_show": power.could_show,
+        "questions_needed": None if np.isnan(power.questions) else power.questions,
+        "draws_needed": None if np.isnan(power.more_draws) else power.more_draws,
+    }
+    return content, lines

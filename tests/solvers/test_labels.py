@@ -1,0 +1,283 @@
+"""Labels from files, and which label runs are taken."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspect_ai import eval
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessageAssistant,
+    Logprob,
+    Logprobs,
+    ModelOutput,
+    ModelUsage,
+    get_model,
+)
+
+from tests.conftest import Run, rows
+from w2s_icl.errors import LabelsMissingError, W2SError
+from w2s_icl.evals.questions import load_split
+from w2s_icl.evals.truthfulqa import few_shot, zero_shot
+
+WEAK = "mockllm/weak"
+LETTERS = "ABCD"
+Write = Callable[..., str]
+Table = Callable[..., str]
+
+
+@pytest.fixture
+def questions(write_jsonl: Write) -> dict[str, Any]:
+    return {"dataset": write_jsonl(rows(40)), "test_size": 8}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    """Write rows as a file of labels; its `file:PATH`."""
+
+    def write(content: list[dict[str, Any]], name: str = "votes.jsonl") -> str:
+        path = tmp_path / name
+        if path.suffix == ".csv":
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(content[0]))
+                writer.writeheader()
+                writer.writerows(content)
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in content), "utf-8")
+        return f"file:{path}"
+
+    return write
+
+
+def record(**arguments: Any) -> Mapping[str, Any]:
+    return few_shot(**arguments).metadata or {}
+
+
+def votes(questions: dict[str, Any], letter: str = "B", **changes: Any) -> list[dict[str, Any]]:
+    pool = load_split(**questions).pool
+    return [{"question": s.id, "label": letter, "reasoning": "said so", **changes} for s in pool]
+
+
+@pytest.mark.parametrize("name", ["votes.jsonl", "my votes, (2)>1.csv"])
+def test_labels_of_a_file_are_shown_and_the_log_says_whence(
+    name: str, table: Table, questions: dict[str, Any]
+) -> None:
+    file = table(votes(questions), name)
+    gold = record(labels="gold", shots=4, **questions)
+    shown = record(labels=file, shots=4, **questions)
+    path = Path(file.removeprefix("file:"))
+    pool = load_split(**questions).pool
+
+    assert shown["demo_ids"] == gold["demo_ids"]
+    assert shown["demo_labels"] == ["B"] * 4
+    assert (shown["labels"], shown["weak"]) == ("file", f"file:{name}")
+    assert shown["label_log"] == str(path)
+    assert shown["label_file_sha256"] == sha256(path.read_bytes()).hexdigest()
+    assert shown["labels_coverage"] == 1
+    assert shown["labels_accuracy"] == sum(s.target == "B" for s in pool) / len(pool)
+
+
+def test_texts_and_letters_name_the_same_option(table: Table, questions: dict[str, Any]) -> None:
+    pool = load_split(**questions).pool
+    texts = [{"id": s.id, "label": (s.choices or [])[1]} for s in pool]
+    by_text = record(labels=table(texts, "texts.csv"), shots=8, **questions)
+    by_letter = record(labels=table(votes(questions, "b")), shots=8, **questions)
+
+    assert by_text["demo_labels"] == by_letter["demo_labels"] == ["B"] * 8
+    assert by_text["labels_sha256"] == by_letter["labels_sha256"]
+    assert by_text["prompt_sha256"] == by_letter["prompt_sha256"]
+
+
+def test_questions_that_a_file_lacks_are_passed_over(
+    table: Table, questions: dict[str, Any]
+) -> None:
+    order = [s.id for s in load_split(**questions).draw(0)]
+    kept = [row for row in votes(questions) if row["question"] not in order[1:3]]
+
+    shown = record(labels=table(kept), shots=3, **questions)
+
+    assert shown["demo_ids"] == [order[0], order[3], order[4]]
+    assert shown["unread"] == order[1:3]
+    assert shown["labels_coverage"] == (len(order) - 2) / len(order)
+    with pytest.raises(W2SError, match=r"shots=4, but only 3 of the \d+ .* by votes.jsonl"):
+        few_shot(labels=table(kept[:3]), shots=4, **questions)
+
+
+def test_noise_is_matched_to_a_file(table: Table, questions: dict[str, Any]) -> None:
+    file = table(votes(questions))
+    shown = record(labels=file, shots=12, **questions)
+    noise = record(labels="noise_matched", weak=file, shots=12, **questions)
+
+    assert noise["demo_ids"] == shown["demo_ids"]
+    assert noise["demo_label_accuracy"] == shown["demo_label_accuracy"]
+    assert noise["weak"] == shown["weak"]
+
+
+def test_a_finished_log_is_a_file_of_labels(
+    run: Run, questions: dict[str, Any], tmp_path: Path
+) -> None:
+    pool = run(zero_shot(split="pool", cot="bare", **questions), LETTERS)
+    test = run(zero_shot(**questions), LETTERS)
+    plain = run(zero_shot(split="pool", **questions), LETTERS)
+    weak = record(labels="weak", weak=WEAK, shots=4, **questions)
+
+    shown = record(labels=f"file:{plain.location}", shots=4, **questions)
+
+    for key in ("demo_ids", "demo_labels", "label_eval_id", "labels_accuracy"):
+        assert shown[key] == weak[key]
+    assert record(labels=f"file:{pool.location}", shots=4, **questions)["demo_labels"]
+    with pytest.raises(W2SError, match="must be a run on the pool"):
+        few_shot(labels=f"file:{test.location}", shots=4, **questions)
+    with pytest.raises(W2SError, match=r"its seed is 42, this run's is 7"):
+        few_shot(labels=f"file:{plain.location}", shots=4, seed=7, **questions)
+    (tmp_path / "torn.eval").write_bytes(Path(plain.location).read_bytes()[:99])
+    with pytest.raises(W2SError, match=r"torn.eval: not a log"):
+        few_shot(labels=f"file:{tmp_path / 'torn.eval'}", shots=4, **questions)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": 99, "label": "A"}, "question '99' is none of the dataset's ids"),
+        ({"question": 0, "label": "E"}, "label 'E' is no option of question 0.* A to D"),
+        ({"question": 0, "label": None}, "label 'None' is no option"),
+        ({"question": 0}, "the columns are question; needed are question .* and label"),
+        ({"label": "A"}, "the columns are label; needed"),
+    ],
+)
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_bad_row_of_labels_is_named_with_file_and_row(
+    row: dict[str, Any], message: str, first: int, table: Table, questions: dict[str, Any]
+) -> None:
+    good = [row for row in votes(questions) if row["question"] != 0][:first]
+    with pytest.raises(W2SError, match=rf"^votes.jsonl: row {first} .*{message}"):
+        few_shot(labels=table([*good, row]), shots=2, **questions)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("question,label\n1,A\n2,B\n1,C\n", r"row 2 .* question '1' has a label in row 0 already"),
+        ("question,label\n1,A,B\n", "not a csv file"),
+        ("", "only 0 of the"),
+        ("\udcff".encode("utf-8", "surrogateescape"), "not a csv file"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_file_that_is_no_table_of_labels_is_refused(
+    content: str | bytes | None, message: str, questions: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "votes.csv"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(W2SError, match=message) as error:
+        few_shot(labels=f"file:{path}", shots=2, **questions)
+
+    assert "votes.csv" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+# --- settings of label runs -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"generate": {"temperature": 1.0}}, "temperature=1.0, this run asks temperature=0.0"),
+        ({"max_tokens": 99}, "max_tokens=99, this run asks max_tokens=16"),
+        ({"generate": {"top_p": 0.5}}, "top_p=0.5, this run asks top_p=None"),
+    ],
+)
+def test_labels_made_with_other_settings_are_refused_by_name(
+    settings: dict[str, Any], said: str, run: Run, questions: dict[str, Any]
+) -> None:
+    run(zero_shot(split="pool", **settings, **questions), LETTERS)
+
+    with pytest.raises(LabelsMissingError, match=rf"\.eval was made with {said}"):
+        few_shot(labels="weak", weak=WEAK, shots=2, **questions)
+    assert record(labels="weak", weak=WEAK, shots=2, **settings, **questions)["label_eval_id"]
+
+
+def test_a_setting_is_taken_out_by_null_and_an_unknown_one_refused(
+    questions: dict[str, Any],
+) -> None:
+    assert zero_shot(generate={"temperature": None}, **questions).config.temperature is None
+    with pytest.raises(W2SError, match="GenerateConfig has no temprature"):
+        zero_shot(generate={"temprature": 1}, **questions)
+
+
+def test_likelihood_asks_for_one_token_and_is_another_label_run(
+    questions: dict[str, Any], log_dir: str
+) -> None:
+    task = zero_shot(split="pool", read="likelihood", **questions)
+    likely = Logprobs(content=[Logprob(token="B", logprob=-0.1, top_logprobs=[])])
+    choice = ChatCompletionChoice(message=ChatMessageAssistant(content="?"), logprobs=likely)
+    outputs = [ModelOutput(model=WEAK, choices=[choice], usage=ModelUsage())] * len(task.dataset)
+    model = get_model(WEAK, custom_outputs=outputs, memoize=False)
+    (log,) = eval(task, model, log_dir=log_dir, display="none")
+    assert log.status == "success"
+    likely_labels = record(labels="weak", weak=WEAK, shots=2, read="likelihood", **questions)
+    assert likely_labels["demo_labels"] == ["B", "B"]
+
+    assert (task.config.max_tokens, task.config.top_logprobs) == (1, 20)
+    assert (task.metadata or {})["read"] == "likelihood"
+    with pytest.raises(LabelsMissingError, match=r"made with max_tokens=1, this run asks .*=16"):
+        few_shot(labels="weak", weak=WEAK, **questions)
+    with pytest.raises(W2SError, match="cot must be none, got 'bare'"):
+        zero_shot(read="likelihood", cot=True, **questions)
+
+
+# --- inspect eval ---------------------------------------------------------------------------------
+
+
+def inspect_eval(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: Inspect changes the working directory for a task's file."""
+    settings = {k: v for k, v in os.environ.items() if k != "INSPECT_LOG_DIR"} | env
+    script = Path(sys.executable).with_name("inspect")
+    model = ["--model", "simulated/small", "--display", "none"]
+    data = ["-T", "dataset=misconceptions", "-T", "test_size=2"]
+    return subprocess.run(
+        [str(script), "eval", *arguments, *model, *data],
+        cwd=cwd,
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["default", "--log-dir", "INSPECT_LOG_DIR"])
+def test_file_route_finds_the_label_run_where_inspect_writes(where: str, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    (tmp_path / "evals").mkdir()
+    shutil.copy(root / "evals" / "truthfulqa.py", tmp_path / "evals")
+    options = ["--log-dir", "mine"] if where == "--log-dir" else []
+    env = {"INSPECT_LOG_DIR": "mine"} if where == "INSPECT_LOG_DIR" else {}
+    weak = ["evals/truthfulqa.py@few_shot", "-T", "labels=weak", "-T", "weak=simulated/small"]
+    pool = ["evals/truthfulqa.py@zero_shot", "-T", "split=pool"]
+
+    made = inspect_eval(*pool, *options, cwd=tmp_path, **env)
+    assert made.returncode == 0, made.stderr
+    found = inspect_eval(*weak, *options, cwd=tmp_path, **env)
+    elsewhere = inspect_eval(*weak, "--log-dir", "other", cwd=tmp_path, **env)
+
+    assert found.returncode == 0, found.stderr
+    assert len(list((tmp_path / ("mine" if where != "default" else "logs")).iterdir())) >= 2
+    # labels of another directory are not taken
+    assert elsewhere.returncode == 2
+    assert elsewhere.stderr.startswith(f"Error: labels=weak: no finished log in {tmp_path}/other")
+    assert "Traceback" not in elsewhere.stderr
+    assert elsewhere.stderr.count("\n") == 1

@@ -378,7 +378,7 @@ def _push_apart(axes: Axes, texts: Sequence[Annotation]) -> None:
     height = max(text.get_window_extent().height for text in texts) + 1
     wanted = [float(scale.transform((0, text.xy[1]))[1]) for text in texts]
     order = np.argsort(wanted, kind="stable")
-    heights = spread(sorted(wanted), height, box.y0, box.y1)
+    heights = spread(sorted(wanted), height, box.y0 + height / 2, box.y1 - height / 2)
     for i, y in zip(order, heights, strict=True):
         texts[i].xy = (1, scale.inverted().transform((0, y))[1])
 

@@ -137,7 +137,7 @@ def test_two_builds_are_equal(tmp_path: Path) -> None:
 
     names = {path.name for path in first.iterdir()}
     assert names == {path.name for path in second.iterdir()}
-    assert {"surface_rule.csv", "stats.json", "accuracy.png"} <= names
+    assert {"surface_rule.csv", "surface_fit.csv", "stats.json", "accuracy.png"} <= names
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 

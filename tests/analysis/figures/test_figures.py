@@ -73,10 +73,10 @@ def study(case: str) -> Drawn:
     few = {"shots": (0, 4, 64), "labels": CONTROLS[:2], "n": 60}
     cases: dict[str, Callable[[], Logs]] = {
         "two": lambda: logs(2, draws=3, accuracy=NEAR_CHANCE, **few),
-        "three": lambda: logs(3, n=400, accuracy=NEAR_ONE, labels=CONTROLS),
+        "three": lambda: logs(3, n=400, accuracy=NEAR_ONE, labels=CONTROLS, shots=(0, 4, 64)),
         "five": lambda: logs(5, **few),
         "one model": lambda: logs(1, shots=(0, 4)),
-        "missing": lambda: logs(3, missing=[("weak", 8), ("gold", 64)], labels=["flipped"]),
+        "missing": lambda: logs(2, missing=[("weak", 8), ("gold", 64)], labels=["flipped"]),
         "no zero-shot": lambda: without_zero_shot(logs(2, shots=(0, 4, 64)), NAMES[1]),
         "no gap": lambda: logs(2, accuracy=(0.7, 0.7), learned=0, n=40, pairs=[(0, 1)]),
         "unread": lambda: logs(2, unread=1.0, shots=(0, 4)),
@@ -88,9 +88,11 @@ def study(case: str) -> Drawn:
         (2, 3, 5), (60, 400), (("chance", NEAR_CHANCE), ("one", NEAR_ONE))
     ):
         cases[f"{models}, {n}, {level}"] = lambda m=models, n=n, a=accuracy: logs(  # type: ignore[misc]
-            m, n=n, accuracy=a, shots=(0, 2, 4, 8, 16, 32, 64), labels=CONTROLS
+            m, n=n, accuracy=a, shots=(0, 2, 8, 16, 64), labels=CONTROLS
         )
-    return Drawn(cases[case]())
+    with pytest.MonkeyPatch.context() as patch:  # intervals of phi are not drawn
+        patch.setattr("w2s_icl.analysis.tables.matching.RESAMPLES", 50)
+        return Drawn(cases[case]())
 
 
 # --- no text on anything --------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
         log_dir=r.logs.directory,
         missing=len(r.missing),
         verdicts=[_verdict(r, verdict) for verdict in ordered_verdicts(r)],
-        declared=bool(metadata.get("headline")),
+        declared=r.experiment.declaration.declared,
         cards=_cards(r),
         rows=[_summary_row(r, row) for row in r.last_rows],
         last=r.last,

@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from w2s_icl.analysis.figures import FEW
 from w2s_icl.analysis.stats import MIN_QUESTIONS
 
 Row = Mapping[Any, Any]
+
+FEW = 30
+"""Below this denominator sentences give counts, not percentages."""
 
 MINUS = "\N{MINUS SIGN}"
 

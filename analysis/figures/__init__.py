@@ -10,7 +10,6 @@ from w2s_icl.analysis.figures.matching import MATCH_CLASSES, conditional, correl
 from w2s_icl.analysis.figures.pgr import PGR_ROWS, pgr
 from w2s_icl.analysis.figures.style import (
     COLOURS,
-    FEW,
     LABEL_STYLE,
     PAPER,
     arrow,
@@ -22,7 +21,6 @@ from w2s_icl.analysis.figures.style import (
 __all__ = [
     "ARMS",
     "COLOURS",
-    "FEW",
     "LABEL_STYLE",
     "MATCH_CLASSES",
     "PAPER",

@@ -59,9 +59,6 @@ DARK_TEXT, LIGHT_TEXT = "#1c1f26", "#fdfdfd"
 DASHED = (0, (5, 2))
 HOLLOW: Any = {"marker": "o", "markersize": 7, "markerfacecolor": PAPER, "linestyle": ""}
 
-FEW = 30
-"""Below this denominator sentences give counts, not percentages."""
-
 WIDTH = 11.0
 """Of every figure, in inches."""
 

@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -33,7 +31,6 @@ from w2s_icl.evals.cells import cell_task, few_shot_cells, plan_record, zero_sho
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.study import load_study
 from w2s_icl.evals.sweep.labelling import labelling
-from w2s_icl.evals.sweep.logdir import mark_incomplete_in
 from w2s_icl.evals.sweep.plan import make_plan
 from w2s_icl.evals.sweep.plan_text import print_plan
 from w2s_icl.evals.sweep.run import run_study
@@ -406,37 +403,6 @@ def test_logs_on_s3_are_read_as_local_ones_are(finished: Path, s3: Any) -> None:
     assert (remote.letters == local.letters).all()
 
 
-def test_log_on_s3_is_marked_as_incomplete_and_loses_nothing(
-    finished: Path, s3: Any, tmp_path: Path
-) -> None:
-    path = next(iter(sorted((finished / "logs").glob("*gold*.eval"))))
-    log = read_eval_log(shutil.copy(path, tmp_path), header_only=True)
-    assert log.results
-    log.results.completed_samples -= 2
-    write_eval_log(log, header_only=True)
-    s3.upload_file(log.location, "studies", f"lacking/{path.name}")
-    s3.upload_file(str(path), "studies", f"whole/{path.name}")
-
-    def content() -> dict[str, bytes]:
-        body = s3.get_object(Bucket="studies", Key=f"lacking/{path.name}")["Body"].read()
-        with ZipFile(io.BytesIO(body)) as file:
-            return {name: file.read(name) for name in file.namelist()}
-
-    before = content()
-    assert mark_incomplete_in("s3://studies/whole") == []
-    assert mark_incomplete_in("s3://studies/lacking") == [path.name]
-
-    after = content()
-    assert set(after) == set(before)
-    assert {name for name in after if after[name] != before[name]} == {"header.json"}
-    marked = read_eval_log(f"s3://studies/lacking/{path.name}")
-    assert marked.status == "error"
-    assert marked.error
-    assert marked.error.message == "2 of 40 questions failed"
-    assert marked.samples == read_eval_log(str(path)).samples
-    assert mark_incomplete_in("s3://studies/lacking") == []
-
-
 def copy(finished: Path, target: Path) -> Path:
     shutil.copytree(finished, target)
     return target
@@ -497,25 +463,6 @@ def test_a_torn_log_and_a_foreign_log_are_named(finished: Path, tmp_path: Path) 
     cells = cells_table(Experiment(logs))
     hurt = cells[cells["pgr_gold_status"].eq("incomplete") & cells["shots"].gt(0)]
     assert len(hurt) == 1 or (hurt["weak"] == hurt["strong"]).all()
-
-
-def test_an_empty_folder_is_an_error_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(W2SError, match="no log files"):
-        read_logs(str(tmp_path))
-
-
-@pytest.mark.parametrize("key", ["dataset_sha256"])
-def test_logs_of_two_experiments_stop_the_analysis(
-    finished: Path, tmp_path: Path, key: str
-) -> None:
-    folder = copy(finished, tmp_path / "mixed")
-    path = next(iter(sorted((folder / "logs").glob("*gold*.eval"))))
-    log = read_eval_log(str(path))
-    (log.eval.metadata or {})[key] = "0"
-    write_eval_log(log, str(path))
-
-    with pytest.raises(W2SError, match=rf"_gold-.*different experiments: {key} is"):
-        read_logs(str(folder / "logs"))
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -587,11 +534,3 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
     )
     assert "Make it with: inspect eval" in " ".join(refused.stdout.split())
     assert "Traceback" not in refused.stdout + refused.stderr
-
-
-def test_accuracies_of_the_stand_ins_are_ordered(finished: Path) -> None:
-    logs = read_logs(str(finished / "logs"))
-    zero = [Experiment(logs).zero_shot(model) for model in MODELS]
-
-    means = [float(np.nanmean(logs.correct[run])) for run in zero if run is not None]
-    assert means == sorted(means)

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import yaml
 from inspect_ai.model import BatchConfig
@@ -34,6 +33,7 @@ from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.evals.sources import DATASETS
 from w2s_icl.evals.truthfulqa import call_settings
+from w2s_icl.inputs import secret_in
 from w2s_icl.record import FILE, MARGIN, SELF, short_name
 from w2s_icl.scorers.multiple_choice import Read
 from w2s_icl.solvers.few_shot import Cot, Style, SystemRole
@@ -211,7 +211,7 @@ class Study(BaseModel):
     @classmethod
     def _no_keys(cls, value: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
         for model, args in value.items():
-            secret = _secret_in(args)
+            secret = secret_in(args)
             if secret:
                 # Inspect writes model arguments into the log, and a study file is passed round
                 raise ValueError(
@@ -439,21 +439,3 @@ def _lines(error: ValidationError) -> Iterator[str]:
             text = item["msg"].removeprefix("Value error, ")
             got = "" if "got " in text or not where else f", got {item['input']!r:.100}"
             yield f"{where}: {text}{got}" if where else text
-
-
-SECRET = re.compile(r"api[_-]?key|authorization|password|secret|(^|[_-])token$", re.IGNORECASE)
-"""Names of arguments that hold a key."""
-
-
-def _secret_in(args: Any, path: str = "") -> str:
-    """Where in model arguments a key or a password stands; "" where there is none."""
-    if isinstance(args, Mapping):
-        for name, value in args.items():
-            here = f"{path}.{name}".lstrip(".")
-            if value and SECRET.search(str(name)):
-                return here
-            if found := _secret_in(value, here):
-                return found
-    if isinstance(args, str) and "://" in args and urlsplit(args).password:
-        return path
-    return ""

@@ -63,35 +63,22 @@ COT_MAX_TOKENS = 1024
 TOP_LOGPROBS = 20
 """Most probable tokens that a call asks for, where the answer is the most probable letter."""
 
+HIDDEN = ("sampleStatus", "epoch", "tokens", "cost", "duration", "retries", "error", "limit")
+"""Columns of the viewer's list of samples that a click brings."""
+
 VIEWER = ViewerConfig(
     task_samples_view=TaskSamplesView(
         name="Questions",
         multiline=False,
         columns=[
-            TaskSamplesColumn(id="sampleId"),
-            TaskSamplesColumn(id="input"),
-            TaskSamplesColumn(id="target"),
-            TaskSamplesColumn(id="answer"),
+            *(TaskSamplesColumn(id=name) for name in ("sampleId", "input", "target", "answer")),
             TaskSamplesColumn.score("letter"),
-            *(
-                TaskSamplesColumn(id=column, visible=False)
-                for column in (
-                    "sampleStatus",
-                    "epoch",
-                    "tokens",
-                    "cost",
-                    "duration",
-                    "retries",
-                    "error",
-                    "limit",
-                )
-            ),
+            *(TaskSamplesColumn(id=name, visible=False) for name in HIDDEN),
         ],
         # N unreadable first, then I wrong, then C right
         sort=[TaskSamplesSort.score("letter", dir="desc")],
     )
 )
-
 
 NONE_SHOWN = Demonstrations()
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -132,3 +134,21 @@ def _rows_of_jsonl(path: Path) -> Iterator[Any]:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(f"line {number}: {error}") from None
+
+
+SECRET = re.compile(r"api[_-]?key|authorization|password|secret|(^|[_-])token$", re.IGNORECASE)
+"""Names of arguments that hold a key."""
+
+
+def secret_in(args: Any, path: str = "") -> str:
+    """Where in model arguments a key or a password stands; "" where there is none."""
+    if isinstance(args, Mapping):
+        for name, value in args.items():
+            here = f"{path}.{name}".lstrip(".")
+            if value and SECRET.search(str(name)):
+                return here
+            if place := secret_in(value, here):
+                return place
+    if isinstance(args, str) and "://" in args and urlsplit(args).password:
+        return path
+    return ""

@@ -38,12 +38,6 @@ ABILITY = {"small": 0.62, "medium": 0.75, "large": 0.87}
 RANGES = {"ability": (0.01, 0.99), "gain": (-2.0, 2.0), "refusal_rate": (0.0, 0.5)}
 """Arguments that are numbers, with what is allowed."""
 
-QUESTION, MODEL, PROMPT = 0.80, 0.18, 0.02
-"""Variance of a model's score: of the question, of the model on it, and of both in one prompt."""
-
-POPULAR_RATE = 0.7
-"""Chance that a wrong answer is the question's popular error, the same for all models."""
-
 SHOTS_SCALE = 14.0
 """Demonstrations after which 63% of their effect is there; at 64 it is 99%."""
 
@@ -184,6 +178,12 @@ class StandInAPI(ModelAPI):
         questions     what the model knows, as a task's `dataset`; default: misconceptions
     """
 
+    variance = (0.80, 0.18, 0.02)
+    """Of c_q, e_mq and e_mqp."""
+
+    popular_rate = 0.7
+    """Share of wrong answers that are the question's popular error."""
+
     def __init__(
         self,
         model_name: str,
@@ -237,7 +237,7 @@ class StandInAPI(ModelAPI):
         if prompt.asked is None:
             reply = "Could you tell me the question and the options to choose from?"
         else:
-            option = self._choose(prompt.asked, prompt.shown)
+            option = self.choose(prompt.asked, prompt.shown)
             reply = self._say(ascii_uppercase[option], prompt, limit)
         cut = _tokens(len(reply)) > limit
         output = ModelOutput.from_content(
@@ -248,7 +248,7 @@ class StandInAPI(ModelAPI):
         output.metadata = {"warning": BANNER}
         return output
 
-    def _choose(self, asked: Block, shown: tuple[Block, ...]) -> int:
+    def choose(self, asked: Block, shown: tuple[Block, ...]) -> int:
         """Index of the option that the model takes."""
         question = known_question(asked, self.known)
         if not question:
@@ -257,21 +257,22 @@ class StandInAPI(ModelAPI):
             guess = one_of(asked.options, "guess", self.seed, self.name, asked.question)
             return asked.options.index(guess)
         right = self.known[question]
+        of_question, of_model, of_prompt = map(math.sqrt, self.variance)
         score = (
-            math.sqrt(QUESTION) * normal("question", self.seed, question)
-            + math.sqrt(MODEL) * normal("model", self.seed, self.name, question)
-            + math.sqrt(PROMPT) * normal("prompt", self.seed, self.name, question, _digest(shown))
+            of_question * normal("question", self.seed, question)
+            + of_model * normal("model", self.seed, self.name, question)
+            + of_prompt * normal("prompt", self.seed, self.name, question, _digest(shown))
         )
-        if score > -self._level(shown, len(asked.options)):
+        if score > -self.level(shown, len(asked.options)):
             return asked.options.index(right)
         wrong = [option for option in asked.options if option != right]
         popular = one_of(wrong, "popular", self.seed, question)
-        if len(wrong) > 1 and uniform("error", self.seed, self.name, question) > POPULAR_RATE:
+        if len(wrong) > 1 and uniform("error", self.seed, self.name, question) > self.popular_rate:
             wrong.remove(popular)
             popular = one_of(wrong, "error", self.seed, self.name, question)
         return asked.options.index(popular)
 
-    def _level(self, shown: tuple[Block, ...], n_options: int) -> float:
+    def level(self, shown: tuple[Block, ...], n_options: int) -> float:
         """The z of the formula."""
         knows = (self.ability - 0.25) / 0.75
         start = min(max(knows + (1 - knows) / n_options, 0.01), 0.99)

@@ -27,20 +27,13 @@ from w2s_icl.analysis.tables.cells import cells_table
 from w2s_icl.analysis.verdict import verdicts
 
 NEEDED = {"learner": 0.8, "nothing": 0.0, "format": 0.75, "copier": 0.75, "surface": 0.75}
-"""Share of studies in which a student must get its own reading; none but the learner a claim."""
+"""Share of studies with a student's own reading; none but the learner's may be claimed."""
 
 SHOTS = 64
 
 
 class Result(NamedTuple):
-    """What one study says.
-
-    Attributes:
-        reading: The verdict's.
-        claim: Whether generalization is claimed.
-        sentence: The verdict's.
-        covered: By planted value, whether its interval covers it.
-    """
+    """What one study says; by planted value, whether its interval covers it."""
 
     reading: str
     claim: bool
@@ -49,13 +42,7 @@ class Result(NamedTuple):
 
 
 def verdict_of(student: str, seed: int, questions: Path | None = None) -> Result:
-    """Make and read one study.
-
-    Args:
-        student: Of `students.READINGS`.
-        seed: Of all chance.
-        questions: What is asked; by default questions with cues on the surface.
-    """
+    """Make and read one study, on made-up questions with cues unless others are given."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asked = questions or cued_questions(folder / "questions.jsonl")
@@ -78,13 +65,8 @@ def planted_values(student: str) -> dict[str, float]:
         return {}
     weak, zero = truth("weak", ""), truth(student, "")
     w2s, gold = truth(student, "weak"), truth(student, "gold")
-    return {
-        "acc_weak": weak,
-        "acc_strong0": zero,
-        "acc_w2s": w2s,
-        "acc_gold": gold,
-        "pgr_gold": (w2s - weak) / (gold - weak),
-    }
+    accuracies = {"acc_weak": weak, "acc_strong0": zero, "acc_w2s": w2s, "acc_gold": gold}
+    return {**accuracies, "pgr_gold": (w2s - weak) / (gold - weak)}
 
 
 def main() -> int:

@@ -8,45 +8,29 @@ prompts. `truth` says in closed form how accurate each is under each kind of lab
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cache, lru_cache
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from inspect_ai.model import (
-    ChatMessage,
-    GenerateConfig,
-    ModelAPI,
-    ModelOutput,
-    ModelUsage,
-    modelapi,
-)
-from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.model import GenerateConfig, ModelAPI, modelapi
 
 from w2s_icl.analysis.surface_rule import FEATURES, SurfaceRule, fit_rule
 from w2s_icl.evals.standins import (
     NORMAL,
     Block,
+    StandInAPI,
     known_question,
     normal,
     one_of,
-    read_prompt,
     right_options,
-    uniform,
 )
-
-SHARED, OWN, FRESH = 0.62, 0.28, 0.10
-"""Variance of the score on a question: of all models, of one model, of one prompt (STATS.md 15)."""
 
 DRAW_SD = 0.01
 """How far a draw of demonstrations moves the accuracy of all arms that show it."""
 
 UNLABELLED_WORTH = 0.3
 """What demonstrations without labels are worth to a learner; to a copier nothing."""
-
-POPULAR_RATE = 0.7
-"""Share of wrong answers that are the question's popular error."""
 
 LOSS = 0.16
 """Accuracy that a copier loses once it has taken over its weak model's errors."""
@@ -82,15 +66,9 @@ PRIOR = np.array([{"words": 0.2, "may": 0.4, "absolute": -0.4}.get(name, 0.0) fo
 """What the surface student believes without labels: a weak taste for long and hedged options."""
 
 
-def truth(kind: str, labels: str, **changes: float) -> float:
-    """Accuracy over all questions and draws, in closed form.
-
-    Args:
-        kind: Of `KINDS`, not `surface`.
-        labels: Kind of labels, "" for no demonstrations; many of them.
-        **changes: As the model's arguments.
-    """
-    start, gain = (changes.get(name, KINDS[kind][name]) for name in ("start", "gain"))
+def truth(kind: str, labels: str) -> float:
+    """Accuracy over all questions and draws with many labels of a kind, "" for zero-shot."""
+    start, gain = KINDS[kind]["start"], KINDS[kind]["gain"]
     worth = 0.0 if labels in ("", "random", "flipped") else 1.0
     if kind == "format":
         worth = float(labels != "")
@@ -99,8 +77,11 @@ def truth(kind: str, labels: str, **changes: float) -> float:
     return start + gain * worth - (LOSS if kind == "copier" and labels in ("weak", "self") else 0.0)
 
 
-class PlantedAPI(ModelAPI):
+class PlantedAPI(StandInAPI):
     """A student or a weak model; arguments `start`, `gain`, `seed` and `questions`."""
+
+    variance = (0.62, 0.28, 0.10)  # STATS.md, section 15
+    popular_rate = 0.9
 
     def __init__(
         self,
@@ -110,57 +91,22 @@ class PlantedAPI(ModelAPI):
         config: GenerateConfig = GenerateConfig(),  # noqa: B008
         **model_args: Any,
     ) -> None:
-        super().__init__(model_name, base_url, api_key, [], config)
-        self.kind = model_name.removeprefix("planted/")
-        values: Mapping[str, Any] = KINDS[self.kind] | model_args
+        ModelAPI.__init__(self, model_name, base_url, api_key, [], config)
+        self.name = model_name.removeprefix("planted/")
+        values: dict[str, Any] = KINDS[self.name] | {"seed": 0} | model_args
         self.start, self.gain = float(values["start"]), float(values["gain"])
-        self.seed = values.get("seed", 0)
-        self.questions = str(values["questions"])
+        self.seed, self.questions = str(values["seed"]), str(values["questions"])
         self.known = right_options(self.questions)
+        self.refusal_rate = 0.0  # unread replies fade with labels: another cause of a gain
         self.worth = cache(self._worth)
 
-    def max_connections(self) -> int:
-        return 200
-
-    async def generate(
-        self,
-        input: list[ChatMessage],
-        tools: list[ToolInfo],
-        tool_choice: ToolChoice,
-        config: GenerateConfig,
-    ) -> ModelOutput:
-        prompt = read_prompt(input)
-        assert prompt.asked is not None
-        letter = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[self.choose(prompt.asked, prompt.shown)]
-        output = ModelOutput.from_content(self.model_name, letter)
-        output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
-        return output
-
     def choose(self, asked: Block, shown: tuple[Block, ...]) -> int:
-        """Index of the option that is taken."""
-        if self.kind == "surface":
+        if self.name == "surface":
             return int(_rule(shown).choose([asked.options])[0])
-        question = known_question(asked, self.known)
-        right = self.known[question]
-        key = (self.seed, self.kind, question)
-        score = (
-            math.sqrt(SHARED) * normal("question", self.seed, question)
-            + math.sqrt(OWN) * normal("model", *key)
-            + math.sqrt(FRESH) * normal("prompt", *key, _digest(shown))
-        )
-        accuracy = self.start + self.worth(shown)
-        if score > -NORMAL.inv_cdf(min(max(accuracy, 0.01), 0.99)):
-            return asked.options.index(right)
-        wrong = [option for option in asked.options if option != right]
-        error = self.popular(question, wrong)
-        if len(wrong) > 1 and uniform("error", *key) > POPULAR_RATE:
-            wrong.remove(error)
-            error = one_of(wrong, "error", *key)
-        return asked.options.index(error)
+        return super().choose(asked, shown)
 
-    def popular(self, question: str, wrong: Sequence[str]) -> str:
-        """The wrong option that tempts all models."""
-        return one_of(wrong, "popular", self.seed, question)
+    def level(self, shown: tuple[Block, ...], n_options: int) -> float:
+        return NORMAL.inv_cdf(min(max(self.start + self.worth(shown), 0.01), 0.99))
 
     def _worth(self, shown: tuple[Block, ...]) -> float:
         """What demonstrations add to the accuracy: by their labels, and by the luck of the draw."""
@@ -169,10 +115,10 @@ class PlantedAPI(ModelAPI):
 
     def _taught(self, shown: tuple[Block, ...]) -> float:
         labelled = [block for block in shown if block.label]
-        if self.kind == "format" and shown:
+        if self.name == "format" and shown:
             return self.gain
         if not labelled:
-            return self.gain * (UNLABELLED_WORTH if shown and self.kind != "copier" else 0.0)
+            return self.gain * (UNLABELLED_WORTH if shown and self.name != "copier" else 0.0)
         wrong = chance = popular = popular_by_chance = 0.0
         for block in labelled:
             question = known_question(block, self.known)
@@ -180,21 +126,16 @@ class PlantedAPI(ModelAPI):
             chance += 1 - 1 / len(block.options)
             if block.label != self.known[question]:
                 wrong += 1
-                popular += block.label == self.popular(question, others)
+                popular += block.label == one_of(others, "popular", self.seed, question)
                 popular_by_chance += 1 / len(others)
-        habit = _ramp((popular - popular_by_chance) / len(labelled), 0.05, 0.075)
-        loss = LOSS * habit if self.kind == "copier" else 0.0
+        habit = _ramp((popular - popular_by_chance) / len(labelled), 0.09, 0.13)
+        loss = LOSS * habit if self.name == "copier" else 0.0
         return self.gain * _ramp(wrong / chance, 0.88, 0.80) - loss
 
 
 @modelapi(name="planted")
 def planted() -> Callable[..., ModelAPI]:
     return PlantedAPI
-
-
-@lru_cache(maxsize=64)
-def _digest(shown: tuple[Block, ...]) -> str:
-    return sha256(repr([block[1:] for block in shown]).encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)

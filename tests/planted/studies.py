@@ -6,7 +6,6 @@ import asyncio
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import yaml
@@ -35,38 +34,24 @@ def planted_study(
     shots: int = 64,
     draws: int = 5,
     test_size: int = 484,
-    labels: tuple[str, ...] = LABELS,
-    weak: dict[str, Any] | None = None,
-    strong: dict[str, Any] | None = None,
 ) -> str:
     """Make the logs of one student and its weak model; returns their directory.
 
-    Args:
-        folder: Where the study file and the logs go.
-        student: Of `students.KINDS`, the strong model.
-        questions: What is asked, and what both models know.
-        seed: Of the split, the draws, the labels and the models.
-        shots: Demonstrations, the headline.
-        draws: Draws of them.
-        test_size: Questions that are asked.
-        labels: Arms.
-        weak: Arguments of the weak model.
-        strong: Arguments of the student.
+    `seed` is that of split, draws, labels and models; the headline is `shots`.
     """
-    common = {"questions": str(questions), "seed": seed}
-    pair = {"planted/weak": weak, f"planted/{student}": strong}
+    pair = ["planted/weak", f"planted/{student}"]
     path = folder / "study.yaml"
     content = {
         "dataset": str(questions),
         "test_size": test_size,
         "seed": seed,
-        "models": list(pair),
-        "pairs": [list(pair)],
+        "models": pair,
+        "pairs": [pair],
         "shots": [0, shots],
         "headline": shots,
         "draws": draws,
-        "labels": list(labels),
-        "model_args": {name: {**common, **(own or {})} for name, own in pair.items()},
+        "labels": list(LABELS),
+        "model_args": {name: {"questions": str(questions), "seed": seed} for name in pair},
     }
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content), "utf-8")
@@ -115,31 +100,24 @@ async def _ask(task: Task, prefix: list[ChatMessage], first: EvalSample) -> list
     (name,) = first.scores
     answered = [first]
     for sample in list(task.dataset)[1:]:
-        choices = list(sample.choices or ())
-        turn = Prompt().last_turn(Demonstrations(), str(sample.input), choices)
+        choices, id_, text = list(sample.choices or ()), sample.id or 0, str(sample.input)
+        turn = Prompt().last_turn(Demonstrations(), text, choices)
         output = await model.api.generate([*prefix, turn], [], "auto", GenerateConfig())
         assert isinstance(output, ModelOutput)
+        target, said = Target(sample.target), [turn, output.message]
         state = TaskState(
-            ModelName(model),
-            sample.id or 0,
-            1,
-            str(sample.input),
-            [turn, output.message],
-            target=Target(sample.target),
-            choices=choices,
-            output=output,
+            ModelName(model), id_, 1, text, said, target=target, choices=choices, output=output
         )
-        score = await scorer(state, state.target)
         changes = {
-            "id": sample.id,
-            "input": sample.input,
+            "id": id_,
+            "input": text,
             "choices": choices,
             "target": sample.target,
             "metadata": sample.metadata or {},
             "messages": [],
             "output": output,
-            "scores": {name: score},
-            "uuid": f"{first.uuid}-{sample.id}",
+            "scores": {name: await scorer(state, target)},
+            "uuid": f"{first.uuid}-{id_}",
         }
         answered.append(first.model_copy(update=changes))
     return answered

@@ -15,11 +15,11 @@ from tests.planted.acceptance import verdict_of
 from tests.planted.questions import cued_questions
 from tests.planted.students import READINGS, PlantedAPI, truth
 from tests.planted.studies import LABELS, planted_study, record
-from w2s_icl.analysis.surface_rule import cross_fitted, fit_rule
+from w2s_icl.analysis.surface_rule import fit_rule
 from w2s_icl.evals.sources import load_questions
 from w2s_icl.evals.standins import Block
 from w2s_icl.evals.truthfulqa import few_shot
-from w2s_icl.record import CellRecord, LabelRecord, Shown, is_complete
+from w2s_icl.record import CellRecord, Shown, is_complete
 
 SHOTS, TEST_SIZE = 64, 400
 
@@ -29,7 +29,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cued_questions(tmp_path_factory.mktemp("planted") / "questions.jsonl", 500)
 
 
-@pytest.mark.parametrize("student", ["learner", "format", "copier"])
+@pytest.mark.parametrize("student", ["learner", "copier"])
 def test_arms_are_as_accurate_as_planted(student: str, questions: Path, tmp_path: Path) -> None:
     log_dir = planted_study(
         tmp_path, student, questions, shots=SHOTS, draws=1, test_size=TEST_SIZE, seed=3
@@ -50,9 +50,6 @@ def test_arms_are_as_accurate_as_planted(student: str, questions: Path, tmp_path
     assert shown["noise_matched"].right_share == shown["weak"].right_share
     assert shown["weak"].right_share == pytest.approx(truth("weak", ""), abs=0.2)
     assert set(shown["unlabelled"].labels) == {""}
-    weak_run = LabelRecord.from_log(logs["weak"])
-    assert weak_run.labels_sha256
-    assert weak_run.labels_sha256 != LabelRecord.from_log(logs["self"]).labels_sha256
 
 
 def arm(log: EvalLog) -> str:
@@ -89,14 +86,6 @@ def test_a_recorded_cell_is_the_cell_that_inspect_runs(questions: Path, tmp_path
     assert recorded.eval.dataset == run.eval.dataset
 
 
-def test_the_made_up_questions_have_cues(questions: Path) -> None:
-    loaded = load_questions(str(questions)).questions
-
-    chosen, _ = cross_fitted([q.choices for q in loaded], [q.gold for q in loaded])
-
-    assert 0.6 < np.mean(chosen == [q.gold for q in loaded]) < 0.8
-
-
 def test_the_surface_student_answers_as_the_rule_fitted_to_the_labels_shown(
     questions: Path,
 ) -> None:
@@ -114,6 +103,7 @@ def test_the_surface_student_answers_as_the_rule_fitted_to_the_labels_shown(
     gold = [q.gold for q in loaded[40:140]]
     zero = [api.choose(block, ()) for block in asked]
     rule = fit_rule([q.choices for q in loaded[:40]], [q.gold for q in loaded[:40]])
+    assert np.mean(rule.choose([b.options for b in asked]) == gold) > 0.5
     assert taken(None) == zero
     assert np.mean(np.array(taken(0)) == rule.choose([b.options for b in asked])) > 0.85
     assert np.mean(np.array(taken(0)) == gold) > np.mean(np.array(taken(1)) == gold) + 0.3

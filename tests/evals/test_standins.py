@@ -29,20 +29,10 @@ from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt
 
 N, SHOTS = 1000, 64
 PLAIN, NONE = Prompt(), Demonstrations()
-PROMPTS = [
-    PLAIN,
-    Prompt("transcript"),
-    Prompt(disclosure="accuracy"),
-    Prompt(cot="bare"),
-    Prompt("transcript", cot="bare"),
-    Prompt(system_role="user"),
-    Prompt(system_role="user", cot="bare"),
-]
-HIDDEN = [
-    Prompt(question="hidden"),
-    Prompt("transcript", question="hidden"),
-    Prompt(system_role="user", question="hidden"),
-]
+PLACES: list[dict[str, Any]] = [{}, {"style": "transcript"}, {"system_role": "user"}]
+PROMPTS = [Prompt(**place, cot=cot) for place in PLACES for cot in ("none", "bare")]
+PROMPTS += [Prompt(disclosure="accuracy")]
+HIDDEN = [Prompt(**place, question="hidden") for place in PLACES]
 
 
 def name_of(prompt: Prompt) -> str:

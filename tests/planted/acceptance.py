@@ -4,7 +4,7 @@
 
 makes 20 studies of each student, at the size of studies/controls.yaml (484 questions, 5 draws, all
 controls), and prints how often each was claimed and read as what it is. Exit code 1 where less was
-reached than `NEEDED` says.
+reached than `students.EXPECTED` says.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.planted.questions import cued_questions
-from tests.planted.students import READINGS, truth
+from tests.planted.students import EXPECTED, truth
 from tests.planted.studies import planted_study
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables.cells import cells_table
 from w2s_icl.analysis.verdict import verdicts
-
-NEEDED = {"learner": 0.8, "nothing": 0.0, "format": 0.75, "copier": 0.75, "surface": 0.75}
-"""Share of studies with a student's own reading; none but the learner's may be claimed."""
 
 SHOTS = 64
 
@@ -73,7 +70,7 @@ def main() -> int:
     """Print a line per student; 1 where one misses what is needed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--students", nargs="*", default=list(READINGS), choices=list(READINGS))
+    parser.add_argument("--students", nargs="*", default=list(EXPECTED), choices=list(EXPECTED))
     parser.add_argument("--questions", type=Path, help="file or folder of a question set")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
@@ -84,8 +81,9 @@ def main() -> int:
             work = partial(verdict_of, student, questions=args.questions)
             results = list(pool.map(work, range(args.seeds)))
             claims = sum(result.claim for result in results)
-            own = sum(result.reading == READINGS[student] for result in results)
-            good = own >= NEEDED[student] * args.seeds and (student == "learner" or not claims)
+            expected, share = EXPECTED[student]
+            own = sum(result.reading == expected for result in results)
+            good = own >= share * args.seeds and (student == "learner" or not claims)
             missed |= not good
             readings = ", ".join(
                 f"{reading} {n}" for reading, n in Counter(r.reading for r in results).most_common()

@@ -35,15 +35,15 @@ UNLABELLED_WORTH = 0.3
 LOSS = 0.16
 """Accuracy that a copier loses once it has taken over its weak model's errors."""
 
-KINDS: dict[str, dict[str, float]] = {
-    "weak": {"start": 0.60, "gain": 0.0},
-    "learner": {"start": 0.72, "gain": 0.10},
-    "nothing": {"start": 0.72, "gain": 0.0},
-    "format": {"start": 0.72, "gain": 0.10},
-    "copier": {"start": 0.72, "gain": 0.22},
-    "surface": {"start": math.nan, "gain": math.nan},
+KINDS = {
+    "weak": (0.60, 0.0),
+    "learner": (0.72, 0.10),
+    "nothing": (0.72, 0.0),
+    "format": (0.72, 0.10),
+    "copier": (0.72, 0.22),
+    "surface": (math.nan, math.nan),
 }
-"""Accuracy without demonstrations and full gain, both settable as model arguments.
+"""Accuracy without demonstrations, and full gain.
 
 weak     the model that writes the labels
 learner  gains from labels that are better than chance, as much from 60% right ones as from gold
@@ -53,14 +53,14 @@ copier   a learner that takes over its weak model's own kind of errors, not rand
 surface  no formula: the surface rule of the analysis, fitted to the labels in the prompt
 """
 
-READINGS = {
-    "learner": "generalization",
-    "nothing": "no gain",
-    "format": "format",
-    "copier": "imitation",
-    "surface": "surface rule",
+EXPECTED = {
+    "learner": ("generalization", 0.8),
+    "nothing": ("no gain", 0.0),
+    "format": ("format", 0.75),
+    "copier": ("imitation", 0.75),
+    "surface": ("surface rule", 0.75),
 }
-"""What a verdict should say of each student."""
+"""What a verdict should say of each student, and in what share of studies it must."""
 
 PRIOR = np.array([{"words": 0.2, "may": 0.4, "absolute": -0.4}.get(name, 0.0) for name in FEATURES])
 """What the surface student believes without labels: a weak taste for long and hedged options."""
@@ -68,7 +68,7 @@ PRIOR = np.array([{"words": 0.2, "may": 0.4, "absolute": -0.4}.get(name, 0.0) fo
 
 def truth(kind: str, labels: str) -> float:
     """Accuracy over all questions and draws with many labels of a kind, "" for zero-shot."""
-    start, gain = KINDS[kind]["start"], KINDS[kind]["gain"]
+    start, gain = KINDS[kind]
     worth = 0.0 if labels in ("", "random", "flipped") else 1.0
     if kind == "format":
         worth = float(labels != "")
@@ -78,9 +78,9 @@ def truth(kind: str, labels: str) -> float:
 
 
 class PlantedAPI(StandInAPI):
-    """A student or a weak model; arguments `start`, `gain`, `seed` and `questions`."""
+    """A student or a weak model; arguments `seed` and `questions`."""
 
-    variance = (0.62, 0.28, 0.10)  # STATS.md, section 15
+    variance = (0.62, 0.28, 0.10)  # as in the plan's own simulation of the verdict
     popular_rate = 0.9
 
     def __init__(
@@ -93,10 +93,11 @@ class PlantedAPI(StandInAPI):
     ) -> None:
         ModelAPI.__init__(self, model_name, base_url, api_key, [], config)
         self.name = model_name.removeprefix("planted/")
-        values: dict[str, Any] = KINDS[self.name] | {"seed": 0} | model_args
-        self.start, self.gain = float(values["start"]), float(values["gain"])
-        self.seed, self.questions = str(values["seed"]), str(values["questions"])
+        self.start, self.gain = KINDS[self.name]
+        self.seed, self.questions = str(model_args.get("seed", 0)), str(model_args["questions"])
         self.known = right_options(self.questions)
+        if self.name == "format":  # steadier, or arms that are equal could not be seen to be
+            self.variance = (0.62, 0.36, 0.02)
         self.refusal_rate = 0.0  # unread replies fade with labels: another cause of a gain
         self.worth = cache(self._worth)
 

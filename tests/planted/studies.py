@@ -104,9 +104,9 @@ async def _ask(task: Task, prefix: list[ChatMessage], first: EvalSample) -> list
         turn = Prompt().last_turn(Demonstrations(), text, choices)
         output = await model.api.generate([*prefix, turn], [], "auto", GenerateConfig())
         assert isinstance(output, ModelOutput)
-        target, said = Target(sample.target), [turn, output.message]
+        target = Target(sample.target)
         state = TaskState(
-            ModelName(model), id_, 1, text, said, target=target, choices=choices, output=output
+            ModelName(model), id_, 1, text, [turn], target=target, choices=choices, output=output
         )
         changes = {
             "id": id_,

@@ -13,7 +13,7 @@ from inspect_ai.model import get_model
 from tests.conftest import exchange
 from tests.planted.acceptance import verdict_of
 from tests.planted.questions import cued_questions
-from tests.planted.students import READINGS, PlantedAPI, truth
+from tests.planted.students import EXPECTED, PlantedAPI, truth
 from tests.planted.studies import LABELS, planted_study, record
 from w2s_icl.analysis.surface_rule import fit_rule
 from w2s_icl.evals.sources import load_questions
@@ -110,10 +110,12 @@ def test_the_surface_student_answers_as_the_rule_fitted_to_the_labels_shown(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("student", READINGS)
+@pytest.mark.parametrize("student", EXPECTED)
 def test_the_verdict_finds_what_is_planted(student: str) -> None:
     result = verdict_of(student, seed=0)
 
-    assert result.reading == READINGS[student], result.sentence
+    reading, share = EXPECTED[student]
+    if share:
+        assert result.reading == reading, result.sentence
     assert result.claim == (student == "learner"), result.sentence
     assert sum(result.covered.values()) >= len(result.covered) - 1, result.covered

@@ -99,7 +99,7 @@ def right(
     api: StandInAPI, asked: Sequence[Sample], by: Demonstrations = NONE, prompt: Prompt = PLAIN
 ) -> np.ndarray[Any, Any]:
     gold = [(s.choices or [])["ABCD".index(str(s.target))] for s in asked]
-    return np.array(taken(api, asked, by, prompt)) == gold
+    return np.array([a == b for a, b in zip(taken(api, asked, by, prompt), gold, strict=True)])
 
 
 @pytest.mark.parametrize("labels", ["gold", "unlabelled"])

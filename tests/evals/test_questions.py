@@ -280,6 +280,7 @@ def hub(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_hub_file_is_fetched_at_its_revision_once_and_then_works_offline(
     hub: str, tmp_path: Path
 ) -> None:
@@ -300,6 +301,7 @@ def test_hub_file_is_fetched_at_its_revision_once_and_then_works_offline(
     assert len(_Hub.asked) == asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["closed port", "answers nothing", "HF_HUB_OFFLINE"])
 def test_without_a_network_one_line_names_file_and_flag_within_ten_seconds(
     network: str, tmp_path: Path

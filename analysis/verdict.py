@@ -400,7 +400,7 @@ def _fit_rows(
         x = float(known[places].mean())
         yield {"kind": "bin", "x": x, "n": mean.n, "gain": mean.diff, **ends}
     for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
-        at = line.combine(1, x, least=x == 0)
+        at = line.combine(1, x, least=True)
         ends = {"gain_lo": at.low, "gain_hi": at.high}
         yield {"kind": "line", "x": float(x), "n": line.n, "gain": at.diff, **ends}
 

@@ -208,12 +208,13 @@ def power_lines(n: int, draws: int) -> tuple[dict[str, Any], list[str]]:
         f"  smallest difference shown with 80% power, in points: {shown}",
     ]
     if power.claims[gain] < share:
-        more = [] if np.isnan(power.questions) else [f"about {power.questions:.0f} questions"]
+        draws_would = "more draws alone would not"
         if not np.isnan(power.more_draws):
-            more.append(f"{power.more_draws:.0f} draws")
+            draws_would = f"so would {power.more_draws:.0f} draws"
         lines.append(
             f"! a gain of {100 * gain:.0f} points is claimed in {power.claims[gain]:.0%} of such "
-            f"studies, below {share:.0%}: {' or '.join(more) or 'more of both'} would do"
+            f"studies, below {share:.0%}: about {power.questions:,.0f} questions would do; "
+            f"{draws_would}"
         )
     content = {
         "claims": {f"{g:.2f}": p for g, p in power.claims.items()},

@@ -17,7 +17,7 @@ from scipy import stats
 from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs
-from w2s_icl.analysis.stats import gain_line, holm
+from w2s_icl.analysis.stats import gain_line, gap_recovered, holm
 from w2s_icl.analysis.surface_rule import cross_fitted
 from w2s_icl.analysis.verdict import (
     CONTRASTS,
@@ -592,3 +592,59 @@ def test_a_headline_over_several_counts_needs_all_of_them() -> None:
 
     assert states(verdict) == {"beats_random": "not run"}
     assert by["beats_random"].detail == "s shown random labels was not run at 4 shots"
+
+
+# --- many studies ---------------------------------------------------------------------------------
+
+
+def latent(rng: np.random.Generator, levels: Mapping[str, float]) -> dict[str, Callable[[], Right]]:
+    """How to draw a run of each arm: what decides an answer is mostly the question's."""
+    shared, own = rng.normal(size=N), rng.normal(size=N)
+
+    def run(arm: str) -> Callable[[], Right]:
+        parts = (0.62, 0.38, 0.0) if arm == "weak0" else (0.62, 0.28, 0.10)
+        of_model = rng.normal(size=N) if arm == "weak0" else own
+        need = -stats.norm.ppf(levels[arm])
+
+        def draw() -> Right:
+            noise = (shared, of_model, rng.normal(size=N))
+            score = sum(math.sqrt(p) * e for p, e in zip(parts, noise, strict=True))
+            return np.asarray(score > need)
+
+        return draw
+
+    return {arm: run(arm) for arm in levels}
+
+
+LEARNER = {
+    **{"weak0": 0.45, "strong0": 0.55, "unlabelled": 0.58, "random": 0.55},
+    **{"noise_matched": 0.75, "weak": 0.75, "gold": 0.75},
+}
+
+
+@pytest.mark.slow
+def test_pairs_that_are_null_on_different_conditions_seldom_claim() -> None:
+    nulls = {"s": {"random": 0.75}, "t": {"unlabelled": 0.75}, "u": {"weak0": 0.75, "gold": 0.87}}
+    rng = np.random.default_rng(20240)
+    claims = 0
+    for _ in range(100):
+        columns: dict[tuple[Any, ...], Right] = {}
+        for strong, changed in nulls.items():
+            weak = f"weak of {strong}"
+            for arm, draw in latent(rng, LEARNER | changed).items():
+                for i in range(1 if arm in ZERO else 3):
+                    columns[key(arm, weak, strong, 8, i)] = draw()
+        claims += any(v.claim for v in verdicts(experiment(columns)))
+    assert claims <= 3
+
+
+@pytest.mark.slow
+def test_three_equal_models_seldom_have_a_ratio_and_no_biased_gap() -> None:
+    rng = np.random.default_rng(20240)
+    ratios = []
+    for _ in range(1000):
+        runs = latent(rng, dict.fromkeys(("weak0", "gold", "weak"), 0.7))
+        treated, ceiling = (np.stack([runs[a]() for _ in range(3)], 1) for a in ("weak", "gold"))
+        ratios.append(gap_recovered(runs["weak0"](), treated, ceiling))
+    assert np.mean([r.status == "ok" for r in ratios]) <= 0.035
+    assert abs(np.mean([r.gap for r in ratios])) < 0.003

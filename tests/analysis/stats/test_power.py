@@ -5,7 +5,9 @@ import pytest
 from scipy import stats as scipy_stats
 
 from tests.analysis.stats.samples import NAN
-from w2s_icl.analysis.stats.power import Design
+from w2s_icl.analysis.stats.claim_power import claim_power
+from w2s_icl.analysis.stats.power import Design, detectable
+from w2s_icl.analysis.verdict import CONTRASTS
 
 
 def test_example_plan() -> None:
@@ -62,3 +64,24 @@ def test_points_and_small_samples_are_refused() -> None:
         Design(power=1)
     with pytest.raises(ValueError, match="draws must be"):
         Design(200, draws=0)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(200, (0.26, 0.53, 0.88)), (484, (0.76, 0.92, 0.99))])
+def test_simulated_claims_are_those_of_an_independent_simulation(
+    n: int, expected: tuple[float, ...]
+) -> None:
+    assert list(claim_power(n, 5).claims.values()) == pytest.approx(expected, abs=0.045)
+
+
+def test_the_plan_says_what_a_claim_would_take() -> None:
+    small, large, few = (detectable(n, draws) for n, draws in ((200, 5), (484, 5), (484, 2)))
+
+    assert [w for w in small["lines"] if w.startswith("!")] == [
+        "! a gain of 10 points is claimed in 50% of such studies, below 80%: about 350 questions "
+        "would do; more draws alone would not"
+    ]
+    assert small["verdict"]["questions_needed"] == 350
+    assert set(large["verdict"]["could_show"]) == set(CONTRASTS)
+    assert not any(w.startswith("!") for w in large["lines"])
+    assert "! verdict: no claim can be made with 2 draws" in few["lines"][-1]
+    assert "got test_size 20" in detectable(20, 5)["lines"][0]

@@ -117,7 +117,7 @@ class Study(BaseModel):
             whole pool.
         prices: By model; what is not here is priced from Inspect's model table, or unknown.
         model_args: By model, what `inspect eval -M` would be given.
-        max_connections: Calls under way at once to each model; Inspect adapts it where absent.
+        max_connections: Calls under way at once to each model, 20 by default; of a batch, its size.
         batch: Ask the models of `BATCH_PROVIDERS` in batches: true, the least number of calls in a
             batch, or Inspect's `BatchConfig`. A cell is the same either way.
         timeout: Seconds that one call may take; then it is asked again.

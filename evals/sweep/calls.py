@@ -10,6 +10,7 @@ import random
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -72,7 +73,8 @@ def _watched(api: Any, name: str) -> Callable[..., Any]:
     async def watched_generate(input: list[ChatMessage], *args: Any, **kwargs: Any) -> Any:
         ending = current()
         try:
-            result = await generate(input, *args, **kwargs)
+            async with ending.call() if ending else nullcontext():
+                result = await generate(input, *args, **kwargs)
         except Exception as error:
             hidden = secrets(api)
             scrub_error(error, hidden)

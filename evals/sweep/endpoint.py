@@ -24,6 +24,9 @@ from w2s_icl.evals.study import NOT_LOOKED_UP, Study, takes_batches
 from w2s_icl.evals.sweep.calls import scrub, scrub_error, secrets, watched
 from w2s_icl.evals.sweep.stopping import cause_of, status_of
 
+CONNECTIONS = 20
+"""Calls under way at once to each model, where the study does not say."""
+
 RETRIES = 8
 """How often a failed call is made again, within a minute and a half."""
 
@@ -74,7 +77,7 @@ def model_of(study: Study, name: str) -> Model:
     """A model as the study asks it: the same one each time, since some load weights when made."""
     batch = (study.batch or None) if takes_batches(name) else None
     config = GenerateConfig(
-        max_connections=study.max_connections,
+        max_connections=study.max_connections or (None if batch else CONNECTIONS),
         batch=batch,
         max_retries=RETRIES,
         # a batch takes hours

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from w2s_icl.evals.study import RESERVE, Study
+from w2s_icl.evals.sweep.endpoint import CONNECTIONS
 from w2s_icl.evals.sweep.plan import Amount, Plan
 from w2s_icl.words import model_name, money, tokens
 
@@ -195,8 +196,7 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
         text = f"about {tokens(m.longest)} tokens at {m.longest_shots} demonstrations ({limit})"
         longest[f"{'! too long' if m.too_long else 'longest prompt'}: {text}"].append(m)
     lines += [f"{text}: {_listed(models)}" for text, models in longest.items()]
-    if study.max_connections:
-        lines.append(f"connections: {study.max_connections} to each model")
+    lines.append(f"connections: {study.max_connections or CONNECTIONS} to each model")
     sources = dict.fromkeys(m.price_from for m in called if m.price_from)
     if sources:
         discounts = "cached or batched tokens" if study.batch else "cached tokens"

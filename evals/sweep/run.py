@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,12 @@ from w2s_icl.evals.cells import (
     zero_shot_cells,
 )
 from w2s_icl.evals.study import Study
-from w2s_icl.evals.sweep.endpoint import quiet_console, refuse_unknown_models, set_prices
+from w2s_icl.evals.sweep.endpoint import (
+    CONNECTIONS,
+    quiet_console,
+    refuse_unknown_models,
+    set_prices,
+)
 from w2s_icl.evals.sweep.labelling import labelling, pool_ask
 from w2s_icl.evals.sweep.logdir import (
     TORN,
@@ -131,7 +137,7 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
                 log_dir_allow_dirty=True,
                 # cells of one model that alternate throw each other out of a server's prompt cache
                 max_tasks=10 if study.batch else len({str(task.model) for task in todo}),
-                max_samples=study.max_connections,
+                max_samples=None if study.batch else study.max_connections or CONNECTIONS,
                 log_realtime=False,
                 log_buffer=10 if is_remote(log_dir) else 1,
                 log_model_api=False,
@@ -224,12 +230,14 @@ def run_study(
         max_cost=max_cost,
         spent=plan.spent,
         last_call=plan.to_run.calls if plan.exact else None,
-        stop=ending.now,
+        stop=ending.once_answered,
     )
     progress.follow(plan)
     ending.say, ending.uncounted = progress.trouble, progress.uncounted
     planned = plan_record(study, all_cells(study, plan.split))
     session = Session(study, planned, progress, ending, display or "none")
+    # of replies with parts that no OpenAI server would send; they are mended
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings")
     with ending.listening(), _fewer_collections():
         try:
             outcome = _run(session, log_dir, plan, run_cells)

@@ -10,8 +10,8 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -22,6 +22,9 @@ REFUSALS = 3
 
 FAILURES, SECONDS = 60, 120
 """Failed calls in a row to a model, and for how long, after which the run ends."""
+
+LOGGED_AFTER = 1
+"""Seconds in which an answer is scored and logged."""
 
 SAID_AFTER = 10
 """Seconds of failing calls after which their cause is said."""
@@ -71,12 +74,37 @@ class Ending:
     reason: str = ""
     code: int = 1
     _streaks: dict[str, _Streak] = field(default_factory=dict)
+    _under_way: int = 0
+    _waits: bool = False
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        """Around each call; once the run is to end, a call waits here until it is cancelled."""
+        if self.reason:
+            await asyncio.Event().wait()
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._end_if_idle()
+
+    def once_answered(self, reason: str) -> None:
+        """End the run when the calls under way are answered, and make no other."""
+        if not self.reason:
+            self.reason, self._waits = reason, True
+            self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._waits and not self._under_way:
+            self._waits = False
+            asyncio.get_running_loop().call_later(LOGGED_AFTER, _interrupt)
 
     def now(self, reason: str, code: int = 1) -> None:
         """End the run; the first reason counts."""
         if not self.reason:
             self.reason, self.code = reason, code
-            signal.raise_signal(signal.SIGINT)
+            _interrupt()
 
     def interrupted(self) -> None:
         """The run was cancelled: by the one who has given a reason, else by Ctrl-C."""
@@ -140,7 +168,11 @@ class Ending:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.reason:
             self.reason, self.code = signal.Signals(number).name, 128 + number
-        signal.raise_signal(signal.SIGINT)
+        _interrupt()
+
+
+def _interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 class _Current:

@@ -50,7 +50,7 @@ from w2s_icl.solvers.few_shot import (
 )
 from w2s_icl.solvers.label_kinds import file_name
 from w2s_icl.solvers.label_logs import find_answers
-from w2s_icl.solvers.labels import LabelRequest, demonstrations, read_labels
+from w2s_icl.solvers.labels import LabelRequest, check_kind, demonstrations, read_labels
 
 Part = Literal["test", "pool"]
 
@@ -181,6 +181,7 @@ def few_shot(
         labels, weak = "weak", weak or _own_model()
     elif labels.startswith(FILE):
         labels, weak = "file", labels
+    check_kind(labels)  # before questions are fetched
     cell = _cell_record(
         task="few_shot",
         split="test",

@@ -93,12 +93,32 @@ def void_reasons(
             yield f"{reason} ({files[0]}{more})"
     if why := implausible(experiment).get(weak):
         yield f"{words.weak}'s labels {why}"
+    for arm, unread in _unread_by_arm(experiment, rows):
+        if unread > VOID_UNREAD:
+            yield f"{percent(unread)} of the replies cannot be read ({arm})"
+
+
+def cautions(experiment: Experiment, runs: Iterable[int]) -> Iterator[str]:
+    """What a reader of a verdict must know of the runs that it rests on, in words."""
+    rows = set(runs)
+    for arm, unread in _unread_by_arm(experiment, rows):
+        if UNREAD_LIMIT < unread <= VOID_UNREAD:
+            yield f"{percent(unread)} of the replies cannot be read and count as wrong ({arm})"
+    table = experiment.logs.runs.loc[sorted(rows)]
+    kinds = set(table[list(RUN)].itertuples(index=False, name=None))
+    habits = [text for key, text in _habits(experiment) if key in kinds and text]
+    if habits:
+        once = bool((table["permutations"] == 1).any())
+        why = ", each question in one order of its options" if once else ""
+        yield f"errors fall on some places of the options{why} ({habits[0]})"
+
+
+def _unread_by_arm(experiment: Experiment, rows: set[int]) -> Iterator[tuple[str, float]]:
     table = experiment.logs.runs.loc[sorted(rows)]
     arms = table.groupby(list(RUN), sort=False)[["unparsed", "replies"]].sum()
     for key, unread, replies in arms.itertuples(name=None):
-        if unread > VOID_UNREAD * replies:
-            arm = _run_text(dict(zip(RUN, key, strict=True)))
-            yield f"{percent(unread / replies)} of the replies cannot be read ({arm})"
+        if replies:
+            yield _run_text(dict(zip(RUN, key, strict=True))), unread / replies
 
 
 def _complete(experiment: Experiment) -> Check:
@@ -304,37 +324,52 @@ def _repeats(experiment: Experiment) -> Check:
     )
 
 
+def _habits(experiment: Experiment) -> Iterator[tuple[tuple[Any, ...], str | None]]:
+    """Kinds of runs whose errors are enough to show a habit of place, and the habit, "" for none.
+
+    None where the errors are too few.
+    """
+    for key, of in positions_table(experiment).groupby(list(RUN), sort=False):
+        p, habit = of[["p_errors", "habit_seen"]].iloc[0]
+        text: str | None = "" if p >= HABIT_P else None
+        if pd.isna(p) or habit > 1:
+            text = None
+        elif p < HABIT_P:
+            most = of.iloc[int((of["errors_share"] - of["errors_even"]).to_numpy().argmax())]
+            text = (
+                f"{_run_text(dict(zip(RUN, key, strict=True)))}: {percent(most['errors_share'])} "
+                f"of the errors at {most['position']}, {percent(most['errors_even'])} by equal "
+                "chances"
+            )
+        yield key, text
+
+
 def _positions(experiment: Experiment) -> Check:
     """Over the questions that a run has wrong: right answers are spread evenly by design."""
-    uneven, blind = [], []
-    visible: list[float] = []
-    for key, of in positions_table(experiment).groupby(list(RUN), sort=False):
-        run = _run_text(dict(zip(RUN, key, strict=True)))
-        p, errors, habit = of[["p_errors", "wrong_n", "habit_seen"]].iloc[0]
-        if pd.isna(p) or habit > 1:
-            blind.append(f"{run}: {errors:.0f} questions wrong, too few to see any habit")
-            continue
-        visible.append(habit)
-        if p < HABIT_P:
-            most = of.iloc[int((of["errors_share"] - of["errors_even"]).to_numpy().argmax())]
-            uneven.append(
-                f"{run}: {percent(most['errors_share'])} of the errors at {most['position']}, "
-                f"{percent(most['errors_even'])} by equal chances"
-            )
-    if not visible:
-        return Check("unknown", "too few errors to see a habit of answering by place", tuple(blind))
-    seen = (
-        f"; a place that draws {percent(max(visible), 0)} of the errors would have been seen in "
-        "each, a weaker habit maybe not"
+    kinds = list(_habits(experiment))
+    uneven = [text for _, text in kinds if text]
+    blind = tuple(
+        f"{_run_text(dict(zip(RUN, key, strict=True)))}: too few errors to see any habit"
+        for key, text in kinds
+        if text is None
     )
+    visible = len(kinds) - len(blind)
+    if not visible:
+        return Check("unknown", "too few errors to see a habit of answering by place", blind)
     if uneven:
         text = (
-            f"errors fall on some places of the options in {len(uneven)} of {len(visible)} kinds "
-            "of runs: a habit can pass for knowledge (`permutations` in the study)"
+            f"errors fall on some places of the options in {len(uneven)} of {visible} kinds of "
+            "runs: a habit can pass for knowledge (`permutations` in the study)"
         )
         return Check("fails", text, (*uneven, *blind))
-    text = f"errors fall evenly on the places of the options in {len(visible)} kinds of runs{seen}"
-    return Check("holds", text, tuple(blind))
+    seen = positions_table(experiment)["habit_seen"]
+    return Check(
+        "holds",
+        f"errors fall evenly on the places of the options in {visible} kinds of runs; a place that "
+        f"draws {percent(seen[seen <= 1].max(), 0)} of the errors would have been seen in each, a "
+        "weaker habit maybe not",
+        blind,
+    )
 
 
 def _run_text(row: Any) -> str:

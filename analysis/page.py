@@ -302,6 +302,7 @@ def _verdict(r: Results, v: Verdict) -> dict[str, Any]:
             for c in (*v.conditions, *v.beside)
         ],
         "void": v.void,
+        "cautions": v.cautions,
         "main": _is_main(r, v),
     }
 

@@ -59,8 +59,9 @@ class Results:
     def headline(self) -> Row | None:
         """The weakest labels for the strongest model at the headline's shot count, by rule.
 
-        Picked before anything is seen: the best of many pairs would be an overestimate. A model's
-        own labels where no other pair was planned; None without demonstrations.
+        By the study's order of models, not by a result: the best of many pairs would be an
+        overestimate. A model's own labels where no other pair was planned; None without
+        demonstrations.
         """
         order = {name: i for i, name in enumerate(self.experiment.models)}
         return min(

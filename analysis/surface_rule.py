@@ -270,9 +270,8 @@ class SurfaceRule:
 def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRule:
     """Fit the rule on labelled questions, such as the demonstrations of one prompt.
 
-    One question is enough, and so are questions whose options are all alike: weights that the
-    labels say nothing about are 0. The order of options does not matter, nor that of questions
-    beyond rounding.
+    One question is enough: weights that the labels say nothing about are 0. The order of options
+    and questions does not matter.
 
     Args:
         questions: Texts of the options of each question; numbers may differ.
@@ -338,14 +337,7 @@ def cross_fitted(
 ) -> tuple[NDArray[np.intp], Floats]:
     """The rule on each question when fitted on the others' gold answers.
 
-    The questions are dealt into folds by a seeded permutation, and each fold is answered by the
-    rule fitted on the rest.
-
-    Args:
-        questions: Texts of the options of each question, at least two questions.
-        gold: Index of the right option of each question.
-        folds: Number of folds, at least 2; with fewer questions, one question each.
-        seed: Seed of the permutation.
+    A seeded permutation deals the questions into `folds`, with fewer questions one each.
 
     Returns:
         Index of the chosen option, and probability of the right one; shape (len(questions),) each.

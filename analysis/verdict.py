@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from w2s_icl.analysis.checks import void_reasons
+from w2s_icl.analysis.checks import cautions, void_reasons
 from w2s_icl.analysis.experiment import Column, Compared, Experiment
 from w2s_icl.analysis.sentences import listed
 from w2s_icl.analysis.stats import (
@@ -117,6 +117,7 @@ class Verdict:
         p: The largest of the seven p values; nan unless all were tested.
         p_holm: Adjusted for the number of pairs.
         void: Why no claim stands whatever the numbers, each reason in words.
+        cautions: What else to know of the runs that it rests on.
         claim: Whether all seven hold, `p_holm` is below 0.025, there are three common draws, and
             nothing is void.
         reading: The first explanation that the data support.
@@ -133,6 +134,7 @@ class Verdict:
     p: float
     p_holm: float
     void: tuple[str, ...]
+    cautions: tuple[str, ...]
     claim: bool
     reading: Reading
     sentence: str
@@ -364,6 +366,7 @@ def _verdict(of: _Headline, conditions: tuple[Condition, ...], p: float, p_holm:
         p,
         p_holm,
         void,
+        tuple(cautions(of.experiment, of.runs)),
         claim,
         _reading({c.name: c.state for c in conditions}, claim=claim),
         "",
@@ -439,6 +442,7 @@ def verdict_table(found: Sequence[Verdict]) -> pd.DataFrame:
         "p_claim": lambda v, _: v.p,
         "p_claim_holm": lambda v, _: v.p_holm,
         "void": lambda v, _: "; ".join(v.void),
+        "cautions": lambda v, _: "; ".join(v.cautions),
         "claim": lambda v, _: v.claim,
         "reading": lambda v, _: v.reading,
     }

@@ -78,8 +78,6 @@ class Matching:
 def matching_counts(treated: Answers, strong: Answers, weak: Answers, target: Answers) -> Matching:
     """Count whose answers the treated runs give, and which of the strong model's they change.
 
-    Counts, because a share of few questions should be printed as a count.
-
     Args:
         treated: Answers, such as letters, shape (n,) or (n, draws). "" and None (and nan) are
             unparsed: they match nothing, not even each other, and are wrong.
@@ -159,20 +157,13 @@ def imitation_excess(
 
     0 when runs with weak labels give the weak model's wrong answers no more often than runs with
     gold labels on the same demonstrations. The interval is that of `paired_difference`, cut to
-    [-1, 1].
+    [-1, 1]. Without questions all are nan; with one the interval is.
 
     Args:
         treated_is_weak: Whether the answer is the weak model's, 0/1, shape (m,) or (m, draws),
             for the m questions where the weak model's answer is parsed and wrong.
         gold_is_weak: As `treated_is_weak`, for the gold runs; row i is the same question.
         level: Coverage of the interval, in (0, 1).
-
-    Returns:
-        Fractions. Without questions all are nan; with one the interval is.
-
-    Raises:
-        ValueError: Numbers of questions or of draws differ, a value is not in [0, 1], or `level`
-            is outside (0, 1).
 
     Example:
         >>> wrong = np.arange(50)
@@ -269,20 +260,10 @@ class QuestionBootstrap:
 
     A resample takes a question with all its columns and draws. It is kept as the number of times
     each question is in it, so resampled means are one matrix product.
-
-    Args:
-        n: Questions.
-        resamples: Resamples.
-        seed: Seed of `numpy.random.default_rng`; record it with the output.
-
-    Raises:
-        ValueError: `n` or `resamples` is below 1.
     """
 
     def __init__(self, n: int, resamples: int = 10_000, seed: int = 20240) -> None:
-        """Draw the resamples."""
-        if n < 1 or resamples < 1:
-            raise ValueError(f"n and resamples must be at least 1, got {n} and {resamples}")
+        """Draw the resamples; both numbers are at least 1."""
         self.n, self.resamples, self.seed = n, resamples, seed
         rows = np.random.default_rng(seed).integers(0, n, (resamples, n))
         flat = (rows + n * np.arange(resamples)[:, None]).ravel()

@@ -103,17 +103,6 @@ def test_features_are_finite_and_relative_to_the_other_options(choices: list[str
     assert table.mean(axis=0) == pytest.approx(0, abs=1e-12)
 
 
-@given(options, st.randoms(use_true_random=False))
-def test_features_move_with_their_options(choices: list[str], random: object) -> None:
-    order = np.random.default_rng(len(choices)).permutation(len(choices)).tolist()
-    moved = option_features([choices[i] for i in order])
-    assert (moved == option_features(choices)[order]).all()
-
-
-def test_equal_options_have_no_features() -> None:
-    assert not option_features(["Yes, 3 of my cats."] * 3).any()
-
-
 @pytest.mark.parametrize("choices", [[], ["one"]])
 def test_a_question_needs_two_options(choices: list[str]) -> None:
     for call in (
@@ -246,14 +235,6 @@ def test_cross_fitting_uses_no_question_on_itself() -> None:
         assert p == rule.probabilities([questions[i]])[0][1]
 
 
-def test_cross_fitting_is_seeded_and_takes_fewer_questions_than_folds() -> None:
-    questions, gold = made_up(25)
-    chosen, probability = cross_fitted(questions, gold)
-    assert chosen.tolist() == gold
-    assert probability.tolist() == cross_fitted(questions, gold)[1].tolist()
-    assert len(cross_fitted(questions[:2], gold[:2])[0]) == 2
-
-
 def test_cross_fitting_refuses_what_it_cannot_split() -> None:
     questions, gold = made_up(3)
     with pytest.raises(ValueError, match="at least two questions, got 1"):
@@ -289,9 +270,3 @@ def test_truthfulqa_can_be_answered_without_the_question() -> None:
         found[shots] = np.mean(draws)
     assert found[16] == pytest.approx(0.72, abs=0.03)
     assert found[64] == pytest.approx(0.76, abs=0.03)
-
-
-def test_the_bundled_questions_cannot_be_answered_without_the_question() -> None:
-    loaded = load_questions("misconceptions").questions
-    questions, gold = [q.choices for q in loaded], [q.gold for q in loaded]
-    assert (cross_fitted(questions, gold)[0] == gold).mean() < 0.4

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs
@@ -82,7 +83,8 @@ def experiment(
             **{"n": asked, "asked": asked, "demo_label_accuracy": 0.5},
             "demo_ids": tuple(f"d{i}" for i in range(k[5])),
             **{"file": "log.eval", "eval_id": str(k), "label_eval_id": ""},
-            **{"unparsed": 0, "replies": asked},
+            **{"unparsed": 0, "replies": asked, "permutations": 1, "n": asked},
+            "positions": (Position(asked, 0, 0, 0.0, asked),) * 4,
             "demo_choices": (SHORT,) * k[5],
             "demo_labels": ("" if k[3] == "unlabelled" else "B",) * k[5],
         }
@@ -437,6 +439,18 @@ def test_what_is_void_carries_no_claim(change: Callable[[Experiment], None], why
     assert any(reason.startswith(why) for reason in verdict.void)
     assert why in verdict.sentence.partition("No claim stands, because")[2]
     assert not says_the_word(verdict)
+
+
+def test_unread_replies_and_habits_of_place_stand_beside_the_verdict() -> None:
+    e = experiment(arms(HOLDING))
+    _set("unparsed", "random", 20)(e)
+    verdict, _ = only(verdicts(e))
+
+    assert verdict.claim
+    unread, habit = verdict.cautions
+    assert unread.startswith("5.0% of the replies cannot be read and count as wrong (s, 8 random")
+    assert habit.startswith("errors fall on some places of the options, each question in one order")
+    assert habit.endswith("zero-shot: 100.0% of the errors at B, 33.3% by equal chances)")
 
 
 def test_a_leaked_question_voids_the_claim_that_rests_on_it_alone() -> None:

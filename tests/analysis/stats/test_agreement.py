@@ -96,16 +96,6 @@ def test_matching_counts_by_a_loop_and_symmetric(rows: list[tuple[str, str, str,
     assert m.strong_wrong + m.strong_right == len(rows)
 
 
-def test_a_self_pair_matches_both_or_neither() -> None:
-    m = matching_counts(list("ABCD"), list("ABDD"), list("ABDD"), list("AAAA"))
-    assert m.every == MatchCounts(4, (3,), (0,), (0,), (1,))
-
-
-def test_matching_refuses_draws_of_the_references() -> None:
-    with pytest.raises(ValueError, match="weak must have shape"):
-        matching_counts(["A"], ["A"], np.array([["A", "B"]]), ["A"])
-
-
 def test_imitation_interval() -> None:
     a, b = np.arange(50) < 20, np.arange(50) < 10
     e, d = imitation_excess(a, b), paired_difference(a, b)

@@ -53,25 +53,12 @@ def test_example_mcnemar(a: Floats, b: Floats, expected: tuple[int, int, float])
     assert (d.n10, d.n01, d.p_exact) == mcnemar(a, b)
 
 
-def test_example_holm() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.2]) == pytest.approx(np.array([0.04, 0.09, 0.09, 0.2]))
-
-
 def test_wilson_without_trials_is_nan() -> None:
     assert np.isnan(wilson(0, 0)).all()
     assert wilson(0, 50)[0] == 0
     assert wilson(50, 50)[1] == 1
     with pytest.raises(ValueError, match="k must be in"):
         wilson(3, 2)
-
-
-def test_accuracy_over_draws_has_the_t_interval_of_its_variance() -> None:
-    x = RIGHT_W2S
-    vq = x.mean(axis=1).var(ddof=1) / 40
-    vs = x.mean(axis=0).var(ddof=1) / 3
-    df = (vq + vs) ** 2 / (vq**2 / 39 + vs**2 / 2)
-    half = scipy_stats.t.ppf(0.975, df) * math.sqrt(vq + vs)
-    assert mean_interval(x) == pytest.approx((x.mean() - half, x.mean() + half))
 
 
 @pytest.mark.parametrize("value", [0, 1])

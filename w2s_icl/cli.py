@@ -55,16 +55,10 @@ def _shard(
     "on this machine. --log-dir must be reached from all nodes.",
 )
 @click.option(
-    "--shards",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="With --ray: divide the cells of a phase into N parts. About six cells each by default.",
-)
-@click.option(
     "--shard",
     callback=_shard,
     metavar="I/N",
-    help="Run the I-th of N parts of the cells, without Ray: all N are to run at the same time.",
+    help="Run the I-th of N shares of the study's parts, without Ray.",
 )
 def run(
     study: str,
@@ -74,7 +68,6 @@ def run(
     dry_run: bool,
     yes: bool,
     ray: str | None,
-    shards: int | None,
     shard: tuple[int, int] | None,
 ) -> None:
     """Run the cells of STUDY that are not finished.
@@ -87,28 +80,28 @@ def run(
     load_dotenv(find_dotenv(usecwd=True))  # as `inspect eval` does
     from w2s_icl.analysis.stats.power import detectable
     from w2s_icl.evals.study import load_study
+    from w2s_icl.evals.sweep import shards
     from w2s_icl.evals.sweep.run import prepare, run_study
 
     if shard and ray is not None:
-        raise click.UsageError("--shard is for runs without --ray, which makes shards by itself")
-    if shards and ray is None:
-        raise click.UsageError("--shards needs --ray; without it, start --shard 1/N to N/N")
-    if shard or ray is not None:
-        raise W2SError("--shard and --ray are being rebuilt; run the study without them")
+        raise click.UsageError("--shard is for runs without --ray")
     loaded = load_study(study)
     detects = detectable(loaded.test_size, loaded.draws)
     if dry_run:
         prepare(loaded, log_dir, max_cost=max_cost, detects=detects)
         return
     asks = not yes and sys.stdin.isatty() and sys.stdout.isatty()
-    outcome = run_study(
-        loaded,
-        log_dir,
-        display=display,
-        max_cost=max_cost,
-        confirm=(lambda: click.confirm("Run it?")) if asks else None,
-        detects=detects,
-    )
+    with shards.runner(log_dir, ray=ray, share=shard) as (folder, run_cells, of_all):
+        outcome = run_study(
+            loaded,
+            folder,
+            display=display,
+            max_cost=max_cost,
+            of_all=of_all,
+            confirm=(lambda: click.confirm("Run it?")) if asks else None,
+            detects=detects,
+            run_cells=run_cells,
+        )
     sys.exit(outcome.exit_code)
 
 

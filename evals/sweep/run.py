@@ -10,7 +10,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -37,6 +37,7 @@ from w2s_icl.evals.sweep.endpoint import (
     set_prices,
 )
 from w2s_icl.evals.sweep.labelling import labelling, pool_ask
+from w2s_icl.evals.sweep.lock import held, refuse_running_parts
 from w2s_icl.evals.sweep.logdir import (
     TORN,
     answers_all,
@@ -110,7 +111,7 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
         Stopped: The run was ended, or the directory cannot be written.
         W2SError: Inspect refuses to run the cells.
     """
-    logs = _logs_of(tasks, log_dir)
+    logs = logs_of(tasks, log_dir)
     todo = []
     for task, log in zip((one.task for one in tasks), logs, strict=True):
         if log is None or not (answers_all(log, calls_of(task)) or stopped_unread(log)):
@@ -153,14 +154,15 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
         raise W2SError(str(error)) from None
     if session.ending.reason:
         raise Stopped(session.ending.reason)
-    logs = _logs_of(tasks, log_dir)
+    logs = logs_of(tasks, log_dir)
     if any(log is None or log.status in ("cancelled", "started") for log in logs):
         session.ending.interrupted()
         raise Stopped(session.ending.reason)
     return [log for log in logs if log]
 
 
-def _logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
+def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
+    """The log that counts of each cell, None where there is none."""
     logs = list(filter(is_ours, log_headers(log_dir)))
     return [log_of(one.cell.key, one.task, logs) for one in tasks]
 
@@ -199,6 +201,7 @@ def run_study(
     confirm: Callable[[], bool] | None = None,
     detects: Mapping[str, Any] | None = None,
     run_cells: RunCells = evaluate,
+    of_all: float = 1.0,
 ) -> Outcome:
     """Run all cells of a study that are not complete yet.
 
@@ -212,6 +215,7 @@ def run_study(
         confirm: Asked after the plan is printed and before the first call.
         detects: What the study can detect, for the plan.
         run_cells: What runs the cells of a phase.
+        of_all: Share of what is left of `max_cost` that this process may spend.
 
     Raises:
         W2SError: The study does not fit the questions, the log directory holds logs that must not
@@ -219,6 +223,25 @@ def run_study(
             confirmed. No model has been asked anything then.
     """
     console = console or Console(soft_wrap=True)
+    with ExitStack() as locked:
+        if run_cells is evaluate:  # else each part has its lock
+            locked.enter_context(held(log_dir, partial(console.print, markup=False)))
+            refuse_running_parts(log_dir)
+        options = (max_cost, confirm, detects, run_cells, of_all)
+        return _run_locked(study, log_dir, console, display, *options)
+
+
+def _run_locked(
+    study: Study,
+    log_dir: str,
+    console: Console,
+    display: str | None,
+    max_cost: float | None,
+    confirm: Callable[[], bool] | None,
+    detects: Mapping[str, Any] | None,
+    run_cells: RunCells,
+    of_all: float,
+) -> Outcome:
     plan = prepare(study, log_dir, console=console, max_cost=max_cost, detects=detects)
     if plan.to_run.calls and confirm and not confirm():
         raise W2SError("the plan was not confirmed; nothing has been asked")
@@ -227,9 +250,9 @@ def run_study(
         console,
         plan.cells,
         shown=display is None,
-        max_cost=max_cost,
+        max_cost=max_cost and plan.spent + (max_cost - plan.spent) * of_all,
         spent=plan.spent,
-        last_call=plan.to_run.calls if plan.exact else None,
+        last_call=plan.to_run.calls if plan.exact and of_all == 1 else None,
         stop=ending.once_answered,
     )
     progress.follow(plan)
@@ -266,9 +289,10 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
     """The two phases."""
     study, split, progress = session.study, plan.split, session.progress
     say = partial(progress.console.print, highlight=False, markup=False)
-    for name in set_torn_aside(log_dir):
+    alone = run_cells is evaluate
+    for name in set_torn_aside(log_dir) if alone else ():
         say(f"! {name} was torn and is kept as {name}{TORN}")
-    for name in mark_incomplete_in(log_dir):
+    for name in mark_incomplete_in(log_dir) if alone else ():
         say(f"! questions failed in {name}; they are asked again")
     if study.check_models:
         done = finished_cells(log_dir)

@@ -1,0 +1,272 @@
+"""Many machines: the cells in fixed parts, each an ordinary `eval_set` in a folder of its own.
+
+Which part a cell is in depends on what it asks alone, so the number of workers may change between
+two runs. A part is run by one process at a time, under the lock of its folder, and by whoever comes
+next where that process has ended. Afterwards a plain run of the same study finds nothing to ask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inspect_ai.log import EvalLog
+from rich.console import Console
+
+from w2s_icl.errors import W2SError, first_line
+from w2s_icl.evals.cells import Cell, build
+from w2s_icl.evals.study import Study
+from w2s_icl.evals.sweep.endpoint import set_prices
+from w2s_icl.evals.sweep.lock import HeldError, held, part_folder, refuse_if_held
+from w2s_icl.evals.sweep.logdir import mark_incomplete_in, set_torn_aside
+from w2s_icl.evals.sweep.progress import StudyProgress
+from w2s_icl.evals.sweep.run import CellTask, RunCells, Session, evaluate, logs_of
+from w2s_icl.evals.sweep.stopping import Ending, Stopped
+from w2s_icl.record import PlanRecord, RunRecord, is_complete
+from w2s_icl.solvers.label_logs import is_remote
+
+POLL = 2.0
+"""Seconds between two looks at parts that other processes are running."""
+
+RETRIES = 5
+"""How often Ray runs a part again whose node was lost."""
+
+PATIENCE = 30.0
+"""Seconds that the workers have to close their logs when a run on a cluster is stopped."""
+
+PASSED_ON = re.compile(r"_API_KEY$|_BASE_URL$|^AWS_|^HF_|^INSPECT_")
+"""Variables that a worker has from the driver, where its node does not set them."""
+
+
+def part_of(task: CellTask, parts: int) -> int:
+    """Number of the part that a cell is in, from 0: the same for cells with equal prompts."""
+    prompts = (task.task.metadata or {})["prompt_sha256"]
+    digest = hashlib.sha256(f"{task.cell.model} {task.cell.split} {prompts}".encode()).digest()
+    return int.from_bytes(digest[:8]) % parts
+
+
+@dataclass(frozen=True)
+class Share:
+    """The i-th of n workers; called in place of `run.evaluate`, it runs its parts first.
+
+    When they are done it runs what no other worker is running, and returns when nothing is left.
+
+    Attributes:
+        index: From 1.
+        n: Number of workers.
+    """
+
+    index: int = 1
+    n: int = 1
+
+    def __call__(self, tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[EvalLog]:
+        """Headers of the logs of all `tasks`, whoever ran them; as `run.evaluate`."""
+        parts = _divided(tasks, session.study.parts)
+        mine = [part for part in sorted(parts) if part % self.n == self.index - 1]
+        waiting = [*mine, *(part for part in sorted(parts) if part not in mine)]
+        said: set[int] = set()
+        while waiting:
+            busy = []
+            for part in waiting:
+                try:
+                    run_part(parts[part], log_dir, part, session)
+                except HeldError as error:
+                    busy.append(part)
+                    if part not in said:
+                        said.add(part)
+                        session.progress.console.print(f"part {part}: {error}", highlight=False)
+            waiting = busy
+            if waiting:
+                time.sleep(POLL)
+        return [log for log in logs_of(tasks, log_dir) if log]
+
+
+def _divided(tasks: Sequence[CellTask], n: int) -> dict[int, list[CellTask]]:
+    parts: dict[int, list[CellTask]] = defaultdict(list)
+    for task in tasks:
+        parts[part_of(task, n)].append(task)
+    return dict(sorted(parts.items()))
+
+
+def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Session) -> None:
+    """Run the cells of one part that have no log elsewhere.
+
+    Raises:
+        HeldError: Another process is running the part, or a plain run the whole directory.
+    """
+    folder = part_folder(log_dir, part)
+    with held(folder):
+        refuse_if_held(log_dir)
+        set_torn_aside(folder)
+        mark_incomplete_in(folder)
+        name = folder.rsplit("/", 1)[-1]
+        mine = [
+            task
+            for task, log in zip(tasks, logs_of(tasks, log_dir), strict=True)
+            if log is None or log.location.rsplit("/", 2)[-2] == name
+        ]
+        if mine:
+            evaluate(mine, folder, session)
+
+
+@contextmanager
+def runner(
+    log_dir: str, *, ray: str | None = None, share: tuple[int, int] | None = None
+) -> Iterator[tuple[str, RunCells, float]]:
+    """The log directory, what runs a phase's cells, and the share of the budget.
+
+    Args:
+        log_dir: The log directory.
+        ray: Address of a Ray cluster, "" for the one at RAY_ADDRESS or one made here.
+        share: (i, n): this process is the i-th of n; None where it is the only one.
+    """
+    if share:
+        yield log_dir, Share(*share), 1 / share[1]
+    elif ray is not None:
+        with connected(ray):  # workers have another working directory
+            folder = log_dir if is_remote(log_dir) else str(Path(log_dir).absolute())
+            yield folder, run_on_ray, 1.0
+    else:
+        yield log_dir, evaluate, 1.0
+
+
+# --- a cluster ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """A connection to the Ray cluster at `address`, at RAY_ADDRESS, or to one made here.
+
+    Raises:
+        W2SError: Ray is not installed, or there is no cluster.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise W2SError('--ray needs Ray: pip install "w2s-icl[ray]"') from None
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    try:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host and port.isdecimal():  # Ray itself takes minutes to see that nobody is there
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        if not ray.is_initialized():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # OSError, RuntimeError of another version, a bad address
+        raise W2SError(f"--ray: no cluster at {address}: {first_line(error)}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[EvalLog]:
+    """Run each part on the cluster that this process is connected to; as `run.evaluate`.
+
+    A part whose node is lost is run again on another one; its finished questions are kept.
+    """
+    import ray
+
+    progress, study = session.progress, session.study
+    run = ray.remote(num_cpus=1, max_calls=1, max_retries=RETRIES)(_work)
+    environment = {k: v for k, v in os.environ.items() if PASSED_ON.search(k)}
+    # what takes over others' answers costs no call, and is made here
+    free = [task for task in tasks if RunRecord.from_metadata(task.task.metadata or {}).reused_from]
+    for part, of in _divided(free, study.parts).items():
+        run_part(of, log_dir, part, session)
+    parts = _divided([task for task in tasks if task not in free], study.parts)
+    there = {part: logs_of(of, log_dir) for part, of in parts.items()}
+    todo = {
+        part: of
+        for part, of in parts.items()
+        if not all(log is not None and is_complete(log) for log in there[part])
+    }
+    calls = {part: sum(len(task.task.dataset) for task in of) for part, of in todo.items()}
+    running: dict[Any, int] = {}
+    for part, of in todo.items():
+        budget = None
+        if progress.max_cost is not None:
+            left = progress.max_cost - progress.spent - progress.cost
+            budget = left * calls[part] / sum(calls.values())
+        sent = [(task.cell, task.ask) for task in of]
+        job = (study, session.planned, log_dir, part, budget, environment)
+        running[run.remote(sent, *job)] = part
+    if running:
+        progress.console.print(f"ray: {len(running)} parts", highlight=False)
+    try:
+        _watch(running, session)
+    except BaseException:
+        for one in running:
+            ray.cancel(one)
+        ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
+        raise
+    logs = [log for log in logs_of(tasks, log_dir) if log]
+    if len(logs) < len(tasks):
+        raise Stopped(
+            f"{len(tasks) - len(logs)} cells were run whose logs are not in {log_dir}: it must be "
+            "one directory that all machines reach"
+        )
+    return logs
+
+
+def _watch(running: dict[Any, int], session: Session) -> None:
+    """Wait for all parts; end the run where one says that it cannot go on."""
+    import ray
+
+    while running:
+        done, _ = ray.wait(list(running), timeout=1)
+        for one in done:
+            part = running.pop(one)
+            try:
+                reason, cells = ray.get(one)
+            except ray.exceptions.RayError as error:
+                reason, cells = f"part {part} was lost: {first_line(error)}", 0
+            if reason:
+                raise Stopped(reason)
+            session.progress.console.print(f"part {part}: {cells} cells done", highlight=False)
+
+
+def _work(
+    cells: Sequence[tuple[Cell, Collection[int | str] | None]],
+    study: Study,
+    planned: PlanRecord,
+    log_dir: str,
+    part: int,
+    budget: float | None,
+    environment: Mapping[str, str],
+) -> tuple[str, int]:
+    """Run one part, in a process of its own; why it ended early ("" if it did not), and its cells.
+
+    The process that ran the part before may be lost without its lock being free yet.
+    """
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    ending = Ending()
+    console = Console(quiet=True)
+    progress = StudyProgress(console, 0, shown=False, max_cost=budget, stop=ending.now)
+    session = Session(study, planned, progress, ending)
+    with ending.listening(), progress:
+        try:
+            set_prices(study)
+            tasks = [
+                CellTask(cell, ask, build(study, cell, log_dir, planned, ask))
+                for cell, ask in cells
+            ]
+            while True:
+                with suppress(HeldError):
+                    run_part(tasks, log_dir, part, session)
+                    return "", len(tasks)
+                time.sleep(POLL)
+        except Stopped as stopped:
+            return str(stopped), 0
+        except W2SError as error:
+            return error.message, 0

@@ -1,0 +1,80 @@
+"""One run per directory; a lock whose process is gone is taken over."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from w2s_icl.evals.sweep import lock
+from w2s_icl.evals.sweep.lock import OWNER, HeldError, held, refuse_if_held
+
+HOLD = """
+import sys, time
+from w2s_icl.evals.sweep.lock import held
+with held(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def holder(folder: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.mark.slow
+def test_a_second_run_is_told_who_runs_and_takes_over_after_kill_9(tmp_path: Path) -> None:
+    first = holder(str(tmp_path))
+    with pytest.raises(HeldError, match=f"process {first.pid} on ") as refused:
+        refuse_if_held(str(tmp_path))
+    assert refused.value.exit_code == 2
+
+    first.kill()
+    first.wait()
+    said: list[str] = []
+    with held(str(tmp_path), said.append):
+        assert "did not end in order" in said[0]
+    assert not (tmp_path / OWNER).exists()
+
+
+def test_a_lock_that_was_given_back_leaves_nothing_behind(tmp_path: Path) -> None:
+    with held(str(tmp_path / "logs")):
+        pass
+    said: list[str] = []
+    with held(str(tmp_path / "logs"), said.append):
+        pass
+    assert said == []
+
+
+@pytest.mark.slow
+def test_on_a_store_a_renewed_lease_holds_and_a_silent_one_is_taken_over(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "RENEWED", 0.5)
+    monkeypatch.setattr(lock, "SILENT", 4.0)
+    with held("s3://studies/a"):
+        elsewhere = s3.get_object(Bucket="studies", Key=f"a/{OWNER}")["Body"].read()
+        owner = {**json.loads(elsewhere), "host": "another-machine"}
+        with pytest.raises(HeldError, match="s3://studies/a is being written by process"):
+            refuse_if_held("s3://studies/a")
+    assert "Contents" not in s3.list_objects_v2(Bucket="studies", Prefix=f"a/{OWNER}")
+
+    s3.put_object(Bucket="studies", Key=f"a/{OWNER}", Body=json.dumps(owner).encode())
+    said: list[str] = []
+    with held("s3://studies/a", said.append):
+        assert len(said) == 1
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Exception, match="file/logs cannot be written"):
+        refuse_if_held(str(tmp_path / "file" / "logs"))

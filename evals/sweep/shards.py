@@ -252,7 +252,7 @@ def _work(
         os.environ.setdefault(name, value)
     ending = Ending()
     console = Console(quiet=True)
-    progress = StudyProgress(console, 0, shown=False, max_cost=budget, stop=ending.now)
+    progress = StudyProgress(console, 0, shown=False, max_cost=budget, stop=ending.once_answered)
     session = Session(study, planned, progress, ending)
     with ending.listening(), progress:
         try:

@@ -9,15 +9,22 @@ from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import NamedTuple
 
+import numpy as np
 from inspect_ai.log import EvalSampleSummary
-from inspect_ai.model import ModelUsage
 from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score
+from numpy.typing import NDArray
 
 from w2s_icl.errors import W2SError
 from w2s_icl.record import READ_BY, SCORER, Id, rotation
 
 Replies = Mapping[Id, Mapping[int, str]]
 """Letters by question and epoch, the epochs in order; "" where a reply could not be read."""
+
+
+Spent = tuple[str | None, int, int, int, float | None]
+"""What a sample took: its uuid; tokens in, out and cached; dollars, None where a price is unknown.
+
+Thousands are kept, and plain tuples cost the garbage collector nothing."""
 
 
 class Position(NamedTuple):
@@ -84,12 +91,12 @@ class Answers:
     Attributes:
         replies: Of the questions that have an answer; an epoch may lack some.
         versions: Of the reading, where the scores say it.
-        usage: By sample, its id and what its calls took; of samples that called a model.
+        spent: Of each sample that called a model.
     """
 
     replies: dict[Id, dict[int, str]] = field(default_factory=dict)
     versions: set[str] = field(default_factory=set)
-    usage: list[tuple[str | None, list[ModelUsage]]] = field(default_factory=list)
+    spent: list[Spent] = field(default_factory=list)
 
 
 def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file: str) -> Answers:
@@ -107,7 +114,7 @@ def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file:
         seen.add((sample.id, sample.epoch))
         question = questions.check(sample, file)
         if sample.model_usage:
-            answers.usage.append((sample.uuid, list(sample.model_usage.values())))
+            answers.spent.append(_spent(sample))
         if sample.scores and not sample.error:
             letter = _letter(sample.scores, question, f"{file}: question {sample.id!r}")
             answers.replies.setdefault(sample.id, {})[sample.epoch] = letter
@@ -140,6 +147,24 @@ def _letter(scores: Mapping[str, Score], question: Question, where: str) -> str:
             f"{'right' if right else 'wrong'} and has the value {score.value!r:.40}; {again}"
         )
     return letter
+
+
+def matrices_of(
+    runs: Sequence[Answers], questions: Mapping[Id, Question]
+) -> tuple[list[Id], NDArray[np.str_], NDArray[np.float64], NDArray[np.intp]]:
+    """The questions in order; and letters, shares right and unread replies, as `Logs` has them."""
+    ids = sorted(questions, key=lambda id_: (isinstance(id_, str), id_))
+    place = {id_: i for i, id_ in enumerate(ids)}
+    letters = np.full((len(runs), len(ids)), "", dtype="U1")
+    correct = np.full(letters.shape, np.nan)
+    unread = np.zeros(letters.shape, dtype=np.intp)
+    for i, run in enumerate(runs):
+        for id_, by_epoch in run.replies.items():
+            j, given = place[id_], list(by_epoch.values())
+            letters[i, j] = given[0]
+            correct[i, j] = given.count(questions[id_].gold) / len(given)
+            unread[i, j] = given.count("")
+    return ids, letters, correct, unread
 
 
 def changes_of(
@@ -193,10 +218,22 @@ def positions_of(
     )
 
 
-def cost_of(usage: Sequence[ModelUsage], *, free: bool) -> float:
+def _spent(sample: EvalSampleSummary) -> Spent:
+    usage = sample.model_usage.values()
+    costs = [of.total_cost for of in usage if of.total_cost is not None]
+    return (
+        sample.uuid,
+        sum(of.input_tokens for of in usage),
+        sum(of.output_tokens for of in usage),
+        sum(of.input_tokens_cache_read or 0 for of in usage),
+        math.fsum(costs) if len(costs) == len(usage) else None,
+    )
+
+
+def cost_of(spent: Sequence[Spent], *, free: bool) -> float:
     """Dollars; nan where a price is unknown, or a run that made calls reports no usage."""
-    known = [of.total_cost for of in usage if of.total_cost is not None]
-    return math.fsum(known) if len(known) == len(usage) and (known or free) else math.nan
+    known = [cost for *_, cost in spent if cost is not None]
+    return math.fsum(known) if len(known) == len(spent) and (known or free) else math.nan
 
 
 def _letters(choices: Sequence[str]) -> tuple[str, ...]:

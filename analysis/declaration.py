@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
 from inspect_ai.log import EvalLog
 
 from w2s_icl.record import MARGIN, CellKey, CellRecord, PlanRecord, is_complete
@@ -74,25 +72,19 @@ def plans_of(logs: Sequence[tuple[EvalLog, PlanRecord | None]]) -> list[tuple[Pl
     Args:
         logs: Headers of all logs of this suite, unfinished ones too, with their plans.
     """
-    ended = [_moment(log.stats.completed_at) for log, _ in logs if _is_arm(log)]
-    first_arm = min((end for end in ended if not pd.isna(end)), default=pd.NaT)
-    since: dict[PlanRecord, Any] = {}
-    for start, plan in sorted(
-        ((_moment(log.eval.created), plan) for log, plan in logs if plan is not None),
-        key=lambda item: (pd.isna(item[0]), item[0]),
-    ):
-        since.setdefault(plan, start)
-    return [(plan, bool(start > first_arm)) for plan, start in since.items()]
+    # Inspect writes all times as UTC in ISO 8601, which sort as texts
+    ended = [log.stats.completed_at for log, _ in logs if _is_arm(log)]
+    first_arm = min(filter(None, ended), default="")
+    since: dict[PlanRecord, str] = {}
+    for log, plan in sorted(logs, key=lambda item: item[0].eval.created):
+        if plan is not None:
+            since.setdefault(plan, log.eval.created)
+    return [(plan, "" < first_arm < start) for plan, start in since.items()]
 
 
 def _is_arm(log: EvalLog) -> bool:
     cell = CellRecord.from_log(log)
     return cell.task == "few_shot" and cell.split == "test" and is_complete(log)
-
-
-def _moment(text: str) -> Any:
-    """When; `pd.NaT`, which no comparison holds for, where the log does not say."""
-    return pd.to_datetime(text, utc=True, errors="coerce")
 
 
 def _counts(plan: PlanRecord) -> str:

@@ -33,6 +33,7 @@ from w2s_icl.analysis.answers import (
     answers_of,
     changes_of,
     cost_of,
+    matrices_of,
     positions_of,
 )
 from w2s_icl.analysis.declaration import Declaration, declaration_of, plans_of
@@ -226,8 +227,7 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
     declaration = declaration_of([plan for plan, _ in plans], [late for _, late in plans])
     # neither numbers nor files may depend on the order in which a directory lists its logs
     runs.sort(key=lambda run: run.key)
-    ids = sorted(questions, key=lambda id_: (isinstance(id_, str), id_))
-    letters, correct, unread = _matrices(runs, questions, ids)
+    ids, letters, correct, unread = matrices_of([run.answers for run in runs], questions)
     planned = dict.fromkeys(
         cell for plan, _ in plans for cell in plan.cells() if not _several(cell.weak)
     )
@@ -371,28 +371,11 @@ def _metadata(runs: Sequence[_Run]) -> dict[str, Any]:
     }
 
 
-def _matrices(
-    runs: Sequence[_Run], questions: Questions, ids: Sequence[int | str]
-) -> tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.intp]]:
-    """Letters of the first epoch, share of epochs that are right, and unread replies."""
-    place = {id_: i for i, id_ in enumerate(ids)}
-    letters = np.full((len(runs), len(ids)), "", dtype="U1")
-    correct = np.full(letters.shape, np.nan)
-    unread = np.zeros(letters.shape, dtype=np.intp)
-    for i, run in enumerate(runs):
-        for id_, by_epoch in run.answers.replies.items():
-            j, given = place[id_], list(by_epoch.values())
-            letters[i, j] = given[0]
-            correct[i, j] = given.count(questions[id_].gold) / len(given)
-            unread[i, j] = given.count("")
-    return letters, correct, unread
-
-
 def _row(run: _Run, questions: Questions) -> dict[str, Any]:
     """A row of `Logs.runs`."""
     log, replies, permutations = run.log, run.answers.replies, run.cell.permutations
     # by sample: the header of a resumed run counts its last attempt only
-    usage = [one for _, of in run.answers.usage for one in of]
+    spent = run.answers.spent
     epochs = log.eval.config.epochs or 1
     # a run that tolerates failed questions has no results where all of them failed
     samples = log.eval.dataset.samples or len(replies)
@@ -422,11 +405,11 @@ def _row(run: _Run, questions: Questions) -> dict[str, Any]:
         "label_eval_id": run.labels.label_eval_id,
         "reused_from": run.run.reused_from,
         "endpoint": f"{log.eval.model_base_url} {sorted(log.eval.model_args.items())}",
-        "calls": len(run.answers.usage),
-        "input_tokens": sum(u.input_tokens for u in usage),
-        "output_tokens": sum(u.output_tokens for u in usage),
-        "cached_tokens": sum(u.input_tokens_cache_read or 0 for u in usage),
-        "cost": cost_of(usage, free=bool(run.run.reused_from)),
+        "calls": len(spent),
+        "input_tokens": sum(tokens for _, tokens, *_ in spent),
+        "output_tokens": sum(tokens for _, _, tokens, *_ in spent),
+        "cached_tokens": sum(tokens for *_, tokens, _ in spent),
+        "cost": cost_of(spent, free=bool(run.run.reused_from)),
         "simulated": is_simulated(log),
     }
 
@@ -468,13 +451,13 @@ def _one_per_cell(runs: Sequence[_Run], notes: list[Note]) -> _Run:
 
 def _paid_besides(left: _Run, kept: _Run) -> str:
     """What the answers of a log that is left out took, but those that the other took over."""
-    there = {uuid for uuid, _ in kept.answers.usage} - {None}
-    usage = [of for uuid, of in left.answers.usage if uuid not in there]
-    if not usage:
+    there = {uuid for uuid, *_ in kept.answers.spent} - {None}
+    spent = [of for of in left.answers.spent if of[0] not in there]
+    if not spent:
         return ""
-    cost = cost_of([one for of in usage for one in of], free=False)
+    cost = cost_of(spent, free=False)
     bill = "whose cost is unknown" if math.isnan(cost) else f"${cost:.3g}"
-    return f"; its {len(usage)} calls ({bill}) were paid as well and are not in the costs"
+    return f"; its {len(spent)} calls ({bill}) were paid as well and are not in the costs"
 
 
 def _several(weak: str) -> bool:

@@ -204,8 +204,13 @@ def logs(
 def without_zero_shot(made: Logs, model: str) -> Logs:
     """The logs without a model's zero-shot run on the test."""
     kept = ~((made.runs["model"] == model) & (made.runs["shots"] == 0)).to_numpy()
-    runs = made.runs[kept].reset_index(drop=True)
-    return replace(made, runs=runs, letters=made.letters[kept], correct=made.correct[kept])
+    return replace(
+        made,
+        runs=made.runs[kept].reset_index(drop=True),
+        letters=made.letters[kept],
+        correct=made.correct[kept],
+        unread=made.unread[kept],
+    )
 
 
 _WORDS = ("the", "moon", "is", "made", "of", "green", "stone", "no", "never", "all", "may", "it")

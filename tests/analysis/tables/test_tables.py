@@ -376,6 +376,18 @@ def test_a_cell_with_too_few_answers_has_counts_only() -> None:
     assert [tuple(row) for row in tables.missing_cells(e).to_numpy()] == expected
 
 
+def test_without_a_strong_baseline_the_other_numbers_stand() -> None:
+    rest = {key: column for key, column in EXAMPLE.items() if key != zero("s")}
+    e = experiment(rest, list(EXAMPLE))
+
+    row = only(cells_table(e), shots=4)
+    assert_values(row, {"pgr_gold": 0.897059, "pgr_no_supervision": math.nan})
+    assert (row["pgr_zero_status"], row["egr_status"]) == ("incomplete", "incomplete")
+    assert set(tables.tests_table(e)["family"]) == {"w2s_vs_weak", "w2s_vs_gold"}
+    assert_values(only(tables.arms_table(e), arm="weak"), {"gain": math.nan})
+    assert [tuple(row) for row in tables.missing_cells(e).to_numpy()] == [(*zero("s"), "not run")]
+
+
 def test_unread_replies_are_wrong_and_match_nothing() -> None:
     e = experiment({**ZERO, **drawn([UNREAD] * 3, "s", "w"), **drawn(GOLD, "s")})
 

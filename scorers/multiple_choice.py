@@ -26,6 +26,7 @@ from inspect_ai.scorer import (
 from inspect_ai.solver import TaskState
 
 from w2s_icl.errors import W2SError
+from w2s_icl.record import READ_BY, SCORER
 from w2s_icl.scorers.reading import Reading, read_reply
 
 SCORER_VERSION = "2"
@@ -62,7 +63,7 @@ def readable() -> Metric:
 METRICS = [accuracy(), stderr(), readable()]
 
 
-@scorer(name="letter", metrics=METRICS)
+@scorer(name=SCORER, metrics=METRICS)
 def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Scorer:
     """Compare the letter that the reply gives with the right one.
 
@@ -85,7 +86,7 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
         turn = (state.epoch - 1) % permutations % max(len(options), 1)
         letters = ascii_uppercase[: len(options)]
         own = dict(zip(letters, letters[turn:] + letters[:turn], strict=True))
-        metadata: dict[str, Any] = {}
+        metadata: dict[str, Any] = {READ_BY: SCORER_VERSION}
         if state.output.stop_reason in NO_ANSWER_STOPS:
             reading = Reading(None, *[state.output.stop_reason] * 2)
         elif read == "likelihood":
@@ -126,7 +127,7 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
 
 # Inspect writes a scorer into the log under its bare name, and `inspect score` looks it up under
 # that name, where a package's scorers are not found. A partial belongs to no package.
-scorer(name="letter", metrics=METRICS)(partial(multiple_choice_letter))
+scorer(name=SCORER, metrics=METRICS)(partial(multiple_choice_letter))
 
 
 def parse_answer(reply: str, options: Sequence[str], *, truncated: bool = False) -> str | None:

@@ -125,45 +125,19 @@ def logs(
             for k in counts:
                 for draw in range(draws):
                     add(s, "weak", names[w], k, draw, prompt)
-    kept = [i for i, key in enumerate(planned) if (key[3], key[5]) not in missing]
-    letters = np.array([rows[i] for i in kept])
-    gold = alphabet[target]
+    kept = {
+        key: row for key, row in zip(planned, rows, strict=True) if (key[3], key[5]) not in missing
+    }
     demonstrations = _Demonstrations(max(shots), dict(zip(names, levels, strict=True)), seed)
-    runs: list[dict[str, Any]] = [
-        dict(zip(KEY, planned[i], strict=True))
-        | {
-            "file": f"log{i}.eval",
-            "eval_id": f"id{i}",
-            "n": n,
-            "asked": n,
-            "epochs": 1,
-            "replies": n,
-            "unparsed": int((rows[i] == "").sum()),
-            "permutations": 1,
-            "changed": math.nan,
-            "changed_n": 0,
-            "changes": (),
-            "positions": _positions(rows[i], gold),
-            **demonstrations.shown(planned[i]),
-            "shown_sha256": "",
-            "label_eval_id": "",
-            "reused_from": "",
-            "endpoint": "None []",
-            "calls": n,
-            "input_tokens": 1000 * n,
-            "output_tokens": n,
-            "cached_tokens": 0,
-            "cost": 0.5,
-            "simulated": False,
-        }
-        for i in kept
-    ]
+    columns = {key: demonstrations.shown(key) for key in kept}
     if not math.isnan(changed):
         changes = (np.arange(n) < round(changed * n)).astype(float)
         again = {"changed": float(changes.mean()), "changed_n": n, "changes": tuple(changes)}
-        for run in runs:
-            if run["task"] == "zero_shot":
-                run |= again | {"epochs": 2, "replies": 2 * n, "unparsed": 2 * run["unparsed"]}
+        for key, row in kept.items():
+            if key[1] == "zero_shot":
+                twice = {"epochs": 2, "replies": 2 * n, "unparsed": 2 * int((row == "").sum())}
+                columns[key] |= again | twice
+    gold = alphabet[target]
     texts = np.random.default_rng([seed, 1])
     questions = pd.DataFrame(
         {
@@ -175,29 +149,59 @@ def logs(
         },
         index=pd.Index([f"q{i}" for i in range(n)], name="id", dtype=object),
     )
-    metadata: Mapping[str, Any] = {"dataset": "made up", "seed": 42, "inspect_ai": ["0.3.285"]}
+    declaration = Declaration(
+        headline=tuple(headline),
+        declared=bool(headline),
+        models=names,
+        pairs=tuple((names[w], names[s]) for w, s in chosen),
+    )
+    return logs_of(kept, questions, planned, columns, declaration, notes)
+
+
+def logs_of(
+    answers: Mapping[Key, Letters],
+    questions: pd.DataFrame,
+    planned: Sequence[Key] = (),
+    columns: Mapping[Key, Mapping[str, Any]] | None = None,
+    declaration: Declaration | None = None,
+    notes: Sequence[Note] = (),
+) -> Logs:
+    """Logs by the letters of each run, "" unread, " " no answer; `columns` changes a run's row."""
+    letters = np.array(list(answers.values()))
+    gold = questions["gold"].to_numpy(dtype=np.str_)
+    declared = declaration or Declaration()
+    runs: list[dict[str, Any]] = []
+    for i, (key, row) in enumerate(answers.items()):
+        n = int((row != " ").sum())
+        runs.append(
+            {
+                **dict(zip(KEY, key, strict=True)),
+                **{"file": f"log{i}.eval", "eval_id": f"id{i}", "shown_sha256": ""},
+                **{"n": n, "asked": len(row), "epochs": 1, "replies": n, "permutations": 1},
+                **{"unparsed": int((row == "").sum()), "positions": _positions(row, gold)},
+                **{"changed": math.nan, "changed_n": 0, "changes": ()},
+                **{"demo_ids": (), "demo_labels": (), "demo_choices": ()},
+                **{"demo_label_accuracy": math.nan, "label_eval_id": "", "reused_from": ""},
+                **{"endpoint": "None []", "calls": n, "input_tokens": 1000 * n},
+                **{"output_tokens": n, "cached_tokens": 0, "cost": 0.5, "simulated": False},
+                **(columns or {}).get(key, {}),
+            }
+        )
     return Logs(
         "logs/made-up",
         pd.DataFrame(runs),
         questions,
-        letters,
-        (letters == gold).astype(float),
+        np.where(letters == " ", "", letters),
+        np.where(letters == " ", np.nan, letters == gold),
         (letters == "").astype(np.intp),
-        pd.DataFrame(planned, columns=list(KEY)),
+        pd.DataFrame(list(planned), columns=list(KEY)),
         {
-            **metadata,
-            "headline": list(headline),
-            "margin": 0.02,
-            "study": ["made-up"],
+            **{"dataset": "made up", "seed": 42, "inspect_ai": ["0.3.285"], "study": ["made-up"]},
+            **{"headline": list(declared.headline), "margin": declared.margin},
             "system_message": "Answer.",
         },
         tuple(notes),
-        Declaration(
-            headline=tuple(headline),
-            declared=bool(headline),
-            models=names,
-            pairs=tuple((names[w], names[s]) for w, s in chosen),
-        ),
+        declared,
     )
 
 

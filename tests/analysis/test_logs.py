@@ -198,14 +198,6 @@ def test_epochs_count_in_their_order_and_all_of_them_are_read(tmp_path: Path) ->
     assert set(cells["unparsed_weak"]) == {2} == {models.loc["mockllm/w", "unparsed"]}
 
 
-def test_a_single_run_has_no_changes(tmp_path: Path) -> None:
-    write(tmp_path, "a", ["ABCD"])
-    row = one(read_logs(str(tmp_path)))
-
-    assert row["changed"] != row["changed"]
-    assert (row["changed_n"], row["changes"], row["permutations"], row["prompt"]) == (0, (), 1, "")
-
-
 def test_positions_follow_the_rotation(tmp_path: Path) -> None:
     # two orders, each asked twice: epochs 1 and 3 as written, 2 and 4 one place to the left,
     # where A stands last and B first
@@ -228,14 +220,6 @@ def test_positions_follow_the_rotation(tmp_path: Path) -> None:
     assert table["uniform"].tolist() == [0.25] * 4
     assert table["accuracy"].tolist() == [1, 0, 0, 0]
     assert table["p_errors"].isna().all()  # four questions are too few
-
-
-def test_knowledge_in_all_orders_falls_evenly_on_the_places(tmp_path: Path) -> None:
-    write(tmp_path, "a", ["ABCD"] * 4, permutations=4)
-    row = one(read_logs(str(tmp_path)))
-
-    assert set(row["positions"]) == {Position(4, 4, 4, 4.0, 4)}
-    assert (len(row["positions"]), row["changed_n"]) == (4, 0)
 
 
 def test_places_where_little_is_expected_are_taken_together() -> None:

@@ -137,12 +137,12 @@ def unmarked(logs: Sequence[EvalLog]) -> list[EvalLog]:
     def asked(log: EvalLog) -> int:
         return log.results.total_samples if log.results else log.eval.dataset.samples or 0
 
-    lacking = [
+    incomplete = [
         log
         for log in logs
         if lacks_answers(log) and not any(answers_all(other, asked(log)) for other in logs)
     ]
-    return sorted(lacking, key=precedence, reverse=True)
+    return sorted(incomplete, key=precedence, reverse=True)
 
 
 def mark_incomplete_in(log_dir: str) -> list[str]:

@@ -299,7 +299,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
         todo = [cell.model for cell in all_cells(study, split) if cell.key not in done]
         refuse_unknown_models(study, dict.fromkeys(todo))
     state = labelling(study, split, log_dir)
-    lacking: dict[str, None] = {}
+    no_labels: dict[str, None] = {}
 
     def made(cells: Sequence[Cell]) -> list[CellTask]:
         tasks = []
@@ -310,44 +310,41 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
             try:
                 tasks.append(CellTask(cell, ask, build(study, cell, log_dir, session.planned, ask)))
             except LabelsMissingError as error:
-                lacking[error.message] = None
+                no_labels[error.message] = None
         return tasks
 
     with progress:
-        while True:  # a round of labels, at most a second, or a failed one: it ends in `before`
+        for _ in range(2):  # rounds of labels
             before = state
             logs = run_cells(made(zero_shot_cells(study)), log_dir, session)
             state = labelling(study, split, log_dir)
             if state.complete or state == before:
                 break
-        last = few_shot_cells(study, state.unread, split) if state.complete else []
         if not state.complete:
             say("! cells with demonstrations wait for all label runs: they show the same questions")
-        elif last and not plan.exact:
+        elif not plan.exact:
             rest = make_plan(study, log_dir, split=split)
             progress.follow(rest)
             progress.console.print(escape(exact_line(rest)), highlight=False)
             progress.last_call = progress.calls + rest.to_run.calls if rest.exact else None
-        tasks = made([*zero_shot_cells(study), *last])
+        tasks = made(few_shot_cells(study, state.unread, split) if state.complete else [])
         refuse_other_demonstrations({one.cell.key: one.task for one in tasks}, log_dir)
         keyed = [(one.cell.key, one.task) for one in tasks]
         repeated = same_prompts(keyed, finished_cells(log_dir))
         asking = [one for one in tasks if one.cell.key not in repeated]
-        logs = run_cells(asking, log_dir, session)
-        if repeated:
-            source = {key_of(log): log for log in logs}
-            taking = [one for one in tasks if one.cell.key in repeated]
-            for one in taking:
-                if log := source.get(repeated[one.cell.key]):
-                    take_answers(one.task, log)
-            logs += run_cells(taking, log_dir, session)
+        logs += run_cells(asking, log_dir, session)
+        source = {key_of(log): log for log in logs}
+        taking = [one for one in tasks if one.cell.key in repeated]
+        for one in taking:
+            if log := source.get(repeated[one.cell.key]):
+                take_answers(one.task, log)
+        logs += run_cells(taking, log_dir, session)
     ended = [log for log in filter(is_ours, log_headers(log_dir)) if stopped_unread(log)]
     logs += [log for log in ended if key_of(log) not in set(map(key_of, logs))]
     outcome = Outcome(logs, progress.planned, [log for log in logs if not is_complete(log)])
     print_results(study, outcome, log_dir, progress.console, progress=progress, plan=plan)
-    short = lacking and f"! {state.readable} questions have readable labels of all weak models: "
-    for text in lacking:
-        say(f"{short}{text}")
+    for text in no_labels:
+        say(f"! {state.readable} questions have readable labels of all weak models: {text}")
     for log in ended:
         say(f"! {log.eval.task} of {log.eval.model}: {stopped_unread(log)}: {way_out(log)}")
     return outcome

@@ -172,6 +172,7 @@ class OpenAIServer:
         self.listed: Sequence[str] | None = None
         self.refused_keys = 0
         self.requests: list[Request] = []
+        self.sessions: list[str | None] = []
         self._over = threading.Event()
         self._count = 0
         self._lock = threading.Lock()
@@ -456,6 +457,7 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:  # the name that http.server asks for
             raw = self.rfile.read(int(self.headers["Content-Length"]))
+            server.sessions.append(self.headers["x-session-id"])
             request: Request | None = None
             refused = server.refuse(self._key())
             if refused:

@@ -106,11 +106,11 @@ class BatchServer:
             response = {"status_code": status, "request_id": "", "body": reply}
             result = {"custom_id": line["custom_id"], "response": response, "error": None}
             results["error_file_id" if asked else "output_file_id"].append(result)
-        for name, found in results.items():
-            if found:
+        for name, lines in results.items():
+            if lines:
                 batch[name] = f"{name}-{batch['id']}"
-                self.files[batch[name]] = "".join(json.dumps(r) + "\n" for r in found).encode()
-        good, bad = (len(found) for found in results.values())
+                self.files[batch[name]] = "".join(json.dumps(r) + "\n" for r in lines).encode()
+        good, bad = map(len, results.values())
         batch["request_counts"] = {"total": good + bad, "completed": good, "failed": bad}
         batch["status"] = "completed"
 
@@ -124,14 +124,8 @@ class BatchServer:
 
 def _messages(body: dict[str, Any]) -> list[dict[str, str]]:
     """Messages of a call, as the chat interface has them."""
-    found = []
-    for message in body.get("messages") or body["input"]:
-        content = message["content"]
-        if not isinstance(content, str):
-            content = "".join(part["text"] for part in content)
-        role = "system" if message["role"] == "developer" else message["role"]
-        found.append({"role": role, "content": content})
-    return found
+    messages = body["messages"]
+    return [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
 
 
 def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:

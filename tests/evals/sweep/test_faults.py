@@ -164,6 +164,7 @@ def test_run_killed_at_a_random_moment_continues_as_if_it_had_not_been(
     assert repeats(every) <= 2 * 4 * CONNECTIONS
 
 
+@pytest.mark.slow
 def test_sigint_ends_a_run_whose_parent_ignored_it(whole: Finished, tmp_path: Path) -> None:
     study, log_dir = write_study(tmp_path, **STUDY), tmp_path / "logs"
     with OpenAIServer(ROWS, latency=0.05) as server:
@@ -290,8 +291,8 @@ def test_report_through_faults_is_that_of_the_undisturbed_run(
     ("part", "status", "code"),
     [
         ("test", 400, "context_length_exceeded"),
-        ("test", 400, "content_filter"),
-        ("pool", 500, None),
+        pytest.param("test", 400, "content_filter", marks=pytest.mark.slow),
+        pytest.param("pool", 500, None, marks=pytest.mark.slow),
     ],
 )
 def test_question_without_an_answer_leaves_its_cell_unfinished_and_is_asked_again(
@@ -511,6 +512,7 @@ def test_pool_without_enough_readable_labels_costs_two_rounds_and_no_bill_is_los
 # --- logs that lack something ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_torn_files_stop_neither_the_next_run_nor_the_report(
     whole: Finished, server: OpenAIServer, tmp_path: Path
 ) -> None:

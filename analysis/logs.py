@@ -98,7 +98,7 @@ class Logs:
             where there is no answer. Shape (runs, questions).
         unread: Replies that could not be read, over all epochs. Shape (runs, questions).
         planned: Columns of `KEY` for each cell that a study planned, empty when no log says.
-        metadata: Dataset, identity and versions; headline and margin as in `declaration`.
+        metadata: Dataset, identity and versions.
         notes: What a reader must know of the logs.
         declaration: What the study of the earliest log declared.
         unfinished: Cells of which there are only logs of runs that did not come to their end.
@@ -248,12 +248,7 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
         correct,
         unread,
         pd.DataFrame(list(planned), columns=list(KEY)),
-        {
-            **_metadata(finished),
-            "scorer_version": version,
-            "headline": list(declaration.headline),
-            "margin": declaration.margin,
-        },
+        {**_metadata(finished), "scorer_version": version},
         tuple(sorted(notes, key=lambda note: (note.file, note.text))),
         declaration,
         frozenset(run.key for run in unfinished),

@@ -169,7 +169,6 @@ def logs_of(
     """Logs by the letters of each run, "" unread, " " no answer; `columns` changes a run's row."""
     letters = np.array(list(answers.values()))
     gold = questions["gold"].to_numpy(dtype=np.str_)
-    declared = declaration or Declaration()
     runs: list[dict[str, Any]] = []
     for i, (key, row) in enumerate(answers.items()):
         n = int((row != " ").sum())
@@ -197,11 +196,10 @@ def logs_of(
         pd.DataFrame(list(planned), columns=list(KEY)),
         {
             **{"dataset": "made up", "seed": 42, "inspect_ai": ["0.3.285"], "study": ["made-up"]},
-            **{"headline": list(declared.headline), "margin": declared.margin},
             "system_message": "Answer.",
         },
         tuple(notes),
-        declared,
+        declaration or Declaration(),
     )
 
 

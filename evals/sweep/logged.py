@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from inspect_ai.dataset import Sample
 from inspect_ai.log import EvalLog, EvalSampleSummary
 from inspect_ai.model import ModelUsage
 
@@ -16,6 +17,8 @@ from w2s_icl.evals.sweep.logdir import answers_all, unmarked
 from w2s_icl.record import CellKey, Shown, is_ours, key_of, prompt_tokens
 from w2s_icl.solvers.few_shot import question_text
 from w2s_icl.solvers.label_logs import log_headers, summaries
+from w2s_icl.solvers.labels import id_of
+from w2s_icl.words import money
 
 TOKENS_PER_CHARACTER = 1 / 4
 """Of English text, until calls of the model are logged."""
@@ -27,60 +30,97 @@ Call = tuple[int | str, int]
 """A question's id and the epoch in which it is asked."""
 
 
-def id_of(sample: Sample) -> int | str:
-    """A question's id."""
-    assert sample.id is not None, "questions have ids"
-    return sample.id
+@dataclass(frozen=True)
+class Amount:
+    """Calls, tokens and dollars.
 
-
-def sum_of_usage(samples: Iterable[EvalSampleSummary]) -> dict[str, ModelUsage]:
-    """What some answers took, by model; the cost is None where that of one call is unknown.
-
-    The samples are summed, since a log that continues after kill -9 lacks in its own sums what the
-    killed run had logged.
+    Attributes:
+        calls: Calls that are answered, without retries.
+        tokens_in: Tokens of the prompts, cached ones included.
+        tokens_out: Tokens of the replies.
+        known: Dollars of the calls whose cost is known.
+        unpriced: Models of the other calls.
     """
-    sums: dict[str, ModelUsage] = {}
-    for sample in samples:
-        for model, usage in sample.model_usage.items():
-            before = sums.get(model)
-            total = usage if before is None else before + usage
-            if usage.total_cost is None or (before and before.total_cost is None):
-                total = total.model_copy(update={"total_cost": None})
-            sums[model] = total
-    return sums
+
+    calls: int = 0
+    tokens_in: float = 0
+    tokens_out: float = 0
+    known: float = 0.0
+    unpriced: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, model: str, usage: ModelUsage) -> Amount:
+        """What one call took."""
+        cost = usage.total_cost
+        unpriced = (model,) if cost is None else ()
+        return cls(1, prompt_tokens(usage), usage.output_tokens, cost or 0.0, unpriced)
+
+    def __add__(self, other: Amount) -> Amount:
+        """Both together."""
+        return Amount(
+            self.calls + other.calls,
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            self.known + other.known,
+            tuple(dict.fromkeys(self.unpriced + other.unpriced)),
+        )
+
+    @property
+    def cost(self) -> float:
+        """Dollars; nan where the cost of some call is unknown."""
+        return math.nan if self.unpriced else self.known
+
+    @property
+    def dollars(self) -> str:
+        """The cost in words, as far as it is known."""
+        if not self.unpriced:
+            return money(self.known)
+        return f"{money(self.known)} + ?" if self.known else "cost ?"
+
+    def to_json(self) -> dict[str, float | None]:
+        """For a program; null where the cost is unknown."""
+        return {
+            "calls": self.calls,
+            "tokens_in": round(self.tokens_in),
+            "tokens_out": round(self.tokens_out),
+            "cost": None if self.unpriced else self.known,
+        }
+
+
+NOTHING = Amount()
+
+
+def amount_of(samples: Iterable[EvalSampleSummary]) -> Amount:
+    """What some answers took.
+
+    A log's own sums will not do: one that continues after kill -9 lacks what the killed run took.
+    """
+    calls = (Amount.of(*call) for sample in samples for call in sample.model_usage.items())
+    return sum(calls, NOTHING)
 
 
 class Logged:
-    """What the logs of a directory hold of a study's cells, and what they cost.
-
-    Attributes:
-        spent: Dollars of the calls whose cost is known.
-        unpriced: Models with other calls.
-    """
+    """What the logs of a directory hold of a study's cells; all their answers took `spent`."""
 
     def __init__(self, log_dir: str, split: Split) -> None:
-        """Read the directory; no other is read later."""
-        self._samples = {id_of(s): s for s in (*split.test, *split.pool)}
-        self._of: dict[CellKey, list[EvalLog]] = defaultdict(list)
+        """Read the directory."""
+        self.spent = NOTHING
+        self._questions = {id_of(s): s for s in (*split.test, *split.pool)}
+        self._logs: dict[CellKey, list[EvalLog]] = defaultdict(list)
         self._kept: dict[str, set[Call]] = {}
         self._prompts: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self._replies: dict[tuple[str, bool], list[int]] = defaultdict(list)
-        self.spent = 0.0
-        self.unpriced: set[str] = set()
         headers = {log.location: log for log in log_headers(log_dir) if is_ours(log)}
         for log in headers.values():
-            self._of[key_of(log)].append(log)
+            self._logs[key_of(log)].append(log)
         paid: set[str] = set()
         for location, samples in summaries(list(headers)):
             self._kept[location] = {(s.id, s.epoch) for s in samples if s.error is None}
             # a log that continues another holds its samples again
             new = [s for s in samples if not s.uuid or s.uuid not in paid]
             paid.update(s.uuid for s in new if s.uuid)
+            self.spent += amount_of(new)
             self._learn(headers[location], new)
-            for model, usage in (pair for s in new for pair in s.model_usage.items()):
-                self.spent += usage.total_cost or 0.0
-                if usage.total_cost is None:
-                    self.unpriced.add(model)
 
     def _learn(self, log: EvalLog, samples: Iterable[EvalSampleSummary]) -> None:
         """Take the lengths and tokens of prompts and replies."""
@@ -90,13 +130,13 @@ class Logged:
             # a question that was tried twice has the usage of two calls
             if usage and not sample.retries and not sample.error:
                 self._replies[key.model, "cot=" in key.prompt].append(usage.output_tokens)
-                if prefix and sample.id in self._samples:
+                if prefix and sample.id in self._questions:
                     length = prefix + self.question_characters(sample.id, key.prompt)
                     self._prompts[key.model].append((length, prompt_tokens(usage)))
 
     def question_characters(self, id_: int | str, prompt: str) -> int:
         """Length of the question that is asked, options included."""
-        sample = self._samples[id_]
+        sample = self._questions[id_]
         shown = "" if "question=hidden" in prompt else str(sample.input)
         return len(question_text(shown, sample.choices or []))
 
@@ -118,7 +158,7 @@ class Logged:
     def answered(
         self, cell: Cell, questions: int, calls: int, *, exact: bool
     ) -> tuple[bool, set[Call]]:
-        """Whether a cell is complete, and the calls whose answers Inspect will keep.
+        """Whether a cell is complete, and if not, the calls whose answers Inspect will keep.
 
         Of the logs of the same task and arguments one is enough that is complete. Otherwise the
         last is continued, unless the questions have become fewer.
@@ -127,14 +167,14 @@ class Logged:
             cell: The cell.
             questions: Questions that it asks.
             calls: Those, each epoch counted.
-            exact: Whether it is known which pool questions it passes over.
+            exact: Whether it is known which pool questions the cell passes over.
         """
 
         def args(passed: Mapping[str, Any]) -> dict[str, Any]:
             return {k: v for k, v in passed.items() if exact or k != "skip"}
 
         mine = args(cell.args)
-        logs = [log for log in self._of[cell.key] if args(log.eval.task_args_passed) == mine]
+        logs = [log for log in self._logs[cell.key] if args(log.eval.task_args_passed) == mine]
         if any(answers_all(log, calls) for log in logs):
             return True, set()
         last = [*logs, *unmarked(logs)][-1:]

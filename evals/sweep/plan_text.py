@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +14,8 @@ from rich.table import Table
 
 from w2s_icl.evals.study import RESERVE, Study
 from w2s_icl.evals.sweep.endpoint import CONNECTIONS
-from w2s_icl.evals.sweep.plan import Amount, Plan
+from w2s_icl.evals.sweep.logged import Amount
+from w2s_icl.evals.sweep.plan import ModelPlan, Plan
 from w2s_icl.words import model_name, money, tokens
 
 VERDICT_DRAWS = 3
@@ -34,34 +34,32 @@ def print_plan(
 ) -> None:
     """Say what a study consists of, what is left to run and costs, and what it can show.
 
-    Args:
-        plan: As `make_plan`.
-        console: Where it is printed.
-        max_cost: Dollars that the study may cost in all.
-        detects: What the study can detect; its `lines` are printed.
+    Of `detects`, what the study can detect, the `lines` are printed.
     """
     console = console or Console(soft_wrap=True)
     study, split = plan.study, plan.split
-    barred = len(split.barred)
     _say(
         console,
         f"Plan: study {study.name}" + (f", logs in {plan.log_dir}" if plan.log_dir else ""),
-        f"{len(split.test)} test questions, {len(split.pool)} in the pool ({barred} "
+        f"{len(split.test)} test questions, {len(split.pool)} in the pool ({len(split.barred)} "
         f"near-duplicates barred), seed {study.seed}, {study.draws} draw{'s' * (study.draws > 1)}",
     )
     console.print()
     console.print(_table(plan), width=WIDTH)
     console.print()
-    _say(console, *_notes(plan, max_cost), *(detects or {}).get("lines", ()), _verdict_line(study))
+    at = ", ".join(map(str, study.verdict_shots))
+    verdict = f"verdict at {at} shots: every arm that it needs is planned"
+    if lacks := _lacks(study):
+        verdict = f"! the verdict at {at} shots lacks {'; '.join(lacks)}: no claim can be made"
+    _say(console, *_notes(plan, max_cost), *(detects or {}).get("lines", ()), verdict)
 
 
 def exact_line(plan: Plan) -> str:
     """What is left to run, once all labels are there."""
-    shared = sum(stage.shared for stage in plan.stages)
     text = (
         f"all labels are there: {plan.to_run.calls:,} calls left, about "
-        f"{tokens(plan.to_run.tokens_in)} tokens in, cost {_cost(plan)}"
-        + (f"; {shared} cells have the prompts of another" if shared else "")
+        f"{tokens(plan.to_run.tokens_in)} tokens in, {plan.to_run.dollars}"
+        + (f"; {plan.shared} cells have the prompts of another" if plan.shared else "")
     )
     return "\n  ".join(textwrap.wrap(text, WIDTH - 2))
 
@@ -71,20 +69,15 @@ def plan_json(
 ) -> dict[str, Any]:
     """The plan for a program; null where something is not known."""
     study = plan.study
-
-    def amount(one: Amount) -> dict[str, Any]:
-        rounded = {k: round(v) for k, v in asdict(one).items() if k != "cost"}
-        return {**rounded, "cost": None if math.isnan(one.cost) else one.cost}
-
     stages = [
         {"stage": s.name, "cells": s.cells, "done": s.done, "same_prompts": s.shared}
-        | amount(s.to_run)
+        | s.to_run.to_json()
         for s in plan.stages
     ]
     models = [
         {
             "model": m.name,
-            **amount(m.to_run),
+            **m.to_run.to_json(),
             "tokens_per_character": m.tokens_per_character,
             "logged_calls": m.logged_calls,
             "price": m.price and m.price.model_dump(exclude_none=True),
@@ -107,14 +100,14 @@ def plan_json(
         "stages": stages,
         "to_run": {
             "cells": plan.cells - len(plan.finished),
-            **amount(plan.to_run),
+            **plan.to_run.to_json(),
             "calls_exact": plan.exact,
             "calls_at_least": plan.calls_at_least,
             "calls_second_round": plan.second_round,
         },
         "models": models,
-        "unpriced": plan.unpriced,
-        "spent": None if plan.spent_unknown else plan.spent,
+        "unpriced": plan.to_run.unpriced,
+        "spent": plan.spent.to_json()["cost"],
         "max_cost": max_cost,
         "max_connections": study.max_connections,
         "verdict_lacks": _lacks(study),
@@ -133,41 +126,31 @@ def _say(console: Console, *lines: str) -> None:
 
 def _table(plan: Plan) -> Table:
     """A row per stage, and what is left in all."""
+
+    def row(amount: Amount) -> list[str]:
+        if not amount.calls:
+            return ["0", "-", "-", "-"]
+        sizes = tokens(amount.tokens_in), tokens(amount.tokens_out)
+        return [f"{amount.calls:,}", *sizes, amount.dollars]
+
     table = Table(box=None, pad_edge=False, show_footer=True)
-    left = str(plan.cells - len(plan.finished))
-    total = [left, "", *_row(plan.to_run)]
-    if plan.to_run.calls:
-        total[-1] = _cost(plan)
     table.add_column("stage", footer="left to run")
     headers = ("cells", "done", "calls", "tokens in", "tokens out", "cost")
-    for header, footer in zip(headers, total, strict=True):
+    left = [str(plan.cells - len(plan.finished)), "", *row(plan.to_run)]
+    for header, footer in zip(headers, left, strict=True):
         table.add_column(header, footer=footer, justify="right", no_wrap=True)
     for stage in plan.stages:
         done = str(stage.done or "-")
-        table.add_row(escape(stage.name), str(stage.cells), done, *_row(stage.to_run))
+        table.add_row(escape(stage.name), str(stage.cells), done, *row(stage.to_run))
     return table
-
-
-def _row(amount: Amount) -> list[str]:
-    if not amount.calls:
-        return ["0", "-", "-", "-"]
-    cost = "?" if math.isnan(amount.cost) else money(amount.cost)
-    return [f"{amount.calls:,}", tokens(amount.tokens_in), tokens(amount.tokens_out), cost]
-
-
-def _cost(plan: Plan) -> str:
-    """What is left to run costs, as far as prices are known."""
-    if not plan.unpriced:
-        return money(plan.known_cost)
-    return f"{money(plan.known_cost)} + ?" if plan.known_cost else "?"
 
 
 def _notes(plan: Plan, max_cost: float | None) -> list[str]:
     """What stands below the table."""
-    study = plan.study
+    study, shared, spent = plan.study, plan.shared, plan.spent
     called = [m for m in plan.models.values() if m.to_run.calls]
     lines = []
-    if shared := sum(stage.shared for stage in plan.stages):
+    if shared:
         lines.append(
             f"{shared} cell{'s have' if shared > 1 else ' has'} the prompts of another cell and "
             f"take{'s' * (shared == 1)} over its answers"
@@ -182,38 +165,42 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
             f"label runs: in one round; if over {RESERVE} labels of a draw cannot be read, in a "
             f"second one of at most {plan.second_round:,} more calls"
         )
-    if called:
-        logged = [m for m in called if m.logged_calls]
-        usual = [m for m in called if not m.logged_calls]
-        basis = [
-            f"{m.tokens_per_character:.2f} per character ({model_name(m.name)})" for m in logged
-        ]
-        basis += [f"a quarter of the characters ({_listed(usual)})"] * bool(usual)
-        lines.append(f"tokens: about; {', '.join(basis)}")
-    longest: dict[str, list[Any]] = defaultdict(list)
+    basis: dict[str, list[str]] = defaultdict(list)
+    longest: dict[str, list[str]] = defaultdict(list)
     for m in called:
-        limit = "limit unknown" if m.context is None else f"limit {tokens(m.context)}"
-        text = f"about {tokens(m.longest)} tokens at {m.longest_shots} demonstrations ({limit})"
-        longest[f"{'! too long' if m.too_long else 'longest prompt'}: {text}"].append(m)
-    lines += [f"{text}: {_listed(models)}" for text, models in longest.items()]
+        ratio = f"{m.tokens_per_character:.2f} per character"
+        basis[ratio if m.logged_calls else "a quarter of the characters"].append(m.name)
+        longest[_longest(m)].append(m.name)
+    if called:
+        of = ", ".join(f"{text} ({_listed(names)})" for text, names in basis.items())
+        lines.append(f"tokens: about; {of}")
+    lines += [f"{text}: {_listed(names)}" for text, names in longest.items()]
     lines.append(f"connections: {study.max_connections or CONNECTIONS} to each model")
-    sources = dict.fromkeys(m.price_from for m in called if m.price_from)
-    if sources:
+    if sources := dict.fromkeys(m.price_from for m in called if m.price_from):
         discounts = "cached or batched tokens" if study.batch else "cached tokens"
         lines.append(f"prices: {', '.join(sources)}; without discounts for {discounts}")
-    if plan.unpriced:
-        unpriced = [plan.models[name] for name in plan.unpriced]
+    if unpriced := plan.to_run.unpriced:
         lines.append(f"! price unknown (prices: in the study file): {_listed(unpriced)}")
-    if plan.spent or plan.spent_unknown:
-        unknown = f", unknown for {', '.join(map(model_name, plan.spent_unknown))}"
-        lines.append(f"spent so far: {money(plan.spent)}" + unknown * bool(plan.spent_unknown))
+    if spent.known or spent.unpriced:
+        unknown = f", unknown for {_listed(spent.unpriced)}" if spent.unpriced else ""
+        lines.append(f"spent so far: {money(spent.known)}{unknown}")
     if max_cost is not None:
         lines.append(f"budget: {money(max_cost)} in all, what is spent included (--max-cost)")
     return lines
 
 
-def _listed(models: Sequence[Any]) -> str:
-    return ", ".join(model_name(m.name) for m in models)
+def _longest(model: ModelPlan) -> str:
+    """How long a model's longest prompt is, and how long it may be."""
+    limit = f"limit {tokens(model.context)}" if model.context else "limit unknown"
+    too_long = model.longest > (model.context or math.inf)
+    return (
+        f"{'! too long' if too_long else 'longest prompt'}: about {tokens(model.longest)} "
+        f"tokens at {model.longest_shots} demonstrations ({limit})"
+    )
+
+
+def _listed(models: Iterable[str]) -> str:
+    return ", ".join(map(model_name, models))
 
 
 def _lacks(study: Study) -> list[str]:
@@ -224,11 +211,3 @@ def _lacks(study: Study) -> list[str]:
     if study.draws < VERDICT_DRAWS:
         lacks.append(f"draws: at least {VERDICT_DRAWS}, better 5 (now {study.draws})")
     return lacks
-
-
-def _verdict_line(study: Study) -> str:
-    """Whether the study can earn a verdict, and what it lacks."""
-    at = ", ".join(map(str, study.verdict_shots))
-    if lacks := _lacks(study):
-        return f"! the verdict at {at} shots lacks {'; '.join(lacks)}: no claim can be made"
-    return f"verdict at {at} shots: every arm that it needs is planned"

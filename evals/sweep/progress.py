@@ -25,9 +25,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from w2s_icl.errors import first_line
 from w2s_icl.evals.sweep.logdir import QUESTIONS_FAILED
+from w2s_icl.evals.sweep.logged import NOTHING, Amount
 from w2s_icl.evals.sweep.plan import Plan
 from w2s_icl.evals.sweep.unread import stopped_unread
-from w2s_icl.record import UNREAD_LIMIT, CellKey, is_complete, key_of, prompt_tokens
+from w2s_icl.record import UNREAD_LIMIT, CellKey, is_complete, key_of
 from w2s_icl.words import model_name, money
 
 Z95 = 1.959964
@@ -38,38 +39,27 @@ class StudyProgress:
     """One line per cell that ends and one live line, fed by Inspect's hooks.
 
     Attributes:
-        console: Where it is printed.
-        planned: Cells of the study.
         shown: Whether lines are printed.
         max_cost: Dollars that the study may cost in all; None for any.
-        spent: Dollars that the study had cost before this run.
+        before: What the study had taken before this run.
         stop: Called with the reason when the money is spent: no call is launched from then on.
-        last_call: Number of the last call of this run, from 1, where it is known: after that one
-            there is nothing to stop.
-        retries: HTTP requests that had to be sent again.
-        calls: Calls that were answered.
-        tokens_in: Tokens of their prompts, cached ones included.
-        tokens_out: Tokens of their replies.
-        cost: Dollars of the calls whose cost is known.
-        unpriced: Whether there are others.
-        done: Cells of the study that are complete.
-        answers: Answers of the study that are there.
-        answers_planned: Answers that it is to have.
+        last_call: Number of the last call of this run, where it is known: after that one there is
+            nothing to stop.
+        retries: Requests that had to be sent again.
+        now: What this run took.
+        planned, done: Cells of the study, and those that are complete.
+        answers, answers_planned: Answers of the study that are there, and that it is to have.
     """
 
     console: Console
-    planned: int
     shown: bool = True
     max_cost: float | None = None
-    spent: float = 0.0
-    stop: Callable[[str], None] | None = None
+    before: Amount = NOTHING
+    stop: Callable[[str], None] = lambda _: None
     last_call: int | None = None
     retries: int = 0
-    calls: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float = 0.0
-    unpriced: bool = False
+    now: Amount = NOTHING
+    planned: int = 0
     done: set[CellKey] = field(default_factory=set)
     answers: int = 0
     answers_planned: int = 0
@@ -78,12 +68,12 @@ class StudyProgress:
 
     def __enter__(self) -> StudyProgress:
         """Start to listen to Inspect."""
-        _Listener.progress = self
+        _LISTENING.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop listening and take the live line off the screen."""
-        _Listener.progress = None
+        _LISTENING.remove(self)
         if self._bar:
             self._bar.stop()
             self._bar = None
@@ -93,6 +83,7 @@ class StudyProgress:
         self.planned, self.done = plan.cells, set(plan.finished)
         self.answers = plan.answered
         self.answers_planned = plan.answered + plan.to_run.calls
+        self.last_call = self.now.calls + plan.to_run.calls if plan.exact else None
         self._update()
 
     def started(self) -> None:
@@ -114,107 +105,94 @@ class StudyProgress:
         self._bar.start()
 
     def _update(self) -> None:
-        if self._bar is None:
-            return
-        cost = money(self.spent + self.cost)
-        if self.unpriced:
-            cost = f"{cost}+?" if self.spent + self.cost else "cost ?"
-        total = max(self.answers, self.answers_planned)
-        self._bar.update(
-            self._bar.task_ids[0],
-            completed=self.answers,
-            total=total,
-            cells=f"{len(self.done)}/{self.planned}",
-            answers=f"{self.answers}/{total}",
-            cost=cost,
-        )
+        if self._bar:
+            total = max(self.answers, self.answers_planned)
+            self._bar.update(
+                self._bar.task_ids[0],
+                completed=self.answers,
+                total=total,
+                cells=f"{len(self.done)}/{self.planned}",
+                answers=f"{self.answers}/{total}",
+                cost=(self.before + self.now).dollars,
+            )
 
     def answered(self) -> None:
         """One question was answered by a call."""
         self.answers += 1
         self._update()
 
-    def paid(self, model: str, usage: ModelUsage) -> None:
-        """A call was answered; what it cost is unknown where its price is."""
-        self.calls += 1
-        self.tokens_in += prompt_tokens(usage)
-        self.tokens_out += usage.output_tokens
-        if usage.total_cost is None:
-            self.unpriced = True
-        else:
-            self.cost += usage.total_cost
-        if self.max_cost is None or self.stop is None or self.calls == self.last_call:
+    def paid(self, model: str, usage: ModelUsage | None = None) -> None:
+        """A call was answered; without `usage` where its reply does not say what it took."""
+        usage = usage or ModelUsage()
+        self.now += Amount.of(model, usage)
+        spent = self.before.known + self.now.known
+        if self.max_cost is None or self.now.calls == self.last_call:
             return
         if usage.total_cost is None:
             self.stop(
                 f"a call to {model} has no known cost, so --max-cost cannot be kept: give its "
                 "price in the study file (prices:)"
             )
-        elif self.spent + self.cost >= self.max_cost:
+        elif spent >= self.max_cost:
             self.stop(
-                f"--max-cost {self.max_cost:g} is spent ({money(self.spent + self.cost)}); run the "
-                "same command with a larger one to continue"
+                f"--max-cost {self.max_cost:g} is spent ({money(spent)}); run the same command "
+                "with a larger one to continue"
             )
-
-    def uncounted(self, model: str) -> None:
-        """A call was answered whose reply does not say how many tokens it took."""
-        self.paid(model, ModelUsage())
 
     def trouble(self, text: str) -> None:
         """Calls have been failing for a while; `text` says of which model, and why."""
-        if text not in self._printed:
-            self.console.print(f"! {text}", highlight=False, markup=False)
-        self._printed.add(text)
-
-    def retried(self, times: int = 1) -> None:
-        """HTTP requests were sent again."""
-        self.retries += times
+        self._say_once(f"! {text}")
 
     def finished(self, log: EvalLog) -> None:
         """A cell ended, well or not."""
         if is_complete(log):
             self.done.add(key_of(log))
             self._update()
-        line = cell_line(log)
-        # a failed cell is tried again: what it says is said once
-        if self.shown and line not in self._printed:
-            self.console.print(line, highlight=False, markup=False)
-        self._printed.add(line)
+        if self.shown:
+            self._say_once(cell_line(log))
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._printed:
+            self.console.print(text, highlight=False, markup=False)
+        self._printed.add(text)
+
+
+_LISTENING: list[StudyProgress] = []
+"""The study that is running in this process, if one is."""
 
 
 @hooks(name="w2s_progress", description="progress of a w2s study")
 class _Listener(Hooks):
-    """Passes Inspect's events to the study that is running in this process, if one is."""
-
-    progress: StudyProgress | None = None
+    """Passes Inspect's events on."""
 
     def enabled(self) -> bool:
-        return _Listener.progress is not None
+        return bool(_LISTENING)
 
     async def on_task_start(self, data: TaskStart) -> None:
-        if _Listener.progress:
-            _Listener.progress.started()
+        for progress in _LISTENING:
+            progress.started()
 
     async def on_sample_end(self, data: SampleEnd) -> None:
-        # a question whose answer is taken over from another cell has no usage
-        if _Listener.progress and data.sample.model_usage and not data.sample.error:
-            _Listener.progress.answered()
+        for progress in _LISTENING:
+            # a question whose answer is taken over from another cell has no usage
+            if data.sample.model_usage and not data.sample.error:
+                progress.answered()
 
     async def on_model_usage(self, data: ModelUsageData) -> None:
-        if _Listener.progress:
-            _Listener.progress.paid(data.model_name, data.usage)
+        for progress in _LISTENING:
+            progress.paid(data.model_name, data.usage)
 
     async def on_model_retry(self, data: ModelRetry) -> None:
-        if _Listener.progress:
-            _Listener.progress.retried()
+        for progress in _LISTENING:
+            progress.retries += 1
 
     async def on_sample_attempt_end(self, data: SampleAttemptEnd) -> None:
-        if _Listener.progress and data.will_retry:
-            _Listener.progress.retried()
+        for progress in _LISTENING:
+            progress.retries += data.will_retry
 
     async def on_task_end(self, data: TaskEnd) -> None:
-        if _Listener.progress:
-            _Listener.progress.finished(data.log)
+        for progress in _LISTENING:
+            progress.finished(data.log)
 
 
 def metric(log: EvalLog, name: str) -> float:

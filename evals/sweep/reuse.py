@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.log import EvalLog
 
-from w2s_icl.record import file_of
+from w2s_icl.record import CellKey, file_of
 from w2s_icl.solvers.few_shot import TAKEN_OVER
 from w2s_icl.solvers.label_logs import outputs_of
+
+
+def same_prompts(
+    tasks: Iterable[tuple[CellKey, Task]], finished: Collection[CellKey]
+) -> dict[CellKey, CellKey]:
+    """Cells whose prompts are another cell's to the byte, with that cell.
+
+    With few demonstrations the weak labels are often all right: the weak arm's prompts are then the
+    gold arm's. A second call would cost money, and would put the noise of a rerun between two arms
+    that do not differ.
+
+    Args:
+        tasks: Cells and their tasks.
+        finished: Cells that have a complete log.
+    """
+    groups: dict[tuple[str, str], list[CellKey]] = defaultdict(list)
+    for key, task in tasks:
+        if may_share(key, task):
+            groups[key.model, (task.metadata or {})["prompt_sha256"]].append(key)
+    repeated: dict[CellKey, CellKey] = {}
+    for keys in groups.values():
+        source = next((key for key in keys if key in finished), keys[0])
+        repeated |= {key: source for key in keys if key != source and key not in finished}
+    return repeated
+
+
+def may_share(key: CellKey, task: Task) -> bool:
+    """Whether a cell may take another's answers: it asks once in each rotation of the options.
+
+    Where it asks more often, a second call is made to see what it changes.
+    """
+    once = (task.epochs or 1) == (task.metadata or {})["permutations"]
+    return bool(key.labels) and key.split == "test" and once
 
 
 def take_answers(task: Task, source: EvalLog) -> None:

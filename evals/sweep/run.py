@@ -49,14 +49,14 @@ from w2s_icl.evals.sweep.logdir import (
     refuse_other_experiments,
     set_torn_aside,
 )
-from w2s_icl.evals.sweep.plan import Plan, make_plan, same_prompts
+from w2s_icl.evals.sweep.plan import Plan, make_plan
 from w2s_icl.evals.sweep.plan_text import exact_line, print_plan
 from w2s_icl.evals.sweep.progress import StudyProgress
-from w2s_icl.evals.sweep.reuse import take_answers
+from w2s_icl.evals.sweep.reuse import same_prompts, take_answers
 from w2s_icl.evals.sweep.stopping import Ending, Stopped
 from w2s_icl.evals.sweep.summary import Outcome, print_bill, print_results, write_summary
 from w2s_icl.evals.sweep.unread import FIRST_REPLIES, UnreadStop, stopped_unread, way_out
-from w2s_icl.record import PlanRecord, is_complete, is_ours, key_of
+from w2s_icl.record import PlanRecord, is_ours, key_of
 from w2s_icl.solvers.label_logs import is_remote, log_headers
 
 COLLECT_AT = (10_000, 4, 3)
@@ -248,15 +248,13 @@ def _run_locked(
     ending = Ending()
     progress = StudyProgress(
         console,
-        plan.cells,
         shown=display is None,
-        max_cost=max_cost and plan.spent + (max_cost - plan.spent) * of_all,
-        spent=plan.spent,
-        last_call=plan.to_run.calls if plan.exact and of_all == 1 else None,
+        max_cost=max_cost and plan.spent.known + (max_cost - plan.spent.known) * of_all,
+        before=plan.spent,
         stop=ending.once_answered,
     )
     progress.follow(plan)
-    ending.say, ending.uncounted = progress.trouble, progress.uncounted
+    ending.say, ending.uncounted = progress.trouble, progress.paid
     planned = plan_record(study, all_cells(study, plan.split))
     session = Session(study, planned, progress, ending, display or "none")
     # of replies with parts that no OpenAI server would send; they are mended
@@ -267,13 +265,13 @@ def _run_locked(
         except (Stopped, KeyboardInterrupt, ConnectionError) as stopped:
             reason = ending.reason or str(stopped) or "SIGINT"
             code = 130 if reason == "SIGINT" else ending.code
-            outcome = Outcome((), progress.planned, (), stopped=reason, code=code)
+            outcome = Outcome((), progress.planned, stopped=reason, code=code)
         except W2SError as error:
-            if not progress.calls:
+            if not progress.now.calls:
                 raise
-            outcome = Outcome((), progress.planned, (), stopped=error.message)
+            outcome = Outcome((), progress.planned, stopped=error.message)
     if outcome.stopped:
-        print_bill(progress, plan, console)
+        print_bill(progress, plan)
         say = partial(console.print, highlight=False, markup=False)
         say(
             f"stopped: {outcome.stopped}. The answers so far are in {log_dir}; run the same ",
@@ -326,7 +324,6 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
             rest = make_plan(study, log_dir, split=split)
             progress.follow(rest)
             progress.console.print(escape(exact_line(rest)), highlight=False)
-            progress.last_call = progress.calls + rest.to_run.calls if rest.exact else None
         tasks = made(few_shot_cells(study, state.unread, split) if state.complete else [])
         refuse_other_demonstrations({one.cell.key: one.task for one in tasks}, log_dir)
         keyed = [(one.cell.key, one.task) for one in tasks]
@@ -341,8 +338,8 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
         logs += run_cells(taking, log_dir, session)
     ended = [log for log in filter(is_ours, log_headers(log_dir)) if stopped_unread(log)]
     logs += [log for log in ended if key_of(log) not in set(map(key_of, logs))]
-    outcome = Outcome(logs, progress.planned, [log for log in logs if not is_complete(log)])
-    print_results(study, outcome, log_dir, progress.console, progress=progress, plan=plan)
+    outcome = Outcome(logs, progress.planned)
+    print_results(study, outcome, log_dir, progress=progress, plan=plan)
     for text in no_labels:
         say(f"! {state.readable} questions have readable labels of all weak models: {text}")
     for log in ended:

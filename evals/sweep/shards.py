@@ -195,7 +195,7 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
     for part, of in todo.items():
         budget = None
         if progress.max_cost is not None:
-            left = progress.max_cost - progress.spent - progress.cost
+            left = progress.max_cost - progress.before.known - progress.now.known
             budget = left * calls[part] / sum(calls.values())
         sent = [(task.cell, task.ask) for task in of]
         job = (study, session.planned, log_dir, part, budget, environment)
@@ -252,7 +252,7 @@ def _work(
         os.environ.setdefault(name, value)
     ending = Ending()
     console = Console(quiet=True)
-    progress = StudyProgress(console, 0, shown=False, max_cost=budget, stop=ending.once_answered)
+    progress = StudyProgress(console, shown=False, max_cost=budget, stop=ending.once_answered)
     session = Session(study, planned, progress, ending)
     with ending.listening(), progress:
         try:

@@ -44,7 +44,7 @@ def test_live_line_starts_where_the_study_stands_and_fits(tmp_path: Path) -> Non
         said = io.StringIO()
         console = Console(file=said, force_terminal=True, width=width, color_system=None)
 
-        with StudyProgress(console, 0, spent=plan.spent) as progress:
+        with StudyProgress(console, before=plan.spent) as progress:
             progress.follow(plan)
             progress.started()
             progress.paid(SMALL, ModelUsage(input_tokens=5, total_cost=1.0))
@@ -77,7 +77,7 @@ def test_failed_cell_says_how_many_questions_failed_and_why(run: Run) -> None:
 
 def test_budget_stops_the_run_unless_the_last_call_uses_it_up() -> None:
     asked: list[str] = []
-    progress = StudyProgress(Console(), 1, max_cost=1.0, last_call=4, stop=asked.append)
+    progress = StudyProgress(Console(), max_cost=1.0, last_call=4, stop=asked.append)
 
     for call in range(1, 5):
         progress.paid("a/b", ModelUsage(total_cost=0.25))
@@ -117,10 +117,9 @@ def test_table_of_ten_shot_counts_fits_80_columns(run: Run, tmp_path: Path) -> N
 
     print_results(
         study,
-        Outcome(logs, len(logs), []),
+        Outcome(logs, len(logs)),
         "logs",
-        console,
-        progress=StudyProgress(console, len(logs)),
+        progress=StudyProgress(console),
         plan=make_plan(study_of(tmp_path, labels=["gold"], shots=[0])),
     )
 
@@ -182,8 +181,8 @@ def test_bill_that_the_server_reports_is_planned_logged_summed_and_reported(tmp_
     assert plan.to_run.cost == pytest.approx(bill, rel=0.02)
     summary = json.loads((logs / "summary.json").read_text("utf-8"))
     assert summary["this_run"]["cost"] == pytest.approx(bill, rel=1e-6)
-    assert sum(cell["cost"] for cell in summary["cells"]) == pytest.approx(plan.spent + bill)
+    assert sum(cell["cost"] for cell in summary["cells"]) == pytest.approx(plan.spent.cost + bill)
     write_report(str(logs), str(out))
     with next(out.rglob("costs.csv")).open(encoding="utf-8", newline="") as file:
         costs = [row for row in csv.DictReader(file) if row["split"] == "all"]
-    assert sum(float(row["cost"]) for row in costs) == pytest.approx(plan.spent + bill)
+    assert sum(float(row["cost"]) for row in costs) == pytest.approx(plan.spent.cost + bill)

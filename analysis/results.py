@@ -29,7 +29,7 @@ class Results:
         self.tests = tables.tests_table(self.experiment)
         self.matching = tables.matching_table(self.experiment)
         self.arms = tables.arms_table(self.experiment)
-        self.surface_rule = tables.shortcuts_table(self.experiment)
+        self.surface_rule = tables.surface_rule_table(self.experiment)
         self.rules = tables.rules_table(self.experiment)
         self.positions = tables.positions_table(self.experiment)
         self.repeats = tables.repeats_table(self.experiment)

@@ -10,7 +10,7 @@ from w2s_icl.analysis.tables.audits import (
     positions_table,
     repeats_table,
     rules_table,
-    shortcuts_table,
+    surface_rule_table,
 )
 from w2s_icl.analysis.tables.cells import (
     LEVEL,
@@ -40,7 +40,7 @@ __all__ = [
     "repeats_table",
     "rules_table",
     "scope",
-    "shortcuts_table",
     "stats_info",
+    "surface_rule_table",
     "tests_table",
 ]

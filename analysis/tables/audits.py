@@ -187,7 +187,7 @@ def rules_table(experiment: Experiment) -> pd.DataFrame:
 
 
 @once
-def shortcuts_table(experiment: Experiment) -> pd.DataFrame:
+def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
     """Each arm's gain where a rule that never sees a question is right, and where it is wrong.
 
     One row per (weak, strong, shots, arm) and rule. All arms of a cell are split by one rule: that

@@ -241,8 +241,8 @@ def gold_table(experiment: Experiment) -> pd.DataFrame:
 def curves_table(cells: pd.DataFrame, gold: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of every prompted model, one row per point of its curves.
 
-    `labels` is "none" for the zero-shot run, else "gold" or "weak", `weak` the labeller where there
-    is one. Points that were not run or are incomplete have no row.
+    `labels` is "none" for the zero-shot run, else "gold" or "weak"; `weak` is the weak model where
+    there is one. Points that were not run or are incomplete have no row.
 
     Args:
         cells: As `cells_table`.

@@ -479,7 +479,7 @@ def test_gains_are_split_by_one_rule_for_all_arms() -> None:
     long = np.arange(40) % 4 != 0
     e = with_options(experiment(EXAMPLE | CONTROLS), long.tolist())
 
-    table = tables.shortcuts_table(e)
+    table = tables.surface_rule_table(e)
     row = only(table, weak="w", arm="weak", rule="demonstrations")
     assert_values(row, {"n": 40, "draws": 3, "rule_accuracy": 0.75})
     assert_values(row, {"right_n": 30, "wrong_n": 10})
@@ -503,9 +503,9 @@ def test_gains_are_split_by_one_rule_for_all_arms() -> None:
 def test_without_labels_in_the_logs_there_is_no_rule() -> None:
     e = with_options(experiment(EXAMPLE), [True] * 40, labelled=False)
 
-    row = only(tables.shortcuts_table(e), arm="weak", rule="demonstrations")
+    row = only(tables.surface_rule_table(e), arm="weak", rule="demonstrations")
     assert_values(row, {"n": 0, "rule_accuracy": math.nan, "gain_wrong": math.nan})
-    assert only(tables.shortcuts_table(e), arm="weak", rule="cross-fitted")["n"] == 40
+    assert only(tables.surface_rule_table(e), arm="weak", rule="cross-fitted")["n"] == 40
     assert tables.rules_table(e).empty
 
 
@@ -574,7 +574,7 @@ def test_columns_do_not_depend_on_the_rows() -> None:
         tables.missing_cells,
         tables.arms_table,
         tables.rules_table,
-        tables.shortcuts_table,
+        tables.surface_rule_table,
         tables.positions_table,
         tables.repeats_table,
     ):

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from inspect_ai.model import BatchConfig
@@ -160,7 +160,7 @@ class Study(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _with_plugins(cls, value: Any, read: ModelWrapValidatorHandler[Study]) -> Study:
+    def _with_plugins(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
         for name in (value.get("plugins") or ()) if isinstance(value, Mapping) else ():
             import_plugin(str(name))
         return read(value)

@@ -18,7 +18,7 @@ from w2s_icl.record import CellKey, Shown, is_ours, key_of, prompt_tokens
 from w2s_icl.solvers.few_shot import question_text
 from w2s_icl.solvers.label_logs import log_headers, summaries
 from w2s_icl.solvers.labels import id_of
-from w2s_icl.words import money
+from w2s_icl.words import money, tokens
 
 TOKENS_PER_CHARACTER = 1 / 4
 """Of English text, until calls of the model are logged."""
@@ -76,6 +76,12 @@ class Amount:
         if not self.unpriced:
             return money(self.known)
         return f"{money(self.known)} + ?" if self.known else "cost ?"
+
+    @property
+    def text(self) -> str:
+        """All of it in words."""
+        sizes = f"{tokens(self.tokens_in)} tokens in, {tokens(self.tokens_out)} out"
+        return f"{self.calls:,} calls, {sizes}, {self.dollars}"
 
     def to_json(self) -> dict[str, float | None]:
         """For a program; null where the cost is unknown."""
@@ -145,8 +151,8 @@ class Logged:
         logged = self._prompts[model]
         if not logged:
             return TOKENS_PER_CHARACTER, 0
-        lengths, tokens = zip(*logged, strict=True)
-        return sum(tokens) / sum(lengths), len(logged)
+        lengths, sizes = zip(*logged, strict=True)
+        return sum(sizes) / sum(lengths), len(logged)
 
     def reply(self, model: str, prompt: str) -> float:
         """Mean tokens of a model's logged replies, or what is usual."""

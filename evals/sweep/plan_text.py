@@ -56,11 +56,8 @@ def print_plan(
 
 def exact_line(plan: Plan) -> str:
     """What is left to run, once all labels are there."""
-    text = (
-        f"all labels are there: {plan.to_run.calls:,} calls left, about "
-        f"{tokens(plan.to_run.tokens_in)} tokens in, {plan.to_run.dollars}"
-        + (f"; {plan.shared} cells have the prompts of another" if plan.shared else "")
-    )
+    shared = f"; {plan.shared} cells have the prompts of another" if plan.shared else ""
+    text = f"all labels are there; left: {plan.to_run.text}{shared}"
     return "\n  ".join(textwrap.wrap(text, WIDTH - 2))
 
 

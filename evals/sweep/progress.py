@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from inspect_ai.hooks import (
     Hooks,
@@ -68,12 +69,12 @@ class StudyProgress:
 
     def __enter__(self) -> StudyProgress:
         """Start to listen to Inspect."""
-        _LISTENING.append(self)
+        _Listener.progress = self
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop listening and take the live line off the screen."""
-        _LISTENING.remove(self)
+        _Listener.progress = None
         if self._bar:
             self._bar.stop()
             self._bar = None
@@ -157,42 +158,34 @@ class StudyProgress:
         self._printed.add(text)
 
 
-_LISTENING: list[StudyProgress] = []
-"""The study that is running in this process, if one is."""
-
-
 @hooks(name="w2s_progress", description="progress of a w2s study")
 class _Listener(Hooks):
-    """Passes Inspect's events on."""
+    """Passes Inspect's events to the study that is running in this process, if one is."""
+
+    progress: Any = None
 
     def enabled(self) -> bool:
-        return bool(_LISTENING)
+        return self.progress is not None
 
     async def on_task_start(self, data: TaskStart) -> None:
-        for progress in _LISTENING:
-            progress.started()
+        self.progress.started()
 
     async def on_sample_end(self, data: SampleEnd) -> None:
-        for progress in _LISTENING:
-            # a question whose answer is taken over from another cell has no usage
-            if data.sample.model_usage and not data.sample.error:
-                progress.answered()
+        # a question whose answer is taken over from another cell has no usage
+        if data.sample.model_usage and not data.sample.error:
+            self.progress.answered()
 
     async def on_model_usage(self, data: ModelUsageData) -> None:
-        for progress in _LISTENING:
-            progress.paid(data.model_name, data.usage)
+        self.progress.paid(data.model_name, data.usage)
 
     async def on_model_retry(self, data: ModelRetry) -> None:
-        for progress in _LISTENING:
-            progress.retries += 1
+        self.progress.retries += 1
 
     async def on_sample_attempt_end(self, data: SampleAttemptEnd) -> None:
-        for progress in _LISTENING:
-            progress.retries += data.will_retry
+        self.progress.retries += data.will_retry
 
     async def on_task_end(self, data: TaskEnd) -> None:
-        for progress in _LISTENING:
-            progress.finished(data.log)
+        self.progress.finished(data.log)
 
 
 def metric(log: EvalLog, name: str) -> float:

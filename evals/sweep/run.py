@@ -278,8 +278,7 @@ def _run_locked(
             end="",
         )
         say("command to continue")
-    logs = outcome.logs or log_headers(log_dir)
-    write_summary(study, outcome, logs, log_dir, progress=progress, plan=plan)
+    write_summary(outcome, log_dir, progress, plan)
     return outcome
 
 
@@ -339,7 +338,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
     ended = [log for log in filter(is_ours, log_headers(log_dir)) if stopped_unread(log)]
     logs += [log for log in ended if key_of(log) not in set(map(key_of, logs))]
     outcome = Outcome(logs, progress.planned)
-    print_results(study, outcome, log_dir, progress=progress, plan=plan)
+    print_results(outcome, log_dir, progress, plan)
     for text in no_labels:
         say(f"! {state.readable} questions have readable labels of all weak models: {text}")
     for log in ended:

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,11 +29,12 @@ from w2s_icl.record import (
     UNREAD_LIMIT,
     file_of,
     is_complete,
+    is_ours,
     key_of,
     short_name,
 )
-from w2s_icl.solvers.label_logs import summaries
-from w2s_icl.words import arm_name, model_name, tokens
+from w2s_icl.solvers.label_logs import log_headers, summaries
+from w2s_icl.words import arm_name, model_name
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,11 @@ class Outcome:
         return 0 if self.ok else self.code
 
 
-def print_results(
-    study: Study, outcome: Outcome, log_dir: str, *, progress: StudyProgress, plan: Plan
-) -> None:
+def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Accuracy by prompted model and labels against shots; what went wrong; what to do next."""
-    console = progress.console
-    console.print()
-    console.print(_accuracies(study, outcome.logs), width=WIDTH)
-    say = partial(console.print, highlight=False, markup=False)
+    study, say = plan.study, partial(progress.console.print, highlight=False, markup=False)
+    say()
+    progress.console.print(_accuracies(study, outcome.logs), width=WIDTH)
     for log in outcome.logs:
         if is_complete(log) and 1 - (read := readable(log)) > UNREAD_LIMIT:
             say(
@@ -99,36 +97,19 @@ def print_results(
 
 def print_bill(progress: StudyProgress, plan: Plan) -> None:
     """This run beside its plan; nothing where nothing was planned and nothing asked."""
-    planned, now = plan.to_run, progress.now
-    if not planned.calls and not now.calls:
-        return
-    least = "" if plan.exact else f"{plan.calls_at_least:,} to "
-    for line in (
-        f"planned {least}{planned.calls:,} calls, about {tokens(planned.tokens_in)} tokens in, "
-        f"{tokens(planned.tokens_out)} out, {planned.dollars}",
-        f"came to {now.calls:,} calls, {tokens(now.tokens_in)} tokens in, "
-        f"{tokens(now.tokens_out)} out, {now.dollars}",
-    ):
-        progress.console.print(line, highlight=False)
+    if plan.to_run.calls or progress.now.calls:
+        least = "" if plan.exact else f"{plan.calls_at_least:,} to "
+        progress.console.print(f"planned {least}{plan.to_run.text}", highlight=False)
+        progress.console.print(f"came to {progress.now.text}", highlight=False)
 
 
-def write_summary(
-    study: Study,
-    outcome: Outcome,
-    logs: Sequence[EvalLog],
-    log_dir: str,
-    *,
-    progress: StudyProgress,
-    plan: Plan,
-) -> None:
-    """Write the results into the log directory as `summary.csv` and `summary.json`.
-
-    Inspect takes neither name for a log.
-    """
+def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
+    """Write `summary.csv` and `summary.json`, which Inspect takes for no logs, into `log_dir`."""
+    logs = _by_model(plan.study, outcome.logs or filter(is_ours, log_headers(log_dir)))
     amounts = _amounts(logs)
-    rows = [_row(log, amounts.get(log.location, NOTHING)) for log in _by_model(study, logs)]
+    rows = [_row(log, amounts.get(log.location, NOTHING)) for log in logs]
     content = {
-        "study": study.name,
+        "study": plan.study.name,
         "ok": outcome.ok,
         "cells_planned": outcome.planned,
         "stopped": outcome.stopped or None,
@@ -150,10 +131,10 @@ def write_summary(
 
 def _row(log: EvalLog, amount: Amount) -> dict[str, Any]:
     """One cell for a program; None where there is no number."""
-    names = ("accuracy", "stderr")
-    numbers = {name: metric(log, name) for name in names} | {"readable": readable(log)}
-    complete = is_complete(log)
     took = amount.to_json() if amount.calls else {}
+    numbers = {name: metric(log, name) for name in ("accuracy", "stderr")}
+    numbers["readable"] = readable(log)
+    complete = is_complete(log)
     return {
         "cell": log.eval.task,
         **key_of(log)._asdict(),
@@ -197,7 +178,7 @@ def _accuracies(study: Study, logs: Sequence[EvalLog]) -> Table:
     return table
 
 
-def _by_model(study: Study, logs: Sequence[EvalLog]) -> list[EvalLog]:
+def _by_model(study: Study, logs: Iterable[EvalLog]) -> list[EvalLog]:
     """Logs in their order of before, but models as in the study."""
     places = {model: place for place, model in enumerate(study.models)}
     return sorted(logs, key=lambda log: places.get(log.eval.model, len(places)))

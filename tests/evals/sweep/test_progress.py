@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +57,6 @@ def test_live_line_starts_where_the_study_stands_and_fits(tmp_path: Path) -> Non
         assert re.search(r"cells 4/6 .* answers 21/30 \$1\.0\d elapsed 0:00:00 about left", last)
 
 
-def test_pipe_gets_a_line_per_cell_and_no_bar(tmp_path: Path) -> None:
-    outcome, said = run_quietly(
-        study_of(tmp_path, labels=["gold"], shots=[0, 1]), tmp_path / "logs"
-    )
-
-    assert outcome.ok
-    assert len(re.findall(r"^  ✔ (zero|gold_k01) +metered/(small|large) ", said, re.M)) == 4
-    assert "answers" not in said
-    assert "\x1b" not in said
-
-
 def test_failed_cell_says_how_many_questions_failed_and_why(run: Run) -> None:
     log = run(zero_shot(dataset="misconceptions", test_size=3), "AAA")
     log.status, log.location = "error", ""
@@ -112,16 +101,11 @@ def test_table_of_ten_shot_counts_fits_80_columns(run: Run, tmp_path: Path) -> N
     zero = run(zero_shot(dataset="misconceptions", test_size=4), "ABCD")
     logs += [copied(zero, model) for model in models]
     study = study_of(tmp_path, models=models, prices={}, shots=shots, labels=["gold"])
+    plan = replace(make_plan(study_of(tmp_path, labels=["gold"], shots=[0])), study=study)
     said = io.StringIO()
     console = Console(file=said, width=80)
 
-    print_results(
-        study,
-        Outcome(logs, len(logs)),
-        "logs",
-        progress=StudyProgress(console),
-        plan=make_plan(study_of(tmp_path, labels=["gold"], shots=[0])),
-    )
+    print_results(Outcome(logs, len(logs)), "logs", StudyProgress(console), plan)
 
     lines = said.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
@@ -139,6 +123,10 @@ def test_summary_lies_beside_the_logs_and_is_taken_for_none(tmp_path: Path) -> N
     outcome, said = run_quietly(study, logs)
     assert outcome.ok, said
     asked = len(Meter.calls)
+    # a pipe gets a line per cell and no bar
+    assert len(re.findall(r"^  ✔ (zero|gold_k02) +metered/(small|large) ", said, re.M)) == 4
+    assert "answers" not in said
+    assert "\x1b" not in said
 
     outcome, said = run_quietly(study, logs)
 
@@ -161,19 +149,21 @@ def test_summary_lies_beside_the_logs_and_is_taken_for_none(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_bill_that_the_server_reports_is_planned_logged_summed_and_reported(tmp_path: Path) -> None:
     price = {"input": 2.0, "output": 6.0}
-    names: Mapping[str, Any] = {openrouter(m): price for m in ("meta-llama/llama-3.1-8b-instruct",)}
+    name = openrouter("meta-llama/llama-3.1-8b-instruct")
     logs, out = tmp_path / "logs", tmp_path / "report"
     with in_place_of_openrouter(ROWS) as server:
         server.tokens = lambda texts: sum(map(len, texts)) // 4
         server.price = (price["input"] / 1e6, price["output"] / 1e6)
-        plain = {"models": list(names), "prices": names, "labels": ["gold", "flipped"]}
-        assert run_quietly(study_of(tmp_path, **plain, shots=[0], test_size=30), logs)[0].ok
+        plain = {"models": [name], "labels": ["gold", "flipped"], "test_size": 30}
+        first = study_of(tmp_path, **plain, prices={name: price}, shots=[0])
+        assert run_quietly(first, logs)[0].ok
         server.requests.clear()
         # what the file says is another sum than what the server reports
-        dearer = {**plain, "prices": {name: {"input": 9.0, "output": 9.0} for name in names}}
-        plan = make_plan(study_of(tmp_path, **plain, shots=[0, 4], test_size=30), str(logs))
+        prices = ({name: price}, {name: {"input": 9.0, "output": 9.0}})
+        more, dearer = (study_of(tmp_path, **plain, prices=p, shots=[0, 4]) for p in prices)
+        plan = make_plan(more, str(logs))
 
-        outcome, said = run_quietly(study_of(tmp_path, **dearer, shots=[0, 4], test_size=30), logs)
+        outcome, said = run_quietly(dearer, logs)
 
         assert outcome.ok, said
         bill = sum(request.cost for request in server.answered)

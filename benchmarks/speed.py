@@ -58,7 +58,7 @@ def write_questions(folder: Path, number: int) -> str:
 def prompts(study: Any) -> list[tuple[str, list[dict[str, str]]]]:
     """(model, messages) of every call of a study with gold labels."""
     from w2s_icl.evals.cells import all_cells
-    from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, prompt_messages
+    from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt
 
     split = study.load_split()
     asked = []
@@ -70,7 +70,9 @@ def prompts(study: Any) -> list[tuple[str, list[dict[str, str]]]]:
             )
         )
         for sample in split.test:
-            messages = prompt_messages(shown, sample.input, sample.choices)
+            prompt = Prompt()
+            turn = prompt.last_turn(shown, sample.input, sample.choices)
+            messages = [*prompt.prefix(shown), turn]
             asked.append((cell.model, [{"role": m.role, "content": m.text} for m in messages]))
     return asked
 

@@ -18,7 +18,6 @@ from w2s_icl.evals.study import MAIN_KINDS, Study, import_plugin
 from w2s_icl.evals.sweep.endpoint import model_of
 from w2s_icl.evals.truthfulqa import (
     Part,
-    call_settings,
     experiment_record,
     few_shot,
     label_settings,
@@ -37,7 +36,7 @@ from w2s_icl.record import (
 )
 from w2s_icl.solvers.few_shot import Prompt
 from w2s_icl.solvers.label_kinds import file_name
-from w2s_icl.solvers.labels import LabelRequest, read_labels
+from w2s_icl.solvers.labels import LabelRequest, id_of, read_labels
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,6 @@ class Cell:
     @property
     def key(self) -> CellKey:
         """The cell as its log will say it."""
-        if not self.labels:
-            return CellKey(self.model, self.task, self.split, "", "", 0, 0, self.prompt)
         given = (self.labels, self.weak, self.shots, self.draw)
         return CellKey(self.model, self.task, self.split, *given, self.prompt)
 
@@ -85,38 +82,37 @@ class Cell:
     @property
     def stage(self) -> str:
         """Which line of the plan it belongs to."""
-        arm = f", {self.prompt}" if self.prompt else ""
-        if not self.labels:
-            name = "zero-shot, test" if self.split == "test" else "weak labels, pool"
-        elif self.own:
-            name = "own demonstrations"
+        if self.labels:
+            name = f"{'own' if self.own else self.labels} demonstrations"
         else:
-            name = f"{self.labels} demonstrations"
-        return name + arm
+            name = "zero-shot, test" if self.split == "test" else "weak labels, pool"
+        return f"{name}, {self.prompt}" if self.prompt else name
 
 
-def _cell(study: Study, model: str, **fields: Any) -> Cell:
-    """A cell with the arguments that make its task."""
-    shared = (
-        *("dataset", "test_size", "seed", "near_duplicates", "style"),
-        *("system_role", "read", "max_tokens", "generate"),
-    )
-    args: dict[str, Any] = {
-        key: value
-        for key in shared
-        if (value := getattr(study, key)) != Study.model_fields[key].default
-    }
+SHARED = (
+    *("dataset", "test_size", "seed", "near_duplicates", "style"),
+    *("system_role", "read", "max_tokens", "generate"),
+)
+"""Arguments of the tasks that are the study's, the same in all cells."""
+
+
+def _cell(study: Study, model: str, skip: Sequence[int | str] = (), **fields: Any) -> Cell:
+    """A cell with the arguments that make its task: those that differ from the defaults."""
     cell = Cell(model, **fields)
-    if cell.labels == "file":
-        args |= {"labels": cell.weak, "shots": cell.shots, "draw": cell.draw}
-    elif cell.labels:
+    args = {key: getattr(study, key) for key in SHARED}
+    args = {k: v for k, v in args.items() if v != Study.model_fields[k].default}
+    if cell.labels:
         args |= {"labels": cell.labels, "shots": cell.shots, "draw": cell.draw}
-        args |= {"weak": cell.weak} if cell.weak else {}
+    if cell.labels == "file":
+        args["labels"] = cell.weak
+    elif cell.weak:
+        args["weak"] = cell.weak
     if cell.split != "test":
         args["split"] = cell.split
     elif study.permutations > 1:
         args["permutations"] = study.permutations
     args |= dict(word.split("=") for word in cell.prompt.split())
+    args |= {"skip": skip} if skip else {}
     return replace(cell, weak=file_name(cell.weak), args=args)
 
 
@@ -139,65 +135,44 @@ def few_shot_cells(study: Study, skip: Collection[int | str], split: Split) -> l
         split: Test and pool.
     """
     arms: dict[tuple[str, str, str, str], Sequence[int]] = {}
-    for kind in sorted(study.labels, key=lambda kind: (kind != "gold", kind != "weak")):
+    kinds = sorted(study.labels, key=lambda kind: (kind != "gold", kind != "weak"))
+    for kind in kinds:
+        # a pair of a model with itself has its own labels in "weak" already
+        name = "weak" if kind == SELF else "file" if kind.startswith(FILE) else kind
         for weak, model in study.labelled_by(kind):
-            # a pair of a model with itself has its own labels in "weak" already
-            name = "weak" if kind == SELF else "file" if kind.startswith(FILE) else kind
-            arms.setdefault((name, weak, model, ""), study.arm_shots(kind))
+            arms.setdefault((model, name, weak, ""), study.arm_shots(kind))
     for prompt in study.prompts:
-        for kind in MAIN_KINDS:
-            if kind in study.labels:
-                for weak, model in study.labelled_by(kind):
-                    arms[kind, weak, model, prompt] = study.arm_shots(prompt)
+        for kind in filter(MAIN_KINDS.__contains__, kinds):
+            for weak, model in study.labelled_by(kind):
+                arms[model, kind, weak, prompt] = study.arm_shots(prompt)
+    orders = [[id_of(s) for s in split.draw(draw)] for draw in range(study.draws)]
     return [
-        _shown(study, model, labels, weak, k, draw, skip, split, prompt=prompt)
-        for (labels, weak, model, prompt), shots in arms.items()
-        for draw in range(study.draws)
+        _cell(
+            study,
+            model,
+            _passed_over(order, k, skip),
+            labels=labels,
+            weak=weak,
+            shots=k,
+            draw=draw,
+            prompt=prompt,
+        )
+        for (model, labels, weak, prompt), shots in arms.items()
+        for draw, order in enumerate(orders)
         for k in shots
     ]
 
 
-def _shown(
-    study: Study,
-    model: str,
-    labels: str,
-    weak: str,
-    shots: int,
-    draw: int,
-    skip: Collection[int | str],
-    split: Split,
-    *,
-    prompt: str = "",
-) -> Cell:
-    """A cell with demonstrations."""
-    cell = _cell(
-        study,
-        model,
-        labels=labels,
-        weak=weak,
-        shots=shots,
-        draw=draw,
-        prompt=prompt,
-    )
-    # only what this prompt would have shown, so that cells stay the same when a larger study leaves
-    # out something further down the draw
-    order = [s.id for s in split.draw(draw) if s.id is not None]
-    passed = _passed_over(order, shots, skip)
-    return replace(cell, args={**cell.args, "skip": passed}) if passed else cell
-
-
 def _passed_over(
-    order: Iterable[int | str], shots: int, skip: Collection[int | str]
+    order: Sequence[int | str], shots: int, skip: Collection[int | str]
 ) -> list[int | str]:
-    passed: list[int | str] = []
-    for id_ in order:
-        if shots == 0:
-            break
-        if id_ in skip:
-            passed.append(id_)
-        else:
-            shots -= 1
-    return passed
+    """What this prompt would have shown, and no more.
+
+    A cell stays the same when a larger study leaves out something further down the draw.
+    """
+    usable = [place for place, id_ in enumerate(order) if id_ not in skip][:shots]
+    end = usable[-1] if len(usable) == shots else len(order)
+    return [id_ for id_ in order[:end] if id_ in skip]
 
 
 def cell_task(
@@ -256,21 +231,16 @@ def experiment_of(study: Study, split: Split) -> ExperimentRecord:
 
 def settings_of_labels(study: Study) -> dict[str, Any]:
     """Settings of calls, and the reading, that a study's label runs have."""
-    config = call_settings("none", study.read, study.max_tokens, study.generate)
-    return label_settings(config, study.read)
+    return label_settings(study.read, study.max_tokens, study.generate)
 
 
 def without_file_label(study: Study, split: Split) -> frozenset[int | str]:
     """Pool questions for which some file of labels of the study has none."""
     missing: set[int | str] = set()
+    experiment, others = experiment_of(study, split), (*split.test, *split.barred)
     for kind in study.labels:
         if kind.startswith(FILE):
-            request = LabelRequest(
-                split.pool,
-                kind,
-                experiment=experiment_of(study, split),
-                others=(*split.test, *split.barred),
-            )
+            request = LabelRequest(split.pool, kind, experiment=experiment, others=others)
             labels = read_labels("file", request).labels
             missing |= {id_ for id_, text in labels.items() if text is None}
     return frozenset(missing)
@@ -278,19 +248,11 @@ def without_file_label(study: Study, split: Split) -> frozenset[int | str]:
 
 def all_cells(study: Study, split: Split, skip: Collection[int | str] = ()) -> list[Cell]:
     """Every cell; without `skip` as planned before it is known what is left unread."""
-    return [
-        *zero_shot_cells(study),
-        *few_shot_cells(study, skip, split),
-    ]
+    return [*zero_shot_cells(study), *few_shot_cells(study, skip, split)]
 
 
 def plan_record(study: Study, cells: Iterable[Cell]) -> PlanRecord:
-    """What was planned, so that a reader of the logs can tell what is missing.
-
-    Args:
-        study: The study.
-        cells: All its cells.
-    """
+    """What was planned, given all cells, so that a reader of the logs can tell what is missing."""
     blocks: dict[tuple[str, str, str, str, str, str], tuple[set[int], set[int]]] = {}
     for cell in cells:
         arm = (cell.model, cell.task, cell.split, cell.labels, cell.weak, cell.prompt)

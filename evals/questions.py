@@ -10,6 +10,8 @@ import hashlib
 import json
 import random
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from string import ascii_uppercase
@@ -68,7 +70,7 @@ class Question:
         return Question(self.id, self.question, choices, 0, self.category)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity, so that splits can be cached by it
 class QuestionSet:
     """Questions with the place they were read from.
 
@@ -93,8 +95,8 @@ class QuestionSet:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Row of each question by its id, as text."""
-        return {str(question.id): row for row, question in enumerate(self.questions)}
+        """Row of each question by its id, as text; the first where an id stands twice."""
+        return {str(q.id): row for row, q in reversed([*enumerate(self.questions)])}
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,16 @@ def load_split(
         raise W2SError(
             f"test_size must be at most {n}, the questions in {loaded.name}, got {test_size}"
         )
-    order = random.Random(seed).sample(range(n), n)
-    test = tuple(loaded.questions[i] for i in order[:test_size])
-    rest = tuple(loaded.questions[i] for i in order[test_size:])
+    return _split(loaded, test_size, seed, near_duplicates)
+
+
+@lru_cache(maxsize=8)  # every cell of a study splits the same questions
+def _split(
+    loaded: QuestionSet, test_size: int, seed: int, near_duplicates: NearDuplicates
+) -> Split:
+    n = len(loaded.questions)
+    ordered = [loaded.questions[i] for i in random.Random(seed).sample(range(n), n)]
+    test, rest = ordered[:test_size], ordered[test_size:]
     barred = near_duplicates_of(test, rest) if near_duplicates == "drop" else frozenset()
     return Split(
         test=tuple(q.sample(seed) for q in test),
@@ -180,29 +189,22 @@ def load_split(
     )
 
 
-@lru_cache(maxsize=8)  # every cell of a study splits the same questions
-def near_duplicates_of(
-    test: tuple[Question, ...], rest: tuple[Question, ...]
-) -> frozenset[int | str]:
+def near_duplicates_of(test: Sequence[Question], rest: Sequence[Question]) -> frozenset[int | str]:
     """Ids of the questions in `rest` that are near-duplicates of one in `test`."""
     tokens = [_tokens(q.question) for q in test]
     by_token: dict[str, list[int]] = {}
     for i, words in enumerate(tokens):
         for word in words:
             by_token.setdefault(word, []).append(i)
-    barred: set[int | str] = set()
-    for q in rest:
-        words = _tokens(q.question)
-        shared: dict[int, int] = {}
-        for word in words:
-            for i in by_token.get(word, ()):
-                shared[i] = shared.get(i, 0) + 1
-        if any(
+
+    def is_near(words: frozenset[str]) -> bool:
+        shared = Counter(i for word in words for i in by_token.get(word, ()))
+        return any(
             both >= JACCARD_LIMIT * (len(words) + len(tokens[i]) - both)
             for i, both in shared.items()
-        ):
-            barred.add(q.id)
-    return frozenset(barred)
+        )
+
+    return frozenset(q.id for q in rest if is_near(_tokens(q.question)))
 
 
 def _tokens(text: str) -> frozenset[str]:

@@ -7,11 +7,11 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from platformdirs import user_cache_path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -19,9 +19,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.questions import Question, QuestionSet
 from w2s_icl.inputs import absolute, read_rows
-
-TRUTHFULQA_REVISION = "741b8276f2d1982aa3d5b832d3ee81ed3b896490"
-"""Commit of `truthfulqa/truthful_qa` on the hub that `mc1` and `mc4` read."""
 
 TRUTHFULQA_CSV = "https://raw.githubusercontent.com/sylinrl/TruthfulQA/main/TruthfulQA.csv"
 """The authors' own file (2025 release), which `binary` reads."""
@@ -36,8 +33,7 @@ NETWORK_TIMEOUT = 5.0
 MAX_OPTIONS = len(ascii_uppercase)
 
 
-@dataclass(frozen=True)
-class HubFile:
+class HubFile(NamedTuple):
     """One file of a dataset repository on the Hugging Face hub."""
 
     repo: str
@@ -45,17 +41,15 @@ class HubFile:
     path: str
 
 
+TRUTHFULQA = HubFile(
+    "truthfulqa/truthful_qa",
+    "741b8276f2d1982aa3d5b832d3ee81ed3b896490",
+    "multiple_choice/validation-00000-of-00001.parquet",
+)
+
 HUB_FILES = {
-    "mc4": HubFile(
-        "truthfulqa/truthful_qa",
-        TRUTHFULQA_REVISION,
-        "multiple_choice/validation-00000-of-00001.parquet",
-    ),
-    "mc1": HubFile(
-        "truthfulqa/truthful_qa",
-        TRUTHFULQA_REVISION,
-        "multiple_choice/validation-00000-of-00001.parquet",
-    ),
+    "mc4": TRUTHFULQA,
+    "mc1": TRUTHFULQA,
     # A script-based dataset, which datasets >= 4 refuses: the hub's own parquet conversion of it.
     "truthful_qa_mc": HubFile(
         "EleutherAI/truthful_qa_mc",
@@ -97,32 +91,30 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
 @lru_cache(maxsize=8)
 def _load(dataset: str, seed: int, stamps: tuple[tuple[str, int, int], ...]) -> QuestionSet:
     del stamps  # part of the key only: a changed file is read again
+    where = dataset
     if dataset in HUB_FILES:
         hub = HUB_FILES[dataset]
-        rows = read_rows(_fetch_from_hub(dataset, hub))
-        source = f"{hub.repo}@{hub.revision}/{hub.path}"
+        path, where = _fetch_from_hub(dataset, hub), f"{hub.repo}@{hub.revision}/{hub.path}"
     elif dataset == "binary":
-        rows, source = read_rows(_fetch_csv()), TRUTHFULQA_CSV
+        path, where = _fetch_csv(), TRUTHFULQA_CSV
     elif dataset == "misconceptions":
-        rows, source = read_rows(MISCONCEPTIONS), f"w2s_icl/evals/data/{MISCONCEPTIONS.name}"
+        path, where = MISCONCEPTIONS, f"w2s_icl/evals/data/{MISCONCEPTIONS.name}"
     else:
         path = Path(dataset)
-        rows, source = _rows_of_folder(path) if path.is_dir() else read_rows(path), str(path)
-    where = Path(dataset).name if source == dataset else source
+    source, where = where, path.name if where == dataset else where
+    rows = _rows_of_folder(path) if path.is_dir() else read_rows(path)
     questions = [question_of(row, i, where) for i, row in enumerate(rows)]
     if dataset == "mc4":
         questions = [q.with_four_choices(seed) for q in questions if len(q.choices) >= 4]
     if not questions:
         raise W2SError(f"{where}: no questions found; at least two are needed")
-    ids: dict[str, int] = {}
-    for i, q in enumerate(questions):
-        if str(q.id) in ids:
-            raise W2SError(
-                f"{where}: row {i} (the first is 0): id {q.id!r} stands in row {ids[str(q.id)]} "
-                "already; ids must be different"
-            )
-        ids[str(q.id)] = i
     loaded = QuestionSet(dataset, source, tuple(questions))
+    for i, q in enumerate(questions):
+        if (first := loaded.places[str(q.id)]) != i:
+            raise W2SError(
+                f"{where}: row {i} (the first is 0): id {q.id!r} stands in row {first} already; "
+                "ids must be different"
+            )
     if dataset == "binary" and loaded.fingerprint != BINARY_SHA256:
         raise W2SError(
             f"dataset binary: {TRUTHFULQA_CSV} holds other questions than the 2025 release "
@@ -146,15 +138,9 @@ def _as_list(value: Any) -> Any:
     return value
 
 
-def _as_index(value: Any) -> Any:
+def _whole(value: Any) -> Any:
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError("must be a whole number, the place of the right choice from 0")
-    return value
-
-
-def _as_id(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a whole number or a text")
+        raise ValueError("must be a whole number")
     return None if value == "" else value
 
 
@@ -165,26 +151,44 @@ class Row(BaseModel):
 
     question: str
     choices: Annotated[list[str], BeforeValidator(_as_list)]
-    label: Annotated[int, BeforeValidator(_as_index)]
-    id: Annotated[int | str | None, BeforeValidator(_as_id)] = None
+    label: Annotated[int, BeforeValidator(_whole)]
+    id: Annotated[int | str | None, BeforeValidator(_whole)] = None
     category: Annotated[str, BeforeValidator(lambda v: v or "")] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns(cls, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The row with the columns above, also where it is one of TruthfulQA's own."""
+        if "mc1_targets" in row:
+            targets = row["mc1_targets"]
+            right = list(targets["labels"]) if isinstance(targets, Mapping) else []
+            if right.count(1) != 1:
+                raise ValueError(
+                    "mc1_targets must hold choices and labels with exactly one right choice, "
+                    f"got {targets!r:.120}"
+                )
+            return {**row, "choices": targets["choices"], "label": right.index(1)}
+        if "Best Incorrect Answer" in row and "choices" not in row:
+            choices = [row.get("Best Answer"), row["Best Incorrect Answer"]]
+            own = {"question": row.get("Question"), "category": row.get("Category")}
+            return {**own, **row, "choices": choices, "label": 0}
+        return row
 
     @model_validator(mode="after")
     def _usable(self) -> Row:
+        n = len(self.choices)
         if not self.question:
             raise ValueError("question must not be empty")
-        if not 2 <= len(self.choices) <= MAX_OPTIONS:
-            raise ValueError(f"2 to {MAX_OPTIONS} choices are allowed, got {len(self.choices)}")
+        if not 2 <= n <= MAX_OPTIONS:
+            raise ValueError(f"2 to {MAX_OPTIONS} choices are allowed, got {n}")
         if "" in self.choices:
             raise ValueError(f"choices must not be empty, got {self.choices!r:.120}")
         plain = [choice.casefold() for choice in self.choices]
-        twice = [choice for choice in self.choices if plain.count(choice.casefold()) > 1]
-        if twice:
+        if twice := [c for c in self.choices if plain.count(c.casefold()) > 1]:
             raise ValueError(f"choices must be different, {twice[0]!r} stands there twice")
-        if not 0 <= self.label < len(self.choices):
+        if not 0 <= self.label < n:
             raise ValueError(
-                f"label must be from 0 to {len(self.choices) - 1}, the place of the right choice, "
-                f"got {self.label}"
+                f"label must be from 0 to {n - 1}, the place of the right choice, got {self.label}"
             )
         return self
 
@@ -196,7 +200,7 @@ def question_of(row: Mapping[str, Any], i: int, where: str) -> Question:
         W2SError: Names file, row, column, what is wrong and what came.
     """
     try:
-        read = Row.model_validate(_columns(row))
+        read = Row.model_validate(row)
     except ValidationError as error:
         first = error.errors()[0]
         column = ".".join(map(str, first["loc"]))
@@ -207,28 +211,8 @@ def question_of(row: Mapping[str, Any], i: int, where: str) -> Question:
         elif column:
             text = f"{column}: {text}, got {first['input']!r:.120}"
         raise W2SError(f"{where}: row {i} (the first is 0): {text}") from None
-    except ValueError as error:
-        raise W2SError(f"{where}: row {i} (the first is 0): {error}") from None
     id_ = i if read.id is None else read.id
     return Question(id_, read.question, tuple(read.choices), read.label, read.category)
-
-
-def _columns(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row with the columns that `Row` names, also where it is one of TruthfulQA's own."""
-    if "mc1_targets" in row:
-        targets = row["mc1_targets"]
-        right = list(targets["labels"]) if isinstance(targets, Mapping) else []
-        if right.count(1) != 1:
-            raise ValueError(
-                "mc1_targets must hold choices and labels with exactly one right choice, "
-                f"got {targets!r:.120}"
-            )
-        return {**row, "choices": targets["choices"], "label": right.index(1)}
-    if "Best Incorrect Answer" in row and "choices" not in row:
-        choices = [row.get("Best Answer"), row["Best Incorrect Answer"]]
-        own = {"question": row.get("Question"), "category": row.get("Category")}
-        return {**own, **row, "choices": choices, "label": 0}
-    return row
 
 
 # --- from a place to rows -------------------------------------------------------------------------
@@ -261,20 +245,12 @@ def _rows_of_folder(path: Path) -> list[dict[str, Any]]:
 
 
 def _fetch_from_hub(name: str, hub: HubFile) -> Path:
-    """The file in the hub's cache, fetched when it is not there yet.
-
-    A pinned revision never changes, so a cached file needs no question to the hub.
-    """
+    """The file in the hub's cache, fetched when it is not there yet: a revision never changes."""
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    fetch = partial(
-        huggingface_hub.hf_hub_download,
-        hub.repo,
-        hub.path,
-        repo_type="dataset",
-        revision=hub.revision,
-    )
+    file = {"repo_type": "dataset", "revision": hub.revision}
+    fetch = partial(huggingface_hub.hf_hub_download, hub.repo, hub.path, **file)
     try:
         return Path(fetch(local_files_only=True))
     except LocalEntryNotFoundError:
@@ -295,12 +271,9 @@ def _fetch_from_hub(name: str, hub: HubFile) -> Path:
 
 def _reach(url: str) -> None:
     """Raise OSError within `NETWORK_TIMEOUT` seconds when no server answers at `url`."""
-    try:
-        urllib.request.urlopen(
-            urllib.request.Request(url, method="HEAD"), timeout=NETWORK_TIMEOUT
-        ).close()
-    except urllib.error.HTTPError:
-        return  # a server that refuses this page is there all the same
+    request = urllib.request.Request(url, method="HEAD")
+    with suppress(urllib.error.HTTPError):  # a server that refuses this page is there all the same
+        urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
 
 
 def _fetch_csv() -> Path:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
 from inspect_ai.model import BatchConfig
@@ -18,7 +18,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -158,61 +157,60 @@ class Study(BaseModel):
     check_models: bool = True
     parts: PositiveInt = 8
 
-    @model_validator(mode="wrap")
+    @model_validator(mode="before")
     @classmethod
-    def _with_plugins(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
-        for name in (value.get("plugins") or ()) if isinstance(value, Mapping) else ():
+    def _with_plugins(cls, content: dict[str, Any]) -> dict[str, Any]:
+        for name in content.get("plugins") or ():
             import_plugin(str(name))
-        return read(value)
+        return content
 
     @field_validator("control_shots", "headline", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, int) else value
 
-    @field_validator("models", "shots", "labels", "control_shots", "headline", "prompts")
+    @field_validator("models", "pairs", "shots", "labels", "control_shots", "headline", "prompts")
     @classmethod
-    def _different(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    def _different_and_ascending(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         twice = sorted({str(v) for v in value or () if (value or ()).count(v) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} stands there twice")
-        return value
-
-    @field_validator("shots", "control_shots", "headline")
-    @classmethod
-    def _ascending(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        return None if value is None else tuple(sorted(value))
+        return tuple(sorted(value)) if value and isinstance(value[0], int) else value
 
     @field_validator("labels")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        stems = [short_name(kind) for kind in value if kind.startswith(FILE)]
-        if len(set(stems)) < len(stems):
+        files = [kind for kind in value if kind.startswith(FILE)]
+        if len({short_name(file) for file in files}) < len(files):
             raise ValueError("two files have one name, by which a log tells them apart: rename one")
         for kind in value:
             if kind == FILE.rstrip(":"):
                 raise ValueError("a file of labels is named as file:PATH, got 'file'")
-            if not kind.startswith(FILE):
-                try:
-                    check_kind(kind)
-                except W2SError as error:
-                    raise ValueError(error.message.removeprefix("labels ")) from None
+            if kind not in files:
+                check_kind(kind)
         return value
 
     @field_validator("prompts")
     @classmethod
     def _arms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for arm in value:
-            if arm not in PROMPT_ARMS:
-                raise ValueError(f"must be of {', '.join(PROMPT_ARMS)}, got {arm!r}")
+        if unknown := [arm for arm in value if arm not in PROMPT_ARMS]:
+            raise ValueError(f"must be of {', '.join(PROMPT_ARMS)}, got {unknown[0]!r}")
+        return value
+
+    @field_validator("epochs")
+    @classmethod
+    def _epochs(cls, value: int | Mapping[str, int]) -> int | Mapping[str, int]:
+        allowed = ("zero_shot", *known_kinds())
+        given = value if isinstance(value, Mapping) else ()
+        if unknown := [kind for kind in given if kind not in allowed]:
+            raise ValueError(f"must be of {', '.join(allowed)}, got {unknown[0]!r}")
         return value
 
     @field_validator("model_args")
     @classmethod
     def _no_keys(cls, value: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
         for model, args in value.items():
-            secret = secret_in(args)
-            if secret:
+            if secret := secret_in(args):
                 # Inspect writes model arguments into the log, and a study file is passed round
                 raise ValueError(
                     f"{model}: {secret} must not hold a key or a password, got one (not shown); "
@@ -227,41 +225,18 @@ class Study(BaseModel):
             other = sorted(set(getattr(self, key) or ()) - set(self.shots))
             if other:
                 raise ValueError(f"{key} must be among shots {list(self.shots)}, got {other}")
-        if isinstance(self.epochs, Mapping):
-            for kind in self.epochs:
-                if kind not in ("zero_shot", *known_kinds()):
-                    raise ValueError(
-                        f"epochs must be of zero_shot, {', '.join(known_kinds())}, got {kind!r}"
-                    )
-        for prompt in ("", *self.prompts):
-            cot: Cot = "bare" if "cot=bare" in prompt else "none"
-            try:
-                call_settings(cot, self.read, None, self.generate)
-            except W2SError as error:
-                raise ValueError(error.message) from None
+        cot: Cot = "bare" if "cot=bare" in self.prompts else "none"
+        call_settings(cot, self.read, None, self.generate)
+        models = ", ".join(self.models)
         if self.batch and not any(takes_batches(model) for model in self.models):
-            raise ValueError(
-                "batch needs a model of "
-                + ", ".join(f"{p}/" for p in BATCH_PROVIDERS)
-                + f"; models are {', '.join(self.models)}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _models_named(self) -> Study:
-        named = {"pairs": [m for pair in self.pairs for m in pair]}
-        named |= {"prices": list(self.prices), "model_args": list(self.model_args)}
-        for key, models in named.items():
-            for model in models:
-                if model not in self.models:
-                    raise ValueError(
-                        f"{key} names {model!r}, which is not among models: "
-                        + ", ".join(self.models)
-                    )
-        if len(set(self.pairs)) < len(self.pairs):
-            raise ValueError("a pair stands twice in pairs")
-        alone = [m for m in self.models if m not in {m for pair in self.all_pairs for m in pair}]
-        if alone:
+            providers = ", ".join(f"{p}/" for p in BATCH_PROVIDERS)
+            raise ValueError(f"batch needs a model of {providers}; models are {models}")
+        paired = {model for pair in self.all_pairs for model in pair}
+        named = {"pairs": paired, "prices": self.prices, "model_args": self.model_args}
+        for key, names in named.items():
+            if other := sorted(set(names) - set(self.models)):
+                raise ValueError(f"{key} names {other[0]!r}, which is not among models: {models}")
+        if alone := [m for m in self.models if m not in paired]:
             raise ValueError(
                 f"models: {', '.join(alone)} stands in no pair and would not be run: take it out, "
                 "or name a pair"
@@ -279,19 +254,13 @@ class Study(BaseModel):
     @property
     def strong_models(self) -> tuple[str, ...]:
         """Models that are shown demonstrations, in the order of `models`."""
-        strong = {s for _, s in self.all_pairs}
-        return tuple(m for m in self.models if m in strong)
+        return tuple(m for m in self.models if any(m == strong for _, strong in self.all_pairs))
 
     @property
     def weak_models(self) -> tuple[str, ...]:
         """Models that some cell needs zero-shot labels from, in the order of `models`."""
-        if max(self.shots) == 0:
-            return ()
-        weak: set[str] = set()
-        if any(needs_weak(kind) for kind in self.labels if not kind.startswith(FILE)):
-            weak |= {w for w, _ in self.all_pairs}
-        if SELF in self.labels:
-            weak |= set(self.strong_models)
+        kinds = [k for k in self.labels if k == SELF or needs_weak(k)] if max(self.shots) else []
+        weak = {w for kind in kinds for w, _ in self.labelled_by(kind)}
         return tuple(m for m in self.models if m in weak)
 
     @property
@@ -318,14 +287,17 @@ class Study(BaseModel):
     def labelled_by(self, kind: str) -> list[Pair]:
         """(who labels, who is prompted) for a kind of labels, "" where no model or file labels."""
         strong = self.strong_models
+        files = [file for file in self.labels if file.startswith(FILE)]
         if kind == SELF:
             return [(m, m) for m in strong]
-        files = [kind for kind in self.labels if kind.startswith(FILE)]
         if kind in files:
             return [(kind, m) for m in strong]
+        if not needs_weak(kind):
+            return [("", m) for m in strong]
+        pairs = list(self.all_pairs)
         if kind == "noise_matched":  # the control of every arm that has wrong labels
-            return [*self.all_pairs, *((file, m) for file in files for m in strong)]
-        return list(self.all_pairs) if needs_weak(kind) else [("", m) for m in strong]
+            pairs += [(file, m) for file in files for m in strong]
+        return pairs
 
     def epochs_of(self, kind: str) -> int:
         """How often a question is asked, in the same words, in plain cells of one kind of run."""
@@ -334,26 +306,20 @@ class Study(BaseModel):
         return self.epochs if kind == "zero_shot" else 1
 
     def load_split(self) -> Split:
-        """Test and pool, checked to be large enough.
-
-        Raises:
-            W2SError: As `evals.questions.load_split`; or the pool is smaller than the largest
-                shot count.
-        """
+        """Test and pool; raises W2SError where the pool is smaller than the largest shot count."""
         split = load_split(
             self.dataset,
             test_size=self.test_size,
             seed=self.seed,
             near_duplicates=self.near_duplicates,
         )
-        if len(split.pool) < max(self.shots):
-            barred = len(split.barred)
+        n, test, barred = len(split.pool), len(split.test), len(split.barred)
+        if n < max(self.shots):
             raise W2SError(
-                f"shots must be at most {len(split.pool)}, the questions in the pool, got "
-                f"{max(self.shots)}; {split.dataset} holds "
-                f"{len(split.test) + len(split.pool) + barred} questions, of which "
-                f"{len(split.test)} are the test (test_size) and {barred} near-duplicates of a "
-                "test question (near_duplicates: keep would show them)"
+                f"shots must be at most {n}, the questions in the pool, got {max(self.shots)}; "
+                f"{split.dataset} holds {n + test + barred} questions, of which {test} are the "
+                f"test (test_size) and {barred} near-duplicates of a test question "
+                "(near_duplicates: keep would show them)"
             )
         return split
 
@@ -386,13 +352,11 @@ def load_study(path: str | Path) -> Study:
         raise W2SError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise W2SError(f"{path}: must hold keys and values, as `models: [...]`")
-    dataset = raw.get("dataset")
+    dataset, labels = raw.get("dataset"), raw.get("labels")
     if isinstance(dataset, str) and dataset not in DATASETS:
-        beside = path.parent / Path(dataset).expanduser()
-        if beside.exists():
-            raw["dataset"] = str(beside.absolute())
-    if isinstance(raw.get("labels"), list):
-        raw["labels"] = [_file_beside(path, kind) for kind in raw["labels"]]
+        raw["dataset"] = _beside(path, dataset) or dataset
+    if isinstance(labels, list):
+        raw["labels"] = [_file_beside(path, kind) for kind in labels]
     folder = str(path.absolute().parent)
     if raw.get("plugins") and folder not in sys.path:
         sys.path.append(folder)
@@ -400,6 +364,14 @@ def load_study(path: str | Path) -> Study:
         return Study.model_validate({"name": path.stem, **raw})
     except ValidationError as error:
         raise W2SError("\n".join(f"{path}: {line}" for line in _lines(error))) from None
+    except W2SError as error:
+        raise W2SError(f"{path}: {error.message}") from None
+
+
+def _beside(study: Path, named: str) -> str:
+    """Absolute path of a file beside the study, "" where there is none."""
+    path = study.parent / Path(named).expanduser()
+    return str(path.absolute()) if path.exists() else ""
 
 
 def _file_beside(study: Path, kind: Any) -> Any:
@@ -407,19 +379,13 @@ def _file_beside(study: Path, kind: Any) -> Any:
     if not (isinstance(kind, str) and kind.startswith(FILE)):
         return kind
     named = Path(kind.removeprefix(FILE)).expanduser()
-    beside = study.parent / named
-    path = beside if beside.exists() else named
-    if not path.exists():
+    if not (beside := _beside(study, str(named))) and not named.exists():
         raise W2SError(f"{study}: labels: there is no file {named}, neither beside it nor here")
-    return FILE + str(path.absolute())
+    return FILE + (beside or str(named.absolute()))
 
 
 def import_plugin(name: str) -> None:
-    """Import a module that registers label sources.
-
-    Raises:
-        W2SError: It cannot be imported; says why.
-    """
+    """Import a module that registers label sources; raises W2SError where that fails."""
     try:
         importlib.import_module(name)
     except Exception as error:  # whatever a user's module raises
@@ -429,13 +395,14 @@ def import_plugin(name: str) -> None:
 def _lines(error: ValidationError) -> Iterator[str]:
     """One line per mistake: where it stands, what is wrong, what is allowed."""
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
+        where = ".".join(map(str, item["loc"]))
+        text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             keys = Price.model_fields if item["loc"][0] == "prices" else Study.model_fields
             yield f"{where} is not a key of a study; the keys are {', '.join(keys)}"
         elif item["type"] == "missing":
             yield f"{where} is missing"
+        elif not where:
+            yield text
         else:
-            text = item["msg"].removeprefix("Value error, ")
-            got = "" if "got " in text or not where else f", got {item['input']!r:.100}"
-            yield f"{where}: {text}{got}" if where else text
+            yield f"{where}: {text}" + ("" if "got " in text else f", got {item['input']!r:.100}")

@@ -8,7 +8,6 @@
 Once installed, the same as `w2s_icl/zero_shot` and `w2s_icl/few_shot` from any directory.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal, get_args
@@ -50,7 +49,7 @@ from w2s_icl.solvers.few_shot import (
 )
 from w2s_icl.solvers.label_kinds import file_name
 from w2s_icl.solvers.label_logs import find_answers
-from w2s_icl.solvers.labels import LabelRequest, check_kind, demonstrations, read_labels
+from w2s_icl.solvers.labels import LabelRequest, check_kind, demonstrations, id_of, read_labels
 
 Part = Literal["test", "pool"]
 
@@ -79,8 +78,6 @@ VIEWER = ViewerConfig(
         sort=[TaskSamplesSort.score("letter", dir="desc")],
     )
 )
-
-NONE_SHOWN = Demonstrations()
 
 
 @task
@@ -124,7 +121,7 @@ def zero_shot(
     config = call_settings(prompt.cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
     asked = questions.test if split == "test" else questions.pool
-    return _task(cell, questions, asked, prompt, config)
+    return _task(cell, questions, asked, prompt, config, Demonstrations())
 
 
 @task
@@ -182,21 +179,12 @@ def few_shot(
     elif labels.startswith(FILE):
         labels, weak = "file", labels
     check_kind(labels)  # before questions are fetched
-    cell = _cell_record(
-        task="few_shot",
-        split="test",
-        labels=labels,
-        weak=file_name(weak or ""),
-        shots=shots,
-        draw=draw,
-        prompt=prompt.arm,
-        permutations=permutations,
-        read=read,
-    )
+    shared = {"prompt": prompt.arm, "permutations": permutations, "read": read}
+    given = {"labels": labels, "weak": file_name(weak or ""), "shots": shots, "draw": draw}
+    cell = _cell_record(task="few_shot", split="test", **given, **shared)
     config = call_settings(prompt.cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
-    skipped = _ids(skip)
-    order = questions.draw(draw)
+    order, skipped = questions.draw(draw), _ids(skip)
     request = LabelRequest(
         pool=[s for s in order if str(s.id) not in skipped],
         weak=weak or "",
@@ -204,7 +192,7 @@ def few_shot(
         draw=draw,
         seed=seed,
         experiment=experiment_record(questions, prompt),
-        settings=label_settings(call_settings("none", read, max_tokens, generate), read),
+        settings=label_settings(read, max_tokens, generate),
         log_dir=log_directory(),
         skipped=[s for s in order if str(s.id) in skipped],
         others=(*questions.test, *questions.barred),
@@ -259,29 +247,31 @@ def call_settings(
     """
     if read not in get_args(Read):
         raise W2SError(f"read must be reply or likelihood, got {read!r}")
+    settings: dict[str, Any] = {
+        "temperature": 0,
+        "max_tokens": max_tokens or (MAX_TOKENS if cot == "none" else COT_MAX_TOKENS),
+    }
     if read == "likelihood":
         if cot != "none":
             raise W2SError(f"read=likelihood asks for one token: cot must be none, got {cot!r}")
-        usual = GenerateConfig(
-            temperature=0, max_tokens=1, logprobs=True, top_logprobs=TOP_LOGPROBS
-        )
-    else:
-        longest = max_tokens or (MAX_TOKENS if cot == "none" else COT_MAX_TOKENS)
-        usual = GenerateConfig(temperature=0, max_tokens=longest)
+        settings |= {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
     unknown = sorted(set(generate or ()) - set(GenerateConfig.model_fields))
     if unknown:
         raise W2SError(f"generate: Inspect's GenerateConfig has no {', '.join(unknown)}")
     try:
-        return GenerateConfig(**{**usual.model_dump(exclude_none=True), **(generate or {})})
+        return GenerateConfig(**{**settings, **(generate or {})})
     except ValidationError as error:
         first = error.errors()[0]
         raise W2SError(f"generate: {first['loc'][0]}: {first['msg']}") from None
 
 
-def label_settings(config: GenerateConfig, read: Read) -> dict[str, Any]:
+def label_settings(
+    read: Read, max_tokens: int | None, generate: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """What a label run must agree on, by name; the command line's own settings come first."""
-    settings = {name: getattr(config, name) for name in SETTINGS} | given_settings(SETTINGS)
-    return {**settings, "read": read}
+    config = call_settings("none", read, max_tokens, generate)
+    settings = {name: getattr(config, name) for name in SETTINGS}
+    return {**settings, **given_settings(SETTINGS), "read": read}
 
 
 def cell_name(cell: CellRecord) -> str:
@@ -301,14 +291,13 @@ def cell_name(cell: CellRecord) -> str:
         'file_votes_k08_d2'
     """
     arm = {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(cell.labels, cell.labels)
-    if cell.weak:
-        arm += "_" + short_name(cell.weak)
     # the word that tells prompts apart: "source", "cot", "hidden"
     words = [word.replace("cot=bare", "cot").rpartition("=")[2] for word in cell.prompt.split()]
-    parts = [arm, *words, *(["pool"] if cell.split == "pool" else [])]
-    if cell.labels:
-        parts.append(f"k{cell.shots:02d}")
-    return "_".join(parts) + (f"_d{cell.draw}" if cell.draw else "")
+    parts = [arm, *([short_name(cell.weak)] if cell.weak else []), *words]
+    parts += ["pool"] if cell.split == "pool" else []
+    parts += [f"k{cell.shots:02d}"] if cell.labels else []
+    parts += [f"d{cell.draw}"] if cell.draw else []
+    return "_".join(parts)
 
 
 def _task(
@@ -317,28 +306,23 @@ def _task(
     asked: Sequence[Sample],
     prompt: Prompt,
     config: GenerateConfig,
-    shown: Demonstrations = NONE_SHOWN,
+    shown: Demonstrations,
     labels: LabelRecord | None = None,
     **passed_over: Any,
 ) -> Task:
-    permutations = cell.permutations
-    experiment = experiment_record(questions, prompt)
     digest = prompt.sha256(shown)
-    # only what differs from the defaults: Inspect tells cells apart by a solver's arguments too
-    changed: dict[str, Any] = {
-        name: value for name, value in vars(prompt).items() if value != getattr(Prompt(), name)
-    }
-    if permutations > 1:
-        changed["permutations"] = permutations
+    # only what differs from the defaults: Inspect tells cells apart by these arguments too
+    changed: dict[str, Any] = {k: v for k, v in vars(prompt).items() if v != getattr(Prompt, k)}
+    changed |= {"permutations": cell.permutations} if cell.permutations > 1 else {}
     reading: dict[str, Any] = {} if cell.read == "reply" else {"read": cell.read}
     parts: list[Record] = [
         cell,
-        experiment,
+        experiment_record(questions, prompt),
         Shown(
             ids=tuple(d.id for d in shown.items),
             labels=tuple(d.label or "" for d in shown.items),
             choices=tuple(d.choices for d in shown.items),
-            right_share=None if math.isnan(shown.right_share) else shown.right_share,
+            right_share=shown.right_share,
             sha256=shown.sha256,
             prompt_sha256=digest,
             prompt_characters=prompt.characters(shown),
@@ -346,7 +330,8 @@ def _task(
             **passed_over,
         ),
         *([labels] if labels else []),
-        RunRecord(warning=_banner()),
+        # a study gives each cell its model later, and marks it itself
+        RunRecord(warning=BANNER if _model().startswith(STANDIN) else ""),
     ]
     kind = cell.labels or ("zero-shot" if cell.split == "test" else "weak labels")
     return Task(
@@ -355,8 +340,8 @@ def _task(
             list(asked), name=f"{questions.dataset} {cell.split}", location=questions.source
         ),
         solver=few_shot_prompt(shown, **changed),
-        scorer=multiple_choice_letter(permutations, **reading),
-        epochs=permutations if permutations > 1 else None,
+        scorer=multiple_choice_letter(cell.permutations, **reading),
+        epochs=changed.get("permutations"),
         config=config,
         # eval_set tells cells apart by name, arguments, model and version, not by their data: with
         # other questions or other labels an unfinished log must not be continued
@@ -368,23 +353,22 @@ def _task(
     )
 
 
-def _own_model() -> str:
-    """The model of this run, which labels for itself."""
+def _model() -> str:
+    """The model of this run, "" where it is not known yet."""
     try:
         return str(get_model())
     except ValueError:
-        raise W2SError(
-            f"labels={SELF} needs to know the model when the task is made: run it by "
-            "`inspect eval ... --model MODEL`, or name it: labels=weak, weak=MODEL"
-        ) from None
-
-
-def _banner() -> str:
-    """The warning that stand-in models carry, when one of them is the model of this run."""
-    try:
-        return BANNER if str(get_model()).startswith(STANDIN) else ""
-    except ValueError:  # a study gives each cell its model later, and marks it itself
         return ""
+
+
+def _own_model() -> str:
+    """The model of this run, which labels for itself."""
+    if model := _model():
+        return model
+    raise W2SError(
+        f"labels={SELF} needs to know the model when the task is made: run it by "
+        "`inspect eval ... --model MODEL`, or name it: labels=weak, weak=MODEL"
+    )
 
 
 def _cot(cot: Cot | bool) -> Cot:
@@ -400,20 +384,16 @@ def _marked(request: LabelRequest, test: Sequence[Sample]) -> Sequence[Sample]:
     answers = find_answers(request.weak, "test", *how)
     if answers is None:
         return test
-    marked: list[Sample] = []
-    for sample in test:
-        right = None if sample.id is None else answers.correct.get(sample.id)
-        if right is not None:
-            weak_was = {"weak": "right" if right else "wrong"}
-            sample = sample.model_copy(update={"metadata": {**(sample.metadata or {}), **weak_was}})
-        marked.append(sample)
-    return marked
+    weak_was = {id_: "right" if right else "wrong" for id_, right in answers.correct.items()}
+    return [
+        s.model_copy(update={"metadata": {**(s.metadata or {}), "weak": weak_was[id_of(s)]}})
+        if s.id in weak_was
+        else s
+        for s in test
+    ]
 
 
 def _ids(skip: Sequence[int | str] | int | str | None) -> set[str]:
     """Ids as texts, from a list or from what `-T skip=3,17` gives."""
-    if skip is None or skip == "":
-        return set()
-    if isinstance(skip, int | str):
-        skip = str(skip).split(",")
-    return {str(item).strip() for item in skip}
+    items = str(skip).split(",") if isinstance(skip, int | str) else skip or ()
+    return {str(item).strip() for item in items} - {""}

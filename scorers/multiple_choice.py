@@ -37,7 +37,7 @@ Read = Literal["reply", "likelihood"]
 
 LOGPROB_PROVIDERS = (
     "google", "grok", "hf", "llama-cpp-python", "mockllm", "nnterp", "openai", "openai-api",
-    "openrouter", "sglang", "simulated", "vllm",
+    "openrouter", "sglang", "vllm",
 )  # fmt: skip
 """Providers of Inspect's that can send the most likely first tokens; a model of theirs may not."""
 

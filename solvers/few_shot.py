@@ -1,19 +1,17 @@
 """The prompt: a system message, solved questions as real turns, then the question.
 
-The solver knows demonstrations, not where their labels came from. Everything before the last
-question is built once per cell, so all requests of a cell start with the same bytes, and a longer
-prompt starts with the shorter one's: prompt caches of providers and of vLLM pay for most of it.
+Everything before the last question is built once per cell, so all requests of a cell start with the
+same bytes, and a longer prompt starts with the shorter one's: prompt caches pay for most of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 from inspect_ai.log import transcript
 from inspect_ai.model import (
@@ -54,21 +52,22 @@ SYSTEM_MESSAGE = (
     "else."
 )
 
-COT_MESSAGE = (
-    "Answer the multiple-choice question. Think step by step, then give the letter of the correct "
-    'option on a last line of its own, as "ANSWER: X".'
-)
-
-HIDDEN_MESSAGE = (
-    "Each message holds the options of a multiple-choice question that is not shown. Reply with "
-    "the letter of the option that is most likely correct and nothing else."
-)
-
-HIDDEN_COT_MESSAGE = (
-    "Each message holds the options of a multiple-choice question that is not shown. Think step by "
-    "step, then give the letter of the option that is most likely correct on a last line of its "
-    'own, as "ANSWER: X".'
-)
+INSTRUCTIONS: Mapping[tuple[QuestionText, Cot], str] = {
+    ("shown", "none"): SYSTEM_MESSAGE,
+    ("shown", "bare"): (
+        "Answer the multiple-choice question. Think step by step, then give the letter of the "
+        'correct option on a last line of its own, as "ANSWER: X".'
+    ),
+    ("hidden", "none"): (
+        "Each message holds the options of a multiple-choice question that is not shown. Reply "
+        "with the letter of the option that is most likely correct and nothing else."
+    ),
+    ("hidden", "bare"): (
+        "Each message holds the options of a multiple-choice question that is not shown. Think "
+        "step by step, then give the letter of the option that is most likely correct on a last "
+        'line of its own, as "ANSWER: X".'
+    ),
+}
 
 UNLABELLED_MESSAGE = (
     "The questions before the last one are shown without their answers. Answer only the last one."
@@ -125,10 +124,10 @@ class Demonstrations:
     source: str = ""
 
     @property
-    def right_share(self) -> float:
-        """Share of right labels; nan where no label is shown."""
-        labelled = [d for d in self.items if d.label is not None]
-        return sum(d.label == d.gold for d in labelled) / len(labelled) if labelled else math.nan
+    def right_share(self) -> float | None:
+        """Share of right labels; None where no label is shown."""
+        right = [d.label == d.gold for d in self.items if d.label is not None]
+        return sum(right) / len(right) if right else None
 
     @property
     def sha256(self) -> str:
@@ -146,7 +145,7 @@ class Prompt:
     """How demonstrations and question are put to the model.
 
     Attributes:
-        style: `chat` turns, or one `transcript`.
+        style: "chat" or "transcript".
         disclosure: What the system message says of the labels.
         cot: Whether the model is asked to reason before it answers.
         question: Whether the questions' texts are shown.
@@ -161,29 +160,17 @@ class Prompt:
 
     def __post_init__(self) -> None:
         """Refuse what is not allowed."""
-        for name, allowed in (
-            ("style", Style),
-            ("disclosure", Disclosure),
-            ("cot", Cot),
-            ("question", QuestionText),
-            ("system_role", SystemRole),
-        ):
-            words = get_args(allowed)
-            if getattr(self, name) not in words:
+        for name, allowed in get_type_hints(Prompt).items():
+            *words, last = get_args(allowed)
+            if getattr(self, name) not in (*words, last):
                 raise W2SError(
-                    f"{name} must be {', '.join(words[:-1])} or {words[-1]}, "
-                    f"got {getattr(self, name)!r}"
+                    f"{name} must be {', '.join(words)} or {last}, got {getattr(self, name)!r}"
                 )
 
     @property
     def version(self) -> str:
         """Version of the wording and the layout."""
         return PROMPT_VERSIONS[self.style]
-
-    @property
-    def folded(self) -> bool:
-        """Whether the instruction stands in the first user turn."""
-        return self.style == "transcript" or self.system_role == "user"
 
     @property
     def arm(self) -> str:
@@ -193,42 +180,38 @@ class Prompt:
             >>> Prompt(cot="bare", question="hidden").arm
             'cot=bare question=hidden'
         """
-        changed = {"disclosure": "none", "cot": "none", "question": "shown"}
-        return " ".join(
-            f"{name}={getattr(self, name)}"
-            for name, plain in changed.items()
-            if getattr(self, name) != plain
-        )
+        arms = {name: getattr(self, name) for name in ("disclosure", "cot", "question")}
+        plain = vars(Prompt())
+        return " ".join(f"{k}={v}" for k, v in arms.items() if v != plain[k])
 
     def system_message(self, shown: Demonstrations = Demonstrations()) -> str:
         """The first message of every prompt of a cell."""
-        if self.question == "hidden":
-            message = HIDDEN_MESSAGE if self.cot == "none" else HIDDEN_COT_MESSAGE
-        else:
-            message = SYSTEM_MESSAGE if self.cot == "none" else COT_MESSAGE
+        message = INSTRUCTIONS[self.question, self.cot]
         if any(d.label is None for d in shown.items):
             return f"{message} {UNLABELLED_MESSAGE}"
-        if self.disclosure == "none" or not shown.items:
+        if self.disclosure == "none" or shown.right_share is None:
             return message
-        said = DISCLOSURES[self.disclosure].format(
-            source=shown.source, percent=f"{100 * shown.right_share:.0f}"
-        )
+        percent = f"{100 * shown.right_share:.0f}"
+        said = DISCLOSURES[self.disclosure].format(source=shown.source, percent=percent)
         return f"{message} {said}"
 
     def prefix(self, shown: Demonstrations) -> list[ChatMessage]:
         """All messages before the question's own."""
+        if self.style == "transcript":
+            return []
         instruction = self.system_message(shown)
         messages: list[ChatMessage] = []
-        if not self.folded:
+        opening = ""
+        if self.system_role == "system":
             messages.append(ChatMessageSystem(content=instruction))
-        if self.style == "chat":
-            for i, d in enumerate(shown.items):
-                text = self._asked(d.question, d.choices)
-                if self.folded and i == 0:
-                    text = f"{instruction}\n\n{text}"
-                messages.append(ChatMessageUser(content=text))
-                if d.label is not None:
-                    messages.append(ChatMessageAssistant(content=d.label))
+        else:
+            opening = f"{instruction}\n\n"
+        for d in shown.items:
+            text = opening + self._asked(d.question, d.choices)
+            opening = ""
+            messages.append(ChatMessageUser(content=text))
+            if d.label is not None:
+                messages.append(ChatMessageAssistant(content=d.label))
         return messages
 
     def last_turn(
@@ -238,18 +221,18 @@ class Prompt:
         text = self._asked(question, choices)
         if self.style == "transcript":
             solved = [
-                self._asked(d.question, d.choices)
-                + ("" if d.label is None else f"\n\nAnswer: {d.label}")
+                self._asked(d.question, d.choices) + (f"\n\nAnswer: {d.label}" if d.label else "")
                 for d in shown.items
             ]
-            text = "\n\n".join([*solved, f"{text}\n\nAnswer:"])
-        if self.folded and (self.style == "transcript" or not shown.items):
+            text = "\n\n".join([self.system_message(shown), *solved, text, "Answer:"])
+        elif self.system_role == "user" and not shown.items:
             text = f"{self.system_message(shown)}\n\n{text}"
         return ChatMessageUser(content=text)
 
     def sha256(self, shown: Demonstrations) -> str:
         """Digest of all that stands before the question: equal prompts have equal digests."""
-        solved = self.last_turn(shown, "", ()).content if self.folded else ""
+        folded = self.style == "transcript" or self.system_role == "user"
+        solved = self.last_turn(shown, "", ()).text if folded else ""
         messages = [[m.role, m.content] for m in self.prefix(shown)]
         return _digest([messages, solved, self.style, self.question])
 
@@ -277,13 +260,6 @@ def question_text(question: str, choices: Sequence[str]) -> str:
     return f"{question}\n\n{lettered}" if question else lettered
 
 
-def prompt_messages(
-    shown: Demonstrations, question: str, choices: Sequence[str], prompt: Prompt = Prompt()
-) -> list[ChatMessage]:
-    """The whole prompt for one question."""
-    return [*prompt.prefix(shown), prompt.last_turn(shown, question, choices)]
-
-
 @solver
 def few_shot_prompt(
     shown: Demonstrations = Demonstrations(),
@@ -303,7 +279,7 @@ def few_shot_prompt(
     Args:
         shown: The demonstrations, in order.
         style: As `Prompt`, and so are the next four.
-        disclosure: What the system message says of the labels.
+        disclosure: What is said of the labels.
         cot: Chain of thought.
         question: Whether questions are shown.
         system_role: Who says the instruction.
@@ -340,14 +316,10 @@ def few_shot_prompt(
 
 
 async def _answer(messages: list[ChatMessage]) -> ModelOutput:
-    """The reply to a prompt.
+    """The reply to a prompt; raises RuntimeError where the call gave no answer: it is made again.
 
     Inspect turns some refusals by the server (HTTP 400) into replies; those carry no usage. A reply
     that a filter emptied, or that is empty in itself, is an answer that cannot be read.
-
-    Raises:
-        RuntimeError: The call gave no answer; with the server's words. The question is asked again,
-            and never scored.
     """
     try:
         output = await get_model().generate(messages)

@@ -11,15 +11,9 @@ from inspect_ai.dataset import Sample
 
 from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.inputs import absolute, read_rows
-from w2s_icl.record import FILE, LabelRecord
+from w2s_icl.record import FILE, LabelRecord, file_of
 from w2s_icl.solvers.label_logs import answers_of, find_answers, label_command, other_runs
-from w2s_icl.solvers.labels import (
-    LabelRequest,
-    LabelSet,
-    id_of,
-    label_source,
-    labels_sha256,
-)
+from w2s_icl.solvers.labels import LabelRequest, LabelSet, id_of, label_source, labels_sha256
 
 
 @label_source("gold")
@@ -40,24 +34,22 @@ def _weak(request: LabelRequest) -> LabelSet:
     answers = find_answers(request.weak, "pool", *how, request.log_dir)
     command = label_command(request.weak, *how)
     if answers is None:
-        others = other_runs(request.weak, "pool", *how, request.log_dir)
         raise LabelsMissingError(
             f"labels=weak: no finished log in {request.log_dir} holds the answers of "
-            f"{request.weak} on this pool{others}. Make it with: {command} (logs elsewhere: set "
-            "INSPECT_LOG_DIR)"
+            f"{request.weak} on this pool{other_runs(request.weak, *how, request.log_dir)}. Make "
+            f"it with: {command} (logs elsewhere: set INSPECT_LOG_DIR)"
         )
     labels = answers.options()
-    read = [key for key, text in labels.items() if text is not None]
-    right = sum(answers.correct[key] for key in read)
+    right = [answers.correct[key] for key, text in labels.items() if text is not None]
     n_pool = request.experiment.n_pool
     record = LabelRecord(
-        label_log=answers.file,
-        label_eval_id=answers.eval_id,
+        label_log=file_of(answers.log),
+        label_eval_id=answers.log.eval.eval_id,
         labels_sha256=labels_sha256(labels),
         labels_n=len(labels),
-        labels_unread=len(labels) - len(read),
-        labels_coverage=len(read) / n_pool if n_pool else None,
-        labels_accuracy=right / len(read) if read else None,
+        labels_unread=len(labels) - len(right),
+        labels_coverage=_share(len(right), n_pool),
+        labels_accuracy=_share(sum(right), len(right)),
     )
     return LabelSet("weak", labels, request.weak, record, command, "another language model")
 
@@ -84,12 +76,12 @@ def _noise_matched(request: LabelRequest) -> LabelSet:
     shown = labelled[: request.shots]
     errors = sum(weak.labels[id_of(s)] != _gold_text(s) for s in shown)
     ranked = sorted(shown, key=lambda s: request.chance(s, "noise").random())
-    wrong = {s.id for s in ranked[:errors]}
     # what has no weak label is passed over here as well
     labels: dict[int | str, str | None] = {
-        id_of(s): _wrong(request, s) if s.id in wrong else _gold_text(s) for s in labelled
+        key: None for key, text in weak.labels.items() if text is None
     }
-    labels |= {key: None for key, text in weak.labels.items() if text is None}
+    labels |= {id_of(s): _gold_text(s) for s in labelled}
+    labels |= {id_of(s): _wrong(request, s) for s in ranked[:errors]}
     return LabelSet(
         "noise_matched",
         labels,
@@ -113,9 +105,9 @@ def _file(request: LabelRequest) -> LabelSet:
     path = absolute(request.weak.removeprefix(FILE))
     if path.suffix == ".eval":
         answers = answers_of(path, request.experiment)
-        named, eval_id, asked = answers.options(), answers.eval_id, len(answers.letters)
+        named, eval_id = answers.options(), answers.log.eval.eval_id
     else:
-        named, eval_id, asked = _table(path, request), "", None
+        named, eval_id = _table(path, request), ""
     pool = {id_of(s): _gold_text(s) for s in (*request.pool, *request.skipped)}
     labels = {id_: text for id_, text in named.items() if id_ in pool and text is not None}
     right = sum(text == pool[id_] for id_, text in labels.items())
@@ -124,10 +116,10 @@ def _file(request: LabelRequest) -> LabelSet:
         label_eval_id=eval_id,
         label_file_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         labels_sha256=labels_sha256(labels),
-        labels_n=len(labels) if asked is None else asked,
-        labels_unread=0 if asked is None else asked - len(labels),
-        labels_coverage=len(labels) / len(pool) if pool else None,
-        labels_accuracy=right / len(labels) if labels else None,
+        labels_n=len(named) if eval_id else len(labels),
+        labels_unread=len(named) - len(labels) if eval_id else 0,
+        labels_coverage=_share(len(labels), len(pool)),
+        labels_accuracy=_share(right, len(labels)),
     )
     # a question that the file does not name has no label: it is passed over
     every = {id_: labels.get(id_) for id_ in pool}
@@ -189,3 +181,7 @@ def _wrong(request: LabelRequest, sample: Sample) -> str:
     gold = _gold_text(sample)
     wrong = [text for text in sample.choices or [] if text != gold]
     return request.chance(sample, "wrong").choice(wrong)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

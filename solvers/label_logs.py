@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,11 +19,9 @@ from typing import Any, NamedTuple, TypeVar
 import fsspec
 from inspect_ai.log import (
     EvalLog,
-    EvalLogInfo,
     EvalSample,
     EvalSampleSummary,
     list_eval_logs,
-    read_eval_log,
     read_eval_log_async,
     read_eval_log_sample_summaries,
     read_eval_log_sample_summaries_async,
@@ -37,6 +34,7 @@ from w2s_icl.record import (
     CellRecord,
     ExperimentRecord,
     attempt_of,
+    file_of,
     is_complete,
     is_ours,
     settings_of,
@@ -46,7 +44,7 @@ from w2s_icl.solvers.labels import Labels
 T = TypeVar("T")
 
 AT_ONCE = 16
-"""Logs that are read at the same time through a network."""
+"""Logs that are read at the same time."""
 
 KEPT = 8192
 """Headers that are kept; running logs change all the time."""
@@ -77,46 +75,41 @@ def is_remote(address: str) -> bool:
     return "://" in address and not address.startswith("file://")
 
 
-def local_folder(log_dir: str) -> str:
-    """Path of a log directory on this machine, "" where it is reached through a network."""
-    return "" if is_remote(log_dir) else log_dir.removeprefix("file://")
-
-
-def stamp_of(info: EvalLogInfo) -> Stamp:
-    """What tells a log from an earlier state of it."""
-    return Stamp(info.name, info.mtime, info.size)
-
-
-def headers(stamps: Iterable[Stamp]) -> list[EvalLog | None]:
+def headers(stamps: Sequence[Stamp]) -> list[EvalLog | None]:
     """Headers of logs, None for a file that cannot be read; unchanged files are read once."""
-    stamps = list(stamps)
     if len(_headers) + len(stamps) > KEPT:
         _headers.clear()
     new = [stamp for stamp in dict.fromkeys(stamps) if stamp not in _headers]
-    read = partial(read_eval_log, header_only=True)
-    read_async = partial(read_eval_log_async, header_only=True)
-    read_headers = _each([stamp.name for stamp in new], read, read_async)
-    for stamp, (_, header) in zip(new, read_headers, strict=True):
-        _headers[stamp] = header
+    read = partial(read_eval_log_async, header_only=True)
+    _headers.update(zip(new, _each([stamp.name for stamp in new], read), strict=True))
     return [_headers[stamp] for stamp in stamps]
 
 
 def log_headers(log_dir: str) -> list[EvalLog]:
     """Headers of all logs in a directory that can be read, the last written last."""
+    return [header for _, header in _listed(log_dir)]
+
+
+def _listed(log_dir: str) -> list[tuple[Stamp, EvalLog]]:
     files = sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
-    return [header for header in headers(map(stamp_of, files)) if header is not None]
+    stamps = [Stamp(info.name, info.mtime, info.size) for info in files]
+    return [(s, log) for s, log in zip(stamps, headers(stamps), strict=True) if log is not None]
 
 
 def summaries(names: Sequence[str]) -> Iterator[tuple[str, list[EvalSampleSummary]]]:
     """Logs with the summaries of their samples, none where they cannot be read."""
-    reads = (read_eval_log_sample_summaries, read_eval_log_sample_summaries_async)
-    for name, read in _each(names, *reads):
+    for name, read in zip(names, _each(names, read_eval_log_sample_summaries_async), strict=True):
         yield name, read or []
 
 
 def outputs_of(location: str) -> Iterator[EvalSample]:
     """The samples of a log one by one, without their transcripts, which are most of it."""
-    with _local_copy(location) as copy:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = location
+        if is_remote(location):  # each sample would be a request
+            files, path = fsspec.core.url_to_fs(location)
+            copy = str(Path(folder) / Path(path).name)
+            files.get_file(path, copy)
         yield from read_eval_log_samples(
             copy,
             all_samples_required=False,
@@ -124,43 +117,28 @@ def outputs_of(location: str) -> Iterator[EvalSample]:
         )
 
 
-def _each(
-    names: Sequence[str], read: Callable[[str], T], read_async: Callable[[str], Awaitable[T]]
-) -> Iterator[tuple[str, T | None]]:
+def _each(names: Sequence[str], read: Callable[[str], Awaitable[T]]) -> Iterator[T | None]:
     """What is read of each log; None where that fails, in whatever way a broken log makes it."""
 
-    def one(name: str) -> T | None:
+    async def one(name: str) -> T | None:
         try:
-            return read(name)
-        except Exception as error:
-            _refuse_unreached(name, error)
-            return None
-
-    async def one_of_many(name: str) -> T | None:
-        try:
-            return await read_async(name)
+            return await read(name)
         except Exception as error:
             _refuse_unreached(name, error)
             return None
 
     async def together(some: Sequence[str]) -> list[T | None]:
-        # `read_eval_log_headers_async` and threads connect anew for each log: 16 headers on S3 take
-        # 8 s and more, over one connection 2 s; no public function shares one
+        # the public functions connect anew for each log: 16 headers on S3 take 8 s and more, over
+        # one connection 2 s
         from inspect_ai._util.asyncfiles import AsyncFilesystem  # noqa: TID251
 
         async with AsyncFilesystem():
-            return await asyncio.gather(*map(one_of_many, some))
+            return await asyncio.gather(*map(one, some))
 
-    if len(names) > 1 and is_remote(names[0]):
-        for start in range(0, len(names), AT_ONCE):
+    for start in range(0, len(names), AT_ONCE):
+        with ThreadPoolExecutor(1) as thread:  # which has no event loop yet
             some = names[start : start + AT_ONCE]
-            with ThreadPoolExecutor(1) as thread:  # which has no event loop yet
-                yield from zip(
-                    some, thread.submit(asyncio.run, together(some)).result(), strict=True
-                )
-    else:
-        for name in names:
-            yield name, one(name)
+            yield from thread.submit(asyncio.run, together(some)).result()
 
 
 def _refuse_unreached(name: str, error: Exception) -> None:
@@ -175,50 +153,26 @@ def _refuse_unreached(name: str, error: Exception) -> None:
             raise ConnectionError(f"{name} cannot be read: {first_line(error)}") from error
 
 
-@contextmanager
-def _local_copy(name: str) -> Iterator[str]:
-    """A log as a file on this machine: through a network, each sample would be a request."""
-    if not is_remote(name):
-        yield name
-        return
-    files, path = fsspec.core.url_to_fs(name)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = str(Path(folder) / path.rsplit("/", 1)[-1])
-        files.get_file(path, copy)
-        yield copy
-
-
 # --- answers --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers of one model in one finished log.
+    """The answers of one model in one log, by question id.
 
     Attributes:
-        location: Address of the log.
-        eval_id: Inspect's id of the run.
-        letters: Letter by question id, None where the reply could not be read.
-        choices: Options by question id, in the order shown.
-        correct: Whether the answer was right, by question id.
+        log: The log's header.
+        letters: None where the reply could not be read.
+        choices: Options in the order shown.
+        correct: Whether the answer was right.
         failed: Questions that no call could answer.
-        attempt: As `attempt_of`.
-        completed: When the run ended.
     """
 
-    location: str
-    eval_id: str
+    log: EvalLog
     letters: Mapping[int | str, str | None]
     choices: Mapping[int | str, Sequence[str]]
     correct: Mapping[int | str, bool]
     failed: int = 0
-    attempt: str = ""
-    completed: str = ""
-
-    @property
-    def file(self) -> str:
-        """Name of the log file."""
-        return self.location.rsplit("/", 1)[-1]
 
     def options(self) -> Labels:
         """Text of the chosen option by question id."""
@@ -253,47 +207,42 @@ def find_answers(
     Raises:
         W2SError: Two finished logs of different runs answer the same question differently.
     """
-    complete: list[Answers] = []
-    failed: list[Answers] = []
-    for stamp, log in _runs(model, part, experiment, log_dir):
-        if _difference(log, settings):
+    ended = _runs(model, part, experiment, log_dir)
+    runs = [_answers(stamp, log) for stamp, log in ended if not _difference(log, settings)]
+    usable = [answers for answers in runs if is_complete(answers.log)]
+    if not usable and part == "pool":
+        failed = [a for a in runs if a.failed <= MAY_FAIL < len(a.letters)]
+        usable = sorted(failed, key=lambda a: (a.failed, *_ended(a.log)))[:1]
+    if not usable:
+        return None
+    first, *others = sorted(usable, key=lambda a: (-len(a.letters), *_ended(a.log)))
+    mine, attempts = first.options(), {attempt_of(first.log)} - {""}
+    for other in others:
+        attempt = attempt_of(other.log)
+        if attempt in attempts:
             continue
-        answers = _answers(stamp)
-        if is_complete(log):
-            complete.append(answers)
-        elif part == "pool" and answers.failed <= MAY_FAIL < len(answers.letters):
-            failed.append(answers)
-    usable = complete or sorted(failed, key=lambda a: (a.failed, a.completed, a.file))[:1]
-    usable.sort(key=lambda a: (-len(a.letters), a.completed, a.file))
-    attempts: set[str] = set()
-    for other in usable:
-        if other.attempt in attempts:
-            continue
-        attempts.update({other.attempt} - {""})
-        mine, theirs = usable[0].options(), other.options()
+        attempts |= {attempt} - {""}
+        theirs = other.options()
         differ = [key for key in theirs if key in mine and mine[key] != theirs[key]]
         if differ:
             raise W2SError(
                 f"{model} answered {len(differ)} questions of the {part} differently in "
-                f"{usable[0].file} and {other.file} (the first: question {differ[0]!r}). Keep the "
-                "one that counts and move the other out of the log directory"
+                f"{file_of(first.log)} and {file_of(other.log)} (the first: question "
+                f"{differ[0]!r}). Keep the one that counts and move the other out of the log "
+                "directory"
             )
-    return usable[0] if usable else None
+    return first
 
 
 def other_runs(
-    model: str,
-    part: str,
-    experiment: ExperimentRecord,
-    settings: Mapping[str, Any],
-    log_dir: str,
+    model: str, experiment: ExperimentRecord, settings: Mapping[str, Any], log_dir: str
 ) -> str:
-    """What an error says of complete runs that were made with other settings; "" without any."""
-    for _, log in _runs(model, part, experiment, log_dir):
+    """What an error says of complete label runs with other settings; "" without any."""
+    for _, log in _runs(model, "pool", experiment, log_dir):
         if is_complete(log) and (difference := _difference(log, settings)):
             return (
-                f": {log.location.rsplit('/', 1)[-1]} was made with {difference}, and labels made "
-                "with other settings are not taken"
+                f": {file_of(log)} was made with {difference}, and labels made with other settings "
+                "are not taken"
             )
     return ""
 
@@ -305,11 +254,13 @@ def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
         W2SError: It cannot be read, is not complete, or is not of this suite, dataset and pool.
     """
     try:
-        log = read_eval_log(str(path), header_only=True)
+        file = path.stat()
     except OSError as error:
         raise W2SError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
-    except Exception as error:  # whatever a broken log makes it
-        raise W2SError(f"{path.name}: not a log: {first_line(error)}") from None
+    stamp = Stamp(str(path), file.st_mtime * 1000, file.st_size)
+    (log,) = headers([stamp])
+    if log is None:
+        raise W2SError(f"{path.name}: not a log, or a damaged one")
     if not is_ours(log):
         raise W2SError(f"{path.name}: must be a log of this suite, of task {log.eval.task!r}")
     if not is_complete(log):
@@ -317,48 +268,42 @@ def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
     cell, theirs = CellRecord.from_log(log), ExperimentRecord.from_log(log)
     if cell.split != "pool":
         raise W2SError(f"{path.name}: must be a run on the pool (split=pool), got {cell.split}")
-    for name in ("dataset_sha256", "test_size", "seed"):
-        mine = getattr(experiment, name, None)
-        if experiment is not None and getattr(theirs, name) != mine:
-            raise W2SError(
-                f"{path.name}: its {name} is {getattr(theirs, name)!r}, this run's is {mine!r}"
-            )
-    file = path.stat()
-    return _answers(Stamp(str(path), file.st_mtime * 1000, file.st_size))
+    for name in ("dataset_sha256", "test_size", "seed") if experiment else ():
+        mine, its = getattr(experiment, name), getattr(theirs, name)
+        if its != mine:
+            raise W2SError(f"{path.name}: its {name} is {its!r}, this run's is {mine!r}")
+    return _answers(stamp, log)
 
 
 def label_command(model: str, experiment: ExperimentRecord, settings: Mapping[str, Any]) -> str:
     """The command that makes the label run of a weak model."""
     read = settings.get("read", "reply")
-    flags = {
-        "dataset": (experiment.dataset, "mc4"),
-        "test_size": (experiment.test_size, 200),
-        "seed": (experiment.seed, 42),
-        "near_duplicates": (experiment.near_duplicates, "drop"),
-        "style": (experiment.style, "chat"),
-        "system_role": (experiment.system_role, "system"),
-        "read": (read, "reply"),
-        "max_tokens": (settings.get("max_tokens"), 16 if read == "reply" else 1),
-    }
-    said = "".join(f" -T {key}={value}" for key, (value, usual) in flags.items() if value != usual)
-    return f"inspect eval w2s_icl/zero_shot -T split=pool{said} --model {model}"
+    usual = {"dataset": "mc4", "test_size": 200, "seed": 42, "near_duplicates": "drop"}
+    usual |= {"style": "chat", "system_role": "system", "read": "reply"}
+    usual |= {"max_tokens": 16 if read == "reply" else 1}
+    mine = {**settings, **experiment.model_dump()}  # `seed` is the experiment's
+    said = [f" -T {key}={mine[key]}" for key, v in usual.items() if mine.get(key, v) != v]
+    return f"inspect eval w2s_icl/zero_shot -T split=pool{''.join(said)} --model {model}"
 
 
 def _runs(
     model: str, part: str, experiment: ExperimentRecord, log_dir: str
 ) -> Iterator[tuple[Stamp, EvalLog]]:
     """Ended logs of a model's plain zero-shot runs on one part of a split."""
-    stamps = [stamp_of(info) for info in list_eval_logs(log_dir)]
-    for stamp, log in zip(stamps, headers(stamps), strict=True):
-        if log is None or log.status not in ("success", "error") or log.invalidated:
-            continue
+    for stamp, log in _listed(log_dir):
         if log.eval.model != model or not is_ours(log):
+            continue
+        if log.status not in ("success", "error") or log.invalidated:
             continue
         cell = CellRecord.from_log(log)
         if (cell.task, cell.split, cell.prompt) != ("zero_shot", part, ""):
             continue
         if ExperimentRecord.from_log(log).identity == experiment.identity:
             yield stamp, log
+
+
+def _ended(log: EvalLog) -> tuple[str, str]:
+    return log.stats.completed_at, file_of(log)
 
 
 def _difference(log: EvalLog, settings: Mapping[str, Any]) -> str:
@@ -370,14 +315,17 @@ def _difference(log: EvalLog, settings: Mapping[str, Any]) -> str:
     return ""
 
 
-@lru_cache(maxsize=64)
-def _answers(stamp: Stamp) -> Answers:
-    (header,), name = headers([stamp]), stamp.name
+@lru_cache(maxsize=16)
+def _summaries(stamp: Stamp) -> list[EvalSampleSummary]:
+    return sorted(read_eval_log_sample_summaries(stamp.name), key=lambda s: s.epoch)
+
+
+def _answers(stamp: Stamp, log: EvalLog) -> Answers:
     letters: dict[int | str, str | None] = {}
     choices: dict[int | str, Sequence[str]] = {}
     correct: dict[int | str, bool] = {}
     failed = 0
-    for summary in sorted(read_eval_log_sample_summaries(name), key=lambda s: s.epoch):
+    for summary in _summaries(stamp):
         if summary.id in letters:
             continue  # the first epoch is the label
         score = next(iter((summary.scores or {}).values()), None)
@@ -385,17 +333,8 @@ def _answers(stamp: Stamp) -> Answers:
         choices[summary.id] = summary.choices or []
         correct[summary.id] = score is not None and score.value == CORRECT
         failed += summary.error is not None
-    for id_ in (header.eval.dataset.sample_ids if header else None) or ():
-        if id_ not in letters:  # a run that failed may lack a question altogether
-            letters[id_], choices[id_], correct[id_] = None, [], False
-            failed += 1
-    return Answers(
-        location=name,
-        eval_id=header.eval.eval_id if header else "",
-        letters=letters,
-        choices=choices,
-        correct=correct,
-        failed=failed,
-        attempt=attempt_of(header) if header else "",
-        completed=header.stats.completed_at if header else "",
-    )
+    # a run that failed may lack a question altogether
+    lost = [id_ for id_ in log.eval.dataset.sample_ids or () if id_ not in letters]
+    letters |= dict.fromkeys(lost)
+    correct |= dict.fromkeys(lost, False)
+    return Answers(log, letters, choices, correct, failed + len(lost))

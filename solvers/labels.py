@@ -1,8 +1,7 @@
 """Where the demonstrations' labels come from: the request, the set, and the registry of sources.
 
-A label source is one function, registered under its name with `@label_source`: it gets the pool in
-the order of the draw and returns a `LabelSet`. Labels are option texts, not letters, so they
-survive a reshuffle. The suite's own sources are in `label_kinds`.
+A label source is one function, registered under its name with `@label_source`. Labels are option
+texts, not letters, so they survive a reshuffle. The suite's own sources are in `label_kinds`.
 """
 
 from __future__ import annotations
@@ -58,11 +57,9 @@ class LabelRequest:
     others: Sequence[Sample] = ()
 
     def chance(self, sample: Sample, purpose: str) -> random.Random:
-        """A generator for one question of one draw: the same in every cell and at every shot count.
+        """A generator for one question of one draw: the same in every cell, at every shot count.
 
-        Args:
-            sample: The question.
-            purpose: Keeps the choices of different label kinds apart.
+        `purpose` keeps the choices of different kinds of labels apart.
         """
         return random.Random(f"{self.seed}/{self.draw}/{sample.id}/{purpose}")
 
@@ -73,9 +70,8 @@ class LabelSet:
 
     Attributes:
         kind: Name of the label source.
-        labels: Option text by question id. A question that has no usable label is there with None:
-            it is passed over. One that was never asked is absent, which is an error where it should
-            be shown.
+        labels: Option text by question id. A question with None has no usable label and is passed
+            over. One that was never asked is absent, which is an error where it should be shown.
         by: Who labelled, as the transcript says it.
         record: For the log.
         command: The command that makes the labels, for errors.
@@ -134,15 +130,16 @@ def check_kind(kind: str) -> None:
     Raises:
         W2SError: Naming the kinds that there are.
     """
-    if kind not in known_kinds():
-        for plugin in entry_points(group="inspect_ai"):
-            try:
-                plugin.load()
-            except Exception as error:  # whatever a package raises when it is imported
-                raise W2SError(
-                    f"labels={kind!r} is none of {', '.join(known_kinds())}, and the package of "
-                    f"the entry point {plugin.name} cannot be loaded: {first_line(error)}"
-                ) from error
+    if kind in known_kinds():
+        return
+    for plugin in entry_points(group="inspect_ai"):
+        try:
+            plugin.load()
+        except Exception as error:  # whatever a package raises when it is imported
+            raise W2SError(
+                f"labels={kind!r} is none of {', '.join(known_kinds())}, and the package of the "
+                f"entry point {plugin.name} cannot be loaded: {first_line(error)}"
+            ) from error
     if kind not in known_kinds():
         raise W2SError(f"labels must be one of {', '.join(known_kinds())}, got {kind!r}")
 
@@ -175,8 +172,7 @@ def demonstrations(
 ) -> tuple[Demonstrations, tuple[int | str, ...]]:
     """The first `shots` labelled questions of the pool, and the ids passed over on the way.
 
-    A question without a usable label is passed over. The first k of a longer list are the list of
-    k, so a longer prompt contains the shorter one.
+    The first k of a longer list are the list of k, so a longer prompt contains the shorter one.
 
     Args:
         pool: Questions in the order of the draw.
@@ -184,11 +180,9 @@ def demonstrations(
         shots: How many to show.
 
     Raises:
-        W2SError: `shots` is no number of questions that the pool holds, or too few have a label.
+        W2SError: The pool holds fewer questions than `shots`, or too few have a label.
         LabelsMissingError: A question that should be shown was never labelled.
     """
-    if isinstance(shots, bool) or not isinstance(shots, int) or shots < 0:
-        raise W2SError(f"shots must be a whole number from 0, got {shots!r}")
     if shots > len(pool):
         raise W2SError(f"shots must be between 0 and {len(pool)} (the pool), got {shots}")
     shown: list[Demonstration] = []
@@ -196,7 +190,7 @@ def demonstrations(
     for sample in pool:
         if len(shown) == shots:
             break
-        id_ = id_of(sample)
+        id_, choices = id_of(sample), sample.choices or []
         if id_ not in label_set.labels:
             raise LabelsMissingError(
                 f"labels={label_set.kind}: question {id_!r} is among the first {shots} of the "
@@ -207,7 +201,6 @@ def demonstrations(
         if text is None:
             unread.append(id_)
             continue
-        choices = sample.choices or []
         if text not in choices:
             raise W2SError(
                 f"labels={label_set.kind}: the label {text!r} of question {id_!r} is none of its "
@@ -243,10 +236,10 @@ def _note(shown: Sequence[Demonstration], label_set: LabelSet) -> str:
         return ""
     if not label_set.shown:
         return f"**{len(shown)} demonstrations** without answers."
-    wrong = [d for d in shown if d.label != d.gold]
-    note = f"**{len(shown)} demonstrations**, labels by {label_set.by}; {len(wrong)} are wrong"
-    if wrong:
-        named = ", ".join(f"`{d.id}` {d.label} (gold {d.gold})" for d in wrong[:NAMED_WRONG_LABELS])
-        more = len(wrong) - NAMED_WRONG_LABELS
-        note += f": {named}" + (f" and {more} more" if more > 0 else "")
-    return note + "."
+    wrong = [f"`{d.id}` {d.label} (gold {d.gold})" for d in shown if d.label != d.gold]
+    named = ": " + ", ".join(wrong[:NAMED_WRONG_LABELS]) if wrong else ""
+    more = len(wrong) - NAMED_WRONG_LABELS
+    if more > 0:
+        named += f" and {more} more"
+    by = f"**{len(shown)} demonstrations**, labels by {label_set.by}"
+    return f"{by}; {len(wrong)} are wrong{named}."

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -46,9 +47,11 @@ def absolute(text: str | Path) -> Path:
 
 def _typed_in() -> Path:
     here = Path.cwd()
-    specs = [str(spec) for spec in _option("tasks") or ()]
-    files = [Path(os.path.normpath(spec.partition(".py")[0] + ".py")) for spec in specs]
-    files = [file for file, spec in zip(files, specs, strict=True) if ".py" in spec]
+    files = [
+        Path(os.path.normpath(str(spec).partition(".py")[0] + ".py"))
+        for spec in _option("tasks") or ()
+        if ".py" in str(spec)
+    ]
     for file in files:
         inner = file.parent.parts
         if inner and not file.is_absolute() and here.parts[-len(inner) :] == inner:
@@ -86,19 +89,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if kind not in ("csv", "jsonl", "json", "parquet"):
         raise W2SError(f"{path}: must be a .jsonl, .json, .csv or .parquet file")
     try:
-        if kind == "parquet":
-            import pyarrow.parquet
-
-            rows: Any = pyarrow.parquet.read_table(path).to_pylist()
-        elif kind == "csv":
-            rows = _rows_of_csv(path)
-        elif kind == "json":
-            rows = json.loads(path.read_text("utf-8-sig"))
-        else:
-            rows = list(_rows_of_jsonl(path))
+        rows = _rows(path, kind)
     except OSError as error:
         raise W2SError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
-    except ValueError as error:  # of the reader: not this kind of file, not UTF-8
+    except (ValueError, csv.Error) as error:  # not this kind of file, not UTF-8
         raise W2SError(f"{path.name}: not a {kind} file: {first_line(error)}") from None
     if not isinstance(rows, list):
         raise W2SError(f"{path.name}: must hold a list of rows, got one {type(rows).__name__}")
@@ -111,29 +105,29 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _rows_of_csv(path: Path) -> list[dict[str, Any]]:
-    import pandas as pd
+def _rows(path: Path, kind: str) -> Any:
+    if kind == "parquet":
+        import pyarrow.parquet
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is too long
-        try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        except pd.errors.ParserWarning as warning:
-            raise ValueError(str(warning)) from None
-        except pd.errors.EmptyDataError:
-            return []
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError("its rows have more fields than its first line has columns")
-    return [{str(k): v for k, v in row.items()} for row in table.fillna("").to_dict("records")]
-
-
-def _rows_of_jsonl(path: Path) -> Iterator[Any]:
-    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), start=1):
+        return pyarrow.parquet.read_table(path).to_pylist()
+    text = path.read_bytes().decode("utf-8-sig")
+    if kind == "json":
+        return json.loads(text)
+    rows = []
+    if kind == "csv":
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
+        for row in reader:
+            if None in row:
+                raise ValueError(f"line {reader.line_num} has more fields than there are columns")
+            rows.append(row)
+        return rows
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield json.loads(line)
+                rows.append(json.loads(line))
             except json.JSONDecodeError as error:
                 raise ValueError(f"line {number}: {error}") from None
+    return rows
 
 
 SECRET = re.compile(r"api[_-]?key|authorization|password|secret|(^|[_-])token$", re.IGNORECASE)
@@ -142,13 +136,11 @@ SECRET = re.compile(r"api[_-]?key|authorization|password|secret|(^|[_-])token$",
 
 def secret_in(args: Any, path: str = "") -> str:
     """Where in model arguments a key or a password stands; "" where there is none."""
-    if isinstance(args, Mapping):
-        for name, value in args.items():
-            here = f"{path}.{name}".lstrip(".")
-            if value and SECRET.search(str(name)):
-                return here
-            if place := secret_in(value, here):
-                return place
     if isinstance(args, str) and "://" in args and urlsplit(args).password:
         return path
+    for name, value in args.items() if isinstance(args, Mapping) else ():
+        place = f"{path}.{name}".lstrip(".")
+        place = place if value and SECRET.search(str(name)) else secret_in(value, place)
+        if place:
+            return place
     return ""

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.conftest import SHARED, needs_shared, rows
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import load_split
-from w2s_icl.evals.sources import HUB_FILES, TRUTHFULQA_REVISION, load_questions
+from w2s_icl.evals.sources import HUB_FILES, TRUTHFULQA, load_questions
 
 Write = Callable[..., str]
 
@@ -253,9 +253,9 @@ class _Hub(BaseHTTPRequestHandler):
 
     def _reply(self, *, body: bool) -> None:
         self.asked.append(f"{self.command} {self.path}")
-        known = self.path.startswith("/datasets/") and TRUTHFULQA_REVISION in self.path
+        known = self.path.startswith("/datasets/") and TRUTHFULQA.revision in self.path
         self.send_response(200 if known or self.path == "/" else 404)
-        self.send_header("X-Repo-Commit", TRUTHFULQA_REVISION)
+        self.send_header("X-Repo-Commit", TRUTHFULQA.revision)
         self.send_header("ETag", '"0123456789abcdef"')
         self.send_header("Content-Length", str(len(self.content) if known else 0))
         self.end_headers()
@@ -296,7 +296,7 @@ def test_hub_file_is_fetched_at_its_revision_once_and_then_works_offline(
     offline = fetch(code, **env | {"HF_HUB_OFFLINE": "1"})
 
     assert online.stdout == "9 12 {4} {'w'} 8\n", online.stderr
-    assert any(TRUTHFULQA_REVISION in request for request in _Hub.asked)
+    assert any(TRUTHFULQA.revision in request for request in _Hub.asked)
     assert offline.stdout == online.stdout
     assert len(_Hub.asked) == asked
 

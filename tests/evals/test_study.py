@@ -237,7 +237,7 @@ def test_the_study_of_controls_lacks_nothing() -> None:
         ({"models": []}, "models: "),
         ({"models": ["a/b", "a/b"]}, "models: a/b stands there twice"),
         ({"shots": [2, -1]}, r"shots.1: .*greater than or equal to 0, got -1"),
-        ({"labels": ["gold", "silver"]}, "labels: must be one of gold, weak.*got 'silver'"),
+        ({"labels": ["gold", "silver"]}, "labels must be one of gold, weak.*got 'silver'"),
         ({"pairs": [MODELS[:2]]}, "models: simulated/large stands in no pair and would not be run"),
         ({"labels": ["file:x.csv"]}, "labels: there is no file x.csv"),
         ({"generate": {"warmth": 1}}, "GenerateConfig has no warmth"),
@@ -532,5 +532,5 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
     refused = started(
         *("inspect", "eval", "w2s_icl/few_shot", *data, *weak, "--model", "simulated/large", *logs)
     )
-    assert "Make it with: inspect eval" in " ".join(refused.stdout.split())
+    assert "Make it with: inspect eval" in " ".join(refused.stderr.split())
     assert "Traceback" not in refused.stdout + refused.stderr

@@ -24,7 +24,6 @@ from tests.conftest import Run, exchange, rows
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.truthfulqa import (
-    call_settings,
     experiment_record,
     few_shot,
     label_settings,
@@ -224,9 +223,9 @@ def rewrite(log: EvalLog, failed: int = 0, **changes: Any) -> EvalLog:
 def labels_of(questions: dict[str, Any], log_dir: str) -> str | None:
     """Id of the run whose answers are the weak labels."""
     experiment = experiment_record(load_split(**questions), Prompt())
-    settings = label_settings(call_settings(), "reply")
+    settings = label_settings("reply", None, None)
     answers = find_answers(WEAK, "pool", experiment, settings, log_dir)
-    return answers and answers.eval_id
+    return answers and answers.log.eval.eval_id
 
 
 ONE_RUN = {"eval_set_id": "one run", "model_args": {}}  # else they hold the replies

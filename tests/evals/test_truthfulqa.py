@@ -41,8 +41,8 @@ Write = Callable[..., str]
 
 @pytest.fixture
 def questions(write_jsonl: Write) -> dict[str, Any]:
-    """Arguments of a data set of 40 questions, 8 of them the test."""
-    return {"dataset": write_jsonl(rows(40)), "test_size": 8}
+    """Arguments of a data set of 30 questions, 6 of them the test."""
+    return {"dataset": write_jsonl(rows(30)), "test_size": 6}
 
 
 def messages(log: EvalLog) -> list[str]:
@@ -54,24 +54,24 @@ def labels_shown(log: EvalLog) -> list[str]:
     return [m.removeprefix("assistant: ") for m in messages(log) if m.startswith("assistant")][:-1]
 
 
-@pytest.mark.parametrize("shots", [0, 8])
 def test_prompt_holds_the_weak_labels_wrong_ones_included(
-    shots: int, run: Run, questions: dict[str, Any]
+    run: Run, questions: dict[str, Any]
 ) -> None:
     pool = run(zero_shot(split="pool", **questions), LETTERS)
     assert pool.samples
     answered = {sample.id: sample.output.completion for sample in pool.samples}
-
-    log = run(few_shot(labels="weak", weak=WEAK, shots=shots, **questions), "A", "mockllm/strong")
-
-    order = [s.id for s in load_split(**questions).draw(0)][:shots]
-    assert labels_shown(log) == [answered[id_] for id_ in order]
-    metadata = log.eval.metadata or {}
-    assert metadata["demo_ids"] == order
-    assert metadata["label_eval_id"] == pool.eval.eval_id
-    assert metadata["labels_coverage"] == 1
     right = sum(s.output.completion == s.target for s in pool.samples) / len(pool.samples)
-    assert metadata["labels_accuracy"] == pytest.approx(right)
+    for shots in (0, 8):
+        task = few_shot(labels="weak", weak=WEAK, shots=shots, **questions)
+        log = run(task, "A", "mockllm/strong")
+
+        order = [s.id for s in load_split(**questions).draw(0)][:shots]
+        assert labels_shown(log) == [answered[id_] for id_ in order]
+        metadata = log.eval.metadata or {}
+        assert metadata["demo_ids"] == order
+        assert metadata["label_eval_id"] == pool.eval.eval_id
+        assert metadata["labels_coverage"] == 1
+        assert metadata["labels_accuracy"] == pytest.approx(right)
 
 
 def test_default_prompt_is_system_message_turns_and_bare_letters(
@@ -121,15 +121,15 @@ def test_instruction_stands_in_the_first_user_turn_where_there_is_no_system_role
 def test_prompts_are_nested_over_shots_and_equal_over_label_kinds(
     run: Run, questions: dict[str, Any]
 ) -> None:
-    run(zero_shot(split="pool", **questions), LETTERS)
-    arguments = {**questions, "draw": 1}
-    short = run(few_shot(labels="gold", shots=3, **arguments), "A")
-    long = run(few_shot(labels="gold", shots=6, **arguments), "A")
-    weak = run(few_shot(labels="weak", weak=WEAK, shots=6, **arguments), "A")
+    short, long, other = (
+        messages(run(few_shot(labels=labels, shots=shots, draw=1, **questions), "A"))
+        for labels, shots in (("gold", 3), ("gold", 6), ("random", 6))
+    )
 
-    assert messages(long)[:7] == messages(short)[:7]
-    questions_shown = [m for m in messages(long) if m.startswith("user")]
-    assert questions_shown == [m for m in messages(weak) if m.startswith("user")]
+    assert long[:7] == short[:7]
+    users = [[m for m in of if m.startswith("user")] for of in (long, other)]
+    assert users[0] == users[1]
+    assert long != other
 
 
 def test_cells_of_other_labels_or_questions_are_other_tasks_to_inspect(
@@ -153,8 +153,7 @@ def test_cells_of_other_labels_or_questions_are_other_tasks_to_inspect(
 def test_no_test_question_is_ever_shown(questions: dict[str, Any]) -> None:
     test = {sample.id for sample in load_split(**questions).test}
     for draw in range(5):
-        metadata = few_shot(labels="gold", shots=25, draw=draw, **questions).metadata or {}
-        assert test.isdisjoint(metadata["demo_ids"])
+        assert test.isdisjoint(few(shots=24, draw=draw, **questions)["demo_ids"])
 
 
 def test_an_unread_weak_answer_is_no_label_and_skip_keeps_arms_alike(
@@ -181,7 +180,7 @@ def test_without_a_label_log_the_error_says_which_command_makes_one(
         few_shot(labels="weak", weak=WEAK, shots=2, **questions)
 
     command = f"inspect eval w2s_icl/zero_shot -T split=pool -T dataset={questions['dataset']}"
-    assert f"{command} -T test_size=8 --model {WEAK}" in str(error.value)
+    assert f"{command} -T test_size=6 --model {WEAK}" in str(error.value)
 
 
 def test_labels_of_another_model_seed_or_split_are_not_taken(
@@ -192,18 +191,6 @@ def test_labels_of_another_model_seed_or_split_are_not_taken(
     run(zero_shot(split="test", **questions), LETTERS)
 
     with pytest.raises(W2SError, match="no finished log"):
-        few_shot(labels="weak", weak=WEAK, shots=2, **questions)
-
-
-def test_two_label_logs_that_disagree_are_refused_and_equal_ones_taken(
-    run: Run, questions: dict[str, Any]
-) -> None:
-    run(zero_shot(split="pool", **questions), LETTERS)
-    run(zero_shot(split="pool", **questions), LETTERS)
-    few_shot(labels="weak", weak=WEAK, shots=2, **questions)
-    run(zero_shot(split="pool", **questions), "DCBA")
-
-    with pytest.raises(W2SError, match=r"differently in .*\.eval and .*\.eval"):
         few_shot(labels="weak", weak=WEAK, shots=2, **questions)
 
 
@@ -249,28 +236,32 @@ def test_of_label_logs_of_one_run_the_fullest_and_then_the_earliest_counts(
     assert labels_of(questions, log_dir) == first.eval.eval_id
 
 
-@pytest.mark.parametrize(
-    "other", [{"eval_set_id": "another"}, {**ONE_RUN, "model_args": {"load_in_8bit": True}}]
-)
 def test_label_logs_that_no_one_run_wrote_must_agree(
-    other: dict[str, Any], run: Run, questions: dict[str, Any], log_dir: str
+    run: Run, questions: dict[str, Any], log_dir: str
 ) -> None:
-    rewrite(run(zero_shot(split="pool", **questions), LETTERS), **ONE_RUN)
-    rewrite(run(zero_shot(split="pool", **questions), "DCBA"), **other)
+    first, second, same = (
+        run(zero_shot(split="pool", **questions), letters) for letters in (LETTERS, "DCBA", LETTERS)
+    )
+    rewrite(first, **ONE_RUN)
+    for other in ({"eval_set_id": "another"}, {**ONE_RUN, "model_args": {"load_in_8bit": True}}):
+        rewrite(second, **other)
+        with pytest.raises(W2SError, match=r"differently in .*\.eval and .*\.eval"):
+            labels_of(questions, log_dir)
+    Path(second.location).unlink()
+    assert same.eval.eval_set_id != "one run"
+    assert labels_of(questions, log_dir) == first.eval.eval_id
 
-    with pytest.raises(W2SError, match="differently in"):
-        labels_of(questions, log_dir)
 
-
-@pytest.mark.parametrize(("failed", "usable"), [(MAY_FAIL, True), (MAY_FAIL + 1, False)])
 def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
-    failed: int, usable: bool, run: Run, questions: dict[str, Any], log_dir: str
+    run: Run, questions: dict[str, Any], log_dir: str
 ) -> None:
-    log = rewrite(run(zero_shot(split="pool", **questions), LETTERS), failed)
+    log = rewrite(run(zero_shot(split="pool", **questions), LETTERS), failed=MAY_FAIL)
     assert log.status == "success"
     assert not is_complete(log)
+    assert labels_of(questions, log_dir) == log.eval.eval_id
 
-    assert (labels_of(questions, log_dir) == log.eval.eval_id) is usable
+    log = rewrite(log, failed=MAY_FAIL + 1)
+    assert labels_of(questions, log_dir) is None
     whole = run(zero_shot(split="pool", **questions), "DCBA")
     assert is_complete(whole)
     assert labels_of(questions, log_dir) == whole.eval.eval_id
@@ -304,14 +295,12 @@ def test_bad_arguments_are_refused_in_plain_words(
         few_shot(**{**questions, **arguments})
 
 
-def test_a_label_kind_of_ones_own_is_one_function(run: Run, questions: dict[str, Any]) -> None:
+def test_a_label_kind_of_ones_own_is_one_function(questions: dict[str, Any]) -> None:
     @label_source("last")
     def _last(request: LabelRequest) -> LabelSet:
         return LabelSet("last", {s.id: (s.choices or [""])[-1] for s in request.pool if s.id}, "me")
 
-    log = run(few_shot(labels="last", shots=4, **questions), "A")
-
-    assert labels_shown(log) == ["D"] * 4
+    assert few(labels="last", shots=4, **questions)["demo_labels"] == ["D"] * 4
 
 
 # --- the viewer's view --------------------------------------------------------------------------
@@ -348,34 +337,37 @@ def test_log_carries_what_the_viewer_and_the_analysis_need(
 # --- scores -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("reply", "value", "answer", "reason"),
-    [
+def test_scores_of_replies(run: Run, questions: dict[str, Any]) -> None:
+    task = zero_shot(**questions)
+    golds = {s.id: str(s.target) for s in task.dataset}
+    wrong = {id_: "A" if gold != "A" else "B" for id_, gold in golds.items()}
+    expected = [
         ("{gold}", "C", "{gold}", None),
         ("**{gold}**", "C", "{gold}", None),
         ("{wrong})", "I", "{wrong}", None),
         ("", "N", "", "no_response"),
         ("I cannot answer that question.", "N", "", "refusal"),
         ("Hard to say, is it not?", "N", "", "invalid_response_format"),
-    ],
-)
-def test_score_of_a_reply(
-    reply: str, value: str, answer: str, reason: str | None, run: Run, questions: dict[str, Any]
-) -> None:
-    task = zero_shot(**questions)
-    gold = str(next(iter(task.dataset)).target)
-    words = {"gold": gold, "wrong": "A" if gold != "A" else "B"}
+    ]
+    replies = [
+        reply.format(gold=golds[id_], wrong=wrong[id_])
+        for id_, (reply, *_) in zip(golds, expected, strict=True)
+    ]
 
-    log = run(task, [reply.format(**words)])
+    log = run(task, replies)
 
-    score = read_eval_log_sample_summaries(log.location)[0].scores["letter"]  # type: ignore[index]
-    assert (score.value, score.answer) == (value, answer.format(**words))
-    assert score.reason == reason
-    assert (score.metadata or {})["read_as"]
-    assert "Gold: " in (score.explanation or "")
+    scores = {
+        s.id: (s.scores or {})["letter"] for s in read_eval_log_sample_summaries(log.location)
+    }
+    for id_, (_, value, answer, reason) in zip(golds, expected, strict=True):
+        score = scores[id_]
+        said = answer.format(gold=golds[id_], wrong=wrong[id_])
+        assert (score.value, score.answer, score.reason) == (value, said, reason)
+        assert (score.metadata or {})["read_as"]
+        assert "Gold: " in (score.explanation or "")
 
 
-# --- controls, prompt arms, chains ----------------------------------------------------------------
+# --- controls, prompt arms ------------------------------------------------------------------------
 
 
 def few(**arguments: Any) -> Mapping[str, Any]:
@@ -398,15 +390,15 @@ def test_controls_need_no_weak_model_and_show_what_gold_shows(questions: dict[st
 
 
 def test_random_labels_are_uniform_over_the_options_and_differ_by_draw(write_jsonl: Write) -> None:
-    many = {"dataset": write_jsonl(rows(2000)), "test_size": 10, "near_duplicates": "keep"}
-    shown = [few(labels="random", shots=1900, draw=draw, **many) for draw in (0, 1)]
+    many = {"dataset": write_jsonl(rows(900)), "test_size": 10, "near_duplicates": "keep"}
+    shown = [few(labels="random", shots=850, draw=draw, **many) for draw in (0, 1)]
 
     counts = Counter(shown[0]["demo_labels"])
     assert chisquare([counts[letter] for letter in LETTERS]).pvalue > 0.01
-    assert shown[0]["demo_label_accuracy"] == pytest.approx(0.25, abs=0.04)
+    assert shown[0]["demo_label_accuracy"] == pytest.approx(0.25, abs=0.06)
     first, second = (dict(zip(one["demo_ids"], one["demo_labels"], strict=True)) for one in shown)
     both = [first[id_] == second[id_] for id_ in first if id_ in second]
-    assert sum(both) / len(both) == pytest.approx(0.25, abs=0.04)
+    assert sum(both) / len(both) == pytest.approx(0.25, abs=0.06)
 
 
 def test_noise_matched_errs_as_often_as_the_weak_model_but_elsewhere(
@@ -414,15 +406,13 @@ def test_noise_matched_errs_as_often_as_the_weak_model_but_elsewhere(
 ) -> None:
     run(zero_shot(split="pool", **questions), ["A", "B", "A", "not sure", "D"])
     elsewhere = False
-    for shots in (1, 2, 5, 12, 20):
+    for shots in (1, 2, 5, 12, 18):
         weak, noise = (
             few(labels=kind, weak=WEAK, shots=shots, **questions)
             for kind in ("weak", "noise_matched")
         )
-        assert noise["demo_ids"] == weak["demo_ids"]
-        assert noise["demo_label_accuracy"] == weak["demo_label_accuracy"]
-        assert noise["unread"] == weak["unread"]
-        assert noise["label_eval_id"] == weak["label_eval_id"]
+        for key in ("demo_ids", "demo_label_accuracy", "unread", "label_eval_id"):
+            assert noise[key] == weak[key]
         elsewhere |= noise["demo_labels"] != weak["demo_labels"]
     assert elsewhere
 
@@ -437,18 +427,15 @@ def test_own_labels_are_weak_labels_of_the_same_model(run: Run, questions: dict[
         Context().run(few_shot, labels="self", shots=3, **questions)
 
 
-def test_disclosure_says_who_labelled_and_how_many_are_right(
-    run: Run, questions: dict[str, Any]
-) -> None:
-    run(zero_shot(split="pool", **questions), "A")
+def test_disclosure_says_who_labelled_and_how_many_are_right(questions: dict[str, Any]) -> None:
     messages = {
-        said: few(labels="weak", weak=WEAK, shots=4, disclosure=said, **questions)
+        said: few(labels="random", shots=8, disclosure=said, **questions)
         for said in ("none", "source", "accuracy")
     }
     share = messages["none"]["demo_label_accuracy"]
 
     assert messages["none"]["system_message"] == SYSTEM_MESSAGE
-    assert messages["source"]["system_message"].endswith("come from another language model.")
+    assert messages["source"]["system_message"].endswith("from a random draw among the options.")
     assert f"; {100 * share:.0f}% of them" in messages["accuracy"]["system_message"]
     assert messages["source"]["prompt"] == "disclosure=source"
     assert len({m["prompt_sha256"] for m in messages.values()}) == 3

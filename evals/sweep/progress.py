@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from w2s_icl.errors import first_line
-from w2s_icl.evals.sweep.logdir import QUESTIONS_FAILED
 from w2s_icl.evals.sweep.logged import NOTHING, Amount
 from w2s_icl.evals.sweep.plan import Plan
 from w2s_icl.evals.sweep.unread import stopped_unread
@@ -140,19 +139,16 @@ class StudyProgress:
                 "with a larger one to continue"
             )
 
-    def trouble(self, text: str) -> None:
-        """Calls have been failing for a while; `text` says of which model, and why."""
-        self._say_once(f"! {text}")
-
     def finished(self, log: EvalLog) -> None:
         """A cell ended, well or not."""
         if is_complete(log):
             self.done.add(key_of(log))
             self._update()
         if self.shown:
-            self._say_once(cell_line(log))
+            self.say_once(cell_line(log))
 
-    def _say_once(self, text: str) -> None:
+    def say_once(self, text: str) -> None:
+        """Print what has not been printed yet."""
         if text not in self._printed:
             self.console.print(text, highlight=False, markup=False)
         self._printed.add(text)
@@ -217,18 +213,11 @@ def cell_line(log: EvalLog) -> str:
         mark = "✔" if 1 - read <= UNREAD_LIMIT else "!"
         return f"  {mark} {name} {value:5.1f} ± {half:.1f}   readable {100 * read:.0f}%"
     ended = stopped_unread(log)
-    message, failed = (ended, 0) if ended else _first_error(log)
-    questions = f" {failed} of {log.eval.dataset.samples} questions failed" if failed else ""
-    said = textwrap.fill(message, 80, initial_indent="    ", subsequent_indent="    ")
-    return f"  ✗ {name}{questions}\n{said}"
-
-
-def _first_error(log: EvalLog) -> tuple[str, int]:
-    """First line of what went wrong in a cell, and the number of questions it happened to."""
     errors = []
-    if log.location:
+    if log.location and not ended:
         errors = [s.error for s in read_eval_log_sample_summaries(log.location) if s.error]
-    # a log that was marked for its failed questions says less than they do
-    marked = log.error is not None and log.error.message.endswith(QUESTIONS_FAILED)
-    said = [log.error.message] if log.error and not (marked and errors) else errors
-    return first_line(ValueError(said[0] if said else log.status)), len(errors)
+    failed = f" {len(errors)} of {log.eval.dataset.samples} questions failed" if errors else ""
+    error = log.error.message if log.error else log.status
+    message = ended or first_line(ValueError([*errors, error][0]))
+    said = textwrap.fill(message, 80, initial_indent="    ", subsequent_indent="    ")
+    return f"  ✗ {name}{failed}\n{said}"

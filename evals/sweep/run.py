@@ -257,7 +257,8 @@ def _run_locked(
         stop=ending.once_answered,
     )
     progress.follow(plan)
-    ending.say, ending.uncounted = progress.trouble, progress.paid
+    ending.say = lambda text: progress.say_once(f"! {text}")
+    ending.uncounted = progress.paid
     planned = plan_record(study, all_cells(study, plan.split))
     session = Session(study, planned, progress, ending, display or "none")
     # of replies with parts that no OpenAI server would send; they are mended

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from inspect_ai.log import list_eval_logs, read_eval_log, write_eval_log
+from inspect_ai.log import list_eval_logs
 from rich.console import Console
 
 from tests.conftest import Run, exchange
@@ -135,24 +135,6 @@ def test_reported_cost_is_the_bill_and_needs_no_price(tmp_path: Path) -> None:
     assert make_plan(study, str(tmp_path / "logs")).spent.cost == pytest.approx(8 * BILLED)
     assert re.search(r"came to 8 calls, .* 8 out, \$2\.00\n", said)
     assert "cost ?\n" in said  # of the plan
-
-
-def test_label_runs_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    """Only labels that are missing are planned without: any other mistake is said."""
-    logs = tmp_path / "logs"
-    study = study_of(tmp_path, models=[SMALL], prices={}, shots=[0, 1])
-    run_quietly(study, logs)
-    (labels,) = (path for path in logs.glob("*.eval") if "pool" in path.name)
-    other = read_eval_log(str(labels))
-    other.eval.eval_set_id = "another"
-    for sample in other.samples or ():
-        (score,) = (sample.scores or {}).values()
-        score.answer = "B"
-    other.location = ""
-    write_eval_log(other, str(labels.with_name(f"2{labels.name}")))
-
-    with pytest.raises(W2SError, match="differently in"):
-        make_plan(study, str(logs))
 
 
 # --- what is not known is said --------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from inspect_ai.log import EvalLog
 
-from w2s_icl.record import MARGIN, CellKey, CellRecord, PlanRecord, is_complete
+from w2s_icl.record import MARGIN, CellRecord, PlanRecord, is_complete
 
 
 @dataclass(frozen=True)
@@ -32,42 +32,38 @@ class Declaration:
     conflicts: tuple[str, ...] = ()
 
 
-def declaration_of(plans: Sequence[PlanRecord], after_results: Iterable[bool]) -> Declaration:
-    """The declaration of the first plan, held against the others.
-
-    Args:
-        plans: Each once, in the order in which they came into the directory.
-        after_results: Whether a plan came after an arm was finished.
-    """
+def declaration_of(plans: Mapping[PlanRecord, bool]) -> Declaration:
+    """The declaration of the first plan, held against the others; `plans` as of `plans_of`."""
     if not plans:
         return Declaration()
-    first = plans[0]
-    conflicts: dict[str, None] = {}
-    for plan, late in zip(plans, after_results, strict=True):
+    first = next(iter(plans))
+    before = _draws(first)
+    conflicts: list[str] = []
+    for plan, late in plans.items():
         if (plan.headline, plan.declared) != (first.headline, first.declared):
-            conflicts[f"the headline was changed from {_counts(first)} to {_counts(plan)}"] = None
+            conflicts.append(f"the headline was changed from {_counts(first)} to {_counts(plan)}")
         if set(plan.pairs) != set(first.pairs):
-            conflicts["the pairs were changed"] = None
+            conflicts.append("the pairs were changed")
         if plan.models != first.models:
             same = set(plan.models) == set(first.models)
-            conflicts[f"the {'order of the models was' if same else 'models were'} changed"] = None
-        before, now = _draws(first), _draws(plan)
-        more = [(before[arm], now[arm]) for arm in before if now.get(arm, 0) > before[arm]]
+            conflicts.append(f"the {'order of the models was' if same else 'models were'} changed")
+        now = _draws(plan)
+        more = [(n, now[arm]) for arm, n in before.items() if now.get(arm, 0) > n]
         if late and more:
-            text = f"draws were added after the first arm was finished: {more[0][0]}, then "
-            conflicts[text + str(more[0][1])] = None
+            text = "draws were added after the first arm was finished: {}, then {}"
+            conflicts.append(text.format(*more[0]))
     return Declaration(
         headline=tuple(sorted(first.headline)),
         declared=first.declared,
         margin=first.margin,
         models=tuple(dict.fromkeys(name for plan in plans for name in plan.models)),
         pairs=tuple(dict.fromkeys(pair for plan in plans for pair in plan.pairs)),
-        conflicts=tuple(conflicts),
+        conflicts=tuple(dict.fromkeys(conflicts)),
     )
 
 
-def plans_of(logs: Sequence[tuple[EvalLog, PlanRecord | None]]) -> list[tuple[PlanRecord, bool]]:
-    """The plans in the logs, each once, the earliest first, and whether an arm was finished before.
+def plans_of(logs: Sequence[tuple[EvalLog, PlanRecord | None]]) -> dict[PlanRecord, bool]:
+    """The plans, each once, the earliest first, and whether an arm was finished before.
 
     Args:
         logs: Headers of all logs of this suite, unfinished ones too, with their plans.
@@ -79,7 +75,7 @@ def plans_of(logs: Sequence[tuple[EvalLog, PlanRecord | None]]) -> list[tuple[Pl
     for log, plan in sorted(logs, key=lambda item: item[0].eval.created):
         if plan is not None:
             since.setdefault(plan, log.eval.created)
-    return [(plan, "" < first_arm < start) for plan, start in since.items()]
+    return {plan: "" < first_arm < start for plan, start in since.items()}
 
 
 def _is_arm(log: EvalLog) -> bool:
@@ -88,15 +84,12 @@ def _is_arm(log: EvalLog) -> bool:
 
 
 def _counts(plan: PlanRecord) -> str:
-    if not plan.declared:
-        return "none declared"
-    return f"{', '.join(map(str, plan.headline))} shots"
+    return f"{', '.join(map(str, plan.headline))} shots" if plan.declared else "none declared"
 
 
-def _draws(plan: PlanRecord) -> Mapping[CellKey, int]:
+def _draws(plan: PlanRecord) -> dict[tuple[str, ...], int]:
     """Draws by arm."""
-    draws: dict[CellKey, int] = {}
-    for model, task, split, labels, weak, prompt, _, n in plan.blocks:
-        arm = CellKey(model, task, split, labels, weak, 0, 0, prompt)
-        draws[arm] = max(n, draws.get(arm, 0))
+    draws: dict[tuple[str, ...], int] = {}
+    for *arm, _, n in plan.blocks:
+        draws[tuple(arm)] = max(n, draws.get(tuple(arm), 0))
     return draws

@@ -1,8 +1,6 @@
 """From a directory of Inspect logs to aligned answers; the only reader of logs on this side.
 
-Questions are rows of one table, found by id and checked by content; a run is a row of two matrices
-over them: which letter it answered, and whether that was right. Nothing is joined by position, and
-what cannot be used is named, never dropped in silence.
+Questions are found by id and checked by content; what cannot be used is named.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import fsspec
@@ -49,6 +48,7 @@ from w2s_icl.record import (
     RunRecord,
     Shown,
     attempt_of,
+    file_of,
     is_ours,
     is_simulated,
     precedence,
@@ -87,9 +87,9 @@ class Logs:
             demonstration), demo_label_accuracy, permutations (orders in which each question was
             shown), changed (share of pairs of identical reruns that differ, mean over the
             `changed_n` questions that have any), changes (that share by question), positions (a
-            `Position` by place on the page), shown_sha256, label_eval_id, reused_from, calls,
-            input_tokens, output_tokens, cached_tokens, cost (dollars, nan where a call's price is
-            unknown), endpoint (address and arguments of the model), simulated.
+            `Position` by place on the page), label_eval_id, reused_from, calls, input_tokens,
+            output_tokens, cached_tokens, cost (dollars, nan where a call's price is unknown),
+            endpoint (address and arguments of the model), simulated.
         questions: One row per question, index = id. Columns: question, choices, gold (letter),
             n_options, category.
         letters: Answer of run i to question j, of the first epoch that has one; "" where the reply
@@ -144,7 +144,7 @@ class _Run:
 
     @property
     def file(self) -> str:
-        return _file(self.info.name)
+        return file_of(self.log)
 
     @property
     def finished(self) -> bool:
@@ -159,13 +159,13 @@ def read_logs(directory: str) -> Logs:
         directory: A local folder, or any address that Inspect can list, such as `s3://...`.
 
     Returns:
-        Aligned answers. Logs of other tasks are left out with a note; so are attempts that did not
-        finish, and files that cannot be read.
+        Aligned answers. Logs of other tasks, attempts that did not finish, and files that cannot
+        be read are left out with a note.
 
     Raises:
-        W2SError: There are no logs of this suite; they are of several experiments; two finished
-            logs of one cell, of different runs, disagree; a log holds a question twice, or was not
-            scored by this suite.
+        W2SError: There are no logs of this suite; they are of several experiments, or were asked
+            or read differently; two finished logs of one cell, of different runs, disagree; a log
+            holds a question twice, or was not scored by this suite.
     """
     with _on_this_machine(directory) as folder:
         return _read_logs(directory, list_eval_logs(folder, descending=False))
@@ -173,11 +173,7 @@ def read_logs(directory: str) -> Logs:
 
 @contextmanager
 def _on_this_machine(directory: str) -> Iterator[str]:
-    """A folder with the logs of a directory: through a network, all at once are far faster read.
-
-    Raises:
-        W2SError: It cannot be listed or read.
-    """
+    """A folder with the logs of a directory: through a network, all at once are far faster read."""
     try:
         infos = list_eval_logs(directory)
     except (OSError, ValueError) as error:
@@ -188,7 +184,9 @@ def _on_this_machine(directory: str) -> Iterator[str]:
     files, _ = fsspec.core.url_to_fs(directory)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            files.get([i.name for i in infos], [f"{folder}/{_file(i.name)}" for i in infos])
+            files.get(
+                [i.name for i in infos], [f"{folder}/{PurePosixPath(i.name).name}" for i in infos]
+            )
         except OSError as error:
             raise W2SError(f"{directory}: cannot be read: {error}") from None
         yield folder
@@ -198,9 +196,7 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
     notes: list[Note] = []
     parsed = [run for info in infos if (run := _parsed(info, notes)) is not None]
     finished = [run for run in parsed if run.finished]
-    if finished:
-        _same_experiment(finished)
-        _same_settings(finished)
+    _refuse_different(finished)
     questions = Questions()
     by_cell: dict[CellKey, list[_Run]] = defaultdict(list)
     counts: dict[CellKey, tuple[int, int]] = {}
@@ -216,31 +212,36 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
         run.answers = answers_of(samples, questions, run.file)
         by_cell[run.key].append(run)
     if not by_cell:
-        raise _nothing(directory, infos, notes)
+        none = f"{len(infos)} log files, none a finished one of this suite"
+        named = "".join(f"\n  {note.file}: {note.text}" for note in notes)
+        raise W2SError(
+            f"{directory}: no results to analyse ({none if infos else 'no log files'}). "
+            f"Give the --log-dir of a `w2s run`{named}"
+        )
     runs = [_one_per_cell(of, notes) for of in by_cell.values()]
     version = _scorer_version(runs)
+    # neither numbers nor files may depend on the order in which a directory lists its logs
+    runs.sort(key=lambda run: run.key)
     unfinished = [run for run in parsed if not run.finished and run.key not in by_cell]
     notes += [
         Note("problem", run.file, f"not finished: status {run.log.status}") for run in unfinished
     ]
     plans = plans_of([(run.log, run.plan) for run in parsed])
-    declaration = declaration_of([plan for plan, _ in plans], [late for _, late in plans])
-    # neither numbers nor files may depend on the order in which a directory lists its logs
-    runs.sort(key=lambda run: run.key)
     ids, letters, correct, unread = matrices_of([run.answers for run in runs], questions)
     planned = dict.fromkeys(
-        cell for plan, _ in plans for cell in plan.cells() if not _several(cell.weak)
+        cell for plan in plans for cell in plan.cells() if not _several(cell.weak)
     )
+    asked = [questions[id_] for id_ in ids]
     return Logs(
         directory,
         pd.DataFrame([_row(run, questions) for run in runs]),
         pd.DataFrame(
             {
-                "question": [questions[id_].text for id_ in ids],
-                "choices": [questions[id_].choices for id_ in ids],
-                "gold": [questions[id_].gold for id_ in ids],
-                "n_options": [len(questions[id_].choices) for id_ in ids],
-                "category": [questions[id_].category for id_ in ids],
+                "question": [question.text for question in asked],
+                "choices": [question.choices for question in asked],
+                "gold": [question.gold for question in asked],
+                "n_options": [len(question.choices) for question in asked],
+                "category": [question.category for question in asked],
             },
             index=pd.Index(ids, name="id", dtype=object),
         ),
@@ -250,7 +251,7 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
         pd.DataFrame(list(planned), columns=list(KEY)),
         {**_metadata(finished), "scorer_version": version},
         tuple(sorted(notes, key=lambda note: (note.file, note.text))),
-        declaration,
+        declaration_of(plans),
         frozenset(run.key for run in unfinished),
         counts,
         next((run.imported for run in finished if run.imported), None),
@@ -259,7 +260,7 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
 
 def _parsed(info: EvalLogInfo, notes: list[Note]) -> _Run | None:
     """The header of a log; None, and a note, where it is none of this suite's."""
-    file = _file(info.name)
+    file = PurePosixPath(info.name).name
     try:
         log = read_eval_log(info, header_only=True)
         if not is_ours(log):
@@ -287,29 +288,33 @@ def _parsed(info: EvalLogInfo, notes: list[Note]) -> _Run | None:
         return None
 
 
-def _nothing(directory: str, infos: Sequence[EvalLogInfo], notes: Sequence[Note]) -> W2SError:
-    there = (
-        f"{len(infos)} log files, none a finished one of this suite" if infos else "no log files"
-    )
-    named = "".join(f"\n  {note.file}: {note.text}" for note in notes)
-    return W2SError(
-        f"{directory}: no results to analyse ({there}). Give the --log-dir of a `w2s run`{named}"
-    )
-
-
 APART = "Analyse each from a directory of its own"
 
 
-def _same_experiment(runs: Sequence[_Run]) -> None:
-    """Refuse logs of several experiments."""
-    first, *others = runs
-    for run in others:
-        for name, value in first.experiment.identity.items():
-            other = getattr(run.experiment, name)
-            if other != value:
+def _refuse_different(runs: Sequence[_Run]) -> None:
+    """Runs are compared that differ in their labels, not in how they were asked.
+
+    Raises:
+        W2SError: They are of several experiments or were read in several ways, or plain runs on the
+            test were asked in other permutations, or one model with other settings.
+    """
+    first: dict[tuple[str, str, str], tuple[str, Any]] = {}
+    experiments, asked = "are of different experiments", "were asked differently"
+    for run in runs:
+        said: dict[tuple[str, str, str], Any] = {
+            (experiments, "", name): value for name, value in run.experiment.identity.items()
+        }
+        said[asked, "", "read"] = run.cell.read
+        if run.cell.split == "test" and not run.cell.prompt:
+            said[asked, "", "permutations"] = run.cell.permutations
+            said |= {(asked, run.key.model, k): v for k, v in settings_of(run.log).items()}
+        for key, value in said.items():
+            file, other = first.setdefault(key, (run.file, value))
+            if value != other:
+                how, _, name = key
                 raise W2SError(
-                    f"{run.file} and {first.file} are of different experiments: {name} is "
-                    f"{other!r} in the one and {value!r} in the other. {APART}"
+                    f"{run.file} and {file} {how}: {name} is {value!r} in the one and {other!r} in "
+                    f"the other. {APART}"
                 )
 
 
@@ -326,27 +331,6 @@ def _scorer_version(runs: Sequence[_Run]) -> str:
             f"{one!r}): score the older again with `inspect score LOG --scorer {SCORER}`. {APART}"
         )
     return next(iter(versions))
-
-
-def _same_settings(runs: Sequence[_Run]) -> None:
-    """Runs are compared that differ in their labels, not in how they were asked.
-
-    Raises:
-        W2SError: One was asked in other permutations, or one of a model with other settings.
-    """
-    first: dict[tuple[str, str], tuple[str, Any]] = {}
-    for run in runs:
-        if run.cell.split != "test" or run.cell.prompt:
-            continue
-        asked = {("", "permutations"): run.cell.permutations}
-        asked |= {(run.key.model, name): value for name, value in settings_of(run.log).items()}
-        for key, value in asked.items():
-            file, other = first.setdefault(key, (run.file, value))
-            if value != other:
-                raise W2SError(
-                    f"{run.file} and {file} were asked differently: {key[1]} is {value!r} in the "
-                    f"one and {other!r} in the other. {APART}"
-                )
 
 
 def _metadata(runs: Sequence[_Run]) -> dict[str, Any]:
@@ -396,7 +380,6 @@ def _row(run: _Run, questions: Questions) -> dict[str, Any]:
         "demo_labels": run.shown.labels,
         "demo_choices": run.shown.choices,
         "demo_label_accuracy": math.nan if share is None else share,
-        "shown_sha256": run.shown.sha256,
         "label_eval_id": run.labels.label_eval_id,
         "reused_from": run.run.reused_from,
         "endpoint": f"{log.eval.model_base_url} {sorted(log.eval.model_args.items())}",
@@ -458,7 +441,3 @@ def _paid_besides(left: _Run, kept: _Run) -> str:
 def _several(weak: str) -> bool:
     """Whether a vote's or a chain's labels are meant, which version 0.1.0 knew."""
     return "," in weak or ">" in weak
-
-
-def _file(name: str) -> str:
-    return name.rsplit("/", 1)[-1]

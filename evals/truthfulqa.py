@@ -25,6 +25,7 @@ from w2s_icl.inputs import given_settings, log_directory
 from w2s_icl.record import (
     BANNER,
     FILE,
+    SCORER,
     SELF,
     SETTINGS,
     STANDIN,
@@ -71,11 +72,11 @@ VIEWER = ViewerConfig(
         multiline=False,
         columns=[
             *(TaskSamplesColumn(id=name) for name in ("sampleId", "input", "target", "answer")),
-            TaskSamplesColumn.score("letter"),
+            TaskSamplesColumn.score(SCORER),
             *(TaskSamplesColumn(id=name, visible=False) for name in HIDDEN),
         ],
         # N unreadable first, then I wrong, then C right
-        sort=[TaskSamplesSort.score("letter", dir="desc")],
+        sort=[TaskSamplesSort.score(SCORER, dir="desc")],
     )
 )
 
@@ -349,7 +350,7 @@ def _task(
         metadata={key: value for part in parts for key, value in part.to_metadata().items()},
         tags=["truthfulqa", kind],
         viewer=VIEWER,
-        headline_metric=HeadlineMetric(scorer="letter", metric="accuracy"),
+        headline_metric=HeadlineMetric(scorer=SCORER, metric="accuracy"),
     )
 
 

@@ -29,6 +29,7 @@ from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score
 from w2s_icl.evals.imports.recording import Answer, Recording
 from w2s_icl.evals.truthfulqa import cell_name
 from w2s_icl.record import (
+    SCORER,
     CellKey,
     CellRecord,
     ExperimentRecord,
@@ -108,7 +109,7 @@ def _log(
     name = cell_name(cell)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     samples = [_sample(key.model, answer) for answer in answers]
-    right = [sample.scores["letter"].value == CORRECT for sample in samples if sample.scores]
+    right = [sample.scores[SCORER].value == CORRECT for sample in samples if sample.scores]
     share = sum(right) / len(right) if right else math.nan
     if record.total:
         share = (record.correct or 0) / record.total
@@ -140,8 +141,8 @@ def _log(
             completed_samples=len(samples),
             scores=[
                 EvalScore(
-                    name="letter",
-                    scorer="letter",
+                    name=SCORER,
+                    scorer=SCORER,
                     metrics={"accuracy": EvalMetric(name="accuracy", value=share)},
                 )
             ],
@@ -174,7 +175,7 @@ def _sample(model: str, answer: Answer) -> EvalSample:
         ],
         output=ModelOutput.from_content(model, said),
         scores={
-            "letter": Score(
+            SCORER: Score(
                 value=value,
                 answer=answer.letter,
                 explanation=explanation,

@@ -175,7 +175,7 @@ def logs_of(
         runs.append(
             {
                 **dict(zip(KEY, key, strict=True)),
-                **{"file": f"log{i}.eval", "eval_id": f"id{i}", "shown_sha256": ""},
+                **{"file": f"log{i}.eval", "eval_id": f"id{i}"},
                 **{"n": n, "asked": len(row), "epochs": 1, "replies": n, "permutations": 1},
                 **{"unparsed": int((row == "").sum()), "positions": _positions(row, gold)},
                 **{"changed": math.nan, "changed_n": 0, "changes": ()},

@@ -140,6 +140,7 @@ def one(logs: Logs) -> Mapping[str, Any]:
     [
         ({"permutations": 2}, "permutations is (1|2) in the one and (1|2) in the other"),
         ({"temperature": 1.5}, r"temperature is [01]\.\d in the one"),
+        ({"read": "likelihood"}, "were asked differently: read is '(reply|likelihood)' in the one"),
     ],
 )
 def test_plain_runs_that_were_asked_differently_are_refused(

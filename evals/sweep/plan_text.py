@@ -128,7 +128,7 @@ def _table(plan: Plan) -> Table:
         if not amount.calls:
             return ["0", "-", "-", "-"]
         sizes = tokens(amount.tokens_in), tokens(amount.tokens_out)
-        return [f"{amount.calls:,}", *sizes, amount.dollars]
+        return [f"{amount.calls:,}", *sizes, amount.dollars.removeprefix("cost ")]
 
     table = Table(box=None, pad_edge=False, show_footer=True)
     table.add_column("stage", footer="left to run")

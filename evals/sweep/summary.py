@@ -105,7 +105,7 @@ def print_bill(progress: StudyProgress, plan: Plan) -> None:
 
 def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Write `summary.csv` and `summary.json`, which Inspect takes for no logs, into `log_dir`."""
-    logs = _by_model(plan.study, outcome.logs or filter(is_ours, log_headers(log_dir)))
+    logs = _in_order(plan.study, outcome.logs or filter(is_ours, log_headers(log_dir)))
     amounts = _amounts(logs)
     rows = [_row(log, amounts.get(log.location, NOTHING)) for log in logs]
     content = {
@@ -155,7 +155,7 @@ def _amounts(logs: Sequence[EvalLog]) -> dict[str, Amount]:
 def _accuracies(study: Study, logs: Sequence[EvalLog]) -> Table:
     """A heading per prompted model with its zero-shot accuracy, and a row per arm below it."""
     values: dict[str, dict[str, dict[int, list[float]]]] = {}
-    for log in _by_model(study, logs):
+    for log in _in_order(study, logs):
         key = key_of(log)
         if is_complete(log) and key.split == "test":
             weak = short_name(key.weak) if key.weak else ""
@@ -178,7 +178,14 @@ def _accuracies(study: Study, logs: Sequence[EvalLog]) -> Table:
     return table
 
 
-def _by_model(study: Study, logs: Iterable[EvalLog]) -> list[EvalLog]:
-    """Logs in their order of before, but models as in the study."""
-    places = {model: place for place, model in enumerate(study.models)}
-    return sorted(logs, key=lambda log: places.get(log.eval.model, len(places)))
+def _in_order(study: Study, logs: Iterable[EvalLog]) -> list[EvalLog]:
+    """Prompted models as in the study; of one model zero-shot, then by kind of labels and weak."""
+    models, kinds = [*study.models], ["", *study.labels]
+
+    def place(log: EvalLog) -> tuple[Any, ...]:
+        key = key_of(log)
+        ranks = ((key.model, models), (key.labels, kinds), (key.weak, models))
+        model, *of = (names.index(name) if name in names else len(names) for name, names in ranks)
+        return model, key.prompt, *of, key.shots, key.draw
+
+    return sorted(logs, key=place)

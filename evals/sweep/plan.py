@@ -175,10 +175,8 @@ def make_plan(study: Study, log_dir: str | None = None, *, split: Split | None =
             models[one.cell.model].to_run += amount
     total = sum((model.to_run for model in models.values()), NOTHING)
     exact = state.complete and all(one.labelled for one in planned)
-    second_round = 0
-    if not state.complete and study.label_pool != "all":
-        asked = [len(one.task.dataset) for one in planned if one.cell.split == "pool"]
-        second_round = len(asked) * len(split.pool) - sum(asked)
+    grows = not state.complete and study.label_pool != "all"
+    runs = [one.task.dataset for one in planned if one.cell.split == "pool" and grows]
     return Plan(
         study=study,
         log_dir=log_dir,
@@ -188,7 +186,7 @@ def make_plan(study: Study, log_dir: str | None = None, *, split: Split | None =
         to_run=total,
         exact=exact,
         calls_at_least=total.calls - (0 if exact else _savable(planned)),
-        second_round=second_round,
+        second_round=sum(len(split.pool) - len(asked) for asked in runs),
         finished=finished,
         answered=sum(one.answered for one in planned),
         spent=logs.spent,
@@ -250,10 +248,9 @@ def _savable(planned: Sequence[_Planned]) -> int:
 def _model(study: Study, model: str, logs: Logged) -> ModelPlan:
     """A model, with nothing to run yet."""
     info = model_info(model)
+    context, cost = (info.context_length, info.cost) if info else (None, None)
     price, source = study.prices.get(model), "the study file"
     if price is None:
-        source = "Inspect's model table" if info and info.cost else ""
-        if info and info.cost:
-            price = Price(input=info.cost.input, output=info.cost.output)
-    context = info.context_length if info else None
+        price = Price(input=cost.input, output=cost.output) if cost else None
+        source = "Inspect's model table" if cost else ""
     return ModelPlan(model, price, source, context, *logs.tokens_per_character(model))

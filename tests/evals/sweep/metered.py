@@ -40,13 +40,7 @@ BASE: dict[str, Any] = {
 
 
 class Meter:
-    """What was asked, and how it is answered.
-
-    Attributes:
-        calls: Prompt and tokens of each call.
-        per_character: Tokens of a prompt, half of which a cache serves.
-        wait: Seconds that an answer takes.
-    """
+    """Prompt and tokens of each call; half of a prompt's tokens come from a cache."""
 
     calls: ClassVar[list[tuple[str, int]]] = []
     per_character = 0.3

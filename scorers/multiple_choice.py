@@ -41,6 +41,11 @@ LOGPROB_PROVIDERS = (
 )  # fmt: skip
 """Providers of Inspect's that can send the most likely first tokens; a model of theirs may not."""
 
+NO_LOGPROBS = (
+    "read=likelihood needs log-probabilities, and {model} {verb}: use a model of a provider that "
+    f"sends them ({', '.join(LOGPROB_PROVIDERS)}), or read=reply"
+)
+
 NO_ANSWER_STOPS = ("model_length", "content_filter")
 """Stop reasons of replies that are no answer: some servers hand back an error text as a reply."""
 
@@ -140,6 +145,17 @@ def parse_answer(reply: str, options: Sequence[str], *, truncated: bool = False)
     return read_reply(reply, options, truncated=truncated).letter
 
 
+def refuse_without_logprobs(model: str) -> None:
+    """Stop before the first call of a model whose provider is not known to send log-probabilities.
+
+    Raises:
+        W2SError: Names the model and the providers that do.
+    """
+    if model.partition("/")[0] not in LOGPROB_PROVIDERS:
+        verb = "is not known to send them"
+        raise W2SError(NO_LOGPROBS.format(model=model, verb=verb))
+
+
 def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float]:
     """Probability of each option's letter as the first token of the reply.
 
@@ -156,10 +172,7 @@ def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float
     """
     logprobs = output.choices[0].logprobs if output.choices else None
     if logprobs is None or not logprobs.content:
-        raise W2SError(
-            f"read=likelihood needs log-probabilities, and {output.model} sent none: use a model "
-            f"that sends them (providers known to: {', '.join(LOGPROB_PROVIDERS)}), or read=reply"
-        )
+        raise W2SError(NO_LOGPROBS.format(model=output.model, verb="sent none"))
     first = logprobs.content[0]
     masses: dict[str, float] = {}
     for top in first.top_logprobs or (first,):

@@ -14,10 +14,18 @@ from contextlib import nullcontext
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from inspect_ai.model import ChatMessage, Model, ModelCost, ModelOutput, ServedModelUsage
+from inspect_ai.model import (
+    ChatMessage,
+    GenerateConfig,
+    Model,
+    ModelCost,
+    ModelOutput,
+    ServedModelUsage,
+)
 from openai import AsyncOpenAI
 
 from w2s_icl.evals.sweep.stopping import cause_of, current, status_of
+from w2s_icl.scorers.multiple_choice import NO_LOGPROBS
 
 LONGEST_WAIT = 20
 """Seconds between two tries of a call at most; Inspect waits up to half an hour."""
@@ -69,9 +77,12 @@ def watched(model: Model) -> Model:
 
 def _watched(api: Any, name: str) -> Callable[..., Any]:
     generate = api.generate
+    useless: list[str] = []  # why no more calls are made
 
     async def watched_generate(input: list[ChatMessage], *args: Any, **kwargs: Any) -> Any:
         ending = current()
+        if useless:
+            raise NoAnswerError(useless[0])
         try:
             async with ending.call() if ending else nullcontext():
                 result = await generate(input, *args, **kwargs)
@@ -82,6 +93,9 @@ def _watched(api: Any, name: str) -> Callable[..., Any]:
                 ending.failed(name, input[-1].text, error, passes=bool(api.should_retry(error)))
             raise
         output, call = result if isinstance(result, tuple) else (result, None)
+        config = kwargs.get("config")
+        if isinstance(config, GenerateConfig) and config.logprobs and _lacks_logprobs(output):
+            useless.append(NO_LOGPROBS.format(model=name, verb="sent none"))
         if isinstance(output, Exception):
             scrub_error(output, secrets(api))
             call.response = scrub(call.response, secrets(api))
@@ -96,6 +110,10 @@ def _watched(api: Any, name: str) -> Callable[..., Any]:
         return result
 
     return watched_generate
+
+
+def _lacks_logprobs(output: Any) -> bool:
+    return isinstance(output, ModelOutput) and not any(choice.logprobs for choice in output.choices)
 
 
 def _wait(state: Any) -> float:

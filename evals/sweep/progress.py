@@ -27,6 +27,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from w2s_icl.errors import first_line
 from w2s_icl.evals.sweep.logged import NOTHING, Amount
 from w2s_icl.evals.sweep.plan import Plan
+from w2s_icl.evals.sweep.stopping import with_remedy
 from w2s_icl.evals.sweep.unread import stopped_unread
 from w2s_icl.record import UNREAD_LIMIT, CellKey, is_complete, key_of
 from w2s_icl.words import model_name, money
@@ -218,6 +219,6 @@ def cell_line(log: EvalLog) -> str:
         errors = [s.error for s in read_eval_log_sample_summaries(log.location) if s.error]
     failed = f" {len(errors)} of {log.eval.dataset.samples} questions failed" if errors else ""
     error = log.error.message if log.error else log.status
-    message = ended or first_line(ValueError([*errors, error][0]))
+    message = ended or with_remedy(first_line(ValueError([*errors, error][0])))
     said = textwrap.fill(message, 80, initial_indent="    ", subsequent_indent="    ")
     return f"  ✗ {name}{failed}\n{said}"

@@ -57,6 +57,7 @@ from w2s_icl.evals.sweep.stopping import Ending, Stopped
 from w2s_icl.evals.sweep.summary import Outcome, print_bill, print_results, write_summary
 from w2s_icl.evals.sweep.unread import FIRST_REPLIES, UnreadStop, stopped_unread, way_out
 from w2s_icl.record import PlanRecord, is_ours, key_of
+from w2s_icl.scorers.multiple_choice import refuse_without_logprobs
 from w2s_icl.solvers.label_logs import log_headers
 
 COLLECT_AT = (10_000, 4, 3)
@@ -172,6 +173,8 @@ def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
 
 def checked_plan(study: Study, log_dir: str | None = None) -> Plan:
     """The plan of a study, once all is refused that a run would refuse."""
+    for model in study.models if study.read == "likelihood" else ():
+        refuse_without_logprobs(model)
     split = study.load_split()
     set_prices(study)
     if log_dir:

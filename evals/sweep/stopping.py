@@ -7,6 +7,7 @@ answers that are there, and the same command continues from them. A call under w
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 import time
@@ -35,6 +36,16 @@ REFUSED = {
     403: "the endpoint refuses the model",
     404: "the endpoint does not have the model",
 }
+
+
+UNSUPPORTED = r"\bnot (be )?(supported|allowed|support\b)|\bunsupported"
+REMEDIES = {
+    "system_role: user": "system",
+    "style: transcript": "alternat",
+    "generate: {temperature: null}": "temperature",
+    "generate: {max_tokens: null}": "max_tokens",
+}
+"""The study's key that helps where a server does not support a part of the requests."""
 
 
 class Stopped(Exception):  # noqa: N818 - it says how a run ended, which need not be an error
@@ -200,3 +211,16 @@ def cause_of(error: BaseException) -> str:
     while "connection error" in str(error).lower() and error.__cause__:
         error = error.__cause__
     return first_line(error)
+
+
+def with_remedy(said: str) -> str:
+    """What a server said, and the key of the study that helps, where one does.
+
+    Example:
+        >>> with_remedy("Conversation roles must alternate user/assistant")
+        'Conversation roles must alternate user/assistant (set style: transcript)'
+    """
+    words = said.lower()
+    refused = re.search(UNSUPPORTED, words) or "alternat" in words
+    key = next((key for key, part in REMEDIES.items() if refused and part in words), "")
+    return f"{said} (set {key})" if key else said

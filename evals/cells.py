@@ -16,13 +16,7 @@ from inspect_ai.dataset import MemoryDataset
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import MAIN_KINDS, Study, import_plugin
 from w2s_icl.evals.sweep.endpoint import model_of
-from w2s_icl.evals.truthfulqa import (
-    Part,
-    experiment_record,
-    few_shot,
-    label_settings,
-    zero_shot,
-)
+from w2s_icl.evals.truthfulqa import Part, experiment_record, few_shot, label_settings, zero_shot
 from w2s_icl.inputs import logs_in
 from w2s_icl.record import (
     BANNER,
@@ -31,6 +25,7 @@ from w2s_icl.record import (
     STANDIN,
     CellKey,
     ExperimentRecord,
+    Id,
     PlanRecord,
     RunRecord,
 )
@@ -41,17 +36,9 @@ from w2s_icl.solvers.labels import LabelRequest, id_of, read_labels
 
 @dataclass(frozen=True)
 class Cell:
-    """One log of the study.
+    """One log of the study: what `record.CellRecord` says of it, and what makes it.
 
-    Attributes:
-        model: The model that is prompted.
-        split: "test" or "pool".
-        labels: Kind of labels, "" for a zero-shot cell.
-        weak: Model that wrote the labels, or "file:NAME"; "" where neither.
-        shots: Demonstrations in the prompt.
-        draw: Number of the draw.
-        prompt: Arm of the prompt, "" for the plain one.
-        args: What the task function is called with: what differs from its defaults.
+    `args` are what the task function is called with: what differs from its defaults.
     """
 
     model: str
@@ -96,7 +83,7 @@ SHARED = (
 """Arguments of the tasks that are the study's, the same in all cells."""
 
 
-def _cell(study: Study, model: str, skip: Sequence[int | str] = (), **fields: Any) -> Cell:
+def _cell(study: Study, model: str, skip: Sequence[Id] = (), **fields: Any) -> Cell:
     """A cell with the arguments that make its task: those that differ from the defaults."""
     cell = Cell(model, **fields)
     args = {key: getattr(study, key) for key in SHARED}
@@ -126,13 +113,10 @@ def zero_shot_cells(study: Study) -> list[Cell]:
     ]
 
 
-def few_shot_cells(study: Study, skip: Collection[int | str], split: Split) -> list[Cell]:
+def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cell]:
     """The last phase: every (strong, labels, weak, shots, draw), gold before the others.
 
-    Args:
-        study: The study.
-        skip: Pool questions that have no usable label in some arm: no cell shows them.
-        split: Test and pool.
+    No cell shows the pool questions in `skip`: they have no usable label in some arm.
     """
     arms: dict[tuple[str, str, str, str], Sequence[int]] = {}
     kinds = sorted(study.labels, key=lambda kind: (kind != "gold", kind != "weak"))
@@ -141,43 +125,29 @@ def few_shot_cells(study: Study, skip: Collection[int | str], split: Split) -> l
         name = "weak" if kind == SELF else "file" if kind.startswith(FILE) else kind
         for weak, model in study.labelled_by(kind):
             arms.setdefault((model, name, weak, ""), study.arm_shots(kind))
-    for prompt in study.prompts:
+    for changed in study.prompts:
         for kind in filter(MAIN_KINDS.__contains__, kinds):
             for weak, model in study.labelled_by(kind):
-                arms[model, kind, weak, prompt] = study.arm_shots(prompt)
+                arms[model, kind, weak, changed] = study.arm_shots(changed)
     orders = [[id_of(s) for s in split.draw(draw)] for draw in range(study.draws)]
-    return [
-        _cell(
-            study,
-            model,
-            _passed_over(order, k, skip),
-            labels=labels,
-            weak=weak,
-            shots=k,
-            draw=draw,
-            prompt=prompt,
-        )
-        for (model, labels, weak, prompt), shots in arms.items()
-        for draw, order in enumerate(orders)
-        for k in shots
-    ]
+    cells = []
+    for (model, labels, weak, prompt), shots in arms.items():
+        arm = {"labels": labels, "weak": weak, "prompt": prompt}
+        for draw, order in enumerate(orders):
+            for k in shots:
+                passed = _passed_over(order, k, skip)
+                cells.append(_cell(study, model, passed, **arm, shots=k, draw=draw))
+    return cells
 
 
-def _passed_over(
-    order: Sequence[int | str], shots: int, skip: Collection[int | str]
-) -> list[int | str]:
-    """What this prompt would have shown, and no more.
-
-    A cell stays the same when a larger study leaves out something further down the draw.
-    """
+def _passed_over(order: Sequence[Id], shots: int, skip: Collection[Id]) -> list[Id]:
+    """What this prompt would have shown, and no more: a larger study leaves the cell as it is."""
     usable = [place for place, id_ in enumerate(order) if id_ not in skip][:shots]
     end = usable[-1] if len(usable) == shots else len(order)
     return [id_ for id_ in order[:end] if id_ in skip]
 
 
-def cell_task(
-    study: Study, cell: Cell, log_dir: str, ask: Collection[int | str] | None = None
-) -> Task:
+def cell_task(study: Study, cell: Cell, log_dir: str, ask: Collection[Id] | None = None) -> Task:
     """What a cell asks, without the model that it asks; arguments as `build`."""
     for name in study.plugins:  # on another machine too
         import_plugin(name)
@@ -199,7 +169,7 @@ def build(
     cell: Cell,
     log_dir: str,
     plan: PlanRecord,
-    ask: Collection[int | str] | None = None,
+    ask: Collection[Id] | None = None,
 ) -> Task:
     """The Inspect task of a cell, with its model.
 
@@ -234,9 +204,9 @@ def settings_of_labels(study: Study) -> dict[str, Any]:
     return label_settings(study.read, study.max_tokens, study.generate)
 
 
-def without_file_label(study: Study, split: Split) -> frozenset[int | str]:
+def without_file_label(study: Study, split: Split) -> frozenset[Id]:
     """Pool questions for which some file of labels of the study has none."""
-    missing: set[int | str] = set()
+    missing: set[Id] = set()
     experiment, others = experiment_of(study, split), (*split.test, *split.barred)
     for kind in study.labels:
         if kind.startswith(FILE):
@@ -246,7 +216,7 @@ def without_file_label(study: Study, split: Split) -> frozenset[int | str]:
     return frozenset(missing)
 
 
-def all_cells(study: Study, split: Split, skip: Collection[int | str] = ()) -> list[Cell]:
+def all_cells(study: Study, split: Split, skip: Collection[Id] = ()) -> list[Cell]:
     """Every cell; without `skip` as planned before it is known what is left unread."""
     return [*zero_shot_cells(study), *few_shot_cells(study, skip, split)]
 

@@ -1,7 +1,6 @@
-"""Multiple-choice questions: option order, the split into test and pool, near-duplicates, draws.
+"""Questions as Inspect samples: option order, test and pool, near-duplicates, draws.
 
-`sources` reads questions from wherever they are; `load_split` makes Inspect samples of them:
-options in their seeded order, test and pool apart.
+`sources` reads them.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from string import ascii_uppercase
 from typing import Literal, get_args
@@ -47,11 +46,7 @@ class Question:
     category: str = ""
 
     def sample(self, seed: int) -> Sample:
-        """The question as an Inspect sample, options in the order that `seed` gives.
-
-        The order depends on (seed, id) alone, so it is the same in every cell, and dropping a
-        question moves no other one's options.
-        """
+        """The question as an Inspect sample; (seed, id) alone decide the order of its options."""
         order = list(range(len(self.choices)))
         random.Random(f"{seed}/{self.id}/options").shuffle(order)
         return Sample(
@@ -66,18 +61,17 @@ class Question:
         """The question with its right option and three wrong ones, drawn by (seed, id)."""
         wrong = [c for i, c in enumerate(self.choices) if i != self.gold]
         kept = random.Random(f"{seed}/{self.id}/distractors").sample(wrong, 3)
-        choices = (self.choices[self.gold], *kept)
-        return Question(self.id, self.question, choices, 0, self.category)
+        return replace(self, choices=(self.choices[self.gold], *kept), gold=0)
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity, so that splits can be cached by it
 class QuestionSet:
-    """Questions with the place they were read from.
+    """Questions in the order of their file.
 
     Attributes:
         name: A name of `sources.DATASETS`, or the path that was given.
         source: Where the rows came from: repository and revision, URL or file.
-        questions: In the order of the file.
+        questions: At least one.
     """
 
     name: str
@@ -161,8 +155,7 @@ def load_split(
     if near_duplicates not in get_args(NearDuplicates):
         raise W2SError(f"near_duplicates must be drop or keep, got {near_duplicates!r}")
     loaded = load_questions(dataset, seed=seed)
-    n = len(loaded.questions)
-    if test_size > n:
+    if test_size > (n := len(loaded.questions)):
         raise W2SError(
             f"test_size must be at most {n}, the questions in {loaded.name}, got {test_size}"
         )
@@ -173,9 +166,8 @@ def load_split(
 def _split(
     loaded: QuestionSet, test_size: int, seed: int, near_duplicates: NearDuplicates
 ) -> Split:
-    n = len(loaded.questions)
-    ordered = [loaded.questions[i] for i in random.Random(seed).sample(range(n), n)]
-    test, rest = ordered[:test_size], ordered[test_size:]
+    shuffled = random.Random(seed).sample(loaded.questions, len(loaded.questions))
+    test, rest = shuffled[:test_size], shuffled[test_size:]
     barred = near_duplicates_of(test, rest) if near_duplicates == "drop" else frozenset()
     return Split(
         test=tuple(q.sample(seed) for q in test),

@@ -131,10 +131,8 @@ def _as_list(value: Any) -> Any:
     """A list, also from a cell of a CSV file (a JSON list, or one as Python prints it)."""
     if isinstance(value, str) and value.strip().startswith("["):
         for read in (json.loads, ast.literal_eval):
-            try:
+            with suppress(ValueError, SyntaxError):
                 return read(value)
-            except (ValueError, SyntaxError):
-                continue
     return value
 
 
@@ -228,12 +226,12 @@ def _rows_of_folder(path: Path) -> list[dict[str, Any]]:
 
     try:
         configs = datasets.get_dataset_config_names(str(path))
-        config = "multiple_choice" if "multiple_choice" in configs else configs[0]
-        if len(configs) > 1 and config != "multiple_choice":
+        if len(configs) > 1 and "multiple_choice" not in configs:
             raise W2SError(
                 f"{path}: holds the configs {', '.join(configs)}; a folder must hold one, "
                 "or one that is called multiple_choice"
             )
+        config = "multiple_choice" if len(configs) > 1 else configs[0]
         splits = datasets.load_dataset(str(path), config, streaming=True)
         if len(splits) != 1:
             raise W2SError(f"{path}: holds the splits {', '.join(splits)}; a folder must hold one")
@@ -262,10 +260,9 @@ def _fetch_from_hub(name: str, hub: HubFile) -> Path:
     except (OSError, HfHubHTTPError, ValueError) as error:
         raise W2SError(
             f"dataset {name}: cannot fetch {hub.path} of the dataset {hub.repo} at revision "
-            f"{hub.revision} from the hub ({first_line(error)}). Fetch that file where there is a "
-            "network (it then works offline from the hub's cache), or use a local copy with "
-            "-T dataset=PATH (in a study, dataset: PATH), or the bundled questions with "
-            "-T dataset=misconceptions"
+            f"{hub.revision} from the hub ({first_line(error)}). Fetch it where there is a network "
+            "(it then works offline from the hub's cache), or use a local copy with -T "
+            "dataset=PATH (in a study, dataset: PATH), or the bundled -T dataset=misconceptions"
         ) from None
 
 
@@ -290,8 +287,8 @@ def _fetch_csv() -> Path:
         part.replace(path)
     except OSError as error:
         raise W2SError(
-            f"dataset binary: cannot fetch {TRUTHFULQA_CSV} ({first_line(error)}). Fetch that "
-            "file where there is a network and use it with -T dataset=PATH/TruthfulQA.csv (in a "
-            "study, dataset: PATH/TruthfulQA.csv)"
+            f"dataset binary: cannot fetch {TRUTHFULQA_CSV} ({first_line(error)}). Fetch it where "
+            "there is a network and use it with -T dataset=PATH/TruthfulQA.csv (in a study, "
+            "dataset: PATH/TruthfulQA.csv)"
         ) from None
     return path

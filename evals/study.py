@@ -16,6 +16,7 @@ import yaml
 from inspect_ai.model import BatchConfig
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -38,13 +39,8 @@ from w2s_icl.scorers.multiple_choice import Read
 from w2s_icl.solvers.few_shot import Cot, Style, SystemRole
 from w2s_icl.solvers.labels import check_kind, known_kinds, needs_weak
 
-PROMPT_ARMS = (
-    "disclosure=source",
-    "disclosure=accuracy",
-    "cot=bare",
-    "question=hidden",
-)
-"""What `prompts` may name: one changed argument of the tasks each."""
+PromptArm = Literal["disclosure=source", "disclosure=accuracy", "cot=bare", "question=hidden"]
+"""One changed argument of the tasks each."""
 
 MAIN_KINDS = ("gold", "weak")
 """Kinds of labels that are run at every shot count, and with every prompt arm."""
@@ -60,6 +56,8 @@ RESERVE = 8
 
 NOT_LOOKED_UP = ("hf", "mockllm", "nnterp", "sglang", "simulated", "transformer_lens", "vllm")
 """Providers that load a model when it is named, and stand-ins whose names are like another's."""
+
+OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, int) else value)
 
 Pair = tuple[str, str]
 """(weak, strong)"""
@@ -77,43 +75,28 @@ class Price(BaseModel):
 
 
 class Study(BaseModel):
-    """One experiment.
+    """One experiment. What is not named here is an argument of the tasks.
 
     Attributes:
         name: What the study is called; the file's name by default.
-        dataset: As `evals.questions.load_questions`. A relative path is looked for beside the study
-            file, then in the working directory.
-        test_size: Questions that are scored.
-        seed: Of the split, the option order and the draws.
+        dataset: A relative path is looked for beside the study file, then in the working directory.
         models: As Inspect names them, weakest first.
         pairs: (weak, strong); by default each model with itself and with every stronger one.
         shots: Demonstrations in the prompt; 0 is the zero-shot cell.
         labels: Kinds of labels, of `solvers.labels.known_kinds()`, or "file:PATH" (beside the study
             file, or from the working directory). "self" adds each prompted model's own labels.
         draws: How many permutations of the pool are shown.
-        control_shots: Shot counts of everything but gold and weak labels; all of `shots` by
-            default.
+        control_shots: Shot counts of all but gold and weak labels; all of `shots` by default.
         headline: Shot counts of the declared result, over which it is averaged; the largest by
             default. The report's verdict is about these and no others.
         margin: How far below noise-matched and own labels the weak ones may fall and still be "at
             least" as good, as a fraction of the questions.
-        prompts: Prompt arms beside the plain one, as the tasks' arguments: "disclosure=source",
-            "disclosure=accuracy", "cot=bare", "question=hidden". Each is run with gold and weak
-            labels (of these, those in `labels`), and zero-shot where it applies.
+        prompts: Prompt arms beside the plain one. Each is run with gold and weak labels (of these,
+            those in `labels`), and zero-shot where it applies.
         epochs: How often the same question is asked: of the zero-shot runs, or by kind of run
             ("zero_shot", or a kind of labels).
-        permutations: Ask each test question so many times, its options rotated, and average.
-        near_duplicates: "drop" bars pool questions that are near-duplicates of a test question.
-        style: "chat" turns, or one "transcript".
-        system_role: "user" puts the instruction into the first user turn.
-        read: "reply" reads the reply; "likelihood" takes the most probable letter.
-        max_tokens: Longest reply, in tokens.
-        generate: Further settings of each call, as Inspect's GenerateConfig names them; null takes
-            one out.
-        plugins: Modules that register label sources, imported when the study is read; they may
-            stand beside the study file.
-        label_pool: "needed": weak models label the questions that some cell may show; "all": the
-            whole pool.
+        plugins: Modules that register label sources; they may stand beside the study file.
+        label_pool: "needed": weak models label the questions that some cell may show; or "all".
         prices: By model; what is not here is priced from Inspect's model table, or unknown.
         model_args: By model, what `inspect eval -M` would be given.
         max_connections: Calls under way at once to each model, 20 by default; of a batch, its size.
@@ -135,10 +118,10 @@ class Study(BaseModel):
     shots: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 2, 4, 8, 16, 32, 64)
     labels: tuple[str, ...] = ("gold", "weak")
     draws: PositiveInt = 1
-    control_shots: tuple[PositiveInt, ...] | None = None
-    headline: tuple[PositiveInt, ...] = ()
+    control_shots: Annotated[tuple[PositiveInt, ...], OneOrMore] | None = None
+    headline: Annotated[tuple[PositiveInt, ...], OneOrMore] = ()
     margin: Annotated[float, Field(ge=0, le=0.05)] = MARGIN
-    prompts: tuple[str, ...] = ()
+    prompts: tuple[PromptArm, ...] = ()
     epochs: PositiveInt | Mapping[str, PositiveInt] = 1
     permutations: PositiveInt = 1
     near_duplicates: NearDuplicates = "drop"
@@ -164,11 +147,6 @@ class Study(BaseModel):
             import_plugin(str(name))
         return content
 
-    @field_validator("control_shots", "headline", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return [value] if isinstance(value, int) else value
-
     @field_validator("models", "pairs", "shots", "labels", "control_shots", "headline", "prompts")
     @classmethod
     def _different_and_ascending(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
@@ -188,13 +166,6 @@ class Study(BaseModel):
                 raise ValueError("a file of labels is named as file:PATH, got 'file'")
             if kind not in files:
                 check_kind(kind)
-        return value
-
-    @field_validator("prompts")
-    @classmethod
-    def _arms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [arm for arm in value if arm not in PROMPT_ARMS]:
-            raise ValueError(f"must be of {', '.join(PROMPT_ARMS)}, got {unknown[0]!r}")
         return value
 
     @field_validator("epochs")

@@ -102,7 +102,7 @@ def zero_shot(
     Args:
         split: "test", the scored questions, or "pool", those that may be shown.
         cot: "bare" asks for reasoning before the answer.
-        question: "hidden" shows the options alone.
+        question: "hidden" shows the options alone, of demonstrations and questions.
         permutations: Ask each question so many times, its options rotated by one place each time,
             and average.
         read: "reply" reads the reply; "likelihood" takes the most probable letter.
@@ -126,7 +126,7 @@ def zero_shot(
 
 
 @task
-def few_shot(
+def few_shot(  # noqa: D417 - the rest as `zero_shot`
     labels: str = "gold",
     weak: str | None = None,
     shots: int = 8,
@@ -159,20 +159,10 @@ def few_shot(
         draw: Which seeded permutation of the pool is shown.
         disclosure: What the prompt says of the labels: "none", their "source", or their "accuracy"
             too.
-        cot: "bare" asks for reasoning before the answer.
-        question: "hidden" shows the options alone, of demonstrations and questions.
-        permutations: As `zero_shot`.
-        read: As `zero_shot`, also of the label run.
         skip: Ids of pool questions that are not shown. A study names here what has no usable label
             in one of its arms, so that all of its cells show the same demonstrations.
-        dataset: As `zero_shot`, and so are the rest.
-        test_size: How many questions are scored.
-        seed: Of the split, the option order and the draws.
-        near_duplicates: "drop" or "keep".
-        style: "chat" or "transcript".
-        system_role: "system" or "user".
-        max_tokens: Longest reply, in tokens.
-        generate: Further settings of each call.
+
+    All other arguments are those of `zero_shot`; `read` is also that of the label run.
     """
     prompt = Prompt(style, disclosure, _cot(cot), question, system_role)
     if labels == SELF:

@@ -261,7 +261,7 @@ def question_text(question: str, choices: Sequence[str]) -> str:
 
 
 @solver
-def few_shot_prompt(
+def few_shot_prompt(  # noqa: D417 - the rest as `Prompt`
     shown: Demonstrations = Demonstrations(),
     style: Style = "chat",
     disclosure: Disclosure = "none",
@@ -277,12 +277,7 @@ def few_shot_prompt(
     rerun between two arms that differ in nothing.
 
     Args:
-        shown: The demonstrations, in order.
-        style: As `Prompt`, and so are the next four.
-        disclosure: What is said of the labels.
-        cot: Chain of thought.
-        question: Whether questions are shown.
-        system_role: Who says the instruction.
+        shown: The demonstrations, in order. The next five arguments are those of `Prompt`.
         permutations: With n > 1, epoch e shows the options of the question that is asked rotated
             to the left by (e - 1) mod n places; the demonstrations stay as they are.
     """

@@ -77,9 +77,8 @@ def _noise_matched(request: LabelRequest) -> LabelSet:
     errors = sum(weak.labels[id_of(s)] != _gold_text(s) for s in shown)
     ranked = sorted(shown, key=lambda s: request.chance(s, "noise").random())
     # what has no weak label is passed over here as well
-    labels: dict[int | str, str | None] = {
-        key: None for key, text in weak.labels.items() if text is None
-    }
+    labels: dict[int | str, str | None]
+    labels = dict.fromkeys(key for key, text in weak.labels.items() if text is None)
     labels |= {id_of(s): _gold_text(s) for s in labelled}
     labels |= {id_of(s): _wrong(request, s) for s in ranked[:errors]}
     return LabelSet(

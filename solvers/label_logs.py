@@ -142,11 +142,7 @@ def _each(names: Sequence[str], read: Callable[[str], Awaitable[T]]) -> Iterator
 
 
 def _refuse_unreached(name: str, error: Exception) -> None:
-    """A log that cannot be read is passed over, but one that cannot be reached may be whole.
-
-    Raises:
-        ConnectionError: The store does not answer.
-    """
+    """Raise ConnectionError where a store does not answer: the log that it holds may be whole."""
     if is_remote(name) and not isinstance(error, FileNotFoundError):
         package = type(error).__module__.partition(".")[0]
         if isinstance(error, OSError) or package in NETWORK:
@@ -192,10 +188,9 @@ def find_answers(
     """The finished log with a model's zero-shot answers on one part of a split.
 
     Where there is none, a label run will do in which at most `MAY_FAIL` questions failed for good:
-    those are unread. Of several that agree wherever both answered, the one with most answers
-    counts; of equals, the first that was finished. Two workers of one run may have answered the
-    same cell: of their logs that one counts even where they disagree, since nobody chose between
-    them.
+    those are unread. Of several, the one with most answers counts; of equals, the first that was
+    finished. They must agree wherever both answered, unless two workers of one run wrote them:
+    nobody chose between those.
 
     Args:
         model: The model.
@@ -216,13 +211,12 @@ def find_answers(
     if not usable:
         return None
     first, *others = sorted(usable, key=lambda a: (-len(a.letters), *_ended(a.log)))
-    mine, attempts = first.options(), {attempt_of(first.log)} - {""}
+    mine, attempts = first.options(), {attempt_of(first.log)}
     for other in others:
-        attempt = attempt_of(other.log)
-        if attempt in attempts:
+        attempt, theirs = attempt_of(other.log), other.options()
+        if attempt and attempt in attempts:
             continue
-        attempts |= {attempt} - {""}
-        theirs = other.options()
+        attempts.add(attempt)
         differ = [key for key in theirs if key in mine and mine[key] != theirs[key]]
         if differ:
             raise W2SError(
@@ -248,11 +242,7 @@ def other_runs(
 
 
 def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
-    """The answers of one log on the pool, which a user named.
-
-    Raises:
-        W2SError: It cannot be read, is not complete, or is not of this suite, dataset and pool.
-    """
+    """The answers of a log on the pool that a user named; raises W2SError where it is of no use."""
     try:
         file = path.stat()
     except OSError as error:

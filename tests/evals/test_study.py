@@ -216,7 +216,7 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> 
         ({"read": "likelihood", "prompts": ["cot=bare"]}, "cot must be none, got 'bare'"),
         ({"pairs": [["simulated/small", "x/y"]]}, "pairs names 'x/y', which is not among models"),
         ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got \[5\]"),
-        ({"prompts": ["loud"]}, "prompts: must be of disclosure=source.*got 'loud'"),
+        ({"prompts": ["loud"]}, r"prompts.0: .*'disclosure=source'.*got 'loud'"),
         ({"epochs": {"golden": 2}}, "epochs: must be of zero_shot, gold.*got 'golden'"),
         ({"chains": [["a", "b", "c"]]}, "chains is not a key of a study"),
         ({"margin": 0.5}, "margin: .*less than or equal to 0.05, got 0.5"),

@@ -287,7 +287,7 @@ def test_arms_show_the_same_questions_and_equal_prompts_are_asked_once(finished:
     shown = runs[runs["task"] == "few_shot"]
 
     assert len(set(shown["demo_ids"])) == 1
-    for _, group in shown.groupby(["model", "shown_sha256"]):
+    for _, group in shown.groupby(["model", shown["demo_labels"].map(str)]):
         assert (group["calls"] > 0).sum() == 1
         assert set(group["reused_from"]) - {""} <= set(group["file"])
 

@@ -22,7 +22,7 @@ from w2s_icl.analysis.shown_checks import (
     other_labels,
     same_demonstrations,
 )
-from w2s_icl.analysis.stats import MIN_QUESTIONS
+from w2s_icl.analysis.stats import HABIT_P, MIN_QUESTIONS
 from w2s_icl.analysis.tables import RUN, missing_cells, positions_table, repeats_table
 from w2s_icl.analysis.verdict_words import Pair
 from w2s_icl.record import UNREAD_LIMIT
@@ -32,9 +32,6 @@ VOID_UNREAD = 0.1
 
 CLUSTER_LIMIT = 1.15
 """Clustered over plain standard error above which it is named."""
-
-HABIT_P = 0.001
-"""P value of evenly spread errors below which a kind of run is named."""
 
 
 def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:

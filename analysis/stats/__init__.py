@@ -5,27 +5,24 @@ shape (n, draws); a column without draws stands beside columns that have them by
 Correctness is 0/1 (or a mean in [0, 1] when a cell was run several times) and every result is a
 fraction, not percent. Intervals are two-sided. What cannot be reported is nan, never 0.
 
-With one or two draws an interval speaks of those demonstrations only: `scope` says which it is.
+Row i is the same question and column j the same draw in all arguments of a function. Columns of
+other shapes, without questions, or with values outside [0, 1] raise a ValueError. All intervals
+have a coverage of 95%; with one or two draws they speak of those demonstrations only.
 """
 
 from w2s_icl.analysis.stats.agreement import (
-    Agreement,
-    Answers,
-    Estimate,
-    Excess,
     MatchCounts,
-    Matching,
     QuestionBootstrap,
     imitation_excess,
     matching_counts,
 )
-from w2s_icl.analysis.stats.columns import MIN_QUESTIONS, MIN_RANDOM_DRAWS, Floats, Scope
+from w2s_icl.analysis.stats.columns import LEVEL, MIN_QUESTIONS, MIN_RANDOM_DRAWS, Floats
 from w2s_icl.analysis.stats.line import Line, gain_line
 from w2s_icl.analysis.stats.paired import (
+    HABIT_P,
     Difference,
     habit_seen,
     holm,
-    mcnemar,
     mean_interval,
     paired_difference,
     subgroup_difference,
@@ -34,28 +31,22 @@ from w2s_icl.analysis.stats.paired import (
 )
 from w2s_icl.analysis.stats.ratio import (
     Ratio,
-    Status,
     clustered_ratio,
     gap_recovered,
     pooled_gap_recovered,
 )
 
 __all__ = [
+    "HABIT_P",
+    "LEVEL",
     "MIN_QUESTIONS",
     "MIN_RANDOM_DRAWS",
-    "Agreement",
-    "Answers",
     "Difference",
-    "Estimate",
-    "Excess",
     "Floats",
     "Line",
     "MatchCounts",
-    "Matching",
     "QuestionBootstrap",
     "Ratio",
-    "Scope",
-    "Status",
     "clustered_ratio",
     "gain_line",
     "gap_recovered",
@@ -63,7 +54,6 @@ __all__ = [
     "holm",
     "imitation_excess",
     "matching_counts",
-    "mcnemar",
     "mean_interval",
     "paired_difference",
     "pooled_gap_recovered",

@@ -1,4 +1,8 @@
-"""Whose answers a run gives: matching, imitation, and agreement beyond chance."""
+"""Whose answers a run gives: matching, imitation, and agreement beyond chance.
+
+Answers are letters, shape (n,) or (n, draws). "" and None (and nan) are unparsed: they match
+nothing, not even each other, and are wrong.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from w2s_icl.analysis.stats.columns import Floats, aligned, check_level, columns_of, is_binary
+from w2s_icl.analysis.stats.columns import LEVEL, Floats, aligned, columns_of, is_binary
 from w2s_icl.analysis.stats.paired import paired_difference
 
 Answers = Sequence[Hashable] | Sequence[Sequence[Hashable]] | NDArray[Any]
@@ -19,15 +23,7 @@ _ATANH_CLIP: Final = 0.999
 
 
 def _answers(**arrays: Answers) -> list[NDArray[np.object_]]:
-    columns: dict[str, NDArray[np.object_]] = {}
-    for name, array in arrays.items():
-        column = np.asarray(array, dtype=object)
-        if column.ndim not in (1, 2) or column.size == 0:
-            raise ValueError(
-                f"{name} must have shape (n,) or (n, draws) and not be empty, got {column.shape}"
-            )
-        columns[name] = column
-    return aligned(columns)
+    return aligned({name: np.asarray(array, dtype=object) for name, array in arrays.items()})
 
 
 def _same(a: NDArray[np.object_], b: NDArray[np.object_]) -> NDArray[np.bool_]:
@@ -39,12 +35,8 @@ def _same(a: NDArray[np.object_], b: NDArray[np.object_]) -> NDArray[np.bool_]:
 class MatchCounts:
     """Questions by whose answer the treated run gives; one count per draw, sum `n`.
 
-    Attributes:
-        n: Questions.
-        both: The answer of the strong and of the weak model, which are the same.
-        strong: Only that of the strong model.
-        weak: Only that of the weak model.
-        neither: That of neither; an unparsed answer is always here.
+    `both` is the answer of the strong and of the weak model, which are the same; `strong` and
+    `weak` only that of one; `neither` that of neither, or unparsed.
     """
 
     n: int
@@ -78,19 +70,8 @@ class Matching:
 def matching_counts(treated: Answers, strong: Answers, weak: Answers, target: Answers) -> Matching:
     """Count whose answers the treated runs give, and which of the strong model's they change.
 
-    Args:
-        treated: Answers, such as letters, shape (n,) or (n, draws). "" and None (and nan) are
-            unparsed: they match nothing, not even each other, and are wrong.
-        strong: Answers of the strong model without demonstrations, shape (n,).
-        weak: Answers of the weak model without demonstrations, shape (n,).
-        target: Right answers, shape (n,).
-
-    Returns:
-        Counts per draw. When weak and strong are the same run, `strong` and `weak` are 0.
-
-    Raises:
-        ValueError: Numbers of questions differ, there are none, or a column other than
-            `treated` has draws.
+    `strong` and `weak` are the answers without demonstrations, `target` the right ones, each of
+    shape (n,). When weak and strong are the same run, the counts `strong` and `weak` are 0.
 
     Example:
         >>> m = matching_counts(list("ABCA"), list("ABBB"), list("ACCB"), list("ABCD"))
@@ -99,10 +80,6 @@ def matching_counts(treated: Answers, strong: Answers, weak: Answers, target: An
         >>> m.weak_wrong.n, m.fixed, m.strong_wrong, m.broken, m.strong_right
         (2, (1,), 2, (0,), 2)
     """
-    for name, column in (("strong", strong), ("weak", weak), ("target", target)):
-        shape = np.asarray(column, dtype=object).shape
-        if len(shape) != 1:
-            raise ValueError(f"{name} must have shape (n,), got {shape}")
     a, s, w, t = _answers(treated=treated, strong=strong, weak=weak, target=target)
     like_strong, like_weak, right = _same(a, s), _same(a, w), _same(a, t)
     strong_right, weak_right = _same(s, t), _same(w, t)
@@ -133,13 +110,8 @@ def matching_counts(treated: Answers, strong: Answers, weak: Answers, target: An
 class Excess:
     """How much more often the treated runs repeat a weak error. Fractions.
 
-    Attributes:
-        m: Questions the weak model answered, wrongly.
-        treated: Share of them with the weak answer in the treated runs.
-        gold: The same in the gold runs.
-        value: treated - gold.
-        low: Lower end of its interval.
-        high: Upper end.
+    `m` questions the weak model answered, wrongly; `treated` and `gold` are the shares of them with
+    the weak answer in these runs; `value` is treated - gold, with its interval.
     """
 
     m: int
@@ -150,20 +122,15 @@ class Excess:
     high: float
 
 
-def imitation_excess(
-    treated_is_weak: ArrayLike, gold_is_weak: ArrayLike, *, level: float = 0.95
-) -> Excess:
+def imitation_excess(treated_is_weak: ArrayLike, gold_is_weak: ArrayLike) -> Excess:
     """Share of the weak errors repeated, beyond what the gold-prompted model repeats.
 
     0 when runs with weak labels give the weak model's wrong answers no more often than runs with
     gold labels on the same demonstrations. The interval is that of `paired_difference`, cut to
     [-1, 1]. Without questions all are nan; with one the interval is.
 
-    Args:
-        treated_is_weak: Whether the answer is the weak model's, 0/1, shape (m,) or (m, draws),
-            for the m questions where the weak model's answer is parsed and wrong.
-        gold_is_weak: As `treated_is_weak`, for the gold runs; row i is the same question.
-        level: Coverage of the interval, in (0, 1).
+    The columns say, 0/1, whether the answer is the weak model's, on the m questions where the weak
+    model's answer is parsed and wrong.
 
     Example:
         >>> wrong = np.arange(50)
@@ -174,7 +141,7 @@ def imitation_excess(
     if np.size(treated_is_weak) == np.size(gold_is_weak) == 0:
         return Excess(0, np.nan, np.nan, np.nan, np.nan, np.nan)
     treated, gold = columns_of(treated_is_weak=treated_is_weak, gold_is_weak=gold_is_weak)
-    d = paired_difference(treated, gold, level=level)
+    d = paired_difference(treated, gold)
     low, high = np.clip([d.low, d.high], -1, 1)
     return Excess(d.n, float(treated.mean()), float(gold.mean()), d.diff, float(low), float(high))
 
@@ -186,46 +153,27 @@ def imitation_excess(
 # 1 / (options - 1); the last axis is draws.
 
 
-def _where_both_vary(numerator: Floats, denominator: Floats, p1: Floats, p2: Floats) -> Floats:
+def _beyond(expected: Floats, reached: Floats, most: Floats, p1: Floats, p2: Floats) -> Floats:
+    """(reached - expected) / most; nan where a run is always right or always wrong."""
     varies = (p1 > 0) & (p1 < 1) & (p2 > 0) & (p2 < 1)
-    return np.where(varies, numerator, np.nan) / np.where(varies, denominator, 1)
+    return np.where(varies, reached - expected, np.nan) / np.where(varies, most, 1)
 
 
 def _phi(means: Floats) -> Floats:
-    p1, p2, p11 = (means[..., i, :] for i in range(3))
-    return _where_both_vary(p11 - p1 * p2, np.sqrt(p1 * (1 - p1) * p2 * (1 - p2)), p1, p2)
+    p1, p2, p11, _, _ = np.moveaxis(means, -2, 0)
+    return _beyond(p1 * p2, p11, np.sqrt(p1 * (1 - p1) * p2 * (1 - p2)), p1, p2)
 
 
 def _error_consistency(means: Floats) -> Floats:
-    p1, p2, p11 = (means[..., i, :] for i in range(3))
+    p1, p2, p11, _, _ = np.moveaxis(means, -2, 0)
     expected = p1 * p2 + (1 - p1) * (1 - p2)
-    return _where_both_vary(1 - p1 - p2 + 2 * p11 - expected, 1 - expected, p1, p2)
+    return _beyond(expected, 1 - p1 - p2 + 2 * p11, 1 - expected, p1, p2)
 
 
 def _capa(means: Floats) -> Floats:
-    p1, p2, _, same, chance = (means[..., i, :] for i in range(5))
+    p1, p2, _, same, chance = np.moveaxis(means, -2, 0)
     expected = p1 * p2 + (1 - p1) * (1 - p2) * chance
-    return _where_both_vary(same - expected, 1 - expected, p1, p2)
-
-
-def _rows(
-    a_answers: Answers,
-    b_answers: Answers,
-    a_correct: ArrayLike,
-    b_correct: ArrayLike,
-    n_options: ArrayLike,
-) -> Floats:
-    right_a, right_b = columns_of(a_correct=a_correct, b_correct=b_correct)
-    if not is_binary(right_a, right_b):
-        raise ValueError("a_correct and b_correct must hold only 0 and 1")
-    same = _same(*_answers(a_answers=a_answers, b_answers=b_answers))
-    if same.shape != right_a.shape:
-        raise ValueError(f"answers and correctness differ in shape: {same.shape}, {right_a.shape}")
-    options = np.asarray(n_options, dtype=np.float64)
-    if options.shape not in ((), (len(same),)) or not np.all(options >= 2):
-        raise ValueError(f"n_options must be one number or shape ({len(same)},), all at least 2")
-    chance = np.broadcast_to(1 / (options.reshape(-1, 1) - 1), right_a.shape)
-    return np.stack([right_a, right_b, right_a * right_b, same, chance], axis=1)
+    return _beyond(expected, same, 1 - expected, p1, p2)
 
 
 @dataclass(frozen=True)
@@ -264,20 +212,12 @@ class QuestionBootstrap:
 
     def __init__(self, n: int, resamples: int = 10_000, seed: int = 20240) -> None:
         """Draw the resamples; both numbers are at least 1."""
-        self.n, self.resamples, self.seed = n, resamples, seed
+        self.n, self.resamples = n, resamples
         rows = np.random.default_rng(seed).integers(0, n, (resamples, n))
         flat = (rows + n * np.arange(resamples)[:, None]).ravel()
         counts = np.bincount(flat, minlength=resamples * n).reshape(resamples, n)
         # Products of counts and 0/1 are small integers: exact in float32, at half the memory.
         self.counts = counts.astype(np.float32)
-
-    def _means(self, columns: Floats) -> Floats:
-        """Means over each resample, shape (resamples, ...)."""
-        table = columns.astype(np.float32)
-        if len(table) != self.n:
-            raise ValueError(f"columns must hold {self.n} questions, got {len(table)}")
-        sums = (self.counts @ table.reshape(self.n, -1)).astype(np.float64)
-        return (sums / self.n).reshape(self.resamples, *table.shape[1:])
 
     def agreement(
         self,
@@ -286,8 +226,6 @@ class QuestionBootstrap:
         a_correct: ArrayLike,
         b_correct: ArrayLike,
         n_options: ArrayLike,
-        *,
-        level: float = 0.95,
     ) -> Agreement:
         """Phi, error consistency and CAPA of two runs, with intervals.
 
@@ -295,19 +233,9 @@ class QuestionBootstrap:
         standard deviation over resamples as standard error; resamples in which a run is always
         right or always wrong have no value and are left out. It is extended to hold the value:
         two runs without a difference give (0.999, 1), from which nothing about other questions
-        follows.
+        follows. All is nan when the correctness of a run is constant.
 
-        Args:
-            a_answers: Answers, such as letters, shape (n,) or (n, draws). "" and None (and nan) are
-                unparsed and match nothing.
-            b_answers: As `a_answers`; row i is the same question.
-            a_correct: Correctness of `a_answers`, 0/1.
-            b_correct: Correctness of `b_answers`, 0/1.
-            n_options: Options of each question, at least 2; shape (n,), or one number for all.
-            level: Coverage of the intervals, in (0, 1).
-
-        Returns:
-            Values and intervals; nan when the correctness of a run is constant.
+        `n_options` is at least 2 for each question, shape (n,), or one number for all.
 
         Raises:
             ValueError: Shapes differ, the columns do not hold n questions, correctness is not 0/1,
@@ -326,10 +254,24 @@ class QuestionBootstrap:
             >>> round(both.phi.value, 3), round(both.phi.low, 1), round(both.phi.high, 1)
             (0.577, 0.4, 0.7)
         """
-        check_level(level)
-        columns = _rows(a_answers, b_answers, a_correct, b_correct, n_options)
-        means, resampled = columns.mean(axis=0), self._means(columns)
-        z = float(stats.norm.ppf((1 + level) / 2))
+        right_a, right_b = columns_of(a_correct=a_correct, b_correct=b_correct)
+        same = _same(*_answers(a_answers=a_answers, b_answers=b_answers))
+        options = np.asarray(n_options, dtype=np.float64)
+        if not is_binary(right_a, right_b):
+            raise ValueError("a_correct and b_correct must hold only 0 and 1")
+        if not same.shape == right_a.shape == (self.n, right_a.shape[1]):
+            raise ValueError(
+                f"answers and correctness differ in shape, or do not hold {self.n} questions: "
+                f"{same.shape}, {right_a.shape}"
+            )
+        if options.shape not in ((), (self.n,)) or not np.all(options >= 2):
+            raise ValueError(f"n_options must be one number or shape ({self.n},), at least 2")
+        chance = np.broadcast_to(1 / (options.reshape(-1, 1) - 1), right_a.shape)
+        columns = np.stack([right_a, right_b, right_a * right_b, same, chance], axis=1)
+        sums = self.counts @ columns.astype(np.float32).reshape(self.n, -1)
+        resampled = (sums.astype(np.float64) / self.n).reshape(-1, *columns.shape[1:])
+        means = columns.mean(axis=0)
+        z = float(stats.norm.ppf((1 + LEVEL) / 2))
 
         def estimate(statistic: Callable[[Floats], Floats]) -> Estimate:
             value = float(statistic(means).mean())

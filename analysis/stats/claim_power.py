@@ -28,6 +28,8 @@ SHARED: Final = (0.62, 0.28)
 _DRAW_SD: Final = 0.01
 _BATCH: Final = 50
 _Runs = NDArray[np.float32]
+_Tested = dict[str, tuple[Floats, Floats]]
+"""By condition: of each study the normal quantile of its one-sided p, and the standard error."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,16 @@ class ClaimPower:
     """What a size can show.
 
     Attributes:
-        n: Test questions.
-        draws: Draws of the demonstrations.
         claims: Share of simulated studies that make the claim, by true gain.
         could_show: By condition, the smallest true difference shown in 80% of the studies.
-        questions: About how many questions would do for `WANTED`; nan where these do.
-        more_draws: How many draws would do; nan where these do, or 20 would not.
+        questions: About how many questions would do for `WANTED`; None where these do.
+        more_draws: How many draws would do; None where these do, or 20 would not.
     """
 
-    n: int
-    draws: int
     claims: dict[float, float]
     could_show: dict[str, float]
-    questions: float
-    more_draws: float
+    questions: float | None
+    more_draws: int | None
 
 
 @lru_cache(maxsize=8)
@@ -59,11 +57,8 @@ def claim_power(n: int, draws: int) -> ClaimPower:
     labels add the true gain, demonstrations without labels 0.3 of it, random labels nothing.
     Answers come from a latent normal of which all runs share 0.62 of the variance and those of the
     strong model 0.28 more; accuracy varies over draws by 1 point (sd); the surface rule gives the
-    right one of four options a probability of Beta(2.2, 1).
-
-    Args:
-        n: Test questions, at least 30.
-        draws: Draws of the demonstrations, at least three: no claim is made with fewer.
+    right one of four options a probability of Beta(2.2, 1). Needs at least 30 questions, and three
+    draws: no claim is made with fewer.
 
     Example:
         >>> power = claim_power(200, 5)
@@ -71,54 +66,49 @@ def claim_power(n: int, draws: int) -> ClaimPower:
         (True, True)
     """
     gain, share = WANTED
-    z, se = _studies(n, draws, GAINS, 1000)
-    claims = {g: float(_claimed(z[g]).mean()) for g in GAINS}
-    could_show = {
-        name: float((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * se[gain][name].mean())
-        for name in se[gain]
-    }
-    questions = more_draws = np.nan
+    studies = _studies(n, draws, GAINS, 1000)
+    claims = {g: _claimed(_z(tested)) for g, tested in studies.items()}
+    quantiles = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    could_show = {name: float(quantiles * se.mean()) for name, (_, se) in studies[gain].items()}
+    questions = more_draws = None
     if claims[gain] < share:
         # with more questions each z grows as their root, and varies as it did
-        mean = z[gain].mean(axis=0)
-        sizes = np.arange(n, 20_000, 10)
-        reached = (
-            _claimed(z[gain] + (np.sqrt(size / n) - 1) * mean).mean() >= share for size in sizes
-        )
-        questions = next((float(s) for s, ok in zip(sizes, reached, strict=False) if ok), np.nan)
+        z = _z(studies[gain])
+        mean = z.mean(axis=0)
+        for size in range(n, 20_000, 10):
+            if _claimed(z + (np.sqrt(size / n) - 1) * mean) >= share:
+                questions = float(size)
+                break
         for more in (10, 20):
-            if more > draws and _claimed(_studies(n, more, (gain,), 200)[0][gain]).mean() >= share:
+            if more > draws and _claimed(_z(_studies(n, more, (gain,), 200)[gain])) >= share:
                 more_draws = more
                 break
-    return ClaimPower(n, draws, claims, could_show, questions, more_draws)
+    return ClaimPower(claims, could_show, questions, more_draws)
 
 
-def _claimed(z: Floats) -> NDArray[np.bool_]:
-    return np.asarray(z.min(axis=1) > stats.norm.ppf(0.975))
+def _z(tested: _Tested) -> Floats:
+    return np.stack([z for z, _ in tested.values()], axis=1)
 
 
-def _studies(
-    n: int, draws: int, gains: tuple[float, ...], studies: int
-) -> tuple[dict[float, Floats], dict[float, dict[str, Floats]]]:
-    """By gain: for each study and condition, the normal quantile of its p; and standard errors."""
+def _claimed(z: Floats) -> float:
+    return float((z.min(axis=1) > stats.norm.ppf(0.975)).mean())
+
+
+def _studies(n: int, draws: int, gains: tuple[float, ...], studies: int) -> dict[float, _Tested]:
+    """Many studies, by gain."""
     rng = np.random.default_rng(20240)
-    z: dict[float, list[Floats]] = {g: [] for g in gains}
-    se: dict[float, list[dict[str, Floats]]] = {g: [] for g in gains}
-    for _ in range(studies // _BATCH):
-        for g, conditions in _batch(rng, n, draws, gains).items():
-            z[g].append(np.stack([one[0] for one in conditions.values()], axis=1))
-            se[g].append({name: one[1] for name, one in conditions.items()})
-    return (
-        {g: np.concatenate(of) for g, of in z.items()},
-        {g: {k: np.concatenate([one[k] for one in of]) for k in of[0]} for g, of in se.items()},
-    )
+    batches = [_batch(rng, n, draws, gains) for _ in range(studies // _BATCH)]
+
+    def joined(gain: float, name: str) -> tuple[Floats, Floats]:
+        z, se = zip(*(batch[gain][name] for batch in batches), strict=True)
+        return np.concatenate(z), np.concatenate(se)
+
+    return {g: {name: joined(g, name) for name in batches[0][g]} for g in gains}
 
 
 def _batch(
     rng: np.random.Generator, n: int, draws: int, gains: tuple[float, ...]
-) -> dict[float, dict[str, tuple[Floats, Floats]]]:
-    """The z and standard error of every condition, by gain."""
-
+) -> dict[float, _Tested]:
     def normal(columns: int, share: float = 1.0) -> _Runs:
         values: _Runs = rng.standard_normal((_BATCH, n, columns), dtype=np.float32)
         values *= np.float32(np.sqrt(share))
@@ -157,7 +147,7 @@ def _batch(
     return result
 
 
-def _z(value: Any, vq: Any, df: float, vs: Any, n: int, draws: int) -> tuple[Floats, Floats]:
+def _test(value: Any, vq: Any, df: float, vs: Any, n: int, draws: int) -> tuple[Floats, Floats]:
     """As `paired_difference`, for many studies at once: z of the one-sided p, standard error."""
     both = vq + vs
     df = np.clip(both**2 / (vq**2 / df + vs**2 / (draws - 1)), 1, df)
@@ -169,7 +159,7 @@ def _mean(difference: _Runs) -> tuple[Floats, Floats]:
     _, n, draws = difference.shape
     by_question, by_draw = difference.mean(axis=2), difference.mean(axis=1)
     vq, vs = by_question.var(axis=1, ddof=1) / n, by_draw.var(axis=1, ddof=1) / draws
-    return _z(by_question.mean(axis=1), vq, n - 1, vs, n, draws)
+    return _test(by_question.mean(axis=1), vq, n - 1, vs, n, draws)
 
 
 def _intercept(difference: _Runs, x: _Runs) -> tuple[Floats, Floats]:
@@ -186,7 +176,7 @@ def _intercept(difference: _Runs, x: _Runs) -> tuple[Floats, Floats]:
     vq = ((weights * residuals / (1 - leverage)) ** 2).sum(axis=1)
     by_draw = np.matmul(weights[:, None, :], difference)[:, 0]
     vs = by_draw.var(axis=1, ddof=1) / draws
-    return _z((weights * d).sum(axis=1), vq, n - 2, vs, n, draws)
+    return _test((weights * d).sum(axis=1), vq, n - 2, vs, n, draws)
 
 
 def power_lines(n: int, draws: int) -> tuple[dict[str, Any], list[str]]:
@@ -208,18 +198,17 @@ def power_lines(n: int, draws: int) -> tuple[dict[str, Any], list[str]]:
         f"  smallest difference shown with 80% power, in points: {shown}",
     ]
     if power.claims[gain] < share:
-        draws_would = "more draws alone would not"
-        if not np.isnan(power.more_draws):
-            draws_would = f"so would {power.more_draws:.0f} draws"
+        more, enough = power.more_draws, power.questions
+        questions = f"about {enough:,.0f}" if enough else "over 20,000"
         lines.append(
             f"! a gain of {100 * gain:.0f} points is claimed in {power.claims[gain]:.0%} of such "
-            f"studies, below {share:.0%}: about {power.questions:,.0f} questions would do; "
-            f"{draws_would}"
+            f"studies, below {share:.0%}: {questions} questions would do; "
+            + (f"so would {more} draws" if more else "more draws alone would not")
         )
     content = {
         "claims": {f"{g:.2f}": p for g, p in power.claims.items()},
         "could_show": power.could_show,
-        "questions_needed": None if np.isnan(power.questions) else power.questions,
-        "draws_needed": None if np.isnan(power.more_draws) else power.more_draws,
+        "questions_needed": power.questions,
+        "draws_needed": power.more_draws,
     }
     return content, lines

@@ -7,15 +7,17 @@ and, from three draws on, also that over draws of the means over questions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
-Scope = Literal["fixed_demos", "random_demos"]
 _T = TypeVar("_T", bound=np.generic)
+
+LEVEL: Final = 0.95
+"""Coverage of all intervals."""
 
 MIN_QUESTIONS: Final = 30
 """Fewer questions give no ratio and decide nothing."""
@@ -37,34 +39,27 @@ NO_VARIANCE: Final = 1e-14
 """Below this a variance of fractions is rounding error."""
 
 
-def check_level(level: float) -> None:
-    """Raise ValueError unless a coverage is in (0, 1)."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level}")
-
-
 def columns_of(**arrays: ArrayLike) -> list[Floats]:
     """The named arrays, shape (n,) or (n, draws), as (n, draws) with one number of draws.
 
     Raises:
         ValueError: Shapes differ, an array is empty, or a value is not in [0, 1].
     """
-    columns: dict[str, Floats] = {}
-    for name, array in arrays.items():
-        column = np.asarray(array, dtype=np.float64)
-        if column.ndim not in (1, 2) or column.size == 0:
-            raise ValueError(
-                f"{name} must have shape (n,) or (n, draws) and not be empty, got {column.shape}"
-            )
+    columns = aligned({k: np.asarray(array, dtype=np.float64) for k, array in arrays.items()})
+    for name, column in zip(arrays, columns, strict=True):
         if not np.all((column >= 0) & (column <= 1)):  # nan fails too
             raise ValueError(f"{name} must be finite and in [0, 1]")
-        columns[name] = column
-    return aligned(columns)
+    return columns
 
 
 def aligned(columns: dict[str, NDArray[_T]]) -> list[NDArray[_T]]:
     """Columns of the same questions, repeated to one number of draws."""
     shapes = {name: column.shape for name, column in columns.items()}
+    for name, shape in shapes.items():
+        if len(shape) not in (1, 2) or 0 in shape:
+            raise ValueError(
+                f"{name} must have shape (n,) or (n, draws) and not be empty, got {shape}"
+            )
     if len({shape[0] for shape in shapes.values()}) != 1:
         raise ValueError(f"columns must hold the same questions, got shapes {shapes}")
     tables = [column.reshape(len(column), -1) for column in columns.values()]
@@ -90,40 +85,11 @@ class Means:
     by_draw: Floats  # (m, m), zero below three draws
 
     def combine(self, *weights: float) -> tuple[float, float, float]:
-        """Mean, variance and degrees of freedom (Satterthwaite 1946) of a weighted sum."""
+        """Mean, variance and degrees of freedom of a weighted sum."""
         w = np.array(weights)
         vq, vs = float(w @ self.by_question @ w), float(w @ self.by_draw @ w)
-        df = float(self.n - 1)
-        if vs > NO_VARIANCE * float(w @ w):
-            df = satterthwaite(vq, df, vs, self.draws)
+        df = satterthwaite(vq, self.n - 1, vs, self.draws, NO_VARIANCE * float(w @ w))
         return float(w @ self.total) / (self.n * self.draws), vq + vs, df
-
-
-def clustered(residuals: Floats, clusters: NDArray[np.intp]) -> Floats:
-    """Covariance of the sum of `residuals`, shape (n, m), whose questions go together (CR1).
-
-    K / (K - 1) times the sum over the K clusters of the products of their sums; shape (m, m).
-    """
-    k = int(clusters.max()) + 1
-    sums = np.stack([np.bincount(clusters, weights=of) for of in residuals.T], axis=1)
-    return np.asarray(k / (k - 1) * sums.T @ sums)
-
-
-def cluster_codes(clusters: ArrayLike | None, n: int) -> NDArray[np.intp] | None:
-    """Numbers from 0 for the clusters of n questions; None where there are too few to count."""
-    if clusters is None:
-        return None
-    labels = np.asarray(clusters)
-    if labels.shape != (n,):
-        raise ValueError(f"clusters must have shape ({n},), got {labels.shape}")
-    names, codes = np.unique(labels, return_inverse=True)
-    return codes if len(names) >= MIN_CLUSTERS else None
-
-
-def satterthwaite(vq: float, df: float, vs: float, draws: int) -> float:
-    """Degrees of freedom of vq + vs; vq has `df`, vs those of the draws."""
-    both = (vq + vs) ** 2 / (vq**2 / df + vs**2 / (draws - 1))
-    return float(np.clip(both, 1, df))
 
 
 def means_of(*columns: Floats) -> Means:
@@ -138,17 +104,47 @@ def means_of(*columns: Floats) -> Means:
     return Means(n, draws, cube.sum(axis=(1, 2)), by_question, by_draw)
 
 
+def cluster_codes(
+    clusters: ArrayLike | None, n: int, *, least: int = MIN_CLUSTERS
+) -> NDArray[np.intp] | None:
+    """Numbers from 0 for the clusters of n questions; None where there are fewer than `least`."""
+    if clusters is None:
+        return None
+    labels = np.asarray(clusters)
+    if labels.shape != (n,):
+        raise ValueError(f"clusters must have shape ({n},), got {labels.shape}")
+    names, codes = np.unique(labels, return_inverse=True)
+    return codes if len(names) >= least else None
+
+
+def clustered(residuals: Floats, clusters: NDArray[np.intp]) -> Floats:
+    """Covariance of the sum of `residuals`, shape (n, m), whose questions go together (CR1).
+
+    K / (K - 1) times the sum over the K clusters of the products of their sums; shape (m, m).
+    """
+    k = int(clusters.max()) + 1
+    sums = np.stack([np.bincount(clusters, weights=of) for of in residuals.T], axis=1)
+    return np.asarray(k / (k - 1) * sums.T @ sums)
+
+
+def satterthwaite(vq: float, df: float, vs: float, draws: int, least: float = NO_VARIANCE) -> float:
+    """Degrees of freedom of vq + vs (Satterthwaite 1946); vq has `df`, vs those of the draws."""
+    if not vs > least:
+        return float(df)
+    return float(np.clip((vq + vs) ** 2 / (vq**2 / df + vs**2 / (draws - 1)), 1, df))
+
+
 def floored(variance: float, n: float) -> float:
     """A variance, no smaller than `FLOOR` allows; nan stays."""
     return float(np.maximum(variance, FLOOR / n**2))
 
 
-def t_quantile(df: float, level: float) -> float:
+def t_quantile(df: float) -> float:
     """Quantile of a two-sided interval."""
-    return float(stats.t.ppf((1 + level) / 2, df))
+    return float(stats.t.ppf((1 + LEVEL) / 2, df))
 
 
-def t_interval(mean: float, variance: float, df: float, level: float) -> tuple[float, float]:
+def t_interval(mean: float, variance: float, df: float) -> tuple[float, float]:
     """Mean plus and minus the quantile times the standard error."""
-    half = t_quantile(df, level) * float(np.sqrt(variance))
+    half = t_quantile(df) * float(np.sqrt(variance))
     return mean - half, mean + half

@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from w2s_icl.analysis.stats.columns import (
     MIN_RANDOM_DRAWS,
-    NO_VARIANCE,
     Floats,
     cluster_codes,
     clustered,
     columns_of,
     floored,
     satterthwaite,
-    t_interval,
 )
 from w2s_icl.analysis.stats.paired import Difference
 
@@ -51,13 +48,9 @@ class Line:
         if self.together is not None and (other := float(w @ self.together @ w)) > vq:
             vq, df = other, float(self.clusters - 1)
         vs = float(w @ self.by_draw @ w)
-        if vs > NO_VARIANCE:
-            df = satterthwaite(vq, df, vs, self.draws)
+        df = satterthwaite(vq, df, vs, self.draws)
         variance = floored(vq + vs, self.n) if least else vq + vs
-        value = float(w @ self.coefficients)
-        low, high = t_interval(value, variance, df, 0.95)
-        p = float(2 * stats.t.sf(abs(value) / np.sqrt(variance), df)) if variance else np.nan
-        return Difference(self.n, self.draws, value, low, high, p, df=df)
+        return Difference.tested(self.n, self.draws, float(w @ self.coefficients), variance, df)
 
     @property
     def intercept(self) -> Difference:
@@ -73,20 +66,14 @@ class Line:
 def gain_line(
     a: ArrayLike, b: ArrayLike, known: ArrayLike, *, clusters: ArrayLike | None = None
 ) -> Line:
-    """Least squares of a - b on what is known of each question.
+    """Least squares of a - b on what is known of each question, `known`, shape (n,).
 
     Errors are HC3; from 20 clusters on, the larger of these and of those clustered by them (CR1);
     from three draws on, the variance over draws of each draw's own line is added.
 
-    Args:
-        a: Correctness per question, in [0, 1], shape (n,) or (n, draws).
-        b: As `a`; row i is the same question, column j the same draw.
-        known: A number per question, shape (n,).
-        clusters: Cluster of each question, such as its category; shape (n,).
-
     Raises:
-        ValueError: As `gap_recovered`, `known` does not hold one number per question, or there are
-            fewer than three questions or all have the same number.
+        ValueError: `known` does not hold one number per question, or there are fewer than three
+            questions or all have the same number.
 
     References:
         MacKinnon and White (1985), Some Heteroskedasticity-Consistent Covariance Matrix Estimators,

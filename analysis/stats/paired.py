@@ -12,10 +12,10 @@ from scipy.optimize import brentq
 
 from w2s_icl.analysis.stats.columns import (
     FLOOR,
+    LEVEL,
     MIN_RANDOM_DRAWS,
     NO_VARIANCE,
     Floats,
-    check_level,
     cluster_codes,
     clustered,
     columns_of,
@@ -29,15 +29,12 @@ from w2s_icl.analysis.stats.columns import (
 MIN_EXPECTED: Final = 5
 """Least expected count of a cell for the chi-square approximation."""
 
+HABIT_P: Final = 0.001
+"""P value of `uniform_p` below which a habit of place is named."""
 
-def wilson(k: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share of `k` successes in `n` trials.
 
-    Returns:
-        Lower and upper end, in [0, 1]; (nan, nan) when there are no trials.
-
-    Raises:
-        ValueError: `k` is not in 0..n, or `level` is outside (0, 1).
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson's interval of a share of `k` successes in `n` trials; nan without trials.
 
     References:
         Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference,
@@ -47,30 +44,17 @@ def wilson(k: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
         >>> [round(end, 3) for end in wilson(14, 40)]
         [0.221, 0.505]
     """
-    check_level(level)
-    if not 0 <= k <= n:
-        raise ValueError(f"k must be in 0..n, got k={k}, n={n}")
     if n == 0:
         return np.nan, np.nan
-    ends = stats.binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
+    ends = stats.binomtest(int(k), int(n)).proportion_ci(LEVEL, method="wilson")
     return float(ends.low), float(ends.high)
 
 
-def mean_interval(correct: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
-    """Interval of an accuracy: Wilson's for one 0/1 run, else a t interval.
+def mean_interval(correct: ArrayLike) -> tuple[float, float]:
+    """Interval of an accuracy: Wilson's for one 0/1 run, else a t interval cut to [0, 1].
 
     Where nothing varies (every answer right, in every draw) the variance is 4/n^2, that of a run
-    with four wrong answers. The t interval is cut to [0, 1].
-
-    Args:
-        correct: Correctness per question, in [0, 1], shape (n,) or (n, draws).
-        level: Coverage, in (0, 1).
-
-    Returns:
-        Lower and upper end; (nan, nan) for one question that is not a single 0/1 run.
-
-    Raises:
-        ValueError: There are no questions, a value is not in [0, 1], or `level` is outside (0, 1).
+    with four wrong answers. nan for one question that is not a single 0/1 run.
 
     Example:
         >>> right = np.arange(200)
@@ -79,29 +63,21 @@ def mean_interval(correct: ArrayLike, *, level: float = 0.95) -> tuple[float, fl
         >>> [round(end, 3) for end in mean_interval(np.ones((200, 3)))]
         [0.98, 1.0]
     """
-    check_level(level)
     (column,) = columns_of(correct=correct)
     if column.shape[1] == 1 and is_binary(column):
-        return wilson(int(column.sum()), len(column), level=level)
+        return wilson(int(column.sum()), len(column))
     mean, variance, df = means_of(column).combine(1)
     if variance <= NO_VARIANCE:
         variance = FLOOR / len(column) ** 2
-    low, high = t_interval(mean, variance, df, level)
+    low, high = t_interval(mean, variance, df)
     return float(np.maximum(low, 0)), float(np.minimum(high, 1))
 
 
 def uniform_p(counts: ArrayLike, expected: ArrayLike) -> float:
-    """P value of counts by place against expected ones, by chi-square.
+    """P value of counts by place against expected ones of the same sum, by chi-square.
 
     Places where fewer than `MIN_EXPECTED` are expected are taken together, for the approximation
-    to hold.
-
-    Args:
-        counts: Answers by place, shape (m,); fractions where a question was asked several times.
-        expected: What is expected there, with the same sum.
-
-    Returns:
-        nan with fewer than two places to compare.
+    to hold. nan with fewer than two places to compare.
 
     Example:
         >>> round(uniform_p([30, 20, 25, 25], [25, 25, 25, 25]), 3)
@@ -109,31 +85,21 @@ def uniform_p(counts: ArrayLike, expected: ArrayLike) -> float:
         >>> uniform_p([100, 0, 0, 0], [25, 25, 25, 25]) < 1e-9
         True
     """
-    seen, wanted = (np.asarray(values, dtype=np.float64) for values in (counts, expected))
-    large = wanted >= MIN_EXPECTED
-    cells = [(f, w) for f, w in zip(seen[large], wanted[large], strict=True)]
-    rest = (seen[~large].sum(), wanted[~large].sum())
+    table = np.array([counts, expected], dtype=np.float64)
+    large = table[1] >= MIN_EXPECTED
+    cells, rest = table[:, large], table[:, ~large].sum(axis=1)
     if rest[1] >= MIN_EXPECTED:
-        cells.append(rest)
-    elif cells:
-        least = min(range(len(cells)), key=lambda i: cells[i][1])
-        cells[least] = (cells[least][0] + rest[0], cells[least][1] + rest[1])
-    if len(cells) < 2:
-        return np.nan
-    observed, at_random = np.array(cells).T
-    return float(stats.chisquare(observed, at_random).pvalue)
+        cells = np.column_stack([cells, rest])
+    elif cells.size:
+        cells[:, cells[1].argmin()] += rest
+    return float(stats.chisquare(*cells).pvalue) if cells.shape[1] > 1 else np.nan
 
 
-def habit_seen(expected: ArrayLike, *, p: float = 0.001, power: float = 0.8) -> float:
-    """Share of counts at one place that `uniform_p` finds below `p` with the given power.
+def habit_seen(expected: ArrayLike) -> float:
+    """Share of counts at one place that `uniform_p` finds below `HABIT_P` with a power of 0.8.
 
-    Args:
-        expected: Counts by place without a habit, shape (m,).
-        p: Level of the test.
-        power: Probability of finding it.
-
-    Returns:
-        Of the places, the least visible habit; above 1 where the counts are too few to show any.
+    Of the places, the least visible habit, from the counts that are expected without one; above 1
+    where they are too few to show any.
 
     Example:
         >>> round(habit_seen([5, 5, 5, 5]), 2), round(habit_seen([50, 50, 50, 50]), 2)
@@ -142,39 +108,9 @@ def habit_seen(expected: ArrayLike, *, p: float = 0.001, power: float = 0.8) -> 
     even = np.asarray(expected, dtype=np.float64)
     n, shares = even.sum(), even[even > 0] / even.sum()
     df = max(len(shares) - 1, 1)
-    least = stats.chi2.isf(p, df)
-    distance = brentq(lambda d: stats.ncx2.sf(least, df, d) - power, 1e-6, 1e4)
+    least = stats.chi2.isf(HABIT_P, df)
+    distance = brentq(lambda d: stats.ncx2.sf(least, df, d) - 0.8, 1e-6, 1e4)
     return float((shares + np.sqrt(distance * shares * (1 - shares) / n)).max())
-
-
-def mcnemar(a: ArrayLike, b: ArrayLike) -> tuple[int, int, float]:
-    """Exact McNemar test of two single runs on the same questions.
-
-    Args:
-        a: Correctness per question, 0/1, shape (n,).
-        b: As `a`.
-
-    Returns:
-        Questions only `a` has right, questions only `b` has right, and the two-sided p value:
-        1 when there are neither.
-
-    Raises:
-        ValueError: Shapes differ, there are no questions, several draws, or values other than 0/1.
-
-    References:
-        McNemar (1947), Note on the Sampling Error of the Difference Between Correlated
-        Proportions, Psychometrika 12.
-
-    Example:
-        >>> mcnemar([1, 1, 1, 1, 1, 1, 0], [1, 0, 0, 0, 0, 0, 0])
-        (5, 0, 0.0625)
-    """
-    left, right = columns_of(a=a, b=b)
-    if left.shape[1] > 1 or not is_binary(left, right):
-        raise ValueError("a and b must be single runs that hold only 0 and 1")
-    n10, n01 = int((left > right).sum()), int((left < right).sum())
-    p = stats.binomtest(n10, n10 + n01).pvalue if n10 + n01 else 1.0
-    return n10, n01, float(p)
 
 
 @dataclass(frozen=True)
@@ -188,7 +124,7 @@ class Difference:
         low: Lower end of its interval.
         high: Upper end.
         p: Two-sided p value of the t test that belongs to the interval: below 0.05 exactly where
-            the 95% interval leaves out the line.
+            the interval leaves out 0.
         n10: Questions only `a` has right (an int); nan unless McNemar's test applies.
         n01: Questions only `b` has right (an int); nan unless McNemar's test applies.
         p_exact: Two-sided p value of the exact McNemar test of 0/1 runs; nan where it does not
@@ -207,9 +143,23 @@ class Difference:
     p_exact: float = np.nan
     df: float = np.nan
 
+    @classmethod
+    def tested(
+        cls,
+        n: int,
+        draws: int,
+        diff: float,
+        variance: float,
+        df: float,
+        exact: tuple[float, float, float] = (np.nan, np.nan, np.nan),
+    ) -> Difference:
+        """The t interval and test of an estimate; `exact` is what `mcnemar` returned."""
+        p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df)) if variance else np.nan
+        return cls(n, draws, diff, *t_interval(diff, variance, df), p, *exact, df)
+
     @property
     def p_above(self) -> float:
-        """One-sided p value of the true difference being above 0; `p` must be of the line 0."""
+        """One-sided p value of the true difference being above 0."""
         return self.p / 2 if self.diff > 0 else 1 - self.p / 2
 
     @property
@@ -219,33 +169,30 @@ class Difference:
         return float(se * (stats.t.ppf(0.975, self.df) + stats.t.ppf(0.8, self.df)))
 
 
+def mcnemar(a: Floats, b: Floats) -> tuple[int, int, float]:
+    """McNemar's exact test of two single 0/1 runs (1947, Psychometrika 12).
+
+    Questions only `a` has right, questions only `b` has right, and the two-sided p value: 1 when
+    there are neither.
+
+    Example:
+        >>> mcnemar(np.array([1, 1, 1, 1, 1, 1, 0]), np.array([1, 0, 0, 0, 0, 0, 0]))
+        (5, 0, 0.0625)
+    """
+    n10, n01 = int((a > b).sum()), int((a < b).sum())
+    return n10, n01, float(stats.binomtest(n10, n10 + n01).pvalue) if n10 + n01 else 1.0
+
+
 def paired_difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    line: float = 0.0,
-    level: float = 0.95,
-    clusters: ArrayLike | None = None,
+    a: ArrayLike, b: ArrayLike, *, clusters: ArrayLike | None = None
 ) -> Difference:
-    """Mean of a - b with its t interval and test, paired by question.
+    """Mean of a - b with its t interval and test, paired by question and by draw.
 
-    The variance is that of the ratios, at least 4/n^2. McNemar's test stands beside the t test
-    where both are a single 0/1 run, or two draws that agree on every question.
-
-    Args:
-        a: Correctness per question, in [0, 1], shape (n,) or (n, draws).
-        b: As `a`; row i is the same question, column j the same draw.
-        line: The difference that is tested.
-        level: Coverage of the interval, in (0, 1).
-        clusters: Cluster of each question, such as its category; shape (n,). From 20 clusters on,
-            the variance over questions is the larger of the plain one and the one clustered by
-            them, which has as many degrees of freedom as there are clusters, less one.
-
-    Returns:
-        Fractions. The interval and `p` are nan for one question.
-
-    Raises:
-        ValueError: As `gap_recovered`.
+    The variance is that of the ratios, at least 4/n^2. From 20 clusters of questions on, such as
+    their categories, the variance over questions is the larger of the plain one and the one
+    clustered by them, which has as many degrees of freedom as there are clusters, less one.
+    McNemar's test stands beside the t test where both are a single 0/1 run, or two draws that agree
+    on every question. The interval and `p` are nan for one question.
 
     Example:
         >>> right = np.arange(200)
@@ -253,7 +200,6 @@ def paired_difference(
         >>> [round(value, 3) for value in (d.diff, d.low, d.high, d.p, d.p_exact)]
         [0.025, 0.003, 0.047, 0.025, 0.062]
     """
-    check_level(level)
     left, right = columns_of(a=a, b=b)
     n, draws = left.shape
     means = means_of(left - right)
@@ -263,22 +209,16 @@ def paired_difference(
         residuals = (left - right).mean(axis=1) - diff
         vq = float(clustered(residuals[:, None], codes)[0, 0]) / n**2
         if vq > means.by_question[0, 0]:
-            vs, df = float(means.by_draw[0, 0]), float(codes.max())
-            variance = vq + vs
-            df = satterthwaite(vq, df, vs, draws) if vs > NO_VARIANCE else df
-    variance = floored(variance, n)
-    low, high = t_interval(diff, variance, df, level)
-    p = float(2 * stats.t.sf(abs(diff - line) / np.sqrt(variance), df))
-    exact: tuple[float, float, float] = (np.nan, np.nan, np.nan)
+            vs = float(means.by_draw[0, 0])
+            variance, df = vq + vs, satterthwaite(vq, float(codes.max()), vs, draws)
     per_question = left.mean(axis=1), right.mean(axis=1)
-    if line == 0 and draws < MIN_RANDOM_DRAWS and is_binary(*per_question):
-        exact = mcnemar(*per_question)
-    return Difference(n, draws, diff, low, high, p, *exact, df)
+    tested = n, draws, diff, floored(variance, n), df
+    if draws < MIN_RANDOM_DRAWS and is_binary(*per_question):
+        return Difference.tested(*tested, mcnemar(*per_question))
+    return Difference.tested(*tested)
 
 
-def subgroup_difference(
-    a: ArrayLike, b: ArrayLike, where: ArrayLike, *, level: float = 0.95
-) -> Difference:
+def subgroup_difference(a: ArrayLike, b: ArrayLike, where: ArrayLike) -> Difference:
     """Mean of a - b over a subgroup of the questions that may differ from draw to draw.
 
     The estimate is a ratio, d = sum of where (a - b) / sum of where, over questions and draws.
@@ -288,19 +228,8 @@ def subgroup_difference(
     questions of a draw. Where the subgroup is the same in every draw, or there is one draw, all
     this is `paired_difference` of the subgroup, and that is what is returned.
 
-    Args:
-        a: Correctness per question, in [0, 1], shape (n,) or (n, draws).
-        b: As `a`; row i is the same question, column j the same draw.
-        where: Whether the question counts, bool, shape (n,) or (n, draws). Draws without any
-            question are allowed.
-        level: Coverage of the interval, in (0, 1).
-
-    Returns:
-        Fractions. `n` is k, rounded, at least 1. All is nan and `n` is 0 when no question counts;
-        the interval and `p` are nan when one does.
-
-    Raises:
-        ValueError: As `gap_recovered`, or `where` holds other values than true and false.
+    `where` says of each question, 0/1, and maybe draw, whether it counts. `n` is k, rounded, at
+    least 1; it is 0 and all is nan when no question counts.
 
     References:
         Cochran (1977), Sampling Techniques, 3rd edition, chapter 6 (the linearized ratio).
@@ -311,39 +240,25 @@ def subgroup_difference(
         >>> d.n, round(d.diff, 3), round(d.low, 3), round(d.high, 3)
         (100, 0.05, 0.007, 0.093)
     """
-    check_level(level)
     left, right, mask = columns_of(a=a, b=b, where=where)
-    if not is_binary(mask):
-        raise ValueError("where must hold only true and false")
     counted = mask.any(axis=1)
     left, right, mask = left[counted], right[counted], mask[counted]
     draws = mask.shape[1]
     if not len(mask):
         return Difference(0, draws, np.nan, np.nan, np.nan, np.nan)
     if mask.all():
-        return paired_difference(left, right, level=level)
+        return paired_difference(left, right)
     difference = left - right
     diff = float((mask * difference).sum() / mask.sum())
     _, variance, df = means_of(mask * (difference - diff) / mask.mean()).combine(1)
-    per_draw = float(mask.sum() / draws)
-    variance = floored(variance, per_draw)
-    low, high = t_interval(diff, variance, df, level)
-    p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df))
-    return Difference(max(round(per_draw), 1), draws, diff, low, high, p, df=df)
+    k = float(mask.sum() / draws)
+    return Difference.tested(max(round(k), 1), draws, diff, floored(variance, k), df)
 
 
 def holm(p: ArrayLike) -> Floats:
-    """P values adjusted for their number, by Holm's step-down rule.
+    """P values of one family, shape (m,), adjusted for their number by Holm's step-down rule.
 
-    Args:
-        p: The p values of one family, in [0, 1], shape (m,). nan is no test: it stays nan and
-            does not count.
-
-    Returns:
-        Adjusted p values in the order given, shape (m,).
-
-    Raises:
-        ValueError: `p` is not one-dimensional or a value is outside [0, 1].
+    nan is no test: it stays nan and does not count.
 
     References:
         Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian
@@ -354,12 +269,8 @@ def holm(p: ArrayLike) -> Floats:
         [0.04, 0.09, nan, 0.09, 0.2]
     """
     adjusted = np.array(p, dtype=np.float64)
-    if adjusted.ndim != 1:
-        raise ValueError(f"p must have shape (m,), got {adjusted.shape}")
     tested = np.flatnonzero(~np.isnan(adjusted))
     values = adjusted[tested]
-    if not np.all((values >= 0) & (values <= 1)):
-        raise ValueError("p must be in [0, 1] or nan")
     order = np.argsort(values, kind="stable")
     steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
     adjusted[tested[order]] = np.minimum(steps, 1)

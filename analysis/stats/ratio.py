@@ -11,12 +11,10 @@ from numpy.typing import ArrayLike
 
 from w2s_icl.analysis.stats.columns import (
     MIN_QUESTIONS,
-    MIN_RANDOM_DRAWS,
     NO_VARIANCE,
     Floats,
     Means,
-    Scope,
-    check_level,
+    cluster_codes,
     clustered,
     columns_of,
     floored,
@@ -41,28 +39,24 @@ class Ratio:
     Attributes:
         n: Questions.
         draws: Draws of the demonstrations.
-        scope: "random_demos" from three draws on; else "fixed_demos": the intervals speak of the
-            demonstrations shown and of no others.
-        numerator: Mean treated minus mean base, with its interval.
-        numerator_low: Lower end.
+        numerator: Mean treated minus mean base; as the gap, nan ends for one question.
+        numerator_low: Lower end of its interval.
         numerator_high: Upper end.
-        gap: Mean ceiling minus mean base, with its interval.
-        gap_low: Lower end.
+        gap: Mean ceiling minus mean base.
+        gap_low: Lower end of its interval.
         gap_high: Upper end.
         t_gap: Gap over its standard error.
         df: Degrees of freedom of the interval of the ratio; nan when the gap is 0.
         value: numerator / gap; it and its interval are nan unless `status` is "ok".
-        low: Lower end.
+        low: Lower end of its interval.
         high: Upper end.
         status: "gap_not_established" when the interval of the gap holds 0, the set of the ratio is
             unbounded, or there are fewer than 30 questions; "gap_reversed" when the interval of the
             gap lies below 0; else "ok".
-        fragile: An "ok" ratio with `t_gap` below 3, to be drawn hollow.
     """
 
     n: int
     draws: int
-    scope: Scope
     numerator: float
     numerator_low: float
     numerator_high: float
@@ -75,7 +69,11 @@ class Ratio:
     low: float
     high: float
     status: Status
-    fragile: bool
+
+    @property
+    def fragile(self) -> bool:
+        """An "ok" ratio with `t_gap` below 3, to be drawn hollow."""
+        return self.status == "ok" and self.t_gap < 3
 
 
 def _fieller(x: float, d: float, covariance: Floats, c: float) -> tuple[float, float]:
@@ -90,9 +88,7 @@ def _fieller(x: float, d: float, covariance: Floats, c: float) -> tuple[float, f
     return float((b - root) / a), float((b + root) / a)
 
 
-def gap_recovered(
-    base: ArrayLike, treated: ArrayLike, ceiling: ArrayLike, *, level: float = 0.95
-) -> Ratio:
+def gap_recovered(base: ArrayLike, treated: ArrayLike, ceiling: ArrayLike) -> Ratio:
     """Share of the gap between `base` and `ceiling` that `treated` recovers.
 
     (mean treated - mean base) / (mean ceiling - mean base): 0 when the treated runs are no
@@ -104,21 +100,9 @@ def gap_recovered(
     a minimum variance. At 0 that test compares treated with base, at 1 treated with ceiling;
     the set is bounded when ceiling and base differ.
 
-    Args:
-        base: Correctness per question, in [0, 1], shape (n,) or (n, draws). Row i is the same
-            question, and column j the same draw, in all three arrays.
-        treated: As `base`.
-        ceiling: As `base`.
-        level: Coverage of the intervals, in (0, 1).
-
-    Returns:
-        Fractions, not percent. `value`, `low` and `high` are nan unless `status` is "ok": a ratio
-        is not reported when its own gap is not established. The numerator and the gap have
-        intervals in any case, except that one question gives none.
-
     Raises:
-        ValueError: Numbers of questions or of draws differ, there are none, a value is not in
-            [0, 1], or `level` is outside (0, 1).
+        ValueError: Numbers of questions or of draws differ, there are none, or a value is not in
+            [0, 1].
 
     References:
         Burns et al. (2023), Weak-to-Strong Generalization, arXiv:2312.09390 (the ratio).
@@ -130,18 +114,16 @@ def gap_recovered(
         >>> ratio.value, round(ratio.low, 3), round(ratio.high, 3), ratio.status
         (0.75, 0.609, 0.891, 'ok')
     """
-    check_level(level)
     b, a, c = columns_of(base=base, treated=treated, ceiling=ceiling)
-    return _ratio(means_of(a - b, c - b), level)
+    return _ratio(means_of(a - b, c - b))
 
 
-def _ratio(means: Means, level: float) -> Ratio:
+def _ratio(means: Means) -> Ratio:
     n = means.n
     x, x_variance, x_df = means.combine(1, 0)
     d, d_variance, d_df = means.combine(0, 1)
-    x_low, x_high = t_interval(x, floored(x_variance, n), x_df, level)
-    d_low, d_high = t_interval(d, floored(d_variance, n), d_df, level)
-    t_gap = d / float(np.sqrt(floored(d_variance, n)))
+    x_variance, d_variance = floored(x_variance, n), floored(d_variance, n)
+    d_low, d_high = t_interval(d, d_variance, d_df)
 
     df = ratio = value = low = high = np.nan
     status: Status = "gap_not_established"
@@ -151,52 +133,25 @@ def _ratio(means: Means, level: float) -> Ratio:
     if n >= MIN_QUESTIONS and d_high < 0:
         status = "gap_reversed"
     elif n >= MIN_QUESTIONS and d_low > 0:
-        quantile = t_quantile(df, level)
         covariances = (means.by_question + means.by_draw, _RATIO_FLOOR / n**2)
-        ends = np.array([_fieller(x, d, covariance, quantile) for covariance in covariances])
+        ends = np.array([_fieller(x, d, of, t_quantile(df)) for of in covariances])
         if not np.isnan(ends).any():
             status = "ok"
             value, low, high = ratio, float(ends[:, 0].min()), float(ends[:, 1].max())
-    return Ratio(
-        n=n,
-        draws=means.draws,
-        scope="random_demos" if means.draws >= MIN_RANDOM_DRAWS else "fixed_demos",
-        numerator=x,
-        numerator_low=x_low,
-        numerator_high=x_high,
-        gap=d,
-        gap_low=d_low,
-        gap_high=d_high,
-        t_gap=t_gap,
-        df=df,
-        value=value,
-        low=low,
-        high=high,
-        status=status,
-        fragile=status == "ok" and t_gap < 3,
-    )
+    numerator, gap = (x, *t_interval(x, x_variance, x_df)), (d, d_low, d_high)
+    t_gap = d / float(np.sqrt(d_variance))
+    return Ratio(n, means.draws, *numerator, *gap, t_gap, df, value, low, high, status)
 
 
-def pooled_gap_recovered(
-    triples: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]], *, level: float = 0.95
-) -> Ratio:
+def pooled_gap_recovered(triples: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> Ratio:
     """The ratio of means over several cells: `gap_recovered` of their average columns.
 
     The differences are averaged over cells question by question and draw by draw, so cells that
     share questions, demonstrations or a model are not counted as independent. A cell with a large
     gap weighs more; in a mean of ratios, one cell with a tiny gap could decide the result.
 
-    Args:
-        triples: (base, treated, ceiling) of each cell, as in `gap_recovered`. The questions, and
-            the draws of the cells that have them, are the same in all cells.
-        level: Coverage of the intervals, in (0, 1).
-
-    Returns:
-        As `gap_recovered`.
-
-    Raises:
-        ValueError: There are no cells, cells differ in questions or draws, or as in
-            `gap_recovered`.
+    Each cell is (base, treated, ceiling); all have the same questions and, where they have draws,
+    the same draws.
 
     Example:
         >>> right = np.arange(200)
@@ -205,17 +160,14 @@ def pooled_gap_recovered(
         >>> pooled_gap_recovered([wide, narrow]).value
         1.0
     """
-    check_level(level)
     named = {
         f"cell {i} {name}": column
         for i, triple in enumerate(triples)
         for name, column in zip(("base", "treated", "ceiling"), triple, strict=True)
     }
-    if not named:
-        raise ValueError("triples must hold at least one cell")
     cube = np.stack(columns_of(**named))
-    b, a, c = cube[0::3].mean(axis=0), cube[1::3].mean(axis=0), cube[2::3].mean(axis=0)
-    return _ratio(means_of(a - b, c - b), level)
+    b, a, c = (cube[i::3].mean(axis=0) for i in range(3))
+    return _ratio(means_of(a - b, c - b))
 
 
 def clustered_ratio(
@@ -231,20 +183,8 @@ def clustered_ratio(
 
     From three draws on, the variance over draws is added to both. A clustered interval would also
     use K - 1 degrees of freedom, which this number leaves out. Above 1.15 the plain interval is too
-    short to be shown without a warning.
-
-    Args:
-        base: As in `gap_recovered`.
-        treated: As in `gap_recovered`.
-        ceiling: As in `gap_recovered`.
-        clusters: Cluster of each question, such as its category; shape (n,).
-
-    Returns:
-        The square root of clustered over plain; 1 for clusters of one question each; nan when the
-        gap is 0, there is one cluster, or the plain standard error is 0.
-
-    Raises:
-        ValueError: As `gap_recovered`, or `clusters` does not hold one value per question.
+    short to be shown without a warning. It is 1 for clusters of one question each, and nan when the
+    gap is 0, there is one cluster, or the plain standard error is 0.
 
     References:
         Cameron and Miller (2015), A Practitioner's Guide to Cluster-Robust Inference, Journal
@@ -259,19 +199,15 @@ def clustered_ratio(
         2.26
     """
     b, a, c = columns_of(base=base, treated=treated, ceiling=ceiling)
-    labels = np.asarray(clusters)
-    if labels.shape != b.shape[:1]:
-        raise ValueError(f"clusters must have shape ({len(b)},), got {labels.shape}")
     means = means_of(a - b, c - b)
-    cluster = np.unique(labels, return_inverse=True)[1]
-    k, n = int(cluster.max()) + 1, means.n
-    if abs(means.combine(0, 1)[0]) <= _NO_MEAN or k == 1:
+    codes = cluster_codes(clusters, means.n, least=2)
+    if codes is None or abs(means.combine(0, 1)[0]) <= _NO_MEAN:
         return np.nan
     weights = np.array([1.0, -means.total[0] / means.total[1]])
     residuals = np.stack([a - b, c - b], axis=-1).mean(axis=1) @ weights
     by_draw = float(weights @ means.by_draw @ weights)
     plain = float(weights @ means.by_question @ weights) + by_draw
-    together = float(clustered(residuals[:, None], cluster)[0, 0]) / n**2 + by_draw
+    together = float(clustered(residuals[:, None], codes)[0, 0]) / means.n**2 + by_draw
     if plain <= NO_VARIANCE * float(weights @ weights):
         return np.nan
     return float(np.sqrt(together / plain))

@@ -13,7 +13,6 @@ from w2s_icl.analysis.tables.audits import (
     surface_rule_table,
 )
 from w2s_icl.analysis.tables.cells import (
-    LEVEL,
     cells_table,
     curves_table,
     gold_table,
@@ -25,7 +24,6 @@ from w2s_icl.analysis.tables.matching import matching_table
 
 __all__ = [
     "FAMILIES",
-    "LEVEL",
     "RUN",
     "arms_table",
     "cells_table",

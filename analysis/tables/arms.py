@@ -20,7 +20,6 @@ from w2s_icl.analysis.stats import (
 )
 from w2s_icl.analysis.tables.cells import (
     CELL,
-    LEVEL,
     interval,
     once,
     scope,
@@ -78,7 +77,7 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
                 continue
             columns = cell.arms[first].correct, cell.arms[second].correct
             place = (cell.weak, cell.strong, cell.shots)
-            add(place, second, paired_difference(*columns, level=LEVEL))
+            add(place, second, paired_difference(*columns))
     for (weak, strong, shots, arm), found in _against_the_main_arm(experiment).items():
         if arm != "gold":  # that is w2s_vs_gold
             add((weak, strong, shots), arm, found)
@@ -105,7 +104,7 @@ def _against_the_main_arm(experiment: Experiment) -> dict[tuple[str, str, int, s
                 matched = experiment.matched(main.runs, arm.runs)
                 both = experiment.compare([main.runs], [matched])
                 if both.usable:
-                    found[weak, strong, shots, name] = paired_difference(*both.columns, level=LEVEL)
+                    found[weak, strong, shots, name] = paired_difference(*both.columns)
     return found
 
 
@@ -165,7 +164,7 @@ def _arm_row(
         **share("accuracy", own.columns[0] if own.usable else ()),
         **_gain(
             "gain",
-            paired_difference(*both.columns, level=LEVEL) if both and both.usable else None,
+            paired_difference(*both.columns) if both and both.usable else None,
         ),
         **_gain("ahead", ahead),
         "demo_label_accuracy": float(shown.mean()),

@@ -22,7 +22,6 @@ from w2s_icl.analysis.stats import (
 )
 from w2s_icl.analysis.tables.cells import (
     CELL,
-    LEVEL,
     interval,
     once,
     scope,
@@ -80,7 +79,7 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
             asked, right = sum(p.asked for p in of), sum(p.right for p in of)
             questions = max(p.questions for p in of)
             once = round(right / asked * questions) if asked else 0
-            ends = wilson(once, questions, level=LEVEL) if asked else (math.nan, math.nan)
+            ends = wilson(once, questions) if asked else (math.nan, math.nan)
             rows.append(
                 {
                     **dict(zip(RUN, key, strict=True)),
@@ -237,6 +236,6 @@ def _split_gain(both: Compared, right: NDArray[np.bool_]) -> dict[str, Any]:
     }
     arm, base = both.columns
     for name, where in (("gain_right", right), ("gain_wrong", ~right)):
-        found = subgroup_difference(arm, base, where, level=LEVEL)
+        found = subgroup_difference(arm, base, where)
         row |= interval(name, found.diff, found.low, found.high)
     return row

@@ -33,9 +33,6 @@ from w2s_icl.analysis.stats import (
 )
 from w2s_icl.record import MISSING_LIMIT, CellKey
 
-LEVEL = 0.95
-"""Coverage of every interval."""
-
 CELL = ("weak", "strong", "shots")
 """Columns that tell cells apart."""
 
@@ -68,7 +65,7 @@ def share(name: str, events: ArrayLike) -> dict[str, float]:
     values = np.asarray(events, dtype=np.float64)
     if not len(values):
         return interval(name, math.nan, math.nan, math.nan)
-    return interval(name, float(values.mean()), *mean_interval(values, level=LEVEL))
+    return interval(name, float(values.mean()), *mean_interval(values))
 
 
 def once(make: Callable[[Experiment], T]) -> Callable[[Experiment], T]:
@@ -291,8 +288,8 @@ def _pooled(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
             base, treated, ceiling = (column[rows] for column in cell.columns("pgr_gold"))
             triples.append((base, treated[:, columns], ceiling[:, columns]))
         if places and draws:
-            ratio = pooled_gap_recovered(triples, level=LEVEL)
-    single = [gap_recovered(*cell.columns("pgr_gold"), level=LEVEL) for cell in used]
+            ratio = pooled_gap_recovered(triples)
+    single = [gap_recovered(*cell.columns("pgr_gold")) for cell in used]
     values = [one.value for one in single if one.status == "ok"]
     return {
         "cells": len(used),

@@ -13,9 +13,9 @@ from w2s_icl.analysis.experiment import (
     Experiment,
 )
 from w2s_icl.analysis.logs import KEY
+from w2s_icl.analysis.stats import LEVEL
 from w2s_icl.analysis.tables.arms import FAMILIES, tests_table
 from w2s_icl.analysis.tables.cells import (
-    LEVEL,
     share,
     with_ends,
 )

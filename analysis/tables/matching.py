@@ -23,7 +23,6 @@ from w2s_icl.analysis.stats import (
 )
 from w2s_icl.analysis.tables.cells import (
     CELL,
-    LEVEL,
     interval,
     share,
     usable,
@@ -117,7 +116,7 @@ def _matching_row(
     if "gold" in arms:
         errors = weak_wrong & (weak[:, 0] != "")
         repeated = [(arms[arm].letters == weak)[errors] for arm in ("w2s", "gold")]
-        excess = imitation_excess(*repeated, level=LEVEL)
+        excess = imitation_excess(*repeated)
         row |= {
             "imitation_m": excess.m,
             "imitation_w2s": excess.treated,
@@ -135,7 +134,6 @@ def _matching_row(
                 arms["w2s"].correct[by_id],
                 other.correct[by_id],
                 questions["n_options"].to_numpy()[by_id],
-                level=LEVEL,
             )
             for statistic in _AGREEMENT:
                 e = getattr(found, statistic)

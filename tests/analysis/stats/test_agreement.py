@@ -158,7 +158,7 @@ def test_bootstrap_leaves_out_resamples_without_a_value() -> None:
 def test_bootstrap_refuses_other_questions_options_and_shapes() -> None:
     boot = QuestionBootstrap(40, resamples=2)
     pair = letters(WEAK), letters(STRONG), RIGHT_WEAK, RIGHT_STRONG
-    with pytest.raises(ValueError, match="39 questions"):
+    with pytest.raises(ValueError, match="do not hold 39 questions"):
         QuestionBootstrap(39, resamples=2).agreement(*pair, 4)
     with pytest.raises(ValueError, match="n_options"):
         boot.agreement(*pair, [4] * 39 + [1])

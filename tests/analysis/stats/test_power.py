@@ -29,7 +29,7 @@ def test_example_plan() -> None:
 )
 def test_questions_needed(gap: float, expected: list[float]) -> None:
     sizes = [(1, 0.0), (3, 0.01), (5, 0.01), (5, 0.02), (10, 0.02)]
-    needed = [Design(draws=s, draw_sd=sd).questions_needed(gap, 0.5, 0.8) for s, sd in sizes]
+    needed = [Design(draws=s, draw_sd=sd).questions_needed(gap) for s, sd in sizes]
     assert needed == pytest.approx(expected, abs=0, nan_ok=True)
 
 
@@ -43,7 +43,7 @@ def test_gap_needed_and_smallest_difference() -> None:
 def test_questions_needed_finds_a_number_below_which_power_falls_again() -> None:
     design = Design(draws=3, draw_sd=0.01)
 
-    n = int(design.questions_needed(0.066, 0.5, 0.8))
+    n = int(design.questions_needed(0.066))
 
     at = [replace(design, n=n).pgr_power(0.066, 0.5, 0.8) for n in (n, n - 1, 20_000)]
     assert at[0] >= 0.8 > max(at[1:])
@@ -51,19 +51,8 @@ def test_questions_needed_finds_a_number_below_which_power_falls_again() -> None
 
 def test_power_has_the_minimum_variance() -> None:
     c = scipy_stats.t.ppf(0.975, 99)
-    power = Design(100, r_ac=0).pgr_power(0.1, 1.0, 0.8)  # 0.0196 / 100 is below 4 / 100**2
+    power = Design(100).pgr_power(0.1, 1.0, 0.8)  # 0.0396 / 100 is below 4 / 100**2
     assert power == pytest.approx(scipy_stats.norm.sf(c - 0.02 / math.sqrt(4 / 100**2)))
-
-
-def test_points_and_small_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="gap must be in"):
-        Design(200).pgr_power(10, 0.5, 0.8)
-    with pytest.raises(ValueError, match="n must be at least 30"):
-        Design(29)
-    with pytest.raises(ValueError, match="power must be in"):
-        Design(power=1)
-    with pytest.raises(ValueError, match="draws must be"):
-        Design(200, draws=0)
 
 
 @pytest.mark.parametrize(("n", "expected"), [(200, (0.26, 0.53, 0.88)), (484, (0.76, 0.92, 0.99))])

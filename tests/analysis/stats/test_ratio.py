@@ -55,49 +55,49 @@ def test_example_covariances() -> None:
             (RIGHT_WEAK, RIGHT_W2S[:, 0], RIGHT_GOLD[:, 0]),
             (0.475, 0.575, 0.414887, 0.735113, 7.263932, 39),
             (0.826087, 0.640064, 1.002164),
-            ("ok", "fixed_demos", 1),
+            ("ok", 1),
             id="pgr_gold, draw 0 only",
         ),
         pytest.param(
             (RIGHT_WEAK, RIGHT_W2S[:, :2], RIGHT_GOLD[:, :2]),
             (0.5, 0.5875, 0.430124, 0.744876, 7.550886, 39),
             (0.851064, 0.698131, 1.025439),
-            ("ok", "fixed_demos", 2),
+            ("ok", 2),
             id="pgr_gold, draws 0-1",
         ),
         pytest.param(
             (RIGHT_WEAK, RIGHT_W2S, RIGHT_GOLD),
             (0.508333, 0.566667, 0.407238, 0.726095, 7.189368, 9.414050),
             (0.897059, 0.719901, 1.106712),
-            ("ok", "random_demos", 3),
+            ("ok", 3),
             id="pgr_gold, all draws",
         ),
         pytest.param(
             (RIGHT_WEAK, RIGHT_W2S, RIGHT_STRONG),
             (0.508333, 0.375, 0.187710, 0.562290, 4.049922, 39),
             (1.355556, 1.043848, 2.102374),
-            ("ok", "random_demos", 3),
+            ("ok", 3),
             id="pgr_zero, all draws",
         ),
         pytest.param(
             (RIGHT_STRONG, RIGHT_W2S, RIGHT_GOLD),
             (0.133333, 0.191667, 0.065246, 0.318088, 3.073504, 10.070793),
             (0.695652, 0.100787, 1.436265),
-            ("ok", "random_demos", 3),
+            ("ok", 3),
             id="egr, all draws",
         ),
         pytest.param(
             (RIGHT_WEAK, RIGHT_GOLD[:, 0], RIGHT_GOLD[:, 0]),
             (0.575, 0.575, 0.414887, 0.735113, 7.263932, 39),
             (1.0, 0.836579, 1.195345),
-            ("ok", "fixed_demos", 1),
+            ("ok", 1),
             id="treated is the ceiling",
         ),
         pytest.param(
             (RIGHT_GOLD[:, 0], RIGHT_W2S[:, 0], RIGHT_WEAK),
             (-0.1, -0.575, -0.735113, -0.414887, -7.263932, 39),
             (NAN, NAN, NAN),
-            ("gap_reversed", "fixed_demos", 1),
+            ("gap_reversed", 1),
             id="reversed",
         ),
     ],
@@ -106,13 +106,13 @@ def test_example_ratios(
     triple: Triple,
     gap: tuple[float, ...],
     ratio: tuple[float, ...],
-    status: tuple[str, str, int],
+    status: tuple[str, int],
 ) -> None:
     r = gap_recovered(*triple)
 
     assert (r.numerator, r.gap, r.gap_low, r.gap_high, r.t_gap, r.df) == printed(*gap)
     assert (r.value, r.low, r.high) == printed(*ratio)
-    assert (r.status, r.scope, r.draws) == status
+    assert (r.status, r.draws) == status
     assert r.n == 40
     assert not r.fragile
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.logs import KEY, Logs
 from w2s_icl.analysis.surface_rule import cross_fitted, fit_rule
-from w2s_icl.record import FILE, MISSING_LIMIT, SELF, short_name
+from w2s_icl.record import FILE, MISSING_LIMIT, SELF, CellKey, short_name
 
 DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
     "pgr_gold": ("weak", "w2s", "gold"),
@@ -34,8 +33,36 @@ Texts = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
+class Common:
+    """Questions on which runs are compared.
+
+    Attributes:
+        places: Rows of `Logs.questions` to which all the runs have an answer; shape (n,).
+        n_union: Questions that any of the runs was asked.
+    """
+
+    places: NDArray[np.intp]
+    n_union: int
+
+    @property
+    def n(self) -> int:
+        """Questions that all runs answered."""
+        return len(self.places)
+
+    @property
+    def missing(self) -> float:
+        """Share of `n_union` that some run has no answer to."""
+        return 1 - self.n / self.n_union if self.n_union else 1.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether numbers are made of them."""
+        return self.n > 0 and self.missing <= MISSING_LIMIT
+
+
+@dataclass(frozen=True)
 class Arm:
-    """One kind of run of a cell, on the questions of `Cell.places`.
+    """One kind of run of a cell, on the questions of the cell.
 
     Attributes:
         runs: Rows of the logs, one per draw.
@@ -51,7 +78,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Common):
     """Everything that one (weak, strong, shots) compares, on the same questions.
 
     Attributes:
@@ -59,40 +86,29 @@ class Cell:
         strong: The model that was prompted.
         shots: Demonstrations in the prompt.
         arms: By name: weak, strong0, w2s, gold, weak_gold; those that were run.
-        places: Rows of `Logs.questions` on which all runs have an answer; shape (n,).
-        n_union: Questions that any run was asked.
-        missing: Share of `n_union` that some run of the cell has no answer to.
     """
 
     weak: str
     strong: str
     shots: int
     arms: Mapping[str, Arm]
-    places: NDArray[np.intp]
-    n_union: int
-    missing: float
-
-    @property
-    def n(self) -> int:
-        """Questions that all arms answered."""
-        return len(self.places)
 
     @property
     def draws(self) -> int:
         """Draws of the demonstrations."""
         return len(self.arms["w2s"].runs) if "w2s" in self.arms else 0
 
-    def status(self, definition: str) -> str | None:
-        """Why a ratio is not computed at all; None where it is."""
+    def compares(self, *arms: str) -> bool:
+        """Whether it has demonstrations, and these arms can be compared."""
+        return self.shots > 0 and self.usable and all(arm in self.arms for arm in arms)
+
+    def status(self, definition: str) -> str:
+        """Why a ratio is not computed at all; "" where it is."""
         if self.shots == 0:
             return "trivial"
         if self.weak == self.strong and definition != "egr":
             return "self"
-        if any(arm not in self.arms for arm in DEFINITIONS[definition]):
-            return "incomplete"
-        if self.n == 0 or self.missing > MISSING_LIMIT:
-            return "incomplete"
-        return None
+        return "" if self.compares(*DEFINITIONS[definition]) else "incomplete"
 
     def columns(self, definition: str) -> tuple[Floats, Floats, Floats]:
         """Correctness of base, treated and ceiling; shape (n,) or (n, draws)."""
@@ -125,33 +141,17 @@ Column = int | Sequence[Mapping[int, int]]
 
 
 @dataclass(frozen=True)
-class Compared:
+class Compared(Common):
     """Columns on the questions and draws that all of them have.
 
     Attributes:
-        places: Rows of `Logs.questions`; shape (n,).
         draws: In order.
-        n_union: Questions that any run was asked.
-        missing: Share of `n_union` that some run has no answer to.
         columns: Correctness, averaged over the shot counts of a column; shape (n,) for a run
             without draws, else (n, draws).
     """
 
-    places: NDArray[np.intp]
     draws: tuple[int, ...]
-    n_union: int
-    missing: float
     columns: tuple[Floats, ...]
-
-    @property
-    def n(self) -> int:
-        """Questions."""
-        return len(self.places)
-
-    @property
-    def usable(self) -> bool:
-        """Whether numbers are made of them."""
-        return self.n > 0 and self.missing <= MISSING_LIMIT
 
 
 class Experiment:
@@ -160,17 +160,12 @@ class Experiment:
     def __init__(self, logs: Logs) -> None:
         """Index the runs of `logs`."""
         self.logs = logs
-        columns = ["task", "split", "model", "labels", "weak", "shots", "prompt", "draw"]
+        columns = ["draw", "split", "model", "labels", "weak", "shots", "prompt"]
+        rows = enumerate(logs.runs[columns].itertuples(index=False, name=None))
         self._draws: dict[tuple[Any, ...], dict[int, int]] = {}
-        self._shown: dict[tuple[str, int], dict[tuple[str, str, str], dict[int, int]]] = {}
-        for run, (*key, draw) in enumerate(logs.runs[columns].itertuples(index=False, name=None)):
-            by_draw = self._draws.setdefault(tuple(key), {})
-            by_draw[draw] = run
-            task, split, model, labels, weak, shots, prompt = key
-            if task == "few_shot" and split == "test":
-                self._shown.setdefault((model, shots), {})[labels, weak, prompt] = by_draw
+        for run, (draw, *key) in sorted(rows, key=lambda row: row[1][0]):
+            self._draws.setdefault(tuple(key), {})[draw] = run
         self._rules: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
-        self.made: dict[str, Any] = {}  # tables, by `tables.cells.once`
 
     @property
     def declaration(self) -> Declaration:
@@ -178,50 +173,47 @@ class Experiment:
         return self.logs.declaration
 
     @cached_property
-    def _keys(self) -> pd.DataFrame:
+    def _keys(self) -> list[CellKey]:
         """Cells that were planned or run."""
-        columns = [self.logs.planned[list(KEY)], self.logs.runs[list(KEY)]]
-        return pd.concat(columns, ignore_index=True).drop_duplicates(ignore_index=True)
+        frames = (self.logs.planned[list(KEY)], self.logs.runs[list(KEY)])
+        rows = (row for frame in frames for row in frame.itertuples(index=False, name=None))
+        return list(dict.fromkeys(CellKey(*row) for row in rows))
 
     @cached_property
     def models(self) -> list[str]:
         """All models in the order of the study file; others by accuracy, weakest first."""
         declared = {name: i for i, name in enumerate(self.declaration.models)}
-        last = len(declared)
 
         def order(name: str) -> tuple[int, float, str]:
             run = self.zero_shot(name) if name not in declared else None
             right = np.array([]) if run is None else self.logs.correct[run]
-            answered = right[~np.isnan(right)]
-            accuracy = float(answered.mean()) if len(answered) else math.inf
-            return declared.get(name, last), accuracy, name
+            accuracy = math.inf if np.isnan(right).all() else float(np.nanmean(right))
+            return declared.get(name, len(declared)), accuracy, name
 
-        named = {*self._keys["model"], *self._keys["weak"]} - {""}
+        named = {name for key in self._keys for name in (key.model, key.weak)} - {""}
         return sorted((name for name in named if not name.startswith(FILE)), key=order)
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
         """(weak, strong) that were planned or run on the test, in the order of `models`."""
-        keys = self._keys[(self._keys["labels"] == "weak") & (self._keys["split"] == "test")]
         order = {name: i for i, name in enumerate(self.models)}
         return sorted(
-            set(keys[["weak", "model"]].itertuples(index=False, name=None)),
+            {(k.weak, k.model) for k in self._keys if k.labels == "weak" and k.split == "test"},
             key=lambda pair: (order[pair[1]], order[pair[0]]),
         )
 
     @cached_property
     def shots(self) -> list[int]:
         """Shot counts that were planned or run on the test with the plain prompt, 0 first."""
-        plain = self._keys[(self._keys["split"] == "test") & (self._keys["prompt"] == "")]
-        return sorted({0, *(int(k) for k in plain["shots"])})
+        return sorted({0, *(k.shots for k in self._keys if k.split == "test" and not k.prompt)})
 
     @cached_property
     def headline(self) -> tuple[int, ...]:
         """Shot counts that the verdict is about: the study's, or the largest with weak labels."""
-        plain = self._keys[(self._keys["split"] == "test") & (self._keys["prompt"] == "")]
-        given = plain.loc[plain["labels"] == "weak", "shots"]
+        plain = (k for k in self._keys if k.split == "test" and not k.prompt)
+        given = {k.shots for k in plain if k.labels == "weak"}
         study = tuple(k for k in self.declaration.headline if k > 0)
-        return study or ((int(given.max()),) if len(given) else ())
+        return study or ((max(given),) if given else ())
 
     @cached_property
     def test(self) -> NDArray[np.intp]:
@@ -231,14 +223,12 @@ class Experiment:
 
     def zero_shot(self, model: str, split: str = "test", prompt: str = "") -> int | None:
         """The run of a model without demonstrations."""
-        return self._draws.get(("zero_shot", split, model, "", "", 0, prompt), {}).get(0)
+        return self._draws.get((split, model, "", "", 0, prompt), {}).get(0)
 
-    def few_shot(
-        self, model: str, labels: str, shots: int, weak: str = "", prompt: str = ""
-    ) -> dict[int, int]:
-        """Runs by draw."""
-        runs = self._draws.get(("few_shot", "test", model, labels, weak, shots, prompt), {})
-        return dict(sorted(runs.items()))
+    def by_draw(self, model: str, labels: str, shots: int, weak: str = "") -> dict[int, int]:
+        """The plain runs on the test, by draw; those without demonstrations where `shots` is 0."""
+        key = (labels, weak, shots) if shots else ("", "", 0)
+        return self._draws.get(("test", model, *key, ""), {})
 
     def base(self, strong: str, prompt: str = "") -> tuple[str, int | None]:
         """Name and run that an arm's gain is counted from: zero-shot, asked in the same way."""
@@ -254,39 +244,45 @@ class Experiment:
 
         Where a log does not say what was shown, the run stays.
         """
-        shown = self.logs.runs["demo_ids"].tolist()
-        choices = self.logs.runs["demo_choices"].tolist()
+        shown = self.logs.runs[["demo_ids", "demo_choices"]].to_numpy()
 
-        def differ(of: Sequence[Any], a: int, b: int) -> bool:
-            return bool(of[a] and of[b] and of[a] != of[b])
+        def same(a: int, b: int) -> bool:
+            return all(x == y for x, y in zip(shown[a], shown[b], strict=True) if x and y)
 
         return {
-            draw: run
-            for draw, run in second.items()
-            if draw not in first
-            or not (differ(shown, first[draw], run) or differ(choices, first[draw], run))
+            draw: run for draw, run in second.items() if draw not in first or same(first[draw], run)
         }
-
-    def arm_shots(self, strong: str) -> list[int]:
-        """Shot counts at which a model was prompted in any way."""
-        return sorted({shots for model, shots in self._shown if model == strong})
 
     def arms(self, weak: str, strong: str, shots: int) -> dict[str, ArmRuns]:
         """The arms of a pair that were run, by name; the main one first, then its controls."""
         arms: list[ArmRuns] = []
-        for (labels, by, prompt), runs in self._shown.get((strong, shots), {}).items():
+        for (split, model, labels, by, k, prompt), runs in self._draws.items():
+            if not labels or (split, model, k) != ("test", strong, shots):
+                continue
             # a model's own labels are "weak" ones in the logs; labels of no model are everybody's
             itself = labels == "weak" and by == strong != weak
             file = short_name(by) if by.startswith(FILE) else ""
             if itself or file or by in ("", weak):
                 name = " ".join(filter(None, (SELF if itself else labels, file, prompt)))
-                arms.append(ArmRuns(name, labels, by, prompt, dict(sorted(runs.items()))))
+                arms.append(ArmRuns(name, labels, by, prompt, runs))
         rank = {name: i for i, name in enumerate(ARMS)}
         last = len(rank)
         arms.sort(
             key=lambda a: (rank.get(a.name, last), a.prompt, rank.get(a.labels, last), a.name)
         )
         return {arm.name: arm for arm in arms}
+
+    def all_arms(self) -> Iterator[tuple[str, str, int, dict[str, ArmRuns]]]:
+        """Weak, strong, shots and arms of every pair, at all shot counts of its strong model."""
+        for weak, strong in self.pairs:
+            for shots in sorted(
+                {
+                    k
+                    for split, model, labels, _, k, _ in self._draws
+                    if labels and (split, model) == ("test", strong)
+                }
+            ):
+                yield weak, strong, shots, self.arms(weak, strong, shots)
 
     def compare(self, *columns: Column) -> Compared:
         """Columns on the questions and draws that all of them have."""
@@ -298,16 +294,9 @@ class Experiment:
         ]
         rows = sorted({run for grid in grids for row in grid for run in row})
         places, n_union = self._common(rows if draws or not drawn else [])
-        return Compared(
-            places,
-            draws,
-            n_union,
-            1 - len(places) / n_union if n_union else 1.0,
-            tuple(
-                self.logs.correct[np.array(grid, dtype=np.intp)][:, :, places].mean(axis=0).T
-                for grid in grids
-            ),
-        )
+        correct = [self.logs.correct[np.array(grid, dtype=np.intp)] for grid in grids]
+        averaged = tuple(of[:, :, places].mean(axis=0).T for of in correct)
+        return Compared(places, n_union, draws, averaged)
 
     def rule_right(self, run: int) -> NDArray[np.bool_] | None:
         """Where the surface rule fitted on the labels that a run was shown is right.
@@ -325,7 +314,7 @@ class Experiment:
 
     @cached_property
     def _cross_fitted(self) -> tuple[NDArray[np.intp], Floats]:
-        return cross_fitted(self._test_choices, self._gold[self.test].tolist())
+        return cross_fitted(self._test_choices, self._test_gold.tolist())
 
     @cached_property
     def cross_fitted_right(self) -> NDArray[np.bool_]:
@@ -345,12 +334,13 @@ class Experiment:
         return self.logs.questions["choices"].iloc[self.test].tolist()
 
     @cached_property
-    def _gold(self) -> NDArray[np.intp]:
-        return np.array([ascii_uppercase.index(g) for g in self.logs.questions["gold"]])
+    def _test_gold(self) -> NDArray[np.intp]:
+        gold = self.logs.questions["gold"].iloc[self.test]
+        return np.array([ascii_uppercase.index(letter) for letter in gold])
 
     def _right(self, chosen: NDArray[np.intp]) -> NDArray[np.bool_]:
         right = np.zeros(len(self.logs.questions), dtype=bool)
-        right[self.test] = chosen == self._gold[self.test]
+        right[self.test] = chosen == self._test_gold
         return right
 
     @cached_property
@@ -360,26 +350,27 @@ class Experiment:
 
     def cell(self, weak: str, strong: str, shots: int) -> Cell:
         """What one (weak, strong, shots) compares."""
-        runs: dict[str, dict[int, int]] = {}
-        for arm, run in (("weak", self.zero_shot(weak)), ("strong0", self.zero_shot(strong))):
-            if run is not None:
-                runs[arm] = {0: run}
-        if shots:
-            w2s = self.few_shot(strong, "weak", shots, weak)
-            gold = self.matched(w2s, self.few_shot(strong, "gold", shots))
-            # a draw that one arm lacks is dropped from both; an arm that was not run drops nothing
-            draws = sorted(set(w2s) & set(gold) if w2s and gold else {*w2s, *gold})
-            for arm, by_draw in (("w2s", w2s), ("gold", gold)):
-                if by_draw and draws:
-                    runs[arm] = {draw: by_draw[draw] for draw in draws}
-        elif "strong0" in runs:
-            runs["w2s"] = runs["gold"] = runs["strong0"]
-        places, n_union = self._common([run for of in runs.values() for run in of.values()])
-        arms = {arm: self._arm(list(of.values()), places) for arm, of in runs.items()}
-        if shots and "w2s" in runs:
-            self._add_weak_gold(arms, weak, shots, list(runs["w2s"]), places)
-        missing = 1 - len(places) / n_union if n_union else 1.0
-        return Cell(weak, strong, shots, arms, places, n_union, missing)
+        w2s = self.by_draw(strong, "weak", shots, weak)
+        gold = self.matched(w2s, self.by_draw(strong, "gold", shots))
+        if w2s and gold:  # a draw that one lacks is dropped from both
+            both = [draw for draw in w2s if draw in gold]
+            w2s, gold = {d: w2s[d] for d in both}, {d: gold[d] for d in both}
+        by_draw = {
+            "weak": self.by_draw(weak, "", 0),
+            "strong0": self.by_draw(strong, "", 0),
+            "w2s": w2s,
+            "gold": gold,
+        }
+        runs = {arm: list(of.values()) for arm, of in by_draw.items() if of}
+        places, n_union = self._common([run for of in runs.values() for run in of])
+        arms = {arm: self._arm(of, places) for arm, of in runs.items()}
+        # an extra, which takes nothing from the rest: only with every draw and question of the cell
+        extra = self.by_draw(weak, "gold", shots)
+        if shots and w2s and all(draw in extra for draw in w2s):
+            weak_gold = self._arm([extra[draw] for draw in w2s], places)
+            if not np.isnan(weak_gold.correct).any():
+                arms["weak_gold"] = weak_gold
+        return Cell(places, n_union, weak, strong, shots, arms)
 
     def _common(self, runs: Sequence[int]) -> tuple[NDArray[np.intp], int]:
         """Questions that all runs answered, and how many any was asked."""
@@ -393,24 +384,6 @@ class Experiment:
         grid = np.ix_(np.array(runs, dtype=np.intp), places)
         unread = int(self.logs.unread[grid].sum())
         return Arm(tuple(runs), self.logs.letters[grid].T, self.logs.correct[grid].T, unread)
-
-    def _add_weak_gold(
-        self,
-        arms: dict[str, Arm],
-        weak: str,
-        shots: int,
-        draws: Sequence[int],
-        places: NDArray[np.intp],
-    ) -> None:
-        """The weak model with gold demonstrations: an extra, which takes nothing from the rest.
-
-        It joins a cell only where it has every draw and every question of the cell.
-        """
-        runs = self.few_shot(weak, "gold", shots)
-        if all(draw in runs for draw in draws):
-            arm = self._arm([runs[draw] for draw in draws], places)
-            if not np.isnan(arm.correct).any():
-                arms["weak_gold"] = arm
 
 
 ARMS = ("weak", "gold", "random", "noise_matched", "unlabelled", SELF, "flipped")

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 
-from w2s_icl.analysis.experiment import (
-    ARMS,
-    ArmRuns,
-    Experiment,
-)
-from w2s_icl.analysis.stats import (
-    Difference,
-    holm,
-    paired_difference,
-)
-from w2s_icl.analysis.tables.cells import (
-    CELL,
-    interval,
-    once,
-    scope,
-    share,
-    usable,
-    with_ends,
-)
+from w2s_icl.analysis.experiment import ARMS, ArmRuns, Experiment
+from w2s_icl.analysis.stats import Difference, holm, paired_difference
+from w2s_icl.analysis.tables.cells import CELL, interval, scope, share, with_ends
 
 FAMILIES: Mapping[str, tuple[str, str]] = {
     "w2s_vs_weak": ("w2s", "weak"),
@@ -51,7 +36,7 @@ _ARMS = (
 )
 
 
-@once
+@lru_cache(maxsize=2)
 def tests_table(experiment: Experiment) -> pd.DataFrame:
     """Paired differences of accuracy, one row per family and complete cell with demonstrations.
 
@@ -60,55 +45,50 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
     first, only the second run of `contrast` has right; they and `p_exact`, McNemar's, are empty
     where runs are not 0/1 or there are three draws. `p_holm` is `p`, adjusted within the family.
     """
-    tested: dict[str, list[dict[str, Any]]] = {family: [] for family in FAMILIES}
-
-    def add(cell: tuple[str, str, int], second: str, d: Difference) -> None:
-        family = f"w2s_vs_{second}"
-        row: dict[str, Any] = {"family": family, **dict(zip(CELL, cell, strict=True))}
-        row |= {"contrast": f"w2s - {second}"}
-        row |= {"diff": d.diff, "lo": d.low, "hi": d.high, "n10": d.n10, "n01": d.n01}
-        row |= {"p": d.p, "p_exact": d.p_exact}
-        tested.setdefault(family, []).append(row)
-
+    tested: list[tuple[str, tuple[str, str, int], Difference]] = []
     for cell in experiment.cells:
         for first, second in FAMILIES.values():
             itself = second == "weak" and cell.weak == cell.strong  # that is w2s_vs_strong0
-            if itself or not usable(cell, first, second):
-                continue
-            columns = cell.arms[first].correct, cell.arms[second].correct
-            place = (cell.weak, cell.strong, cell.shots)
-            add(place, second, paired_difference(*columns))
+            if not itself and cell.compares(first, second):
+                found = paired_difference(cell.arms[first].correct, cell.arms[second].correct)
+                tested.append((second, (cell.weak, cell.strong, cell.shots), found))
     for (weak, strong, shots, arm), found in _against_the_main_arm(experiment).items():
         if arm != "gold":  # that is w2s_vs_gold
-            add((weak, strong, shots), arm, found)
-    order = [*FAMILIES, *(f"w2s_vs_{arm}" for arm in ARMS)]
-    rank = {family: i for i, family in enumerate(dict.fromkeys(order))}
-    rows: list[dict[str, Any]] = []
-    for family in sorted(tested, key=lambda family: (rank.get(family, len(rank)), family)):
-        adjusted = holm([row["p"] for row in tested[family]])
-        rows += [row | {"p_holm": p} for row, p in zip(tested[family], adjusted, strict=True)]
-    return pd.DataFrame(rows, columns=list(_TESTS))
+            tested.append((arm, (weak, strong, shots), found))
+    order = ["weak", "strong0", *ARMS[1:]]
+    rank = {arm: i for i, arm in enumerate(order)}
+    tested.sort(key=lambda test: (rank.get(test[0], len(rank)), test[0]))
+    rows = [
+        {
+            "family": f"w2s_vs_{arm}",
+            **dict(zip(CELL, place, strict=True)),
+            "contrast": f"w2s - {arm}",
+            **{"diff": found.diff, "lo": found.low, "hi": found.high},
+            **{"n10": found.n10, "n01": found.n01, "p": found.p, "p_exact": found.p_exact},
+        }
+        for arm, place, found in tested
+    ]
+    table = pd.DataFrame(rows, columns=list(_TESTS))
+    table["p_holm"] = table.groupby("family")["p"].transform(holm)
+    return table
 
 
-@once
+@lru_cache(maxsize=2)
 def _against_the_main_arm(experiment: Experiment) -> dict[tuple[str, str, int, str], Difference]:
     """The plain arm with weak labels minus each other one, by weak, strong, shots and arm."""
-    found: dict[tuple[str, str, int, str], Difference] = {}
-    for weak, strong in experiment.pairs:
-        for shots in experiment.arm_shots(strong):
-            arms = experiment.arms(weak, strong, shots)
-            main = arms.pop("weak", None)
-            for name, arm in arms.items():
-                if main is None:
-                    continue
-                matched = experiment.matched(main.runs, arm.runs)
-                both = experiment.compare([main.runs], [matched])
-                if both.usable:
-                    found[weak, strong, shots, name] = paired_difference(*both.columns)
-    return found
+    ahead: dict[tuple[str, str, int, str], Difference] = {}
+    for weak, strong, shots, arms in experiment.all_arms():
+        main = arms.pop("weak", None)
+        for name, arm in arms.items():
+            if main is None:
+                continue
+            both = experiment.compare([main.runs], [experiment.matched(main.runs, arm.runs)])
+            if both.usable:
+                ahead[weak, strong, shots, name] = paired_difference(*both.columns)
+    return ahead
 
 
-@once
+@lru_cache(maxsize=2)
 def arms_table(experiment: Experiment) -> pd.DataFrame:
     """Every arm of every pair: one row per (weak, strong, shots, arm) that was run.
 
@@ -117,58 +97,40 @@ def arms_table(experiment: Experiment) -> pd.DataFrame:
     The rows without a weak model are prompted runs without demonstrations. Numbers are empty where
     more than 2% of the answers are missing.
     """
+    runs = experiment.logs.runs
+    zero = runs[(runs["task"] == "zero_shot") & (runs["split"] == "test") & (runs["prompt"] != "")]
+    arms: list[tuple[str, str, int, ArmRuns, tuple[str, int | None]]] = []
+    for strong in dict.fromkeys(strong for _, strong in experiment.pairs):
+        for prompt in sorted(zero.loc[zero["model"] == strong, "prompt"]):
+            run = experiment.zero_shot(strong, prompt=prompt)
+            arm = ArmRuns(f"zero_shot {prompt}", "", "", prompt, {} if run is None else {0: run})
+            arms.append(("", strong, 0, arm, experiment.base(strong)))
+    arms += [
+        (weak, strong, shots, arm, experiment.base(strong, arm.prompt))
+        for weak, strong, shots, of in experiment.all_arms()
+        for arm in of.values()
+    ]
     ahead = _against_the_main_arm(experiment)
     rows: list[dict[str, Any]] = []
-    for strong in dict.fromkeys(strong for _, strong in experiment.pairs):
-        prompts = experiment.logs.runs
-        prompts = prompts[(prompts["model"] == strong) & (prompts["split"] == "test")]
-        for prompt in sorted(set(prompts.loc[prompts["task"] == "zero_shot", "prompt"]) - {""}):
-            run, plain = experiment.zero_shot(strong, prompt=prompt), experiment.zero_shot(strong)
-            if run is not None:
-                arm = ArmRuns(f"zero_shot {prompt}", "", "", prompt, {0: run})
-                rows.append(_arm_row(experiment, "", strong, 0, arm, ("zero_shot", plain), None))
-    for weak, strong in experiment.pairs:
-        for shots in experiment.arm_shots(strong):
-            for name, arm in experiment.arms(weak, strong, shots).items():
-                base = experiment.base(strong, arm.prompt)
-                other = ahead.get((weak, strong, shots, name))
-                rows.append(_arm_row(experiment, weak, strong, shots, arm, base, other))
+    for weak, strong, shots, arm, (base, run) in arms:
+        own = experiment.compare([arm.runs])
+        both = None if run is None else experiment.compare([arm.runs], run)
+        gain = paired_difference(*both.columns) if both and both.usable else None
+        rows.append(
+            {
+                **{"weak": weak, "strong": strong, "shots": shots, "arm": arm.name},
+                **{"labels": arm.labels, "labelled_by": arm.labelled_by, "prompt": arm.prompt},
+                **{"base": base, "n": own.n, "draws": len(own.draws) if shots else 0},
+                "scope": scope(len(own.draws)),
+                **share("accuracy", own.columns[0] if own.usable else ()),
+                **_gain("gain", gain),
+                **_gain("ahead", ahead.get((weak, strong, shots, arm.name))),
+                "demo_label_accuracy": runs["demo_label_accuracy"]
+                .iloc[list(arm.runs.values())]
+                .mean(skipna=False),
+            }
+        )
     return pd.DataFrame(rows, columns=list(_ARMS))
-
-
-def _arm_row(
-    experiment: Experiment,
-    weak: str,
-    strong: str,
-    shots: int,
-    arm: ArmRuns,
-    base: tuple[str, int | None],
-    ahead: Difference | None,
-) -> dict[str, Any]:
-    name, run = base
-    own = experiment.compare([arm.runs])
-    both = None if run is None else experiment.compare([arm.runs], run)
-    shown = experiment.logs.runs["demo_label_accuracy"].to_numpy()[list(arm.runs.values())]
-    return {
-        "weak": weak,
-        "strong": strong,
-        "shots": shots,
-        "arm": arm.name,
-        "labels": arm.labels,
-        "labelled_by": arm.labelled_by,
-        "prompt": arm.prompt,
-        "base": name,
-        "n": own.n,
-        "draws": len(own.draws) if shots else 0,
-        "scope": scope(len(own.draws)),
-        **share("accuracy", own.columns[0] if own.usable else ()),
-        **_gain(
-            "gain",
-            paired_difference(*both.columns) if both and both.usable else None,
-        ),
-        **_gain("ahead", ahead),
-        "demo_label_accuracy": float(shown.mean()),
-    }
 
 
 def _gain(name: str, found: Difference | None) -> dict[str, float]:

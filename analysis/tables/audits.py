@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from string import ascii_uppercase
 from typing import Any
 
@@ -10,24 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from w2s_icl.analysis.experiment import (
-    Compared,
-    Experiment,
-)
-from w2s_icl.analysis.stats import (
-    habit_seen,
-    subgroup_difference,
-    uniform_p,
-    wilson,
-)
-from w2s_icl.analysis.tables.cells import (
-    CELL,
-    interval,
-    once,
-    scope,
-    share,
-    with_ends,
-)
+from w2s_icl.analysis.answers import Position
+from w2s_icl.analysis.experiment import Compared, Experiment
+from w2s_icl.analysis.stats import habit_seen, subgroup_difference, uniform_p, wilson
+from w2s_icl.analysis.tables.cells import CELL, interval, scope, share, with_ends
 
 RUN = ("model", "labels", "weak", "shots", "prompt")
 """Columns that tell the kinds of runs apart, over their draws."""
@@ -51,7 +38,7 @@ _SHORTCUTS = (
 )
 
 
-@once
+@lru_cache(maxsize=2)
 def positions_table(experiment: Experiment) -> pd.DataFrame:
     """Answers by place on the page, one row per place and (model, labels, weak, shots, prompt).
 
@@ -64,36 +51,42 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
     share of errors at one place which that test finds (p below 0.001) in 80% of such runs, above 1
     where it finds none.
     """
-    rows: list[dict[str, Any]] = []
+    parts: list[pd.DataFrame] = []
     for key, runs in _of_the_test(experiment).groupby(list(RUN), sort=False):
         last = max(len(of) for of in runs["positions"])
         if not last:
             continue
-        places = [[of[i] for of in runs["positions"] if i < len(of)] for i in range(last)]
-        answers = np.array([sum(p.answers for p in of) for of in places], dtype=np.float64)
-        expected = np.array([sum(p.expected for p in of) for of in places])
-        errors = _errors(experiment, runs.index.to_numpy(), last)
-        for i, (letter, of, given, uniform) in enumerate(
-            zip(ascii_uppercase, places, answers, expected, strict=False)
-        ):
-            asked, right = sum(p.asked for p in of), sum(p.right for p in of)
-            questions = max(p.questions for p in of)
-            once = round(right / asked * questions) if asked else 0
-            ends = wilson(once, questions) if asked else (math.nan, math.nan)
-            rows.append(
+        places = np.zeros((len(runs), last, len(Position._fields)))
+        for i, of in enumerate(runs["positions"]):
+            places[i, : len(of)] = np.reshape(of, (len(of), -1))
+        asked, right, answers, expected, _ = places.sum(axis=0).T
+        with np.errstate(invalid="ignore"):  # 0 / 0: nothing to report
+            accuracy, share = right / asked, answers / answers.sum()
+            uniform = expected / expected.sum()
+        questions = places[:, :, -1].max(axis=0)
+        ends = [
+            wilson(round(a * n), int(n)) if n else (math.nan, math.nan)
+            for a, n in zip(accuracy, questions, strict=True)
+        ]
+        parts.append(
+            pd.DataFrame(
                 {
                     **dict(zip(RUN, key, strict=True)),
-                    "position": letter,
-                    "asked": asked,
-                    "right_here": right,
-                    **interval("accuracy", right / asked if asked else math.nan, *ends),
-                    "answers": int(given),
-                    "share": given / answers.sum() if answers.sum() else math.nan,
-                    "uniform": uniform / expected.sum() if expected.sum() else math.nan,
-                    **{name: column[i] for name, column in errors.items()},
+                    "position": list(ascii_uppercase[:last]),
+                    "asked": asked.astype(int),
+                    "right_here": right.astype(int),
+                    "accuracy": accuracy,
+                    **dict(zip(("accuracy_lo", "accuracy_hi"), np.transpose(ends), strict=True)),
+                    "answers": answers.astype(int),
+                    "share": share,
+                    "uniform": uniform,
+                    **_errors(experiment, runs.index.to_numpy(), last),
                 }
             )
-    return pd.DataFrame(rows, columns=list(_POSITIONS))
+        )
+    if not parts:
+        return pd.DataFrame(columns=list(_POSITIONS))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _errors(experiment: Experiment, runs: NDArray[np.intp], places: int) -> dict[str, Any]:
@@ -102,7 +95,7 @@ def _errors(experiment: Experiment, runs: NDArray[np.intp], places: int) -> dict
     letters = experiment.logs.letters[runs]
     gold = questions["gold"].to_numpy(dtype=np.str_)
     wrong = (letters != "") & (letters != gold)
-    known = wrong.any(axis=0) & (np.char.str_len(gold) == 1)
+    known = wrong.any(axis=0)
     times = wrong[:, known].sum(axis=0)
     alphabet = ascii_uppercase[:places]
     at = [((letters == letter) & wrong)[:, known].sum(axis=0) / times for letter in alphabet]
@@ -114,11 +107,11 @@ def _errors(experiment: Experiment, runs: NDArray[np.intp], places: int) -> dict
     p = uniform_p(errors, even) if n else math.nan
     return {
         "errors": errors,
-        "errors_share": errors / n if n else np.full(places, np.nan),
-        "errors_even": even / n if n else np.full(places, np.nan),
-        "wrong_n": [n] * places,
-        "p_errors": [p] * places,
-        "habit_seen": [math.nan if math.isnan(p) else habit_seen(even)] * places,
+        "errors_share": errors / n if n else math.nan,
+        "errors_even": even / n if n else math.nan,
+        "wrong_n": n,
+        "p_errors": p,
+        "habit_seen": math.nan if math.isnan(p) else habit_seen(even),
     }
 
 
@@ -148,7 +141,7 @@ def _of_the_test(experiment: Experiment) -> pd.DataFrame:
     return runs.assign(_order=runs["model"].map(order)).sort_values(by, kind="stable")
 
 
-@once
+@lru_cache(maxsize=2)
 def rules_table(experiment: Experiment) -> pd.DataFrame:
     """Accuracy on the test of a rule that never sees a question, by whose labels it was fitted on.
 
@@ -156,36 +149,30 @@ def rules_table(experiment: Experiment) -> pd.DataFrame:
     ones and those of each model. No row where the logs do not say what was shown.
     """
     runs = experiment.logs.runs
-    labelled = (runs["task"] == "few_shot") & (runs["split"] == "test")
-    labelled &= runs["labels"].isin(("gold", "weak"))
-    found: dict[tuple[str, str, int], dict[int, NDArray[np.bool_]]] = {}
-    for run, *cell, draw in runs.loc[labelled, ["labels", "weak", "shots", "draw"]].itertuples(
-        name=None
-    ):
-        of = found.setdefault((cell[0], cell[1], cell[2]), {})
-        right = None if draw in of else experiment.rule_right(run)
-        if right is not None:
-            of[draw] = right[experiment.test]
+    labelled = runs[(runs["split"] == "test") & runs["labels"].isin(("gold", "weak"))]
     order = {name: i for i, name in enumerate(["", *experiment.models])}
-    rows: list[dict[str, Any]] = [
-        {
-            "labels": labels,
-            "weak": weak,
-            "shots": shots,
-            "n": len(experiment.test),
-            "draws": len(of),
-            "scope": scope(len(of)),
-            **share("accuracy", np.column_stack([of[draw] for draw in sorted(of)])),
-        }
-        for (labels, weak, shots), of in sorted(
-            found.items(), key=lambda item: (item[0][0], order[item[0][1]], item[0][2])
-        )
-        if of
-    ]
+    rows: list[dict[str, Any]] = []
+    by_cell = labelled.sort_values("draw", kind="stable").groupby(["labels", "weak", "shots"])
+    for key, of in by_cell:
+        by_draw: dict[int, NDArray[np.bool_]] = {}
+        for run, draw in of[["draw"]].itertuples(name=None):
+            right = None if draw in by_draw else experiment.rule_right(run)
+            if right is not None:
+                by_draw[draw] = right[experiment.test]
+        if by_draw:
+            rows.append(
+                {
+                    **dict(zip(("labels", "weak", "shots"), key, strict=True)),
+                    **{"n": len(experiment.test), "draws": len(by_draw)},
+                    "scope": scope(len(by_draw)),
+                    **share("accuracy", np.column_stack(list(by_draw.values()))),
+                }
+            )
+    rows.sort(key=lambda row: (row["labels"], order[row["weak"]], row["shots"]))
     return pd.DataFrame(rows, columns=list(_RULES))
 
 
-@once
+@lru_cache(maxsize=2)
 def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
     """Each arm's gain where a rule that never sees a question is right, and where it is wrong.
 
@@ -195,33 +182,21 @@ def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
     `right_n` and `wrong_n` are questions, averaged over draws.
     """
     rows: list[dict[str, Any]] = []
-    for weak, strong in experiment.pairs:
-        for shots in experiment.arm_shots(strong):
-            arms = experiment.arms(weak, strong, shots)
-            main = arms.get("weak")
-            fitted = {
-                draw: right
-                for draw, run in (main.runs if main else {}).items()
-                if (right := experiment.rule_right(run)) is not None
-            }
-            for name, arm in arms.items():
-                cell = {"weak": weak, "strong": strong, "shots": shots, "arm": name}
-                _, base = experiment.base(strong, arm.prompt)
-                known = {draw: run for draw, run in arm.runs.items() if draw in fitted}
-                for rule, runs in (("demonstrations", known), ("cross-fitted", arm.runs)):
-                    row = {**cell, "rule": rule, "n": 0, "draws": 0}
-                    both = None if base is None else experiment.compare([runs], base)
-                    if both is not None and both.usable:
-                        split = np.column_stack(
-                            [
-                                fitted[draw]
-                                if rule == "demonstrations"
-                                else experiment.cross_fitted_right
-                                for draw in both.draws
-                            ]
-                        )
-                        row |= _split_gain(both, split[both.places])
-                    rows.append(row)
+    for weak, strong, shots, arms in experiment.all_arms():
+        main = arms["weak"].runs if "weak" in arms else {}
+        rules = {draw: experiment.rule_right(run) for draw, run in main.items()}
+        fitted = {draw: right for draw, right in rules.items() if right is not None}
+        for name, arm in arms.items():
+            _, base = experiment.base(strong, arm.prompt)
+            cross_fitted = dict.fromkeys(arm.runs, experiment.cross_fitted_right)
+            for rule, right in (("demonstrations", fitted), ("cross-fitted", cross_fitted)):
+                row = {"weak": weak, "strong": strong, "shots": shots, "arm": name, "rule": rule}
+                runs = {draw: run for draw, run in arm.runs.items() if draw in right}
+                both = None if base is None else experiment.compare([runs], base)
+                if both is not None and both.usable:
+                    split = np.column_stack([right[draw] for draw in both.draws])
+                    row |= _split_gain(both, split[both.places])
+                rows.append({"n": 0, "draws": 0} | row)
     return pd.DataFrame(rows, columns=list(_SHORTCUTS))
 
 

@@ -1,27 +1,20 @@
-"""Accuracies and ratios: one row per (weak, strong, shots); what all tables share.
+"""Accuracies and ratios by (weak, strong, shots), and what all tables share.
 
-A row is one cell of the experiment over all its draws. Fractions throughout; nan, and an empty
-field in the CSV files, where there is nothing to report.
+Fractions throughout; nan, an empty field in the CSV files, where there is nothing to report.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from w2s_icl.analysis.experiment import (
-    COLUMNS,
-    DEFINITIONS,
-    Cell,
-    Experiment,
-)
+from w2s_icl.analysis.experiment import COLUMNS, DEFINITIONS, Cell, Experiment
 from w2s_icl.analysis.stats import (
     MIN_RANDOM_DRAWS,
     Ratio,
@@ -31,12 +24,10 @@ from w2s_icl.analysis.stats import (
     pooled_gap_recovered,
     wilson,
 )
-from w2s_icl.record import MISSING_LIMIT, CellKey
+from w2s_icl.record import CellKey
 
 CELL = ("weak", "strong", "shots")
 """Columns that tell cells apart."""
-
-T = TypeVar("T")
 
 
 def with_ends(*names: str) -> tuple[str, ...]:
@@ -47,12 +38,6 @@ def with_ends(*names: str) -> tuple[str, ...]:
 def scope(draws: int) -> str:
     """What intervals over so many draws speak about."""
     return "random_demos" if draws >= MIN_RANDOM_DRAWS else "fixed_demos"
-
-
-def usable(cell: Cell, *arms: str) -> bool:
-    """Whether these arms of a cell with demonstrations can be compared."""
-    complete = cell.n > 0 and cell.missing <= MISSING_LIMIT
-    return cell.shots > 0 and complete and all(arm in cell.arms for arm in arms)
 
 
 def interval(name: str, value: float, low: float, high: float) -> dict[str, float]:
@@ -66,19 +51,6 @@ def share(name: str, events: ArrayLike) -> dict[str, float]:
     if not len(values):
         return interval(name, math.nan, math.nan, math.nan)
     return interval(name, float(values.mean()), *mean_interval(values))
-
-
-def once(make: Callable[[Experiment], T]) -> Callable[[Experiment], T]:
-    """A table is made once for an experiment; who asks for it leaves it as it is."""
-
-    @wraps(make)
-    def once(experiment: Experiment) -> T:
-        if make.__name__ not in experiment.made:
-            experiment.made[make.__name__] = make(experiment)
-        found: T = experiment.made[make.__name__]
-        return found
-
-    return once
 
 
 _CURVES = (
@@ -104,90 +76,55 @@ def cells_table(experiment: Experiment) -> pd.DataFrame:
     """
     rows = [_cell_row(experiment, cell) for cell in experiment.cells]
     if not rows:  # zero-shot logs alone: no rows, but the columns all the same
-        nobody = Cell("", "", 0, {}, np.array([], dtype=np.intp), 0, 1.0)
+        nobody = Cell(np.array([], dtype=np.intp), 0, "", "", 0, {})
         return pd.DataFrame([_cell_row(experiment, nobody)]).iloc[:0]
     return pd.DataFrame(rows)
 
 
 def _cell_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "weak": cell.weak,
-        "strong": cell.strong,
-        "shots": cell.shots,
-        "n": cell.n,
-        "n_union": cell.n_union,
-        "draws": cell.draws,
-        "scope": "random_demos" if cell.draws >= 3 else "fixed_demos",
-    }
-    complete = cell.n > 0 and cell.missing <= MISSING_LIMIT
+    row: dict[str, Any] = {name: getattr(cell, name) for name in (*CELL, "n", "n_union", "draws")}
+    row["scope"] = scope(cell.draws)
+    complete = cell.arms if cell.usable else {}
     for name in COLUMNS:
-        arm = cell.arms.get(name)
-        value = low = high = math.nan
-        if arm is not None and complete:
-            value = float(arm.correct.mean())
-            low, high = mean_interval(arm.correct)
-        row |= {f"acc_{name}": value, f"acc_{name}_lo": low, f"acc_{name}_hi": high}
+        row |= share(f"acc_{name}", complete[name].correct if name in complete else ())
     for name in COLUMNS:
-        arm = cell.arms.get(name)
-        row[f"unparsed_{name}"] = math.nan if arm is None else arm.unparsed
-    treated = cell.arms.get("w2s")
-    several = treated is not None and cell.draws > 1 and complete
-    row["draw_sd"] = (
-        float(treated.correct.mean(axis=0).std(ddof=1)) if treated and several else math.nan
-    )
-    shown = (
-        experiment.logs.runs["demo_label_accuracy"].to_numpy()[list(treated.runs)]
-        if treated and cell.shots
-        else np.array([])
-    )
-    row["demo_label_accuracy"] = float(shown.mean()) if len(shown) else math.nan
+        row[f"unparsed_{name}"] = cell.arms[name].unparsed if name in cell.arms else math.nan
+    row |= {"draw_sd": math.nan, "demo_label_accuracy": math.nan}
+    if "w2s" in complete and cell.draws > 1:
+        row["draw_sd"] = float(complete["w2s"].correct.mean(axis=0).std(ddof=1))
+    if "w2s" in cell.arms and cell.shots:
+        shown = experiment.logs.runs["demo_label_accuracy"].to_numpy()
+        row["demo_label_accuracy"] = float(shown[list(cell.arms["w2s"].runs)].mean())
     for definition in DEFINITIONS:
-        row |= _ratio_columns(definition, cell)
-    row["pgr_no_supervision"] = _no_supervision(cell)
-    row |= _parsed_only(cell)
-    row["se_ratio_cluster"] = _clustered(experiment, cell)
-    return row
+        status = cell.status(definition)
+        ratio = None if status else gap_recovered(*cell.columns(definition))
+        row |= _ratio_fields(definition, ratio, status)
+    return row | _gold_ratio(experiment, cell, row["pgr_gold_status"])
 
 
-def _ratio_columns(definition: str, cell: Cell) -> dict[str, Any]:
-    status = cell.status(definition)
-    ratio = None if status else gap_recovered(*cell.columns(definition))
-    return _ratio_fields(definition, ratio, status or "")
+def _gold_ratio(experiment: Experiment, cell: Cell, status: str) -> dict[str, float]:
+    """What else is said of `pgr_gold`, whose status is given.
 
-
-def _no_supervision(cell: Cell) -> float:
-    """What a student that ignored the labels would score as `pgr_gold`."""
-    if cell.status("pgr_gold") is not None or "strong0" not in cell.arms:
-        return math.nan
-    weak, _, gold = (float(column.mean()) for column in cell.columns("pgr_gold"))
-    if gap_recovered(*cell.columns("pgr_gold")).status != "ok":
-        return math.nan
-    return (float(cell.arms["strong0"].correct.mean()) - weak) / (gold - weak)
-
-
-def _parsed_only(cell: Cell) -> dict[str, Any]:
-    """`pgr_gold` on the questions that every column answered readably."""
-    value, low, high = math.nan, math.nan, math.nan
-    if cell.status("pgr_gold") is None:
-        read = np.ones(cell.n, dtype=bool)
-        for name in DEFINITIONS["pgr_gold"]:
-            read &= (cell.arms[name].letters != "").all(axis=1)
+    `pgr_no_supervision` is what a model that ignored the labels would score; `pgr_gold_parsed` the
+    ratio on the questions that every column answered readably; `se_ratio_cluster` the standard
+    error clustered by category over the plain one, nan without categories.
+    """
+    none = clustered = math.nan
+    parsed = interval("pgr_gold_parsed", math.nan, math.nan, math.nan)
+    if not cell.status("pgr_gold"):
+        arms = [cell.arms[name] for name in DEFINITIONS["pgr_gold"]]
+        columns = cell.columns("pgr_gold")
+        read = np.hstack([arm.letters != "" for arm in arms]).all(axis=1)
         if read.any():
-            ratio = gap_recovered(*(column[read] for column in cell.columns("pgr_gold")))
-            value, low, high = ratio.value, ratio.low, ratio.high
-    return {"pgr_gold_parsed": value, "pgr_gold_parsed_lo": low, "pgr_gold_parsed_hi": high}
-
-
-def _clustered(experiment: Experiment, cell: Cell) -> float:
-    """Standard error clustered by category over the plain one; nan without categories."""
-    if cell.status("pgr_gold") is not None:
-        return math.nan
-    categories = experiment.logs.questions["category"].to_numpy()[cell.places]
-    if len(set(categories)) < 2:
-        return math.nan
-    if gap_recovered(*cell.columns("pgr_gold")).status != "ok":
-        return math.nan
-    return clustered_ratio(*cell.columns("pgr_gold"), categories)
+            ratio = gap_recovered(*(column[read] for column in columns))
+            parsed = interval("pgr_gold_parsed", ratio.value, ratio.low, ratio.high)
+        if status == "ok" and "strong0" in cell.arms:
+            weak, _, gold = (float(column.mean()) for column in columns)
+            none = (float(cell.arms["strong0"].correct.mean()) - weak) / (gold - weak)
+        categories = experiment.logs.questions["category"].to_numpy()[cell.places]
+        if status == "ok" and len(set(categories)) > 1:
+            clustered = clustered_ratio(*columns, categories)
+    return {"pgr_no_supervision": none, **parsed, "se_ratio_cluster": clustered}
 
 
 def gold_table(experiment: Experiment) -> pd.DataFrame:
@@ -197,42 +134,20 @@ def gold_table(experiment: Experiment) -> pd.DataFrame:
     imported has Wilson's interval.
     """
     rows: list[dict[str, Any]] = []
-    counted = {key.shots for key in experiment.logs.counts}
+    all_counts = experiment.logs.counts
     for model in experiment.models:
-        for shots in sorted({*experiment.shots, *counted}):
+        for shots in sorted({*experiment.shots, *(key.shots for key in all_counts)}):
+            row = {"model": model, "shots": shots}
             task = ("few_shot", "test", "gold") if shots else ("zero_shot", "test", "")
-            counts = experiment.logs.counts.get(CellKey(model, *task, "", shots, 0, ""))
+            counts = all_counts.get(CellKey(model, *task, "", shots, 0, ""))
+            own = experiment.compare([experiment.by_draw(model, "gold", shots)])
             if counts:
-                share = interval("accuracy", counts[0] / counts[1], *wilson(*counts))
-                rows.append({"model": model, "shots": shots, "n": counts[1], "draws": 1, **share})
-                continue
-            zero = experiment.zero_shot(model)
-            runs: Sequence[int] = (
-                list(experiment.few_shot(model, "gold", shots).values())
-                if shots
-                else ([] if zero is None else [zero])
-            )
-            if not runs:
-                continue
-            correct = experiment.logs.correct[list(runs)]
-            asked = experiment.logs.runs["asked"].to_numpy()[list(runs)].max()
-            both = correct[:, ~np.isnan(correct).any(axis=0)].T
-            if not len(both) or 1 - len(both) / asked > MISSING_LIMIT:
-                continue
-            low, high = mean_interval(both)
-            rows.append(
-                {
-                    "model": model,
-                    "shots": shots,
-                    "n": len(both),
-                    "draws": len(runs),
-                    "accuracy": float(both.mean()),
-                    "accuracy_lo": low,
-                    "accuracy_hi": high,
-                }
-            )
-    columns = ["model", "shots", "n", "draws", *with_ends("accuracy")]
-    return pd.DataFrame(rows, columns=columns)
+                accuracy = interval("accuracy", counts[0] / counts[1], *wilson(*counts))
+                rows.append(row | {"n": counts[1], "draws": 1} | accuracy)
+            elif own.usable:
+                accuracy = share("accuracy", own.columns[0])
+                rows.append(row | {"n": own.n, "draws": len(own.draws)} | accuracy)
+    return pd.DataFrame(rows, columns=["model", "shots", "n", "draws", *with_ends("accuracy")])
 
 
 def curves_table(cells: pd.DataFrame, gold: pd.DataFrame) -> pd.DataFrame:
@@ -246,10 +161,9 @@ def curves_table(cells: pd.DataFrame, gold: pd.DataFrame) -> pd.DataFrame:
         gold: As `gold_table`.
     """
     labels = np.where(gold["shots"] == 0, "none", "gold")
-    scope = np.where(gold["draws"] >= 3, "random_demos", "fixed_demos")
     treated = {"strong": "model", **{f"acc_w2s{e}": f"accuracy{e}" for e in ("", "_lo", "_hi")}}
     taught = cells[cells["shots"] > 0].rename(columns=treated).assign(labels="weak")
-    parts = [gold.assign(labels=labels, weak="", scope=scope), taught]
+    parts = [gold.assign(labels=labels, weak="", scope=gold["draws"].map(scope)), taught]
     table = pd.concat([p[list(_CURVES)] for p in parts if len(p)] or [parts[0][list(_CURVES)]])
     return table.dropna(subset="accuracy").reset_index(drop=True)
 
@@ -263,19 +177,17 @@ def pooled_table(experiment: Experiment) -> pd.DataFrame:
     ratios that are reported one by one are secondary, and have no interval.
     """
     cells = [cell for cell in experiment.cells if cell.shots and cell.weak != cell.strong]
-    scopes: dict[str, list[Cell]] = defaultdict(list)
+    pairs, shots = defaultdict(list), defaultdict(list)
     for cell in cells:
-        scopes[f"{cell.weak} → {cell.strong}, all shots"].append(cell)
-    for cell in cells:
-        scopes[f"all pairs, {cell.shots} shot{'s' * (cell.shots != 1)}"].append(cell)
-    if cells:
-        scopes["all pairs, all shots"] = cells
-    rows = [{"scope": scope, **_pooled(experiment, group)} for scope, group in scopes.items()]
+        pairs[f"{cell.weak} → {cell.strong}, all shots"].append(cell)
+        shots[f"all pairs, {cell.shots} shot{'s' * (cell.shots != 1)}"].append(cell)
+    groups = pairs | shots | ({"all pairs, all shots": cells} if cells else {})
+    rows = [{"scope": scope, **_pooled(experiment, group)} for scope, group in groups.items()]
     return pd.DataFrame(rows, columns=list(_POOLED))
 
 
 def _pooled(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
-    used = [cell for cell in cells if cell.status("pgr_gold") is None]
+    used = [cell for cell in cells if not cell.status("pgr_gold")]
     ratio = None
     if used:
         draw = experiment.logs.runs["draw"].to_numpy()
@@ -303,21 +215,13 @@ def _pooled(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
 
 def _ratio_fields(name: str, ratio: Ratio | None, status: str) -> dict[str, Any]:
     """The columns of a ratio; `status` says why there is none."""
-    fields: Mapping[str, Callable[[Ratio], float]] = {
-        "_num": lambda r: r.numerator,
-        "_num_lo": lambda r: r.numerator_low,
-        "_num_hi": lambda r: r.numerator_high,
-        "_gap": lambda r: r.gap,
-        "_gap_lo": lambda r: r.gap_low,
-        "_gap_hi": lambda r: r.gap_high,
-        "": lambda r: r.value,
-        "_lo": lambda r: r.low,
-        "_hi": lambda r: r.high,
-        "_df": lambda r: r.df,
-        "_t_gap": lambda r: r.t_gap,
-    }
+    ends: dict[str, str] = {}
+    for end, field in (("_num", "numerator"), ("_gap", "gap")):
+        ends |= {end: field, f"{end}_lo": f"{field}_low", f"{end}_hi": f"{field}_high"}
+    ends |= {"": "value", "_lo": "low", "_hi": "high", "_df": "df", "_t_gap": "t_gap"}
     return {
-        **{name + k: math.nan if ratio is None else f(ratio) for k, f in fields.items()},
+        # nan is what `None` has for a field
+        **{name + end: getattr(ratio, field, math.nan) for end, field in ends.items()},
         f"{name}_status": ratio.status if ratio else status,
         f"{name}_fragile": bool(ratio and ratio.fragile),
     }

@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from w2s_icl.analysis.experiment import (
-    Experiment,
-)
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY
 from w2s_icl.analysis.stats import LEVEL
 from w2s_icl.analysis.tables.arms import FAMILIES, tests_table
-from w2s_icl.analysis.tables.cells import (
-    share,
-    with_ends,
-)
+from w2s_icl.analysis.tables.cells import share, with_ends
 from w2s_icl.analysis.tables.matching import RESAMPLES, SEED
 from w2s_icl.record import IDENTITY, MISSING_LIMIT
 

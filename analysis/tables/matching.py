@@ -11,58 +11,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from w2s_icl.analysis.experiment import (
-    Cell,
-    Experiment,
-)
+from w2s_icl.analysis.experiment import Cell, Experiment
 from w2s_icl.analysis.stats import (
     MatchCounts,
     QuestionBootstrap,
     imitation_excess,
     matching_counts,
 )
-from w2s_icl.analysis.tables.cells import (
-    CELL,
-    interval,
-    share,
-    usable,
-    with_ends,
-)
+from w2s_icl.analysis.tables.cells import CELL, interval, share, with_ends
 
 RESAMPLES = 10_000
 
 SEED = 20240
 
-_SHARES = (
-    "match_both",
-    "match_strong",
-    "match_weak",
-    "match_neither",
-    "neither_right",
-    "neither_wrong",
-)
+_MATCHES = ("match_both", "match_strong", "match_weak", "match_neither")
+_SHARES = (*_MATCHES, "neither_right", "neither_wrong")
 
 _AGREEMENT = ("phi", "error_consistency", "capa")
 
 _MATCHING = (
-    *CELL,
-    "n",
-    "draws",
-    *_SHARES,
-    *(f"{name}_count" for name in _SHARES),
-    "ww_n",
-    *(f"ww_{name}" for name in _SHARES),
-    *(f"ww_{name}_count" for name in _SHARES),
-    *with_ends("fix_rate"),
-    "fix_count",
-    "strong_wrong_n",
-    *with_ends("break_rate"),
-    "break_count",
-    "strong_right_n",
-    "imitation_m",
-    "imitation_w2s",
-    "imitation_gold",
-    *with_ends("imitation_excess"),
+    *(*CELL, "n", "draws", *_SHARES, *(f"{name}_count" for name in _SHARES)),
+    *("ww_n", *(f"ww_{name}" for name in _SHARES), *(f"ww_{name}_count" for name in _SHARES)),
+    *(*with_ends("fix_rate"), "fix_count", "strong_wrong_n"),
+    *(*with_ends("break_rate"), "break_count", "strong_right_n"),
+    *("imitation_m", "imitation_w2s", "imitation_gold", *with_ends("imitation_excess")),
     *with_ends(*(f"{name}_{other}" for name in _AGREEMENT for other in ("weak", "strong"))),
 )
 
@@ -76,26 +48,17 @@ def matching_table(experiment: Experiment) -> pd.DataFrame:
     about the first answer where a cell was run several times; agreement is then empty, unless
     all answers were right or wrong each time.
     """
-    bootstrap = lru_cache(maxsize=4)(_bootstrap)  # one can take 30 MB
+    # resamples of one size can take 30 MB
+    bootstrap = lru_cache(maxsize=4)(lambda n: QuestionBootstrap(n, RESAMPLES, SEED))
     rows = [_matching_row(experiment, cell, bootstrap) for cell in experiment.cells if cell.shots]
     return pd.DataFrame(rows, columns=list(_MATCHING))
-
-
-def _bootstrap(n: int) -> QuestionBootstrap:
-    return QuestionBootstrap(n, RESAMPLES, SEED)
 
 
 def _matching_row(
     experiment: Experiment, cell: Cell, bootstrap: Callable[[int], QuestionBootstrap]
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "weak": cell.weak,
-        "strong": cell.strong,
-        "shots": cell.shots,
-        "n": cell.n,
-        "draws": cell.draws,
-    }
-    if not usable(cell, "weak", "strong0", "w2s"):
+    row: dict[str, Any] = {name: getattr(cell, name) for name in (*CELL, "n", "draws")}
+    if not cell.compares("weak", "strong0", "w2s"):
         return row
     arms = cell.arms
     questions = experiment.logs.questions.iloc[cell.places]
@@ -145,15 +108,13 @@ def _match_shares(
     prefix: str, counts: MatchCounts, elsewhere: NDArray[np.bool_], self_pair: bool
 ) -> dict[str, float]:
     """Shares and mean counts; `elsewhere` is right with the answer of neither, (n, draws)."""
-    found = {
-        "match_both": np.mean(counts.both),
-        "match_strong": math.nan if self_pair else np.mean(counts.strong),
-        "match_weak": math.nan if self_pair else np.mean(counts.weak),
-        "match_neither": np.mean(counts.neither),
-        "neither_right": elsewhere.sum(axis=0).mean(),
-    }
-    found["neither_wrong"] = found["match_neither"] - found["neither_right"]
+    each = zip(_MATCHES, (counts.both, counts.strong, counts.weak, counts.neither), strict=True)
+    means = {name: float(np.mean(of)) for name, of in each}
+    if self_pair:
+        means |= {"match_strong": math.nan, "match_weak": math.nan}
+    means["neither_right"] = float(elsewhere.sum(axis=0).mean())
+    means["neither_wrong"] = means["match_neither"] - means["neither_right"]
     return {
-        **{prefix + k: float(v) / counts.n if counts.n else math.nan for k, v in found.items()},
-        **{f"{prefix}{k}_count": float(v) for k, v in found.items()},
+        **{prefix + k: v / counts.n if counts.n else math.nan for k, v in means.items()},
+        **{f"{prefix}{k}_count": v for k, v in means.items()},
     }

@@ -255,7 +255,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "dataset": "misconceptions",
                 "test_size": 40,
                 "models": MODELS,
-                "shots": [0, 8],
+                "shots": [0, 1],
                 "draws": 1,
             }
         )
@@ -279,7 +279,7 @@ def test_every_cell_is_run_once_and_marked_as_simulated(finished: Path) -> None:
         if log.results
     }
     # of the pool, only the largest prompt and the reserve are labelled
-    assert sizes == {("test", 40), ("pool", 8 + 8)}
+    assert sizes == {("test", 40), ("pool", 1 + 8)}
 
 
 def test_arms_show_the_same_questions_and_equal_prompts_are_asked_once(finished: Path) -> None:
@@ -392,14 +392,14 @@ def test_running_again_does_nothing_and_more_shots_run_only_the_new_cells(
     assert run_study(study, str(folder / "logs")).ok
     assert names(folder) == before
 
-    more = study.model_copy(update={"shots": (0, 8, 24)})
+    more = study.model_copy(update={"shots": (0, 1, 24)})
     assert run_study(more, str(folder / "logs")).ok
     new = [
         read_eval_log(str(folder / "logs" / name), header_only=True)
         for name in names(folder) - before
     ]
     shots = Counter((log.eval.metadata or {}).get("shots") for log in new)
-    assert (shots[24], shots[8]) == (9, 0)
+    assert (shots[24], shots[1]) == (9, 0)
     # each label run asked only what was missing: its old answers were taken over
     runs = read_logs(str(folder / "logs")).runs
     assert set(runs[runs["split"] == "pool"]["n"]) == {24 + 8}

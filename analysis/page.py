@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,20 +21,6 @@ from w2s_icl.analysis.verdict import Condition, Verdict
 
 Cell = tuple[str, str]
 """A cell of a table: what it says, and what stands below it in small print."""
-
-DEFINITIONS = (
-    ("pgr_gold", "(w2s − weak) / (gold − weak)", "performance gap recovered, the headline: the gap "
-     "to the same model, shown the same demonstrations with gold labels"),
-    ("pgr_zero", "(w2s − weak) / (strong zero-shot − weak)", "against the strong model's zero-shot "
-     "accuracy; learning the format alone can lift it over 1"),
-    ("pgr_goldfloor", "(w2s − weak with gold) / (gold − weak with gold)", "the weak model is shown "
-     "gold labels too"),
-    ("egr", "(w2s − strong zero-shot) / (gold − strong zero-shot)", "elicited gain recovered: of "
-     "the gain that gold labels give over none, the share that weak labels give"),
-    ("pgr_no_supervision", "(strong zero-shot − weak) / (gold − weak)", "what ignoring the labels "
-     "would score as pgr_gold; weak labels that leave the ratio below it have hurt"),
-)  # fmt: skip
-"""Ratios: column, formula, meaning."""
 
 _SETTINGS = (
     *("dataset", "dataset_source", "dataset_sha256", "test_size", "n_pool", "n_near_duplicates"),
@@ -61,41 +47,28 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
     )
     environment.filters["ticks"] = ticks
     return environment.get_template("report.html.j2").render(
-        banner=r.banner,
-        imported=r.logs.imported,
+        r=r,
         study=", ".join(metadata.get("study") or ()) or "logs",
         run_id=hashlib.sha256(ids.encode()).hexdigest()[:12],
-        n_test=int(r.cells["n"].max()) if len(r.cells) else int(runs["n"].max()),
-        n_models=len(r.experiment.models),
-        log_dir=r.logs.directory,
-        missing=len(r.missing),
-        verdicts=[_verdict(r, verdict) for verdict in ordered_verdicts(r)],
-        declared=r.experiment.declaration.declared,
+        n_test=int((r.cells if len(r.cells) else runs)["n"].max()),
+        verdict_lead=verdict_lead,
+        condition=_condition,
         cards=_cards(r),
         rows=[_summary_row(r, row) for row in r.last_rows],
-        last=r.last,
         baselines=[_baseline(r, row) for row in r.models.to_dict("records")],
         views=[
-            (view, svg, *_numbers(view.table if view.shown is None else view.shown))
+            (view, svg, *_numbers(view.table if view.shown is None else view.shown, view.columns))
             for view, svg in drawn
         ],
         positions=_positions(r),
         repeats=[
-            [
-                _run_text(r, row),
-                *_plain(row["draw"], row["epochs"], row["n"]),
-                _cell(*_ends(row, "changed")),
-            ]
+            [_run_text(r, row), *_plain(row["draw"], row["epochs"], row["n"]), _of(row, "changed")]
             for row in r.repeats.to_dict("records")
         ],
-        checks=r.checks,
-        marks={"holds": "✓", "fails": "!", "unknown": "?"},
-        definitions=DEFINITIONS,
         settings={key: metadata.get(key) for key in _SETTINGS},
         system_message=metadata.get("system_message"),
-        stats=r.stats,
         runs=runs.to_dict("records"),
-        colours=list(figures.COLOURS.items()),
+        colours=figures.COLOURS,
     )
 
 
@@ -133,6 +106,11 @@ def inline_svg(svg: str, name: str, title: str, description: str) -> Markup:
     return Markup(f"{head} {named}>{label}{rest}")
 
 
+def verdict_lead(verdict: Verdict) -> str:
+    """The first sentence of a verdict; the rest goes through the conditions."""
+    return verdict.sentence.partition(". ")[0].removesuffix(".") + "."
+
+
 # --- cells ----------------------------------------------------------------------------------------
 
 
@@ -150,8 +128,8 @@ def _cell(
     return text(value), "" if pd.isna(low) else f"{text(low)} to {text(high)}"
 
 
-def _ends(row: Row, name: str) -> tuple[float, float, float]:
-    return row[name], row[f"{name}_lo"], row[f"{name}_hi"]
+def _of(row: Row, name: str, text: Callable[[float], str] = _percent) -> Cell:
+    return _cell(row[name], row[f"{name}_lo"], row[f"{name}_hi"], text)
 
 
 def _plain(*texts: Any) -> list[Cell]:
@@ -159,9 +137,7 @@ def _plain(*texts: Any) -> list[Cell]:
 
 
 def _gain(test: Row | None) -> Cell:
-    if test is None:
-        return "–", ""
-    return _cell(test["diff"], test["lo"], test["hi"], sentences.points)
+    return _cell(test["diff"], test["lo"], test["hi"], sentences.points) if test else ("–", "")
 
 
 def _ratio(row: Row, definition: str) -> Cell:
@@ -172,70 +148,60 @@ def _ratio(row: Row, definition: str) -> Cell:
     if status == "incomplete":
         return "–", "not run or incomplete"
     if status == "ok":
-        value, interval = _cell(*_ends(row, definition), sentences.ratio)
+        value, interval = _of(row, definition, sentences.ratio)
         return value, interval + (", fragile" if row[f"{definition}_fragile"] else "")
     if pd.isna(row[f"{definition}_gap_lo"]) or row["n"] < MIN_QUESTIONS:
         return "no ratio", "too few questions"
-    gap = _cell(*_ends(row, f"{definition}_gap"), sentences.points)[1]
+    gap = _of(row, f"{definition}_gap", sentences.points)[1]
     return "no ratio", f"{status.replace('_', ' ')}: {gap} points"
 
 
-# --- summary --------------------------------------------------------------------------------------
+# --- summary and verdict --------------------------------------------------------------------------
 
 
 def _cards(r: Results) -> list[tuple[str, str, str]]:
     """The numbers on top: value, what it is, interval."""
     row, total = r.headline, r.usage(split="all")
     unread, replies = (int(r.logs.runs[name].sum()) for name in ("unparsed", "replies"))
-    known = not math.isnan(total["cost"])
     cost = (
-        words.money(total["cost"]) if known else "cost unknown",
+        "cost unknown" if math.isnan(total["cost"]) else words.money(total["cost"]),
         f"{total['calls']:,} calls, {words.tokens(total['input_tokens'])} tokens in",
         f"{sentences.percent(unread / replies if replies else math.nan)} of replies unreadable",
     )
     if row is None:
         return [cost]
     weak, strong = r.names[row["weak"]], r.names[row["strong"]]
-    itself = row["weak"] == row["strong"]
-    accuracy, gain = _cell(*_ends(row, "acc_w2s"), sentences.percent), _gain(r.gain(row))
-    ratio = _ratio(row, "egr" if itself else "pgr_gold")
+    ratio, what = _ratio(row, "pgr_gold"), "of the gap recovered (PGR)"
+    if r.pair is None:
+        weak, ratio = "itself", _ratio(row, "egr")
+        what = "of its gain from gold labels recovered"
+    accuracy, accuracy_ends = _of(row, "acc_w2s", sentences.percent)
+    gain, gain_ends = _gain(r.gain(row))
+    labels = f"{strong} with {row['shots']} labels by {weak}"
     return [
-        (
-            accuracy[0] if accuracy[1] else "not run",
-            f"{strong} with {row['shots']} labels by {'itself' if itself else weak}",
-            accuracy[1],
-        ),
-        (
-            f"{gain[0]} points" if gain[1] else "not run",
-            "against its own zero-shot run",
-            gain[1],
-        ),
-        (
-            ratio[0],
-            "of its gain from gold labels recovered" if itself else "of the gap recovered (PGR)",
-            ratio[1],
-        ),
+        (accuracy if accuracy_ends else "not run", labels, accuracy_ends),
+        (f"{gain} points" if gain_ends else "not run", "against its own zero-shot run", gain_ends),
+        (ratio[0], what, ratio[1]),
         cost,
     ]
 
 
 def _summary_row(r: Results, row: Row) -> list[Cell]:
-    usage = r.usage(
-        model=row["strong"], weak=row["weak"], labels="weak", shots=row["shots"], prompt=""
-    )
+    of_cell = {"model": row["strong"], "weak": row["weak"], "shots": row["shots"]}
+    usage = r.usage(**of_cell, labels="weak", prompt="")
     run = usage["runs"] > 0
 
     def accuracy(arm: str) -> Cell:
         if pd.isna(row[f"acc_{arm}"]):
             there = run if arm == "w2s" else not pd.isna(row[f"unparsed_{arm}"])
             return "incomplete" if there else "not run", ""
-        return _cell(*_ends(row, f"acc_{arm}"))
+        return _of(row, f"acc_{arm}")
 
+    weak, strong, gold = (accuracy(arm)[0] for arm in ("weak", "strong0", "gold"))
     return [
-        (r.pair_text(row), ""),
-        *((accuracy(arm)[0], "") for arm in ("weak", "strong0")),
+        *_plain(r.pair_text(row["weak"], row["strong"]), weak, strong),
         accuracy("w2s"),
-        (accuracy("gold")[0], ""),
+        (gold, ""),
         _gain(r.gain(row)),
         _ratio(row, "pgr_gold"),
         (sentences.ratio(row["pgr_no_supervision"]), ""),
@@ -252,64 +218,17 @@ def _summary_row(r: Results, row: Row) -> list[Cell]:
 def _baseline(r: Results, row: Row) -> list[Cell]:
     """Zero-shot accuracy of a model, and what all its runs cost."""
     sums = r.usage(model=row["model"], split="all")
-    accuracy = _cell(*_ends(row, "accuracy"))
     return [
         (r.names[row["model"]], row["model"]),
-        accuracy if accuracy[1] else ("not run", ""),
+        ("not run", "") if pd.isna(row["accuracy_lo"]) else _of(row, "accuracy"),
         *_plain(_percent(row["unparsed_share"]), _percent(row["pool_accuracy"])),
         *_plain(f"{sums['calls']:,}", words.tokens(sums["input_tokens"])),
         (words.money(sums["cost"]) if sums["runs"] else "unknown", ""),
     ]
 
 
-# --- verdict --------------------------------------------------------------------------------------
-
-STATES: Mapping[str, str] = {"holds": "✓", "fails": "✗", "equal": "=", "undecided": "?"}
-"""Of a condition: the mark of its state, which the word stands beside."""
-
-
-def ordered_verdicts(r: Results) -> list[Verdict]:
-    """The headline's pair first."""
-    return sorted(r.verdicts, key=lambda v: not _is_main(r, v))
-
-
-def verdict_lead(verdict: Verdict) -> str:
-    """The first sentence of a verdict; the rest goes through the conditions."""
-    return verdict.sentence.partition(". ")[0].removesuffix(".") + "."
-
-
-def _is_main(r: Results, v: Verdict) -> bool:
-    return r.headline is not None and (v.weak, v.strong) == (
-        r.headline["weak"],
-        r.headline["strong"],
-    )
-
-
-def _verdict(r: Results, v: Verdict) -> dict[str, Any]:
-    """A verdict as the page prints it; `rows` holds state, mark and cells of each condition."""
-    states = [c.state for c in v.conditions]
-    return {
-        "pair": r.pair_text({"weak": v.weak, "strong": v.strong}),
-        "shots": f"{' and '.join(map(str, v.shots))} demonstrations, "
-        f"{v.draws} draw{'s' * (v.draws != 1)}",
-        "claim": v.claim,
-        "reading": v.reading,
-        "lead": verdict_lead(v),
-        "rest": v.sentence.partition(". ")[2],
-        "tally": ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)),
-        "rows": [
-            (c.state or "beside the claim", STATES.get(c.state, "–"), _condition(c))
-            for c in (*v.conditions, *v.beside)
-        ],
-        "void": v.void,
-        "cautions": v.cautions,
-        "main": _is_main(r, v),
-    }
-
-
 def _condition(c: Condition) -> list[Cell]:
     return [
-        (c.text, c.detail),
         _cell(c.estimate, c.low, c.high, sentences.points),
         *_plain(
             sentences.points(c.could_show, sign=False) if c.state == "undecided" else "",
@@ -325,33 +244,28 @@ def _condition(c: Condition) -> list[Cell]:
 def _positions(r: Results) -> dict[str, Any]:
     """Habits of position: a row per run, first the `main` ones, which the headline needs."""
     letters = sorted(set(r.positions["position"]))
-    rank = {kind: i for i, kind in enumerate(figures.arm_order(r.positions["labels"]))}
+    ranks = {kind: i for i, kind in enumerate(figures.arm_order(r.positions["labels"]))}
     rows: list[tuple[int, list[Cell], list[Cell]]] = []
     for key, part in r.positions.groupby(list(RUN), sort=False):
         run = dict(zip(RUN, key, strict=True))
         at = part.set_index("position").reindex(letters).to_dict("records")
-        name = _run_text(r, run)
         shares = [
-            (
-                _percent(p["errors_share"]),
-                "" if pd.isna(p["errors_share"]) else f"of {_percent(p['errors_even'])}",
-            )
+            (_percent(p["errors_share"]), "" if pd.isna(p["errors_share"]) else f"of {even}")
             for p in at
+            for even in [_percent(p["errors_even"])]
         ]
-        p = (sentences.p_value(part["p_errors"].iloc[0]), "")
+        name, p = _run_text(r, run), sentences.p_value(part["p_errors"].iloc[0])
+        rank = -1 if run["shots"] == 0 else ranks[str(run["labels"])]
         # runs that are folded keep the order of the table
-        place = -1 if run["shots"] == 0 else rank[str(run["labels"])]
-        accuracy = [_cell(*_ends(p, "accuracy")) for p in at]
-        rows.append(
-            (place if _needed(r, run) else len(rank), [name, *accuracy], [name, *shares, p])
-        )
+        place = rank if _needed(r, run) else len(ranks)
+        accuracy = [_of(p, "accuracy") for p in at]
+        rows.append((place, [name, *accuracy], [name, *shares, (p, "")]))
     rows.sort(key=lambda row: row[0])
-    main = sum(place < len(rank) for place, *_ in rows)
     return {
         "letters": letters,
         "accuracy": [accuracy for _, accuracy, _ in rows],
         "shares": [shares for *_, shares in rows],
-        "main": main,
+        "main": sum(place < len(ranks) for place, *_ in rows),
     }
 
 
@@ -371,21 +285,21 @@ def _run_text(r: Results, run: Row) -> Cell:
     kind, weak, model = run["labels"] or "zero_shot", str(run["weak"]), str(run["model"])
     if kind == "weak" and weak == model:
         kind = "self"
-    how = figures.arm_text(f"{kind} {run['prompt']}".rstrip(), r.names, r.names.get(weak, weak))
+    name = r.names.get(weak, weak)
+    how = figures.arm_text(f"{kind} {run['prompt']}".rstrip(), r.names, name)
     if weak and kind not in ("weak", "self"):
-        how += f" as {r.names.get(weak, weak)}"
-    return r.names.get(model, model), (
-        f"{run['shots']} demonstrations, {how}" if run["shots"] else how
-    )
+        how += f" as {name}"
+    return r.names[model], f"{run['shots']} demonstrations, {how}" if run["shots"] else how
 
 
-def _numbers(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """A table as texts: three decimals, empty where there is nothing."""
+def _numbers(table: pd.DataFrame, columns: str) -> tuple[list[str], list[list[str]]]:
+    """Columns of a table as texts: three decimals, empty where there is nothing."""
 
     def text(value: Any) -> str:
-        if isinstance(value, bool) or not isinstance(value, float):
+        if not isinstance(value, float):
             return str(value)
         return "" if math.isnan(value) else f"{value:.3f}".rstrip("0").rstrip(".").replace("-", "−")
 
-    rows = [[text(value) for value in row] for row in table.itertuples(index=False, name=None)]
-    return [str(column) for column in table.columns], rows
+    shown = table.filter(regex=columns)
+    rows = [[text(value) for value in row] for row in shown.itertuples(index=False, name=None)]
+    return list(map(str, shown)), rows

@@ -9,9 +9,9 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from w2s_icl.analysis import figures, sentences
 from w2s_icl.analysis.logs import read_logs
-from w2s_icl.analysis.page import inline_svg, ordered_verdicts, render, verdict_lead
-from w2s_icl.analysis.results import Results, Row
+from w2s_icl.analysis.page import inline_svg, render, verdict_lead
+from w2s_icl.analysis.results import Results
 from w2s_icl.analysis.shown_checks import Check
 from w2s_icl.analysis.verdict_words import surface_rule
 from w2s_icl.errors import W2SError
@@ -53,10 +53,11 @@ class View:
     Attributes:
         name: Of its files, and its anchor in the page.
         heading: In the words of the notebook that the project began from.
-        sentence: What it shows, from the numbers and their intervals.
+        sentence: What it shows, from the numbers and their intervals, or why it is not there.
         caption: What is drawn, and by which method.
         table: The numbers drawn.
-        draw: Makes the figure; None where there is nothing to draw, and `sentence` says why.
+        figure: Draws them; None where there is nothing to draw.
+        columns: Pattern of the columns that are written.
         shown: The rows of `table` that the page prints, where not all.
     """
 
@@ -65,7 +66,8 @@ class View:
     sentence: str
     caption: str
     table: pd.DataFrame
-    draw: Callable[[], Figure] | None
+    figure: Callable[..., Figure] | None
+    columns: str = "."
     shown: pd.DataFrame | None = None
 
 
@@ -89,25 +91,26 @@ def write_report(log_dir: str, out: str | Path) -> Written:
             f"({error.strerror}): name another one"
         ) from None
     results = Results(read_logs(log_dir))
-    files: list[Path] = []
-    for name in TABLES:
-        files.append(out / f"{name}.csv")
-        figures.write_csv(getattr(results, name), files[-1])
-    files.append(out / "columns.md")
-    files[-1].write_bytes(resources.files("w2s_icl").joinpath("docs", "columns.md").read_bytes())
-    files.append(out / "stats.json")
-    files[-1].write_text(json.dumps(results.stats, indent=2) + "\n", "utf-8")
+    files = [out / f"{name}.csv" for name in TABLES]
+    for path in files:
+        figures.write_csv(getattr(results, path.stem), path)
+    texts = {
+        "columns.md": resources.files("w2s_icl").joinpath("docs", "columns.md").read_text("utf-8"),
+        "stats.json": json.dumps(results.stats, indent=2) + "\n",
+    }
     drawn: list[tuple[View, Markup]] = []
     for view in views(results):
         svg = Markup()
-        if view.draw is not None:
-            written = figures.save(view.draw(), out / view.name, view.table)
+        if view.figure is not None:
+            figure = view.figure(view.table, results.experiment.models, banner=results.banner)
+            written = figures.save(figure, out / view.name, view.table.filter(regex=view.columns))
             files += [path for path in written if path not in files]
             text = (out / view.name).with_suffix(".svg").read_text("utf-8")
             svg = inline_svg(text, view.name, view.heading, view.sentence)
         drawn.append((view, svg))
-    files.append(out / "report.html")
-    files[-1].write_text(render(results, drawn), "utf-8")
+    for name, text in {**texts, "report.html": render(results, drawn)}.items():
+        files.append(out / name)
+        files[-1].write_text(text, "utf-8")
     return Written(files, summary(results))
 
 
@@ -119,53 +122,44 @@ _INTERVALS = (
 _COMPARED = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
 """Arms that the sentence about arms speaks of."""
 
+_CELL = "^(weak|strong|shots|n|draws)$|^"
+
 
 def views(results: Results) -> list[View]:
     """The figures of the report, in order."""
-    r, row, pair, banner = results, results.headline, results.pair, results.banner
-    models, match, curves = r.experiment.models, results.matching, results.curves
+    r, row, pair, match = results, results.headline, results.pair, results.matching
     weak, strong = (r.names[row[k]] if row else "" for k in ("weak", "strong"))
     given = r.cells[(r.cells["shots"] > 0) & (r.cells["weak"] != r.cells["strong"])]
-    nothing = "No run with weak labels was planned or run."
     no_pair = "No pair of different models was planned or run."
-    matched = r.match(row) if row else None
-    drawn = bool(match["match_both"].notna().any())
+    matched = bool(match["match_both"].notna().any())
     arms = figures.at_shots(r.arms, r.last)
-    words = {
-        arm: figures.arm_text(arm, r.names, r.names[pair["weak"]] if pair else "")
-        for arm in _COMPARED
-    }
-    judged = r.pair_verdict()
+    words = {arm: figures.arm_text(arm, r.names, weak) for arm in _COMPARED}
+
+    def matching(sentence: Callable[..., str], **how: bool) -> str:
+        nothing = "No run with weak labels was planned or run."
+        return sentence(r.match(row), weak, strong, **how) if row else nothing
+
     return [
         View(
             "accuracy",
             "Accuracy against demonstrations, with gold curves",
-            _join(
-                sentences.accuracy(row, r.gain(row), weak, strong) if row else "",
-                sentences.repeats(r.repeated(row["strong"]), strong) if row else "",
-                _self_sentence(r),
-                sentences.over_cells(
-                    r.tests, "w2s_vs_strong0", "the change against the model's own zero-shot run"
-                ),
-            )
-            or nothing,
+            _accuracy_sentence(r, weak, strong) or "No run with weak labels was planned or run.",
             f"{_INTERVALS} Points are shifted sideways so that bars do not cover each other; a "
             "line stops where a shot count was not run. The zero-shot run is one run for all "
             "curves. A model that is shown its own zero-shot answers (self-supervision) has its "
             "own colour in its own panel. Beside each panel: the values at its right end.",
-            curves,
-            (lambda: figures.accuracy(curves, models, chance=r.chance, banner=banner))
-            if len(curves)
-            else None,
+            r.curves,
+            partial(figures.accuracy, chance=r.chance) if len(r.curves) else None,
         ),
         View(
             "pgr",
             "PGR with zero-shot ceiling, and PGR with gold ceiling",
-            _pgr_sentence(r, pair, weak, strong),
+            _pgr_sentence(r, weak, strong),
             "Intervals are Fieller's, paired by question, with a minimum variance. Where the gap "
             "is not established or is reversed there is no ratio, and a mark says so.",
-            _columns(given, (*_CELL, "scope"), "pgr_", "egr"),
-            (lambda: figures.pgr(r.cells, models, banner=banner)) if len(given) else None,
+            given,
+            figures.pgr if len(given) else None,
+            f"{_CELL}(scope$|pgr_|egr)",
         ),
         View(
             "arms",
@@ -178,105 +172,92 @@ def views(results: Results) -> list[View]:
             "the question is compared to a run without demonstrations that hides it too, if there "
             "is one. Intervals are paired by question.",
             r.arms,
-            (
-                lambda: figures.arms(
-                    r.arms, models, shots=r.last, planned=r.planned_arms, banner=banner
-                )
-            )
+            partial(figures.arms, shots=r.last, planned=r.planned_arms)
             if arms["gain"].notna().any()
             else None,
-            arms,
+            shown=arms,
         ),
         View(
             "surface_fit",
             "Gain against what a surface rule knows",
-            surface_rule(judged) if judged else no_pair,
+            surface_rule(r.verdicts[0]) if pair else no_pair,
             "The rule sees the options alone: their length, negations, hedges, digits, overlap. It "
             "is fitted on the gold answers of the other test questions. Points are fifths of the "
             "questions, by the rule's probability of the right option; the line with its 95% band "
             "is the verdict's. Where the rule is right and wrong is in surface_rule.csv.",
             r.surface_fit,
-            (lambda: figures.surface_fit(r.surface_fit, models, banner=banner))
-            if len(r.surface_fit)
-            else None,
-            r.surface_fit[r.surface_fit["kind"] == "bin"],
+            figures.surface_fit if len(r.surface_fit) else None,
+            shown=r.surface_fit[r.surface_fit["kind"] == "bin"],
         ),
         View(
             "matching",
             "Response matching, all questions",
-            sentences.matches(matched, weak, strong) if row else nothing,
+            matching(sentences.matches),
             "An unreadable answer matches nobody. Panels of a model with itself know only its own "
             "zero-shot answer or another one.",
             match,
-            (lambda: figures.matching(match, models, banner=banner)) if drawn else None,
+            figures.matching if matched else None,
         ),
         View(
             "matching_weak_wrong",
             "Response matching where the weak model was wrong",
-            sentences.matches(matched, weak, strong, weak_wrong=True) if row else nothing,
+            matching(sentences.matches, weak_wrong=True),
             "As above, on the questions that the weak model's own zero-shot answer has wrong: here "
             "imitation costs.",
-            _columns(match, _CELL, "ww_"),
-            (lambda: figures.matching(match, models, weak_wrong=True, banner=banner))
-            if drawn
-            else None,
+            match,
+            partial(figures.matching, weak_wrong=True) if matched else None,
+            f"{_CELL}ww_",
         ),
         View(
             "conditional",
             "Correctness given the strong model's own answer",
-            sentences.fixes(matched, weak, strong) if row else nothing,
+            matching(sentences.fixes),
             "Of the questions it had wrong zero-shot, the share it now has right; of those it had "
             f"right, the share it now has wrong. {_INTERVALS}",
-            _columns(match, _CELL, "fix_", "break_", "strong_wrong", "strong_right"),
-            (lambda: figures.conditional(match, models, banner=banner)) if drawn else None,
+            match,
+            figures.conditional if matched else None,
+            f"{_CELL}(fix_|break_|strong_wrong|strong_right)",
         ),
         View(
             "correlation",
             "Correlations per pair",
-            sentences.correlations(matched, weak, strong) if row else nothing,
+            matching(sentences.correlations),
             "Intervals are in the table: question bootstrap on the atanh scale. Phi rises with "
             "accuracy; `error_consistency` and `capa` in matching.csv correct for it.",
-            _columns(match, _CELL, "phi"),
-            (lambda: figures.correlation(match, models, banner=banner)) if drawn else None,
+            match,
+            figures.correlation if matched else None,
+            f"{_CELL}phi",
         ),
     ]
 
 
-_CELL = ("weak", "strong", "shots", "n", "draws")
-
-
-def _columns(table: pd.DataFrame, names: Sequence[str], *starts: str) -> pd.DataFrame:
-    """The columns of these names, and those that start so."""
-    return table[[c for c in map(str, table) if c in names or c.startswith(starts)]]
-
-
-def _join(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
-
-
-def _self_sentence(r: Results) -> str:
+def _accuracy_sentence(r: Results, weak: str, strong: str) -> str:
+    parts = []
+    if row := r.headline:
+        parts.append(sentences.accuracy(row, r.gain(row), weak, strong))
+        parts.append(sentences.repeats(r.repeated(row["strong"]), strong))
     own = [row for row in r.last_rows if r.last and row["weak"] == row["strong"]]
-    tested = [(row, r.gain(row)) for row in own]
-    parts = [f"{r.names[row['strong']]} {sentences.change(g)}" for row, g in tested if g]
-    return (
-        f"With {r.last} of its own labels, against its own zero-shot run: {'; '.join(parts)}."
-        if parts
-        else ""
-    )
+    tested = [(r.names[row["strong"]], r.gain(row)) for row in own]
+    if changes := [f"{name} {sentences.change(gain)}" for name, gain in tested if gain]:
+        them = "; ".join(changes)
+        parts.append(f"With {r.last} of its own labels, against its own zero-shot run: {them}.")
+    what = "the change against the model's own zero-shot run"
+    parts.append(sentences.over_cells(r.tests, "w2s_vs_strong0", what))
+    return " ".join(filter(None, parts))
 
 
-def _pgr_sentence(r: Results, pair: Row | None, weak: str, strong: str) -> str:
-    if pair is None:
-        return sentences.statuses(r.cells, "pgr_gold")
-    return _join(
-        sentences.recovered(pair, "pgr_gold", weak, strong),
-        sentences.recovered(pair, "pgr_zero", weak, strong),
-        f"Gold ceiling: {sentences.statuses(r.cells, 'pgr_gold')}",
-        f"Zero-shot ceiling: {sentences.statuses(r.cells, 'pgr_zero')}",
-    )
+def _pgr_sentence(r: Results, weak: str, strong: str) -> str:
+    gold, zero = (sentences.statuses(r.cells, ratio) for ratio in ("pgr_gold", "pgr_zero"))
+    if r.pair is None:
+        return gold
+    told = [sentences.recovered(r.pair, of, weak, strong) for of in ("pgr_gold", "pgr_zero")]
+    return f"{' '.join(told)} Gold ceiling: {gold} Zero-shot ceiling: {zero}"
 
 
 # --- the terminal ---------------------------------------------------------------------------------
+
+
+_ACCURACIES = ("weak", "strong0", "w2s", "gold")
 
 
 def summary(results: Results) -> str:
@@ -285,23 +266,20 @@ def summary(results: Results) -> str:
     lines = [f"! {r.banner}"] if r.banner else []
     if told := r.logs.imported:
         lines.append("! imported answers; not recorded: " + "; ".join(told.not_recorded))
-    width = max(map(len, ["weak → strong", *(r.pair_text(row) for row in r.last_rows)]))
+    pairs = [r.pair_text(row["weak"], row["strong"]) for row in r.last_rows]
+    width = max(map(len, ["weak → strong", *pairs]))
     lines.append(
         f"{'weak → strong':<{width}} shots   weak  strong    w2s   gold  PGR (gold ceiling)"
     )
-    for row in r.last_rows:
-        accuracies = "  ".join(
-            "    –" if pd.isna(row[f"acc_{arm}"]) else f"{100 * row[f'acc_{arm}']:5.1f}"
-            for arm in ("weak", "strong0", "w2s", "gold")
-        )
+    for pair, row in zip(pairs, r.last_rows, strict=True):
+        shares = (sentences.percent(row[f"acc_{arm}"]) for arm in _ACCURACIES)
+        accuracies = "  ".join(f"{share.removesuffix('%'):>5}" for share in shares)
         ratio = sentences.ratio_with_interval(row, "pgr_gold")
-        lines.append(f"{r.pair_text(row):<{width}} {row['shots']:>5}  {accuracies}  {ratio}")
-    for verdict in ordered_verdicts(r):
-        pair: dict[str, Any] = {"weak": verdict.weak, "strong": verdict.strong}
-        lines.append(f"verdict, {r.pair_text(pair)}: {verdict.reading}. {verdict_lead(verdict)}")
-    for check in r.checks:
-        lines += _check_lines(check)
-    return "\n".join(lines)
+        lines.append(f"{pair:<{width}} {row['shots']:>5}  {accuracies}  {ratio}")
+    for v in r.verdicts:
+        lead = verdict_lead(v)
+        lines.append(f"verdict, {r.pair_text(v.weak, v.strong)}: {v.reading}. {lead}")
+    return "\n".join([*lines, *(line for check in r.checks for line in _check_lines(check))])
 
 
 def _check_lines(check: Check, most: int = 8) -> list[str]:

@@ -18,32 +18,39 @@ Row = Mapping[Any, Any]
 
 
 class Results:
-    """The tables of one experiment, and the one cell that the sentences are about."""
+    """The tables of one experiment, and the one cell that the sentences are about.
+
+    Attributes:
+        verdicts: That of the headline's pair first.
+        names: Of the models, for people.
+        banner: A warning that stands on everything; "" where there is none.
+    """
 
     def __init__(self, logs: Logs) -> None:
         """Compute every table."""
         self.logs = logs
-        self.experiment = Experiment(logs)
-        self.cells = tables.cells_table(self.experiment)
-        self.curves = tables.curves_table(self.cells, tables.gold_table(self.experiment))
-        self.tests = tables.tests_table(self.experiment)
-        self.matching = tables.matching_table(self.experiment)
-        self.arms = tables.arms_table(self.experiment)
-        self.surface_rule = tables.surface_rule_table(self.experiment)
-        self.rules = tables.rules_table(self.experiment)
-        self.positions = tables.positions_table(self.experiment)
-        self.repeats = tables.repeats_table(self.experiment)
-        self.names = figures.display_names(self.experiment.models)
-        self.verdicts = verdict.verdicts(self.experiment, self.names)
-        self.verdict = verdict.verdict_table(self.verdicts)
-        self.surface_fit = verdict.fit_table(self.verdicts)
-        self.costs = tables.costs_table(self.experiment)
-        self.missing = tables.missing_cells(self.experiment)
-        self.models = tables.models_table(self.experiment)
-        self.pooled = tables.pooled_table(self.experiment)
-        self.checks = run_checks(self.experiment, self.cells)
-        self.stats = tables.stats_info(self.experiment)
+        self.experiment = e = Experiment(logs)
+        self.names = figures.display_names(e.models)
         self.banner = BANNER if logs.simulated else ""
+        self.cells = tables.cells_table(e)
+        self.curves = tables.curves_table(self.cells, tables.gold_table(e))
+        self.tests = tables.tests_table(e)
+        self.matching = tables.matching_table(e)
+        self.arms = tables.arms_table(e)
+        self.surface_rule = tables.surface_rule_table(e)
+        self.rules = tables.rules_table(e)
+        self.positions = tables.positions_table(e)
+        self.repeats = tables.repeats_table(e)
+        self.costs = tables.costs_table(e)
+        self.missing = tables.missing_cells(e)
+        self.models = tables.models_table(e)
+        self.pooled = tables.pooled_table(e)
+        self.checks = run_checks(e, self.cells)
+        self.stats = tables.stats_info(e)
+        verdicts = verdict.verdicts(e, self.names)
+        self.verdict = verdict.verdict_table(verdicts)
+        self.surface_fit = verdict.fit_table(verdicts)
+        self.verdicts = sorted(verdicts, key=lambda v: not self.is_headline(v))
 
     @property
     def last(self) -> int:
@@ -53,7 +60,7 @@ class Results:
     @cached_property
     def last_rows(self) -> Sequence[Row]:
         """The row of each pair at the headline's shot count."""
-        return self.cells[self.cells["shots"] == self.last].to_dict("records")
+        return _where(self.cells, shots=self.last).to_dict("records")
 
     @cached_property
     def headline(self) -> Row | None:
@@ -76,6 +83,11 @@ class Results:
         row = self.headline
         return row if row is not None and row["weak"] != row["strong"] else None
 
+    def is_headline(self, of: verdict.Verdict) -> bool:
+        """Whether a verdict is about the headline's pair."""
+        row = self.pair
+        return row is not None and (of.weak, of.strong) == (row["weak"], row["strong"])
+
     @property
     def chance(self) -> float:
         """Accuracy of guessing on the test questions."""
@@ -84,46 +96,34 @@ class Results:
 
     def gain(self, row: Row) -> Row | None:
         """The row of `tests` that compares a cell with the strong model's zero-shot run."""
-        return _only(self.tests[self.tests["family"] == "w2s_vs_strong0"], row)
+        return _first(_where(self.tests, family="w2s_vs_strong0", **_cell(row)))
 
     def match(self, row: Row) -> Row | None:
         """The row of `matching` for a cell."""
-        return _only(self.matching, row)
+        return _first(_where(self.matching, **_cell(row)))
 
     def arm_rows(self, row: Row) -> Sequence[Row]:
         """The rows of `arms` for a cell."""
-        return _of_cell(self.arms, row).to_dict("records")
+        return _where(self.arms, **_cell(row)).to_dict("records")
 
-    def pair_verdict(self) -> verdict.Verdict | None:
-        """The verdict of the headline's pair."""
-        row = self.pair or {"weak": "", "strong": ""}
-        pair = row["weak"], row["strong"]
-        return next((v for v in self.verdicts if (v.weak, v.strong) == pair), None)
+    def repeated(self, model: str) -> Row | None:
+        """The row of `repeats` for a model's zero-shot run."""
+        return _first(_where(self.repeats, model=model, shots=0, prompt=""))
 
-    def pair_text(self, row: Any) -> str:
+    def pair_text(self, weak: str, strong: str) -> str:
         """A pair in words."""
-        return figures.arrow((row["weak"], row["strong"]), self.names)
+        return figures.arrow((weak, strong), self.names)
 
     @property
     def planned_arms(self) -> Sequence[str]:
         """Plain arms that were planned at the headline's shot count."""
-        plan = self.logs.planned
-        plan = plan[(plan["split"] == "test") & (plan["prompt"] == "")]
-        plan = plan[plan["shots"] == self.last]
+        plan = _where(self.logs.planned, split="test", prompt="", shots=self.last)
         own = ["self"] * bool((plan["weak"] == plan["model"]).any())
         return [kind for kind in figures.ARMS if (plan["labels"] == kind).any()] + own
 
-    def repeated(self, model: str) -> Row | None:
-        """The row of `repeats` for a model's zero-shot run."""
-        runs = self.repeats
-        plain = (runs["shots"] == 0) & (runs["prompt"] == "") & (runs["model"] == model)
-        return next(iter(runs[plain].to_dict("records")), None)
-
     def usage(self, **columns: Any) -> Row:
         """Number, calls, tokens and cost of the runs with these values; cached tokens are in."""
-        runs = self.costs
-        for name, value in columns.items():
-            runs = runs[runs[name] == value]
+        runs = _where(self.costs, **columns)
         return {
             "runs": len(runs),
             "calls": int(runs["calls"].sum()),
@@ -132,11 +132,16 @@ class Results:
         }
 
 
-def _of_cell(table: pd.DataFrame, row: Row) -> pd.DataFrame:
-    same = (table["weak"] == row["weak"]) & (table["strong"] == row["strong"])
-    rows: pd.DataFrame = table[same & (table["shots"] == row["shots"])]
-    return rows
+def _cell(row: Row) -> dict[str, Any]:
+    return {name: row[name] for name in ("weak", "strong", "shots")}
 
 
-def _only(table: pd.DataFrame, row: Row) -> Row | None:
-    return next(iter(_of_cell(table, row).to_dict("records")), None)
+def _where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """The rows with these values."""
+    for name, value in values.items():
+        table = table[table[name] == value]
+    return table
+
+
+def _first(rows: pd.DataFrame) -> Row | None:
+    return next(iter(rows.to_dict("records")), None)

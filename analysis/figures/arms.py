@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from w2s_icl.analysis.figures import style
 from w2s_icl.analysis.figures.style import INK, MUTED, PAPER, Sheet, styled
+from w2s_icl.analysis.sentences import points
 
 ARMS: Mapping[str, str] = {
     "weak": "labels by {weak}",
@@ -38,12 +39,7 @@ _FAR = "flipped|zero_shot|question=hidden"
 
 
 def arm_text(arm: str, names: Mapping[str, str], weak: str = "the weak model") -> str:
-    """An arm of `tables.arms_table` in words.
-
-    Args:
-        arm: As in the table.
-        names: Of models, for people.
-        weak: Who wrote the weak labels.
+    """An arm of `tables.arms_table` in words; `names` are of models, for people.
 
     Example:
         >>> arm_text("noise_matched", {}), arm_text("weak disclosure=source", {}, "small")
@@ -66,12 +62,11 @@ def arm_order(arms: Iterable[str]) -> list[str]:
         >>> arm_order(["mine", "random", "weak cot=bare", "gold", "weak", "zero_shot cot=bare"])
         ['weak', 'gold', 'random', 'mine', 'weak cot=bare', 'zero_shot cot=bare']
     """
-    kinds = list(ARMS)
+    ranks = {kind: i for i, kind in enumerate(ARMS)}
 
     def place(arm: str) -> tuple[bool, bool, int, str]:
         kind, _, rest = arm.partition(" ")
-        known = kinds.index(kind) if kind in kinds else len(kinds)
-        return kind == "zero_shot", bool(rest), known, arm
+        return kind == "zero_shot", bool(rest), ranks.get(kind, len(ranks)), arm
 
     return sorted(set(arms), key=place)
 
@@ -99,73 +94,54 @@ def arms(
     `arms` is of `tables.arms_table`; `planned` arms have a row even where they were not run.
     """
     rows = at_shots(arms, shots)
-    pairs, names = style.pairs_of(rows), style.display_names(models)
-    order = arm_order([*rows["arm"], *planned])
-    givers = {weak for weak, _ in pairs}
-    weak = names[givers.pop()] if len(givers) == 1 else "the weak model"
-    sheet = Sheet.in_lines(len(pairs), 0.25 * len(order) + 0.85)
+    pairs, order = style.pairs_of(rows), arm_order([*rows["arm"], *planned])
+    sheet = Sheet(models, style.in_lines(len(pairs)), 0.25 * len(order) + 0.85)
     limits = _limits(rows)
-    cut = False
-    for axes, pair in zip(sheet.panels, pairs, strict=True):
-        sheet.title(axes, style.arrow(pair, names))
-        mine = rows[(rows["weak"] == pair[0]) & (rows["strong"] == pair[1])]
-        cut |= _panel(mine, order, pair, models, limits, axes, sheet)
+    for axes, pair, mine in sheet.by_pair(pairs):
         axes.set_xlabel(f"points over zero-shot, n = {style.n_text(mine['n'])}")
-    if pairs:
-        sheet.panels[0].set_yticks(range(len(order)), [arm_text(arm, names, weak) for arm in order])
-        sheet.panels[0].set_ylim(len(order) - 0.5, -0.5)
-    note = style.scope_text(rows) + (" ◀▶: the interval leaves the figure." if cut else "")
-    band = Patch(label=f"95% interval of {ARMS['weak'].format(weak=weak)}", color=MUTED, alpha=0.2)
-    drawn = rows.loc[rows["arm"] == "weak", "gain"].notna().any()
-    return sheet.finish([band] if drawn else [], note, banner)
+        _panel(sheet, axes, pair, mine.set_index("arm").reindex(order), limits)
+    weak = [sheet.names[of] for of in {weak for weak, _ in pairs}]
+    words = [arm_text(arm, sheet.names, *weak[: len(weak) == 1]) for arm in ["weak", *order]]
+    sheet.panels[0].set_yticks(range(len(order)), words[1:])
+    sheet.panels[0].set_ylim(len(order) - 0.5, -0.5)
+    if rows.loc[rows["arm"] == "weak", "gain"].notna().any():
+        sheet.handles.append(Patch(label=f"95% interval of {words[0]}", color=MUTED, alpha=0.2))
+    arrows = " ◀▶: the interval leaves the figure." if sheet.cut else ""
+    return sheet.finish(style.scope_text(rows) + arrows, banner)
 
 
 def _panel(
-    rows: pd.DataFrame,
-    order: Sequence[str],
-    pair: tuple[str, str],
-    models: Sequence[str],
-    limits: tuple[float, float],
-    axes: Axes,
-    sheet: Sheet,
-) -> bool:
-    """One pair, an arm of `order` per row from the top; whether an interval leaves the panel."""
+    sheet: Sheet, axes: Axes, pair: style.Pair, rows: pd.DataFrame, limits: tuple[float, float]
+) -> None:
+    """One pair, an arm per row from the top."""
     span = limits[1] - limits[0]
     axes.set_xlim(limits[0] - 0.03 * span, limits[1] + 0.03 * span)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(lambda value, _: style.points_text(value, 0))
+    style.points_axis(axes.xaxis)
     axes.grid(axis="x")
     axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    cut = False
-    for height, arm in enumerate(order):
-        row = rows[rows["arm"] == arm]
-        if row.empty or row["gain"].isna().all():
-            sheet.beside(axes, height, "not run" if row.empty else "incomplete", MUTED)
+    for height, (arm, gain) in enumerate(rows["gain"].items()):
+        row = rows[height : height + 1]
+        if pd.isna(gain):
+            text = "not run" if row["n"].isna().all() else "incomplete"
+            sheet.beside(axes, height, text, MUTED)
             continue
-        colour, how = _arm_style(arm, pair, models)
-        main = arm == "weak"
+        kind, _, prompt = str(arm).partition(" ")
+        colour, marker = INK, "D" if kind == "gold" else "o"
+        if kind in ("weak", "self"):
+            colour, marker = sheet.looks(pair[kind == "self"])
+        elif kind not in ("gold", "zero_shot"):
+            colour, marker = MUTED, "d"
+        main, face = arm == "weak", PAPER if prompt or colour == INK else colour
         if main:
             low, high = np.clip(row[["gain_lo", "gain_hi"]].to_numpy(dtype=float)[0], *limits)
             axes.axvspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
-        how |= {"limits": limits, "width": 1.8 if main else 1.1}
-        cut |= style.intervals(axes, [height], row, "gain", across=True, **how)
-        sheet.beside(axes, height, style.points_text(float(row["gain"].iloc[0])), colour, bold=main)
-    return cut
-
-
-def _arm_style(arm: str, pair: tuple[str, str], models: Sequence[str]) -> tuple[str, Any]:
-    """Colour of an arm, and its marker: those of the model that wrote the labels, if one did."""
-    kind, _, prompt = arm.partition(" ")
-    colour, marker = MUTED, "d"
-    if kind in ("weak", "self"):
-        colour, marker = style.style_of(pair[kind == "self"], models)
-    elif kind in ("gold", "zero_shot"):
-        colour, marker = INK, "D" if kind == "gold" else "o"
-    hollow = prompt or kind in ("gold", "zero_shot")
-    face = PAPER if hollow else colour
-    return colour, {"color": colour, "marker": marker, "markerfacecolor": face, "markersize": 7}
+        how: Any = {"color": colour, "marker": marker, "markerfacecolor": face, "markersize": 7}
+        how |= {"across": True, "limits": limits, "width": 1.8 if main else 1.1}
+        sheet.intervals(axes, [height], row, "gain", **how)
+        sheet.beside(axes, height, points(gain), colour, bold=main)
 
 
 def _limits(rows: pd.DataFrame) -> tuple[float, float]:
@@ -189,13 +165,11 @@ def surface_fit(fit: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
     right option minus that of a guess. Rows of kind "bin" are the mean gain of a fifth of the
     questions, `n` of them; rows of kind "line" are the fitted line and its band, by x.
     """
-    pairs, names = style.pairs_of(fit), style.display_names(models)
-    sheet = Sheet.in_lines(len(pairs), 3.0)
-    for axes, pair in zip(sheet.panels, pairs, strict=True):
-        sheet.title(axes, style.arrow(pair, names))
-        mine = fit[(fit["weak"] == pair[0]) & (fit["strong"] == pair[1])]
-        bins, line = (mine[mine["kind"] == kind] for kind in ("bin", "line"))
-        colour, marker = style.style_of(pair[0], models)
+    pairs = style.pairs_of(fit)
+    sheet = Sheet(models, style.in_lines(len(pairs)), 3.0)
+    for axes, pair, rows in sheet.by_pair(pairs):
+        bins, line = (rows[rows["kind"] == kind] for kind in ("bin", "line"))
+        colour, marker = sheet.looks(pair[0])
         axes.grid(axis="y")
         axes.axhline(0, color=MUTED, linewidth=1, zorder=1)
         axes.axvline(0, color=MUTED, linewidth=1, linestyle=":", zorder=1)
@@ -203,18 +177,17 @@ def surface_fit(fit: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
             line["x"], line["gain_lo"], line["gain_hi"], color=colour, alpha=0.15, linewidth=0
         )
         axes.plot(line["x"], line["gain"], color=colour, linewidth=1.8)
-        style.intervals(axes, bins["x"], bins, "gain", color=colour, marker=marker)
-        axes.xaxis.set_major_formatter(lambda value, _: style.points_text(value, 0))
+        sheet.intervals(axes, bins["x"], bins, "gain", color=colour, marker=marker)
+        style.points_axis(axes.xaxis)
         axes.set_xlabel(f"rule: points above a guess, n = {bins['n'].sum():.0f}")
-    for axes in sheet.first_of_lines():
-        axes.yaxis.set_major_formatter(lambda value, _: style.points_text(value, 0))
+    style.points_axis(sheet.panels[0].yaxis)
+    for axes in sheet.first_of_lines:
         axes.set_ylabel("gain over zero-shot, in points")
-    handles = [
-        style.key("a fifth of the questions, 95% interval", color=MUTED, marker="o", linestyle=""),
-        Patch(label="fitted line, 95% band", color=MUTED, alpha=0.3),
-        style.key("the rule knows nothing", color=MUTED, linestyle=":", linewidth=1),
-    ]
-    return sheet.finish(handles if pairs else [], _SURFACE, banner)
+    fifth: Any = {"color": MUTED, "marker": "o", "linestyle": ""}
+    sheet.key("a fifth of the questions, 95% interval", **fifth)
+    sheet.handles.append(Patch(label="fitted line, 95% band", color=MUTED, alpha=0.3))
+    sheet.key("the rule knows nothing", color=MUTED, linestyle=":", linewidth=1)
+    return sheet.finish(_SURFACE, banner)
 
 
 _SURFACE = (

@@ -7,21 +7,24 @@ model or a pair, gold labels are dashed ink with hollow diamonds, thin bars are 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation, Text
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
+
+from w2s_icl.analysis.sentences import points
 
 INK = "#1c1f25"
 MUTED = "#5b6571"
@@ -86,18 +89,8 @@ STYLE: Any = {
     "svg.fonttype": "path",
 }
 
-P = ParamSpec("P")
-
-
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw a figure in the house style."""
-
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return drawn
+styled = mpl.rc_context(STYLE)
+"""Decorator: draw a figure in the house style."""
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -123,14 +116,12 @@ def display_names(models: Sequence[str]) -> dict[str, str]:
         short,
         lambda m: m,
     )
-    names, left = dict.fromkeys(models, ""), list(dict.fromkeys(models))
+    names: dict[str, str] = {}
     for form in forms:
-        texts = [form(model) for model in left]
-        taken = {*names.values()}
-        unique = [texts.count(t) == 1 and t not in taken for t in texts]
-        names |= {m: t for m, t, one in zip(left, texts, unique, strict=True) if one}
-        left = [m for m, one in zip(left, unique, strict=True) if not one]
-    return names
+        texts = {model: form(model) for model in models if model not in names}
+        times = Counter([*texts.values(), *names.values()])
+        names |= {model: text for model, text in texts.items() if times[text] == 1}
+    return {model: names[model] for model in models}
 
 
 def arrow(pair: tuple[str, str], names: Mapping[str, str]) -> str:
@@ -139,15 +130,14 @@ def arrow(pair: tuple[str, str], names: Mapping[str, str]) -> str:
     return f"{names[weak]} → {'itself' if weak == strong else names[strong]}"
 
 
-def points_text(difference: float, digits: int = 1) -> str:
-    """A difference of fractions in percentage points.
+def points_axis(axis: Axis) -> None:
+    """Label an axis of differences in percentage points."""
+    axis.set_major_formatter(lambda value, _: points(value).removesuffix(".0"))
 
-    Example:
-        >>> points_text(0.075), points_text(-0.2, 0), points_text(-0.0001)
-        ('+7.5', '−20', '0.0')
-    """
-    text = f"{100 * difference:+.{digits}f}"
-    return (text if float(text) else text[1:]).replace("-", "−")
+
+def percent_axis(axis: Axis) -> None:
+    """Label an axis of fractions in percent."""
+    axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
 
 
 def n_text(counts: Iterable[float]) -> str:
@@ -170,10 +160,14 @@ def scope_text(table: pd.DataFrame) -> str:
 # --- rows of a table ------------------------------------------------------------------------------
 
 
-def pairs_of(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """(weak, strong) in the order of the table, which is that of the models."""
-    columns = table[["weak", "strong"]].drop_duplicates()
-    return list(columns.itertuples(index=False, name=None))
+Pair = tuple[Any, Any]
+"""(weak, strong)."""
+
+
+def pairs_of(table: pd.DataFrame) -> dict[Pair, pd.DataFrame]:
+    """Rows by pair, in the order of the table, which is that of the models."""
+    groups = table.groupby(["weak", "strong"], sort=False)
+    return {(weak, strong): rows for (weak, strong), rows in groups}
 
 
 def shots_of(table: pd.DataFrame) -> list[int]:
@@ -181,60 +175,20 @@ def shots_of(table: pd.DataFrame) -> list[int]:
     return sorted({int(k) for k in table["shots"]})
 
 
-def of_pair(table: pd.DataFrame, pair: tuple[str, str], shots: Sequence[int]) -> pd.DataFrame:
+def by_shots(rows: pd.DataFrame, shots: Sequence[int]) -> pd.DataFrame:
     """One row per shot count, in order; empty where there is none."""
-    rows = table[(table["weak"] == pair[0]) & (table["strong"] == pair[1])]
     return rows.set_index("shots").reindex(list(shots))
 
 
 # --- drawing --------------------------------------------------------------------------------------
 
 
-def style_of(model: str, models: Sequence[str]) -> tuple[str, str]:
-    """Colour and marker of a model that writes labels."""
-    colour, _, marker = LABEL_STYLE[models.index(model) % len(LABEL_STYLE)]
-    return colour, marker
-
-
-def key(label: str, **style: Any) -> Line2D:
-    """An entry of a legend."""
-    return Line2D([], [], label=label, **style)
-
-
-def intervals(
-    axes: Axes,
-    at: ArrayLike,
-    rows: pd.DataFrame,
-    name: str,
-    *,
-    across: bool = False,
-    limits: tuple[float, float] = (-np.inf, np.inf),
-    width: float = 1.0,
-    **style: Any,
-) -> bool:
-    """Draw values with their intervals, upright or `across`; whether one was cut at the `limits`.
-
-    `rows` has columns `name`, `name`_lo and `name`_hi, nan where nothing is drawn; `at` are the
-    places on the other axis, `style` is that of the markers. At a cut stands an arrow.
-    """
-    value, low, high = (rows[f"{name}{end}"].to_numpy(dtype=float) for end in ("", "_lo", "_hi"))
-    places = np.asarray(at, dtype=float)
-    bars = axes.hlines if across else axes.vlines
-    bars(places, *np.clip([low, high], *limits), color=style["color"], linewidth=width)
-
-    dots: Any = {"linestyle": "", "zorder": 4}
-
-    def plot(shown: NDArray[np.bool_], values: NDArray[np.float64], **how: Any) -> None:
-        if shown.any():
-            xy = (values[shown], places[shown])
-            axes.plot(*(xy if across else xy[::-1]), **{**dots, **how})
-
-    plot((value >= limits[0]) & (value <= limits[1]), value, **style)
-    cuts = ((low < limits[0], limits[0], "v<"), (high > limits[1], limits[1], "^>"))
-    for beyond, edge, signs in cuts:
-        where = np.full(len(value), edge)
-        plot(beyond, where, color=style["color"], marker=signs[across], clip_on=False)
-    return bool(cuts[0][0].any() or cuts[1][0].any())
+def in_lines(panels: int) -> list[list[Any]]:
+    """A layout of at most four panels in a line, lines about equally long."""
+    lines = -(-panels // 4)
+    columns = -(-panels // lines)
+    places = [*range(panels), *["."] * (lines * columns - panels)]
+    return [places[i : i + columns] for i in range(0, len(places), columns)]
 
 
 class Sheet:
@@ -242,54 +196,94 @@ class Sheet:
 
     Texts are placed after the panels are laid out, from their measured sizes. Texts beside a panel
     stand right of it, outside the data, and are pushed apart.
+
+    Attributes:
+        names: Of the models, for people.
+        panels: By number.
+        first_of_lines: The leftmost panel of each line.
+        handles: Entries of the legend.
+        cut: Whether an interval left its panel.
     """
 
-    def __init__(self, lines: int, columns: int, height: float) -> None:
-        """Panels in `lines` and `columns`; a line is `height` inches high."""
-        size = (WIDTH, height * lines + 0.9)
+    def __init__(self, models: Sequence[str], layout: list[list[Any]], height: float) -> None:
+        """Lay out lines of panels, numbered from 0, "." where there is none, `height` inches each.
+
+        `models` are all that write labels or are prompted, in their order.
+        """
+        size = (WIDTH, height * len(layout) + 0.9)
         self.figure = Figure(figsize=size, dpi=100, layout="constrained", facecolor=PAPER)
         FigureCanvasAgg(self.figure)
-        self.grid = self.figure.subplots(lines, columns, sharey=True, squeeze=False)
-        self.panels = list(self.grid.ravel())
+        made = self.figure.subplot_mosaic(layout, sharey=True)
+        self.panels = [made[i] for i in sorted(made)]
+        self.first_of_lines = [made[next(i for i in line if i != ".")] for line in layout]
+        self.names = display_names(models)
+        self.handles: list[Any] = []
+        self.cut = False
+        self._models = models
         self._titles: list[tuple[Axes, Text]] = []
         self._beside: dict[Axes, list[Annotation]] = {}
         self._shots: list[Axes] = []
 
-    @classmethod
-    def in_lines(cls, panels: int, height: float) -> Sheet:
-        """At most four panels in a line, lines about equally long."""
-        lines = max(1, -(-panels // 4))
-        sheet = cls(lines, max(1, -(-panels // lines)), height)
-        sheet.keep(sheet.panels[:panels])
-        return sheet
+    def looks(self, model: str) -> tuple[str, str]:
+        """Colour and marker of a model that writes labels."""
+        colour, _, marker = LABEL_STYLE[self._models.index(model) % len(LABEL_STYLE)]
+        return colour, marker
 
-    @classmethod
-    def of_pairs(
-        cls, pairs: Sequence[tuple[str, str]], models: Sequence[str], height: float
-    ) -> Sheet:
-        """A panel per pair: weak models down and strong ones across where that is not too wide."""
-        down = [m for m in models if any(m == weak for weak, _ in pairs)]
-        across = [m for m in models if any(m == strong for _, strong in pairs)]
-        if len(across) > 4 or len(pairs) <= len(across):
-            return cls.in_lines(len(pairs), height)
-        sheet = cls(len(down), len(across), height)
-        sheet.keep([sheet.grid[down.index(weak), across.index(strong)] for weak, strong in pairs])
-        return sheet
+    def key(self, label: str, there: bool | np.bool_ = True, **style: Any) -> None:
+        """An entry of the legend, if what it explains is there."""
+        if there:
+            self.handles.append(Line2D([], [], label=label, **style))
 
-    def keep(self, panels: Sequence[Axes]) -> None:
-        """Remove all panels but these."""
-        for axes in set(self.panels) - set(panels):
-            axes.remove()
-        self.panels = list(panels)
+    def keys_of_labels(self, weak: pd.Series[str]) -> None:
+        """An entry of the legend for each of the models that wrote labels."""
+        for model, name in self.names.items():
+            colour, marker = self.looks(model)
+            self.key(f"labels by {name}", weak.eq(model).any(), color=colour, marker=marker)
 
-    def first_of_lines(self) -> list[Axes]:
-        """The leftmost panel of each line."""
-        rows = ([axes for axes in row if axes in self.panels] for row in self.grid.tolist())
-        return [row[0] for row in rows if row]
+    def intervals(
+        self,
+        axes: Axes,
+        at: ArrayLike,
+        rows: pd.DataFrame,
+        name: str,
+        *,
+        across: bool = False,
+        limits: tuple[float, float] = (-np.inf, np.inf),
+        width: float = 1.0,
+        **style: Any,
+    ) -> None:
+        """Draw values with their intervals, upright or `across`, cut at the `limits`.
+
+        `rows` has columns `name`, `name`_lo and `name`_hi, nan where nothing is drawn; `at` are the
+        places on the other axis, `style` is that of the markers. At a cut stands an arrow.
+        """
+        value, low, high = (rows[f"{name}{e}"].to_numpy(dtype=float) for e in ("", "_lo", "_hi"))
+        places = np.asarray(at, dtype=float)
+        bars = axes.hlines if across else axes.vlines
+        bars(places, *np.clip([low, high], *limits), color=style["color"], linewidth=width)
+        below, above = low < limits[0], high > limits[1]
+        self.cut |= bool(below.any() or above.any())
+        arrow: Any = {"color": style["color"], "clip_on": False}
+        for shown, values, how in (
+            ((value >= limits[0]) & (value <= limits[1]), value, style),
+            (below, np.full_like(value, limits[0]), {**arrow, "marker": "v<"[across]}),
+            (above, np.full_like(value, limits[1]), {**arrow, "marker": "^>"[across]}),
+        ):
+            if shown.any():
+                xy = (values[shown], places[shown])
+                axes.plot(*(xy if across else xy[::-1]), **{"linestyle": "", "zorder": 4, **how})
 
     def title(self, axes: Axes, text: str) -> None:
         """Head a panel, on two lines where one is too short."""
         self._titles.append((axes, axes.set_title(text)))
+
+    def by_pair(
+        self, pairs: Mapping[Pair, pd.DataFrame]
+    ) -> Iterator[tuple[Axes, Pair, pd.DataFrame]]:
+        """A panel per pair, headed by it."""
+        for axes, (pair, rows) in zip(self.panels, pairs.items(), strict=True):
+            self.title(axes, arrow(pair, self.names))
+            yield axes, pair, rows
 
     def shot_axis(self, axes: Axes, shots: Sequence[int], note: str = "") -> None:
         """Shots as equal steps."""
@@ -302,30 +296,29 @@ class Sheet:
         self, axes: Axes, height: float, text: str, colour: str, *, bold: bool = False
     ) -> None:
         """A text right of a panel, as near as others allow to a height of its y axis."""
+        where: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+        weight = "bold" if bold else "normal"
         made = axes.annotate(
-            text,
-            (1, height),
-            xytext=(5, 0),
-            xycoords=axes.get_yaxis_transform(),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-            fontweight="bold" if bold else "normal",
-            color=colour,
-            annotation_clip=False,
-        )
+            text, (1, height), (5, 0), va="center", color=colour, fontsize=9, fontweight=weight,
+            annotation_clip=False, **where,
+        )  # fmt: skip
         self._beside.setdefault(axes, []).append(made)
 
-    def finish(
-        self, handles: Sequence[Any], note: str, banner: str, legend_title: str | None = None
-    ) -> Figure:
+    def finish(self, note: str, banner: str, legend_title: str | None = None) -> Figure:
         """Add legend and footnotes, lay the panels out, and place the texts."""
-        self._legend(handles, legend_title)
-        nothing = "" if self.panels else "Nothing to draw: no such runs."
-        text = "\n".join(filter(None, (nothing, note, banner)))
+        for columns in range(len(self.handles), 0, -1):  # in as few lines as the width allows
+            legend = self.figure.legend(
+                handles=self.handles, loc="outside upper left", ncols=columns, title=legend_title,
+                alignment="left",
+            )  # fmt: skip
+            legend.get_title().set_fontweight("bold")
+            if columns == 1 or legend.get_window_extent().width < self.figure.bbox.width:
+                break
+            legend.remove()
+        text = "\n".join(filter(None, (note, banner)))
         self.figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color=MUTED, wrap=True)
         self.figure.draw_without_rendering()
-        if self._break_titles():
+        if any([_fit_title(axes, title) for axes, title in self._titles]):
             self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
         for axes in self._shots:
@@ -334,40 +327,27 @@ class Sheet:
             _push_apart(axes, texts)
         return self.figure
 
-    def _legend(self, handles: Sequence[Any], title: str | None) -> None:
-        for columns in range(len(handles), 0, -1):
-            legend = self.figure.legend(
-                handles=handles, loc="outside upper left", ncols=columns, title=title,
-                alignment="left",
-            )  # fmt: skip
-            legend.get_title().set_fontweight("bold")
-            if columns == 1 or legend.get_window_extent().width < self.figure.bbox.width:
-                return
-            legend.remove()
 
-    def _break_titles(self) -> bool:
-        broken = False
-        for axes, title in self._titles:
-            outer, panel = axes.get_tightbbox(for_layout_only=True), axes.get_window_extent()
-            room = (outer or panel).x1 - panel.x0
-            if title.get_window_extent().width > room and " " in title.get_text():
-                title.set_text(title.get_text().replace(" ", "\n", 1))
-                broken = True
-            wide = title.get_window_extent().width
-            if wide > room:
-                title.set_fontsize(title.get_fontsize() * room / wide)
-        return broken
+def _fit_title(axes: Axes, title: Text) -> bool:
+    """Break a title that is too wide, then shrink it; whether it was broken."""
+    outer, panel = axes.get_tightbbox(for_layout_only=True), axes.get_window_extent()
+    room = (outer or panel).x1 - panel.x0
+    text = title.get_text()
+    broken = title.get_window_extent().width > room and " " in text
+    if broken:
+        title.set_text(text.replace(" ", "\n", 1))
+    if (wide := title.get_window_extent().width) > room:
+        title.set_fontsize(title.get_fontsize() * room / wide)
+    return broken
 
 
 def _thin_ticks(axes: Axes) -> None:
     """Leave out tick labels that would touch, counted from the last."""
-    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
-    widest = max((box.width for box in boxes), default=0)
-    step = axes.get_window_extent().width / max(len(boxes), 1)
-    every = int(np.ceil((widest + 6) / step))
-    ticks = list(axes.get_xticks())
-    texts = [label.get_text() for label in axes.get_xticklabels()]
-    axes.set_xticks(ticks[::-1][::every][::-1], texts[::-1][::every][::-1])
+    labels = axes.get_xticklabels()
+    widest = max(label.get_window_extent().width for label in labels)
+    every = int(np.ceil((widest + 6) * len(labels) / axes.get_window_extent().width))
+    kept = slice((len(labels) - 1) % every, None, every)
+    axes.set_xticks(axes.get_xticks()[kept], [label.get_text() for label in labels[kept]])
 
 
 def _push_apart(axes: Axes, texts: Sequence[Annotation]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 from matplotlib.text import Text
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, BboxTransformTo
 
 from tests.analysis.synthetic import NAMES, logs, without_zero_shot
-from w2s_icl.analysis import figures, tables
-from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.figures import COLOURS, LABEL_STYLE
-from w2s_icl.analysis.logs import Logs
+from w2s_icl.analysis import figures
+from w2s_icl.analysis.figures.matching import MATCH_CLASSES
+from w2s_icl.analysis.figures.pgr import PGR_ROWS
+from w2s_icl.analysis.figures.style import COLOURS, LABEL_STYLE, PAPER
+from w2s_icl.analysis.report import views
+from w2s_icl.analysis.results import Results
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),
@@ -30,69 +32,51 @@ pytestmark = [
 ]
 CONTROLS = ("noise_matched", "random", "flipped", "unlabelled")
 NEAR_CHANCE, NEAR_ONE = (0.24, 0.25, 0.26, 0.27, 0.28), (0.95, 0.97, 0.98, 0.985, 0.99)
+PAIR: Any = {"models": 2, "pairs": [(0, 1)]}
+FEW: Any = {"shots": (0, 4, 64), "labels": CONTROLS[:2], "n": 60}
 
-
-class Drawn:
-    """Tables of an experiment and its figures, each drawn once."""
-
-    def __init__(self, made: Logs) -> None:
-        e = Experiment(made)
-        self.cells, self.match = tables.cells_table(e), tables.matching_table(e)
-        self.curves = tables.curves_table(self.cells, tables.gold_table(e))
-        self.arms, models = tables.arms_table(e), e.models
-        last, banner = e.shots[-1], "a banner"
-        draw: dict[str, Callable[[], Figure]] = {
-            "accuracy": lambda: figures.accuracy(self.curves, models, chance=0.25, banner=banner),
-            "pgr": lambda: figures.pgr(self.cells, models, banner=banner),
-            "arms": lambda: figures.arms(self.arms, models, shots=last, planned=["random"]),
-            "surface_fit": lambda: figures.surface_fit(surface(self.cells), models),
-            "matching": lambda: figures.matching(self.match, models, banner=banner),
-            "wrong": lambda: figures.matching(self.match, models, weak_wrong=True),
-            "conditional": lambda: figures.conditional(self.match, models),
-            "correlation": lambda: figures.correlation(self.match, models, banner=banner),
+CASES: dict[str, dict[str, Any]] = {
+    "three": FEW | {"models": 3, "accuracy": NEAR_ONE},
+    "missing": {"models": 2, "missing": [("weak", 8), ("gold", 64)], "labels": ["flipped"]},
+    "near chance": FEW | {"models": 2, "draws": 3, "accuracy": NEAR_CHANCE},
+    "five": FEW | {"models": 5},
+    "one model": {"models": 1, "shots": (0, 4)},
+    "no zero-shot": {"models": 2, "shots": (0, 64), "n": 60},
+    "no gap": PAIR | {"accuracy": (0.7, 0.7), "learned": 0, "n": 40},
+    "unread": {"models": 2, "unread": 1.0, "shots": (0, 4)},
+    "reversed": PAIR | {"accuracy": (0.9, 0.7), "shots": (0, 8)},
+    "shots": {"models": 2, "shots": (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 100), "n": 60},
+    "pair": PAIR | {"labels": CONTROLS},
+    **{
+        f"{models}, {n}, {level}": {
+            "models": models, "n": n, "accuracy": accuracy,
+            "shots": (0, 2, 8, 16, 64), "labels": CONTROLS,
         }
-        self.figures = {name: lru_cache(maxsize=1)(of) for name, of in draw.items()}
-
-
-def surface(cells: pd.DataFrame) -> pd.DataFrame:
-    """Made-up gains against what the surface rule knows."""
-    pairs = cells.loc[cells["weak"] != cells["strong"], ["weak", "strong"]].drop_duplicates()
-    rows = []
-    for i, (weak, strong) in enumerate(pairs.itertuples(index=False)):
-        for kind, places in (("bin", 5), ("line", 11)):
-            for x in np.linspace(-0.2, 0.7, places):
-                gain = 0.05 + 0.2 * x * (i + 1)
-                half = 0.05 if kind == "bin" else 0.02 + abs(x) / 20
-                rows.append((weak, strong, kind, x, 40, gain, gain - half, gain + half))
-    columns = ["weak", "strong", "kind", "x", "n", "gain", "gain_lo", "gain_hi"]
-    return pd.DataFrame(rows, columns=columns)
+        for models, n, (level, accuracy) in itertools.product(
+            (2, 3, 5), (60, 400), (("chance", NEAR_CHANCE), ("one", NEAR_ONE))
+        )
+    },
+}  # fmt: skip
 
 
 @lru_cache(maxsize=8)
-def study(case: str) -> Drawn:
-    few = {"shots": (0, 4, 64), "labels": CONTROLS[:2], "n": 60}
-    cases: dict[str, Callable[[], Logs]] = {
-        "two": lambda: logs(2, draws=3, accuracy=NEAR_CHANCE, **few),
-        "three": lambda: logs(3, n=400, accuracy=NEAR_ONE, labels=CONTROLS, shots=(0, 4, 64)),
-        "five": lambda: logs(5, **few),
-        "one model": lambda: logs(1, shots=(0, 4)),
-        "missing": lambda: logs(2, missing=[("weak", 8), ("gold", 64)], labels=["flipped"]),
-        "no zero-shot": lambda: without_zero_shot(logs(2, shots=(0, 4, 64)), NAMES[1]),
-        "no gap": lambda: logs(2, accuracy=(0.7, 0.7), learned=0, n=40, pairs=[(0, 1)]),
-        "unread": lambda: logs(2, unread=1.0, shots=(0, 4)),
-        "reversed": lambda: logs(2, accuracy=(0.9, 0.7), shots=(0, 8), pairs=[(0, 1)]),
-        "shots": lambda: logs(2, shots=(0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 100), n=60),
-        "pair": lambda: logs(2, pairs=[(0, 1)], labels=CONTROLS),
-    }
-    for models, n, (level, accuracy) in itertools.product(
-        (2, 3, 5), (60, 400), (("chance", NEAR_CHANCE), ("one", NEAR_ONE))
-    ):
-        cases[f"{models}, {n}, {level}"] = lambda m=models, n=n, a=accuracy: logs(  # type: ignore[misc]
-            m, n=n, accuracy=a, shots=(0, 2, 8, 16, 64), labels=CONTROLS
-        )
+def study(case: str) -> Results:
+    made = logs(**CASES[case])
+    made = without_zero_shot(made, NAMES[1]) if case == "no zero-shot" else made
     with pytest.MonkeyPatch.context() as patch:  # intervals of phi are not drawn
         patch.setattr("w2s_icl.analysis.tables.matching.RESAMPLES", 50)
-        return Drawn(cases[case]())
+        return Results(made)
+
+
+@lru_cache(maxsize=8)
+def drawn(case: str) -> dict[str, Figure]:
+    """The figures of the report."""
+    r = study(case)
+    return {
+        view.name: view.figure(view.table, r.experiment.models, banner="a banner")
+        for view in views(r)
+        if view.figure
+    }
 
 
 # --- no text on anything --------------------------------------------------------------------------
@@ -133,16 +117,11 @@ def lines(figure: Figure) -> Iterator[tuple[str, Outline, Bbox]]:
                 if not np.isnan([x, y]).any():
                     box = Bbox.from_extents(x - half, y - half, x + half, y + half)
                     where = panel if line.get_clip_on() else everywhere
-                    yield "a marker", Outline.unit_rectangle().transformed(_onto(box)), where
+                    square = Outline.unit_rectangle().transformed(BboxTransformTo(box))
+                    yield "a marker", square, where
         for bars in [c for c in axes.collections if isinstance(c, LineCollection)]:
             for segment in filter(len, bars.get_segments()):
                 yield "a bar", Outline(bars.get_transform().transform(segment)), panel
-
-
-def _onto(box: Bbox) -> Any:
-    from matplotlib.transforms import BboxTransformTo
-
-    return BboxTransformTo(box)
 
 
 def collisions(figure: Figure) -> Iterator[str]:
@@ -165,44 +144,24 @@ def collisions(figure: Figure) -> Iterator[str]:
                 yield f"{text.get_text()!r} stands on {what}"
 
 
-def check(case: str) -> None:
-    drawn = study(case)
-    bad = {name: list(collisions(draw())) for name, draw in drawn.figures.items()}
+@pytest.mark.parametrize(
+    "case",
+    [*list(CASES)[:2], *(pytest.param(case, marks=pytest.mark.slow) for case in list(CASES)[2:])],
+)
+def test_no_text_stands_on_anything(case: str) -> None:
+    bad = {name: list(collisions(figure)) for name, figure in drawn(case).items()}
     assert {name: of for name, of in bad.items() if of} == {}
 
 
-@pytest.mark.parametrize("case", ["two", "three", "one model", "missing", "no zero-shot"])
-def test_no_text_stands_on_anything(case: str) -> None:
-    check(case)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "case",
-    [
-        *("five", "no gap", "unread", "reversed", "shots"),
-        *(f"{m}, {n}, {at}" for m in (2, 3, 5) for n in (60, 400) for at in ("chance", "one")),
-    ],
-)
-def test_no_text_stands_on_anything_whatever_the_size(case: str) -> None:
-    check(case)
-
-
 def test_names_of_models_are_text_not_mathematics(tmp_path: Path) -> None:
-    drawn = study("pair")
     odd = {NAMES[0]: "hf/$a_b$", NAMES[1]: "hf/=1+1 <b>&amp;"}
-    curves = drawn.curves.replace(odd)
+    curves = study("pair").curves.replace(odd)
     figure = figures.accuracy(curves, list(odd.values()))
     written = figures.save(figure, tmp_path / "x", curves)
 
     assert "prompted: =1+1 <b>&amp;" in [t.get_text() for t, _ in texts(figure)]
     assert all(not t.get_parse_math() for t, _ in texts(figure))
     assert "<b>" not in written[1].read_text("utf-8")
-
-
-def test_names_of_models_differ() -> None:
-    names = [*NAMES, "together/meta-llama/llama-3.1-8b-instruct", "hf/llama-3.1-8b"]
-    assert len(set(figures.display_names(names).values())) == len(names)
 
 
 # --- what is drawn is what the tables say ---------------------------------------------------------
@@ -222,16 +181,15 @@ def words(figure: Figure) -> str:
 
 
 def test_a_line_stops_where_nothing_was_run() -> None:
-    panel = study("missing").figures["accuracy"]().axes[1]
+    panel = drawn("missing")["accuracy"].axes[1]
     (y,) = ys(panel, LABEL_STYLE[0][0])
 
     assert np.isnan(y).tolist() == [False, False, True, False]
 
 
 def test_accuracies_and_zero_shot_lines_are_those_of_the_table() -> None:
-    drawn = study("pair")
-    (axes,) = drawn.figures["accuracy"]().axes
-    rows = drawn.curves.set_index(["model", "labels", "shots"])["accuracy"]
+    (axes,) = drawn("pair")["accuracy"].axes
+    rows = study("pair").curves.set_index(["model", "labels", "shots"])["accuracy"]
 
     (y,) = ys(axes, LABEL_STYLE[0][0])
     assert y == [rows[NAMES[1], "none", 0], *(rows[NAMES[1], "weak", k] for k in (2, 8, 64))]
@@ -241,23 +199,25 @@ def test_accuracies_and_zero_shot_lines_are_those_of_the_table() -> None:
     ]
 
 
-def test_chance_is_drawn_where_it_is_in_range_and_the_surface_rule_never() -> None:
-    assert "chance, 25.0" in words(study("two").figures["accuracy"]())
-    high = study("pair").figures["accuracy"]()
-    assert "chance" not in words(high)
-    assert "rule" not in words(high)
-    assert high.axes[0].get_ylim()[0] > 0.4
+def test_chance_is_drawn_where_it_is_in_range() -> None:
+    curves = study("pair").curves
+    low, high = (figures.accuracy(curves, NAMES[:2], chance=at) for at in (0.25, 0.7))
+
+    assert "chance" not in words(low)
+    assert low.axes[0].get_ylim()[0] > 0.4
+    assert "chance, 70.0" in words(high)
 
 
 def test_a_missing_zero_shot_run_is_said() -> None:
-    assert "zero-shot run missing" in words(study("no zero-shot").figures["accuracy"]())
+    r = study("no zero-shot")
+    assert "zero-shot run missing" in words(figures.accuracy(r.curves, r.experiment.models))
 
 
 @pytest.mark.parametrize("case", ["no gap", "unread"])
 def test_no_ratio_is_drawn_where_none_is_reported(case: str) -> None:
-    drawn = study(case)
-    assert not drawn.cells["pgr_gold_status"].eq("ok").any()
-    figure = drawn.figures["pgr"]()
+    r = study(case)
+    assert not r.cells["pgr_gold_status"].eq("ok").any()
+    figure = figures.pgr(r.cells, r.experiment.models)
 
     assert all(np.isnan(y).all() for axes in figure.axes for y in ys(axes, LABEL_STYLE[0][0]))
     assert not any(axes.texts for axes in figure.axes)
@@ -265,36 +225,35 @@ def test_no_ratio_is_drawn_where_none_is_reported(case: str) -> None:
 
 
 def test_ratios_are_drawn_as_they_are_in_the_table() -> None:
-    drawn = study("pair")
-    rows = drawn.cells[drawn.cells["shots"] > 0]
-    figure = drawn.figures["pgr"]()
+    cells = study("pair").cells
+    rows = cells[cells["shots"] > 0]
+    figure = drawn("pair")["pgr"]
 
     hollow = 0
-    for axes, definition in zip(figure.axes, figures.PGR_ROWS, strict=True):
+    for axes, definition in zip(figure.axes, PGR_ROWS, strict=True):
         values = rows[definition].where(rows[f"{definition}_status"] == "ok").to_numpy()
         np.testing.assert_array_equal(ys(axes, LABEL_STYLE[0][0])[0], values)
         for line in axes.lines:
-            if line.get_marker() == "o" and line.get_markerfacecolor() == figures.PAPER:
+            if line.get_marker() == "o" and line.get_markerfacecolor() == PAPER:
                 hollow += len(np.asarray(line.get_ydata()))
     assert hollow == rows["pgr_zero_fragile"].sum() + rows["pgr_gold_fragile"].sum()
 
 
 def test_bars_are_the_shares_of_the_table() -> None:
-    drawn = study("pair")
-    (axes,) = drawn.figures["matching"]().axes
+    (axes,) = drawn("pair")["matching"].axes
     groups: Any = axes.containers
 
     heights = np.array([[bar.get_height() for bar in group] for group in groups])
-    columns = [column for column, *_ in figures.MATCH_CLASSES]
-    np.testing.assert_allclose(heights, drawn.match[columns].to_numpy().T)
+    columns = [column for column, *_ in MATCH_CLASSES]
+    np.testing.assert_allclose(heights, study("pair").matching[columns].to_numpy().T)
     np.testing.assert_allclose(heights.sum(axis=0), 1)
 
 
 def test_phi_is_explained_and_a_dash_only_where_one_is_drawn() -> None:
-    known, unread = (study(case).figures["correlation"]() for case in ("pair", "unread"))
+    unread = figures.correlation(study("unread").matching, NAMES[:2])
 
-    assert "correlation, over questions" in words(known)
-    assert "–" not in words(known)
+    assert "correlation, over questions" in words(drawn("pair")["correlation"])
+    assert "–" not in words(drawn("pair")["correlation"])
     assert "–: a run is all right, all wrong or missing" in words(unread)
 
 
@@ -347,34 +306,28 @@ def test_an_arm_far_off_leaves_the_scale_to_the_others_and_says_so() -> None:
     assert "−60.0" in words(far)
 
 
-def test_the_surface_figure_shows_bins_line_and_the_gain_where_the_rule_knows_nothing() -> None:
-    drawn = study("pair")
-    table = surface(drawn.cells)
-    (axes,) = drawn.figures["surface_fit"]().axes
+def test_the_surface_figure_shows_the_gain_of_each_fifth_of_the_questions() -> None:
+    table, figure = study("pair").surface_fit, drawn("pair")["surface_fit"]
+    gains = table.loc[table["kind"] == "bin", "gain"].tolist()
 
-    bins = table[table["kind"] == "bin"]
-    shown = [line for line in axes.lines if line.get_marker() == LABEL_STYLE[0][2]]
-    assert np.asarray(shown[0].get_ydata()).tolist() == bins["gain"].tolist()
-    assert "reads only the options" in words(drawn.figures["surface_fit"]())
+    shown = [line for line in figure.axes[0].lines if line.get_marker() == LABEL_STYLE[0][2]]
+    assert np.asarray(shown[0].get_ydata()).tolist() == gains
+    assert "reads only the options" in words(figure)
 
 
 def test_other_arms_do_not_enter_the_figures_of_weak_and_gold_labels() -> None:
-    plain = Drawn(logs(2, shots=(0, 64), n=60, pairs=[(0, 1)]))
-    prompts = ["cot=bare", "question=hidden"]
-    every = Drawn(logs(2, shots=(0, 64), n=60, pairs=[(0, 1)], labels=CONTROLS, prompts=prompts))
-
-    for name in ("accuracy", "pgr", "matching"):
-        one, other = plain.figures[name]().axes, every.figures[name]().axes
-        assert [(len(a.lines), len(a.patches)) for a in one] == [
-            (len(a.lines), len(a.patches)) for a in other
-        ]
+    made = partial(logs, 2, shots=(0, 64), n=60, pairs=[(0, 1)])
+    every = Results(made(labels=CONTROLS, prompts=["cot=bare", "question=hidden"]))
+    plain = Results(made())
+    for name, keys in (("curves", ["model", "labels", "shots"]), ("matching", ["weak", "shots"])):
+        pd.testing.assert_frame_equal(getattr(plain, name)[keys], getattr(every, name)[keys])
 
 
 # --- files and colours ----------------------------------------------------------------------------
 
 
 def test_saving_twice_writes_the_same_and_texts_of_the_csv_are_no_formulas(tmp_path: Path) -> None:
-    figure = study("one model").figures["accuracy"]()
+    figure = drawn("pair")["accuracy"]
     table = pd.DataFrame({"name": ["=1+1", "+x", "-y", "@z", "b"], "gain": [-1.0, 2, 3, 4, 5]})
 
     once = figures.save(figure, tmp_path / "x", table)
@@ -399,10 +352,10 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_text_can_be_read_in_both_themes() -> None:
-    dark_paper = COLOURS[figures.PAPER][1]
+    dark_paper = COLOURS[PAPER][1]
     for light, (name, dark) in COLOURS.items():
         if name not in ("grid", "band", "paper"):
-            assert contrast(light, figures.PAPER) >= 4.5, name
+            assert contrast(light, PAPER) >= 4.5, name
             assert contrast(dark, dark_paper) >= 4.5, name
-    for column, fill, _, ink in figures.MATCH_CLASSES:
+    for column, fill, _, ink in MATCH_CLASSES:
         assert contrast(fill, ink) >= 4.5, column

@@ -48,7 +48,7 @@ class Position(NamedTuple):
 class Question(NamedTuple):
     """A question as it was asked."""
 
-    text: str
+    question: str
     choices: tuple[str, ...]
     gold: str
     category: str
@@ -124,29 +124,24 @@ def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file:
 
 
 def _letter(scores: Mapping[str, Score], question: Question, where: str) -> str:
-    """The letter that was read.
-
-    Raises:
-        W2SError: The score is not what this suite's scorer gives.
-    """
-    again = f"score the log again with `inspect score LOG --scorer {SCORER}`, or move it away"
+    """The letter that was read; a W2SError where the score is not as this suite's scorer gives."""
     score = scores.get(SCORER)
-    if score is None:
-        raise W2SError(
-            f"{where} must be scored by {SCORER}, got a score of {', '.join(scores)}; {again}"
-        )
-    letter, letters = score.answer or "", _letters(question.choices)
-    if letter and letter not in letters:
-        raise W2SError(
-            f"{where}: the answer must be one of {', '.join(letters)}, got {letter!r:.40}; {again}"
-        )
+    letter, letters = score.answer or "" if score else "", _letters(question.choices)
     right = letter == question.gold
-    if score.value not in ((CORRECT,) if right else (INCORRECT, NOANSWER)):
-        raise W2SError(
+    if score is None:
+        wrong = f"{where} must be scored by {SCORER}, got a score of {', '.join(scores)}"
+    elif letter and letter not in letters:
+        wrong = f"{where}: the answer must be one of {', '.join(letters)}, got {letter!r:.40}"
+    elif score.value not in ((CORRECT,) if right else (INCORRECT, NOANSWER)):
+        wrong = (
             f"{where}: the answer {letter or 'that could not be read'} is "
-            f"{'right' if right else 'wrong'} and has the value {score.value!r:.40}; {again}"
+            f"{'right' if right else 'wrong'} and has the value {score.value!r:.40}"
         )
-    return letter
+    else:
+        return letter
+    raise W2SError(
+        f"{wrong}; score the log again with `inspect score LOG --scorer {SCORER}`, or move it away"
+    )
 
 
 def matrices_of(
@@ -174,7 +169,7 @@ def changes_of(
 
     Two replies that could not be read are no change, one of two is.
     """
-    shares = []
+    shares: list[float] = []
     for id_, by_epoch in replies.items():
         n_options = len(questions[id_].choices)
         groups: dict[int, Counter[str]] = defaultdict(Counter)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.logs import KEY, Logs
 from w2s_icl.analysis.surface_rule import cross_fitted, fit_rule
 from w2s_icl.record import FILE, MISSING_LIMIT, SELF, CellKey, short_name
@@ -160,17 +159,13 @@ class Experiment:
     def __init__(self, logs: Logs) -> None:
         """Index the runs of `logs`."""
         self.logs = logs
+        self.declaration = logs.declaration
         columns = ["draw", "split", "model", "labels", "weak", "shots", "prompt"]
         rows = enumerate(logs.runs[columns].itertuples(index=False, name=None))
         self._draws: dict[tuple[Any, ...], dict[int, int]] = {}
         for run, (draw, *key) in sorted(rows, key=lambda row: row[1][0]):
             self._draws.setdefault(tuple(key), {})[draw] = run
         self._rules: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
-
-    @property
-    def declaration(self) -> Declaration:
-        """What the study of the earliest log declared."""
-        return self.logs.declaration
 
     @cached_property
     def _keys(self) -> list[CellKey]:
@@ -329,7 +324,7 @@ class Experiment:
         knows[self.test] = self._cross_fitted[1] - guess
         return knows
 
-    @cached_property
+    @property
     def _test_choices(self) -> list[tuple[str, ...]]:
         return self.logs.questions["choices"].iloc[self.test].tolist()
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from w2s_icl.analysis.answers import (
     Answers,
+    Question,
     Questions,
     answers_of,
     changes_of,
@@ -231,20 +232,13 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
     planned = dict.fromkeys(
         cell for plan in plans for cell in plan.cells() if not _several(cell.weak)
     )
-    asked = [questions[id_] for id_ in ids]
+    index = pd.Index(ids, name="id", dtype=object)
+    asked = pd.DataFrame([questions[id_] for id_ in ids], index, columns=list(Question._fields))
+    asked["n_options"] = [len(choices) for choices in asked["choices"]]
     return Logs(
         directory,
         pd.DataFrame([_row(run, questions) for run in runs]),
-        pd.DataFrame(
-            {
-                "question": [question.text for question in asked],
-                "choices": [question.choices for question in asked],
-                "gold": [question.gold for question in asked],
-                "n_options": [len(question.choices) for question in asked],
-                "category": [question.category for question in asked],
-            },
-            index=pd.Index(ids, name="id", dtype=object),
-        ),
+        asked[["question", "choices", "gold", "n_options", "category"]],
         letters,
         correct,
         unread,
@@ -335,8 +329,7 @@ def _scorer_version(runs: Sequence[_Run]) -> str:
 
 def _metadata(runs: Sequence[_Run]) -> dict[str, Any]:
     """What all logs agree on, and the versions that wrote them."""
-    first = runs[0]
-    shared = first.experiment
+    shared = runs[0].experiment
     return {
         **shared.identity,
         "dataset": shared.dataset,
@@ -344,7 +337,7 @@ def _metadata(runs: Sequence[_Run]) -> dict[str, Any]:
         "n_pool": shared.n_pool,
         "n_near_duplicates": shared.n_near_duplicates,
         "study": sorted({run.plan.name for run in runs if run.plan} - {""}),
-        "system_message": first.shown.system_message,
+        "system_message": runs[0].shown.system_message,
         "w2s_icl": sorted({run.experiment.w2s_icl for run in runs}),
         "inspect_ai": sorted({run.log.eval.packages.get("inspect_ai", "") for run in runs}),
     }
@@ -409,7 +402,7 @@ def _one_per_cell(runs: Sequence[_Run], notes: list[Note]) -> _Run:
             id_
             for id_, given in other.answers.replies.items()
             if any(
-                mine.get(id_, given).get(epoch, letter) != letter for epoch, letter in given.items()
+                given.get(epoch, letter) != letter for epoch, letter in mine.get(id_, {}).items()
             )
         ]
         attempt = attempt_of(other.log)

@@ -108,11 +108,7 @@ def test_accuracies_of_the_example(n_draws: int, w2s: float, gold: float) -> Non
     [
         (1, "gold", ".475 .575 .414887 .735113 7.263932 39 .826087 .640064 1.002164"),
         (2, "gold", ".5 .5875 .430124 .744876 7.550886 39 .851064 .698131 1.025439"),
-        (
-            3,
-            "gold",
-            ".508333 .566667 .407238 .726095 7.189368 9.41405 .897059 .719901 1.106712",
-        ),
+        (3, "gold", ".508333 .566667 .407238 .726095 7.189368 9.41405 .897059 .719901 1.106712"),
         (3, "zero", ".508333 .375 .18771 .56229 4.049922 39 1.355556 1.043848 2.102374"),
         (3, "egr", ".133333 .191667 .065246 .318088 3.073504 10.070793 .695652 .100787 1.436265"),
     ],
@@ -138,44 +134,8 @@ def test_tests_of_the_example_are_mcnemars_for_one_draw() -> None:
     assert table["p_exact"].tolist() == pytest.approx([2.098083e-05, 0.21875, 0.125], rel=1e-6)
     assert table["diff"].tolist() == pytest.approx([0.475, 0.1, -0.1])
     assert table["p_holm"].tolist() == table["p"].tolist()  # each is alone in its family
-
-
-def test_tests_are_t_tests_over_three_draws() -> None:
-    found = tables.tests_table(experiment(EXAMPLE))
-
-    row = only(found, family="w2s_vs_weak")
-    assert row["diff"] == pytest.approx(0.508333, abs=5e-7)
-    assert row["lo"] < row["diff"] < row["hi"]
-    assert found[["n10", "n01"]].isna().all(axis=None)
-
-
-@pytest.mark.parametrize(
-    ("draw", "shares", "weak_wrong"),
-    [
-        (0, (13, 16, 5, 6), (1, 16, 4, 5)),
-        (1, (13, 17, 4, 6), (1, 17, 2, 6)),
-        (2, (12, 19, 3, 6), (0, 18, 2, 6)),
-    ],
-)
-def test_matching_of_each_draw_of_the_example(
-    draw: int,
-    shares: tuple[int, ...],
-    weak_wrong: tuple[int, ...],
-) -> None:
-    one = {**ZERO, **drawn([W2S[draw]], "s", "w")}
-    row = only(tables.matching_table(experiment(one)))
-
-    names = ("match_both", "match_strong", "match_weak", "match_neither")
-    assert [row[f"{name}_count"] for name in names] == list(shares)
-    assert [row[f"ww_{name}_count"] for name in names] == list(weak_wrong)
-    assert_values(row, {name: k / 40 for name, k in zip(names, shares, strict=True)})
-    assert_values(row, {f"ww_{n}": k / 26 for n, k in zip(names, weak_wrong, strict=True)})
-    by_hand = sum(
-        a == t and a not in (s, w)
-        for a, t, s, w in zip(W2S[draw], TARGET, STRONG, WEAK, strict=True)
-    )
-    assert row["neither_right_count"] == by_hand
-    assert row["neither_right"] + row["neither_wrong"] == pytest.approx(row["match_neither"])
+    over_three_draws = tables.tests_table(experiment(EXAMPLE))
+    assert over_three_draws[["n10", "n01", "p_exact"]].isna().all(axis=None)
 
 
 def test_matching_over_the_draws_of_the_example() -> None:
@@ -188,6 +148,7 @@ def test_matching_over_the_draws_of_the_example() -> None:
     assert_values(row, {"ww_match_weak_count": 8 / 3, "ww_match_neither_count": 17 / 3})
     assert_values(row, {"fix_count": 6, "strong_wrong_n": 11, "fix_rate": 6 / 11})
     assert_values(row, {"break_count": 2 / 3, "strong_right_n": 29, "break_rate": 2 / 87})
+    assert row["neither_right"] + row["neither_wrong"] == pytest.approx(row["match_neither"])
     excess = {"imitation_w2s": 0.133333, "imitation_gold": 0.026667, "imitation_excess": 0.106667}
     assert_values(row, excess | {"imitation_m": 25, "n": 40, "draws": 3})
     assert row["imitation_excess_lo"] < 0.106667 < row["imitation_excess_hi"]
@@ -196,16 +157,9 @@ def test_matching_over_the_draws_of_the_example() -> None:
 def test_agreement_and_rates_of_the_first_draw() -> None:
     row = only(tables.matching_table(experiment(draws(1))))
 
-    expected = {
-        "phi_weak": 0.200019,
-        "error_consistency_weak": 0.121339,
-        "capa_weak": 0.183168,
-        "phi_strong": 0.600463,
-        "error_consistency_strong": 0.575972,
-        "capa_strong": 0.287257,
-        "fix_rate": 5 / 11,
-        "break_rate": 1 / 29,
-    }
+    expected = {"phi_weak": 0.200019, "error_consistency_weak": 0.121339, "capa_weak": 0.183168}
+    expected |= {"phi_strong": 0.600463, "error_consistency_strong": 0.575972}
+    expected |= {"capa_strong": 0.287257, "fix_rate": 5 / 11, "break_rate": 1 / 29}
     assert_values(row, expected)
     for name in expected:
         assert row[f"{name}_lo"] < row[name] < row[f"{name}_hi"]
@@ -229,13 +183,9 @@ def test_pooling_keeps_the_draws_and_questions_that_all_cells_have() -> None:
     two_draws = {**drawn(W2S[:2], "s", "w", shots=8), **drawn(GOLD[:2], "s", shots=8)}
     missing = {zero("w2"): " " + WEAK[1:], **drawn(W2S, "s", "w2")}
 
-    row = only(
-        tables.pooled_table(experiment(EXAMPLE | two_draws | missing)), scope="w → s, all shots"
-    )
-    everything = only(
-        tables.pooled_table(experiment(EXAMPLE | two_draws | missing)),
-        scope="all pairs, all shots",
-    )
+    table = tables.pooled_table(experiment(EXAMPLE | two_draws | missing))
+    row = only(table, scope="w → s, all shots")
+    everything = only(table, scope="all pairs, all shots")
 
     right = [[a == t for a, t in zip(c, TARGET, strict=True)] for c in (WEAK, *W2S[:2], *GOLD[:2])]
     weak, treated, ceiling = np.array(right[0]), np.array(right[1:3]).T, np.array(right[3:]).T
@@ -276,11 +226,8 @@ def test_a_cell_with_too_few_answers_has_counts_only() -> None:
 
     row = only(tables.matching_table(e))
     assert (row["n"], row["draws"]) == (39, 3)
-    assert all(
-        math.isnan(v)
-        for name, v in row.items()
-        if name not in ("weak", "strong", "shots", "n", "draws")
-    )
+    known = {name for name, v in row.items() if not pd.isna(v)}
+    assert known == {"weak", "strong", "shots", "n", "draws"}
     assert tables.tests_table(e).empty
     pooled = only(tables.pooled_table(e), scope="w → s, all shots")
     assert (pooled["cells"], pooled["pgr_pooled_status"]) == (0, "incomplete")
@@ -380,19 +327,6 @@ def test_arms_of_a_pair_are_those_of_its_labels() -> None:
     assert "noise_matched" not in own["arm"].tolist()
 
 
-def test_arms_are_counted_from_the_baseline_asked_in_the_same_way() -> None:
-    zero = next(k for k in EXAMPLE if k[0] == "s" and k[1] == "zero_shot")
-    extra = {
-        (*zero[:-1], "cot=bare"): WEAK,
-        arm("weak", "w", draw=0, prompt="cot=bare"): STRONG,
-    }
-    table = tables.arms_table(experiment(EXAMPLE | CONTROLS | extra))
-    row = only(table, weak="w", arm="weak cot=bare")
-
-    assert row["base"] == "zero_shot cot=bare"
-    assert_values(row, {"gain": (right(STRONG) - right(WEAK)).mean()})
-
-
 def test_an_arm_with_other_demonstrations_is_compared_in_no_table() -> None:
     e = experiment(EXAMPLE | CONTROLS)
     runs = e.logs.runs
@@ -423,11 +357,7 @@ def test_gains_of_arms_are_paired_with_what_both_have() -> None:
     half = float(stats.t.ppf(0.975, 39)) * math.sqrt(max(per_question.var(ddof=1) / 40, 4 / 1600))
     assert_values(random, {"ahead_lo": ahead - half, "ahead_hi": ahead + half})
     disclosed = only(table, weak="w", arm="weak disclosure=accuracy")
-    assert (disclosed["base"], disclosed["gain"], disclosed["scope"]) == (
-        "zero_shot",
-        0,
-        "fixed_demos",
-    )
+    assert (disclosed["base"], disclosed["gain"]) == ("zero_shot", 0)
 
 
 def test_every_arm_that_was_run_is_a_family_of_tests() -> None:
@@ -446,10 +376,11 @@ def test_every_arm_that_was_run_is_a_family_of_tests() -> None:
         (right(W2S[0]) > right(GOLD[1])).sum(),
         (right(W2S[0]) < right(GOLD[1])).sum(),
     )
-    info = tables.stats_info(e)["families"]
-    assert info["w2s_vs_random"] == {"contrast": "w2s - random", "tests": 2}
-    assert list(info) == families
-    assert tables.tests_table(e) is table
+    info = tables.stats_info(e)
+    assert info["families"]["w2s_vs_random"] == {"contrast": "w2s - random", "tests": 2}
+    assert list(info["families"]) == families
+    assert set(info["versions"]) == {"w2s-icl", "numpy", "scipy", "pandas"}
+    assert (info["log_versions"]["inspect_ai"], info["experiment"]["seed"]) == (["0.3.285"], 42)
 
 
 LONG = ("no", "a rather longer one", "it", "or so")
@@ -492,11 +423,8 @@ def test_gains_are_split_by_one_rule_for_all_arms() -> None:
     cross = only(table, weak="w", arm="weak", rule="cross-fitted")
     assert_values(cross, {"right_n": 40 * cross["rule_accuracy"]})
     rules = tables.rules_table(e)
-    assert rules[["labels", "weak", "draws"]].to_numpy().tolist() == [
-        ["gold", "", 3],
-        ["weak", "w", 3],
-        ["weak", "s", 1],
-    ]
+    labelled = rules[["labels", "weak", "draws"]].to_numpy().tolist()
+    assert labelled == [["gold", "", 3], ["weak", "w", 3], ["weak", "s", 1]]
     assert rules["accuracy"].tolist() == [0.75] * 3
 
 
@@ -549,34 +477,24 @@ def test_unknown_cost_is_never_zero_and_a_reused_answer_costs_nothing() -> None:
     assert table["shots"].isna().sum() == 3
 
 
-def test_info_names_the_families_and_what_computed_them() -> None:
-    info = tables.stats_info(experiment(EXAMPLE))
-
-    assert (info["level"], info["resamples"], info["seed"]) == (0.95, 10_000, 20240)
-    assert info["families"]["w2s_vs_weak"] == {"contrast": "w2s - weak", "tests": 1}
-    assert set(info["versions"]) == {"w2s-icl", "numpy", "scipy", "pandas"}
-    assert info["log_versions"]["inspect_ai"] == ["0.3.285"]
-    assert info["experiment"]["seed"] == 42
-
-
 def test_columns_do_not_depend_on_the_rows() -> None:
     full = with_options(experiment(EXAMPLE, [zero("x")]), [True] * 40)
     full.logs.runs["changes"] = [(0.0, 1.0)] * len(full.logs.runs)
     full.logs.runs["changed_n"] = 2
     empty = experiment(ZERO)
 
-    for make in (
-        tables.tests_table,
-        tables.matching_table,
-        tables.pooled_table,
-        tables.models_table,
-        tables.costs_table,
-        tables.missing_cells,
-        tables.arms_table,
-        tables.rules_table,
-        tables.surface_rule_table,
-        tables.positions_table,
-        tables.repeats_table,
-    ):
+    names = [
+        "tests",
+        "matching",
+        "pooled",
+        "models",
+        "costs",
+        "arms",
+        "rules",
+        "surface_rule",
+        "positions",
+        "repeats",
+    ]
+    for make in (tables.missing_cells, *(getattr(tables, f"{name}_table") for name in names)):
         assert make(empty).columns.tolist() == make(full).columns.tolist()
         assert not make(full).empty

@@ -35,12 +35,7 @@ CLUSTER_LIMIT = 1.15
 
 
 def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
-    """All checks of logs and cells, in the order of the report.
-
-    Args:
-        experiment: The logs, by cells.
-        cells: As `tables.cells_table`.
-    """
+    """All checks of logs and cells (`tables.cells_table`), in the order of the report."""
     return [
         _complete(experiment),
         _files(experiment),
@@ -66,14 +61,7 @@ def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
 def void_reasons(
     experiment: Experiment, weak: str, runs: Iterable[int], words: Pair
 ) -> Iterator[str]:
-    """What leaves no claim standing for a pair, whatever its numbers; each reason in words.
-
-    Args:
-        experiment: The logs, by cells.
-        weak: The model that wrote the labels.
-        runs: The runs that the claim rests on.
-        words: What the models are called.
-    """
+    """What leaves no claim on these runs standing, whatever its numbers; each reason in words."""
     declaration = experiment.declaration
     if not declaration.declared:
         yield "the study file declares no headline (`headline` in the study)"
@@ -130,15 +118,10 @@ def _complete(experiment: Experiment) -> Check:
 
 
 def _cell_text(row: Any) -> str:
-    prompt = f", {row['prompt']}" if row["prompt"] else ""
     if row["task"] == "zero_shot":
-        return f"{row['model']}, zero-shot on the {row['split']}{prompt}"
-    by = f" of {row['weak']}" if row["weak"] else ""
+        return _run_text(row, f" on the {row['split']}")
     where = " on the pool" if row["split"] == "pool" else ""
-    return (
-        f"{row['model']}, {row['shots']} {row['labels']} labels{by}, draw {row['draw']}"
-        f"{prompt}{where}"
-    )
+    return _run_text(row, f", draw {row['draw']}") + where
 
 
 def _files(experiment: Experiment) -> Check:
@@ -237,11 +220,8 @@ def _headline(experiment: Experiment) -> Check:
         for cell in wanted
         if cell.status("pgr_gold") == "incomplete" and cell.weak != cell.strong
     ]
-    lost += [
-        f"{shots} shots: not run"
-        for shots in declaration.headline
-        if not any(cell.shots == shots for cell in wanted)
-    ]
+    run = {cell.shots for cell in wanted}
+    lost += [f"{shots} shots: not run" for shots in declaration.headline if shots not in run]
     return check(
         lost,
         f"the headline that the earliest log declares was run "
@@ -328,15 +308,12 @@ def _habits(experiment: Experiment) -> Iterator[tuple[tuple[Any, ...], str | Non
     """
     for key, of in positions_table(experiment).groupby(list(RUN), sort=False):
         p, habit = of[["p_errors", "habit_seen"]].iloc[0]
-        text: str | None = "" if p >= HABIT_P else None
-        if pd.isna(p) or habit > 1:
-            text = None
-        elif p < HABIT_P:
+        text: str | None = None if pd.isna(p) or habit > 1 else ""
+        if text is not None and p < HABIT_P:
             most = of.iloc[int((of["errors_share"] - of["errors_even"]).to_numpy().argmax())]
             text = (
-                f"{_run_text(dict(zip(RUN, key, strict=True)))}: {percent(most['errors_share'])} "
-                f"of the errors at {most['position']}, {percent(most['errors_even'])} by equal "
-                "chances"
+                f"{_run_text(most)}: {percent(most['errors_share'])} of the errors at "
+                f"{most['position']}, {percent(most['errors_even'])} by equal chances"
             )
         yield key, text
 
@@ -369,8 +346,8 @@ def _positions(experiment: Experiment) -> Check:
     )
 
 
-def _run_text(row: Any) -> str:
-    prompt = f", {row['prompt']}" if row["prompt"] else ""
+def _run_text(row: Any, more: str = "") -> str:
+    prompt = f"{more}, {row['prompt']}" if row["prompt"] else more
     if not row["shots"]:
         return f"{row['model']}, zero-shot{prompt}"
     by = f" of {row['weak']}" if row["weak"] else ""

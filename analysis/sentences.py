@@ -1,4 +1,8 @@
-"""Sentences of the report, made from numbers and their intervals; none claims more than they do."""
+"""Sentences of the report, made from numbers and their intervals; none claims more than they do.
+
+A `row` is one of the table that is named, None where there is none; `weak` and `strong` are what
+the models are called.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +42,7 @@ def points(difference: float, *, sign: bool = True) -> str:
     if pd.isna(difference):
         return "–"
     text = f"{100 * difference:+.1f}" if sign else f"{100 * difference:.1f}"
-    if float(text) == 0:
-        return "0.0"
-    return text.replace("-", MINUS)
+    return "0.0" if float(text) == 0 else text.replace("-", MINUS)
 
 
 def ratio(value: float) -> str:
@@ -96,10 +98,7 @@ def listed(parts: Iterable[Any]) -> str:
 
 
 def change(row: Row) -> str:
-    """A paired difference of accuracy; no claim where the interval covers 0.
-
-    Args:
-        row: diff, lo, hi: fractions.
+    """A paired difference (diff, lo, hi); no claim where the interval covers 0.
 
     Example:
         >>> change({"diff": 0.075, "lo": 0.03, "hi": 0.125})
@@ -120,14 +119,7 @@ def _ends(low: float, high: float) -> str:
 
 
 def accuracy(row: Row, gains: Row | None, weak: str, strong: str) -> str:
-    """The headline cell: accuracy with weak labels, and what that changes.
-
-    Args:
-        row: A row of cells.csv.
-        gains: The row of tests.csv that compares it with the model's own zero-shot run.
-        weak: Name of the weak model.
-        strong: Name of the prompted model.
-    """
+    """The accuracy of a row of cells.csv, and what its row `gains` of tests.csv says it changes."""
     if pd.isna(row["acc_w2s"]):
         return f"{strong} with labels by {weak} was not run, or is incomplete."
     gold = row["acc_gold"]
@@ -143,13 +135,7 @@ def accuracy(row: Row, gains: Row | None, weak: str, strong: str) -> str:
 
 
 def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
-    """What the weak arm of the headline cell gains, and how far it is ahead of the other arms.
-
-    Args:
-        rows: The rows of arms.csv of one (weak, strong, shots).
-        words: The arms that are spoken of, in order, and what they are called.
-        strong: Name of the prompted model.
-    """
+    """What the weak arm of a cell gains, and its lead over the others; arms.csv."""
     found = {row["arm"]: row for row in rows if not pd.isna(row["gain"])}
     if "weak" not in found:
         return f"{strong} with {words['weak']} was not run, or is incomplete."
@@ -173,12 +159,7 @@ def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
 
 
 def repeats(row: Row | None, strong: str) -> str:
-    """How much of an accuracy is chance from run to run.
-
-    Args:
-        row: A row of repeats.csv.
-        strong: Name of the prompted model.
-    """
+    """How much of an accuracy is chance from run to run; repeats.csv."""
     if row is None or pd.isna(row["changed"]):
         return ""
     return (
@@ -205,13 +186,7 @@ def _demonstrations(row: Row) -> str:
 
 
 def over_cells(tests: pd.DataFrame, family: str, what: str) -> str:
-    """How many intervals of a family lie above 0, below it, and around it.
-
-    Args:
-        tests: As `tables.tests_table`.
-        family: One of its families.
-        what: The comparison in words.
-    """
+    """How many intervals of a family of tests.csv lie above 0, below it, and around it."""
     rows = tests[tests["family"] == family]
     if rows.empty:
         return ""
@@ -225,24 +200,25 @@ def over_cells(tests: pd.DataFrame, family: str, what: str) -> str:
 
 
 def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
-    """One ratio of the headline cell, or why there is none.
-
-    Args:
-        row: A row of cells.csv.
-        definition: Column of the ratio.
-        weak: Name of the weak model.
-        strong: Name of the prompted model.
-    """
+    """One ratio of a cell, the column `definition` of cells.csv, or why there is none."""
     ceiling = {"pgr_gold": "its ceiling with gold labels", "pgr_zero": "its own zero-shot accuracy"}
     place = f"{weak} → {strong}, {_demonstrations(row)}"
     status = row[f"{definition}_status"]
     if status == "ok":
+        value, low, high = (ratio(row[f"{definition}{end}"]) for end in ("", "_lo", "_hi"))
         text = (
-            f"{place}: weak labels recover {ratio(row[definition])} of the gap between the weak "
-            f"model and {ceiling[definition]} (95% CI {ratio(row[f'{definition}_lo'])} to "
-            f"{ratio(row[f'{definition}_hi'])})."
+            f"{place}: weak labels recover {value} of the gap between the weak model and "
+            f"{ceiling[definition]} (95% CI {low} to {high})."
         )
-        return text + _fragile(row, definition) + (_beside(row) if definition == "pgr_gold" else "")
+        if row[f"{definition}_fragile"]:
+            text += " The gap is below 3 of its standard errors: the ratio is fragile."
+        if definition == "pgr_gold" and not pd.isna(row["pgr_no_supervision"]):
+            text += (
+                f" The same model without any labels would score "
+                f"{ratio(row['pgr_no_supervision'])}; of its gain from gold labels, weak ones give "
+                f"{ratio_with_interval(row, 'egr')} (egr)."
+            )
+        return text
     gap, low, high = (row[f"{definition}_gap{end}"] for end in ("", "_lo", "_hi"))
     if status == "gap_not_established" and row["n"] < MIN_QUESTIONS:
         why = f"there are only {row['n']} questions, of at least {MIN_QUESTIONS}"
@@ -265,29 +241,8 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
     return f"{place}: no ratio with {ceiling[definition]} as ceiling, because {why}."
 
 
-def _fragile(row: Row, definition: str) -> str:
-    if not row[f"{definition}_fragile"]:
-        return ""
-    return " The gap is below 3 of its standard errors: the ratio is fragile."
-
-
-def _beside(row: Row) -> str:
-    if pd.isna(row["pgr_no_supervision"]):
-        return ""
-    ignoring, egr = ratio(row["pgr_no_supervision"]), ratio_with_interval(row, "egr")
-    return (
-        f" The same model without any labels would score {ignoring}; of its gain from gold labels, "
-        f"weak ones give {egr} (egr)."
-    )
-
-
 def statuses(cells: pd.DataFrame, definition: str) -> str:
-    """How many cells have a ratio, and why the others have none.
-
-    Args:
-        cells: As `tables.cells_table`.
-        definition: Column of the ratio.
-    """
+    """How many cells of cells.csv have a ratio, and why the others have none."""
     rows = cells[(cells["shots"] > 0) & (cells["weak"] != cells["strong"])]
     counts = rows[f"{definition}_status"].value_counts()
     if not len(rows):
@@ -310,14 +265,7 @@ def statuses(cells: pd.DataFrame, definition: str) -> str:
 
 
 def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False) -> str:
-    """Whose answers the prompted model gives in the headline cell.
-
-    Args:
-        row: A row of matching.csv.
-        weak: Name of the weak model.
-        strong: Name of the prompted model.
-        weak_wrong: Of the questions that the weak model has wrong.
-    """
+    """Whose answers the prompted model gives, on all or the weak model's errors; matching.csv."""
     prefix = "ww_" if weak_wrong else ""
     if row is None or pd.isna(row[f"{prefix}match_both"]):
         return f"{weak} → {strong}: nothing to compare."
@@ -339,28 +287,18 @@ def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False
             f"gave zero-shot on {share('match_both')}, only its own on {share('match_strong')}, "
             f"only {weak}'s on {share('match_weak')}, another one on {share('match_neither')}."
         )
-    return text + (_imitation(row, weak) if weak_wrong else "")
-
-
-def _imitation(row: Row, weak: str) -> str:
     value, low, high = (row[f"imitation_excess{end}"] for end in ("", "_lo", "_hi"))
-    if pd.isna(value) or row["imitation_m"] < FEW:
-        return ""
-    clear = "" if low > 0 or high < 0 else " (no clear difference)"
-    return (
-        f" It repeats {weak}'s wrong answer {points(value)} points more often than with gold "
-        f"labels (95% CI {_ends(low, high)}){clear}."
-    )
+    if weak_wrong and not pd.isna(value) and row["imitation_m"] >= FEW:
+        clear = "" if low > 0 or high < 0 else " (no clear difference)"
+        text += (
+            f" It repeats {weak}'s wrong answer {points(value)} points more often than with gold "
+            f"labels (95% CI {_ends(low, high)}){clear}."
+        )
+    return text
 
 
 def fixes(row: Row | None, weak: str, strong: str) -> str:
-    """What the labels fix and break in the headline cell.
-
-    Args:
-        row: A row of matching.csv.
-        weak: Name of the weak model.
-        strong: Name of the prompted model.
-    """
+    """What the labels fix and break in a cell; matching.csv."""
     parts: list[str] = []
     for kind, verb, n in (
         ("fix", "gets right", "strong_wrong_n"),
@@ -370,28 +308,16 @@ def fixes(row: Row | None, weak: str, strong: str) -> str:
             continue
         of, before = int(row[n]), "wrong" if kind == "fix" else "right"
         count = f"{row[f'{kind}_count']:.3g} of the {of}"
-        rate = (
-            ""
-            if of < FEW
-            else (
-                f" ({percent(row[f'{kind}_rate'], 0)}, 95% CI "
-                f"{percent(row[f'{kind}_rate_lo'], 0)} to {percent(row[f'{kind}_rate_hi'], 0)})"
-            )
-        )
-        parts.append(f"{verb} {count} questions it had {before} zero-shot{rate}")
+        rate, low, high = (percent(row[f"{kind}_rate{end}"], 0) for end in ("", "_lo", "_hi"))
+        ends = "" if of < FEW else f" ({rate}, 95% CI {low} to {high})"
+        parts.append(f"{verb} {count} questions it had {before} zero-shot{ends}")
     if row is None or not parts:
         return f"{weak} → {strong}: nothing to compare."
     return f"With {row['shots']} labels by {weak}, {strong} {' and '.join(parts)}."
 
 
 def correlations(row: Row | None, weak: str, strong: str) -> str:
-    """Phi of the headline cell.
-
-    Args:
-        row: A row of matching.csv.
-        weak: Name of the weak model.
-        strong: Name of the prompted model.
-    """
+    """Phi of a cell; matching.csv."""
     if row is None:
         return f"{weak} → {strong}: nothing to compare."
     parts = [

@@ -22,13 +22,7 @@ State = Literal["holds", "fails", "unknown"]
 
 @dataclass(frozen=True)
 class Check:
-    """One check.
-
-    Attributes:
-        state: "unknown" where the logs do not say.
-        text: What was found, one sentence.
-        items: What failed, or what else a reader must know; each names its file or cell.
-    """
+    """One check: what was found, in a sentence, and what failed or else must be known, by file."""
 
     state: State
     text: str
@@ -119,25 +113,25 @@ def _label_scores(experiment: Experiment) -> Iterator[tuple[str, float, int, flo
     Of readable answers alone: an unread one is no label.
     """
     logs = experiment.logs
-    gold = logs.questions["gold"].to_numpy(dtype=np.str_)
+    right = logs.letters == logs.questions["gold"].to_numpy(dtype=np.str_)
+    readable = logs.letters != ""
     chance = 1 / logs.questions["n_options"].to_numpy(dtype=float)
-    shown = [run for _, run in shown_by(experiment) if run["labels"] == "weak"]
-    for weak in dict.fromkeys(run["weak"] for run in shown):
-        sources = (_label_run(experiment, run) for run in shown if run["weak"] == weak)
-        rows = {row for row in sources if row is not None}
+    sources: dict[str, set[int | None]] = {}
+    for _, run in shown_by(experiment):
+        if run["labels"] == "weak":
+            sources.setdefault(run["weak"], set()).add(_label_run(experiment, run))
+    for weak, rows in sources.items():
         test = experiment.zero_shot(weak)
-        if test is None:
-            continue
-        answered = logs.letters[test] != ""
-        for row in sorted(rows):
-            labelled = logs.letters[row] != ""
+        for row in sorted(row for row in rows if row is not None and test is not None):
+            labelled, answered = readable[row], readable[test]
             if labelled.any() and answered.any():
+                labels, test_answers = right[row][labelled], right[test][answered]
                 yield (
                     weak,
-                    float((logs.letters[row] == gold)[labelled].mean()),
-                    int(labelled.sum()),
-                    float((logs.letters[test] == gold)[answered].mean()),
-                    int(answered.sum()),
+                    float(labels.mean()),
+                    len(labels),
+                    float(test_answers.mean()),
+                    len(test_answers),
                     float(chance[labelled].mean()),
                 )
 

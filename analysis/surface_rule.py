@@ -154,10 +154,7 @@ def _sorted_features(texts: tuple[str, ...]) -> Floats:
 
 
 def _by_text(choices: Question) -> list[int]:
-    """Places of the options in the order of their texts.
-
-    Everything is computed in this order, so that no rounding depends on the order given.
-    """
+    """Places of the options by their texts: so, no rounding depends on the order given."""
     if len(choices) < 2:
         raise ValueError(f"a question must have at least two options, got {list(choices)}")
     return sorted(range(len(choices)), key=choices.__getitem__)
@@ -225,22 +222,12 @@ def _options(questions: Sequence[Question]) -> _Options:
 
 @dataclass(frozen=True, eq=False)
 class SurfaceRule:
-    """A fitted rule; `fit_rule` makes it.
-
-    Attributes:
-        weights: Log odds per unit of each feature, shape (len(FEATURES),).
-        n: Questions it was fitted on.
-    """
+    """A fitted rule: log odds per unit of each feature, shape (len(FEATURES),)."""
 
     weights: Floats
-    n: int
 
     def probabilities(self, questions: Sequence[Question]) -> list[Floats]:
-        """Probability of each option, an array per question that sums to 1.
-
-        Raises:
-            ValueError: A question has fewer than two options.
-        """
+        """Probability of each option, an array per question that sums to 1."""
         if not len(questions):
             return []
         options = _options(questions)
@@ -250,9 +237,6 @@ class SurfaceRule:
         """Index of the option that the rule finds most probable, shape (len(questions),).
 
         Among equally probable options it is the one whose text sorts first, wherever it stands.
-
-        Raises:
-            ValueError: A question has fewer than two options.
 
         Example:
             >>> shown = [["It may help.", "It cures cancer."], ["It kills.", "It may hurt."]]
@@ -270,15 +254,9 @@ class SurfaceRule:
 def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRule:
     """Fit the rule on labelled questions, such as the demonstrations of one prompt.
 
-    One question is enough: weights that the labels say nothing about are 0. The order of options
-    and questions does not matter.
-
-    Args:
-        questions: Texts of the options of each question; numbers may differ.
-        labels: Index of the option each question is labelled with, right or wrong.
-
-    Returns:
-        The rule with the largest likelihood minus RIDGE / 2 times the squared weights.
+    The label is the index of an option, right or wrong. The weights have the largest likelihood
+    minus RIDGE / 2 times the squared weights: one question is enough, and weights that the labels
+    say nothing about are 0. The order of options and questions does not matter.
 
     Raises:
         ValueError: There are no questions, not one label each, a label is not the index of an
@@ -290,8 +268,8 @@ def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRul
     Example:
         >>> shown = [["It may help.", "It cures cancer."], ["It kills.", "It may hurt."]]
         >>> rule = fit_rule(shown, [0, 1])
-        >>> rule.n, bool(rule.weights[FEATURES.index("may")] > 0)
-        (2, True)
+        >>> bool(rule.weights[FEATURES.index("may")] > 0)
+        True
     """
     if len(questions) != len(labels):
         raise ValueError(
@@ -301,14 +279,13 @@ def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRul
         raise ValueError("questions must hold at least one labelled question, got none")
     options = _options(questions)
     rows = []
-    for q, (order, start, label) in enumerate(
-        zip(options.orders, options.starts, labels, strict=True)
-    ):
-        if label not in order:
+    for q, (order, start) in enumerate(zip(options.orders, options.starts, strict=True)):
+        if labels[q] not in order:
             raise ValueError(
-                f"labels[{q}] must be the index of an option, 0 to {len(order) - 1}, got {label!r}"
+                f"labels[{q}] must be the index of an option, 0 to {len(order) - 1}, "
+                f"got {labels[q]!r}"
             )
-        rows.append(int(start) + order.index(int(label)))
+        rows.append(start + order.index(labels[q]))
     x, starts = options.features, options.starts
     labelled = x[rows].sum(axis=0)
 
@@ -325,25 +302,19 @@ def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRul
 
     start = np.zeros(x.shape[1])
     best = minimize(loss, start, jac=True, hess=curvature, method="trust-exact", tol=1e-6)
-    return SurfaceRule(best.x, len(questions))
+    return SurfaceRule(best.x)
 
 
 def cross_fitted(
-    questions: Sequence[Question],
-    gold: Sequence[int],
-    *,
-    folds: int = FOLDS,
-    seed: int = FOLD_SEED,
+    questions: Sequence[Question], gold: Sequence[int]
 ) -> tuple[NDArray[np.intp], Floats]:
     """The rule on each question when fitted on the others' gold answers.
 
-    A seeded permutation deals the questions into `folds`, with fewer questions one each.
-
-    Returns:
-        Index of the chosen option, and probability of the right one; shape (len(questions),) each.
+    A seeded permutation deals the questions into `FOLDS`, with fewer questions one each. Returns
+    the index of the chosen option and the probability of the right one, of each question.
 
     Raises:
-        ValueError: There are fewer than two questions or folds, or as in `fit_rule`.
+        ValueError: There are fewer than two questions, or as in `fit_rule`.
 
     Example:
         >>> asked = [[f"It may be {word}.", f"It is {word}."] for word in "red new old".split()]
@@ -354,14 +325,10 @@ def cross_fitted(
     n = len(questions)
     if n < 2:
         raise ValueError(f"questions must hold at least two questions, got {n}")
-    if len(gold) != n:
-        raise ValueError(f"gold must hold one answer per question, got {len(gold)} for {n}")
-    if folds < 2:
-        raise ValueError(f"folds must be at least 2, got {folds}")
     fold = np.empty(n, dtype=np.intp)
-    fold[np.random.default_rng(seed).permutation(n)] = np.arange(n) % folds
+    fold[np.random.default_rng(FOLD_SEED).permutation(n)] = np.arange(n) % FOLDS
     chosen, probability = np.empty(n, dtype=np.intp), np.empty(n)
-    for part in range(min(folds, n)):
+    for part in range(min(FOLDS, n)):
         rest, held = np.flatnonzero(fold != part).tolist(), np.flatnonzero(fold == part).tolist()
         rule = fit_rule([questions[i] for i in rest], [gold[i] for i in rest])
         asked = [questions[i] for i in held]

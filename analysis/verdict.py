@@ -23,6 +23,7 @@ from w2s_icl.analysis.stats import (
     MIN_QUESTIONS,
     MIN_RANDOM_DRAWS,
     Difference,
+    Floats,
     Line,
     gain_line,
     gap_recovered,
@@ -65,6 +66,9 @@ BESIDE: Mapping[str, Mapping[str, float]] = {
     "against_flipped": {"weak": 1, "flipped": -1},
 }
 """Contrasts that are reported and decide nothing."""
+
+CLAIMED = tuple(dict.fromkeys(arm for weights in CONTRASTS.values() for arm in weights))
+"""The arms of a claim."""
 
 BINS = 5
 """Equal-count bins of the questions, by what the surface rule knows of them."""
@@ -142,60 +146,43 @@ class Verdict:
 
 
 def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> list[Verdict]:
-    """The verdict of each pair of different models, at the headline of the study.
+    """The verdict of each pair of different models at the study's headline.
 
-    Args:
-        experiment: The logs, by cells and arms.
-        names: How sentences call the models; in full where absent.
+    Sentences call the models by `names`, in full where absent.
     """
-    shots = experiment.headline
-    pairs = [(w, s) for w, s in experiment.pairs if w != s] if shots else []
-    headlines = [_Headline(experiment, w, s, shots, names or {}) for w, s in pairs]
+    pairs = [(w, s) for w, s in experiment.pairs if w != s] if experiment.headline else []
+    headlines = [_Headline(experiment, w, s, names or {}) for w, s in pairs]
     tested = [tuple(map(of.condition, CONTRASTS)) for of in headlines]
-    p = [max((c.p for c in conditions), key=_nan_last) for conditions in tested]
+    p = [float(np.max([c.p for c in conditions])) for conditions in tested]  # nan if one is
     return [
         _verdict(of, conditions, its_p, float(adjusted))
         for of, conditions, its_p, adjusted in zip(headlines, tested, p, holm(p), strict=True)
     ]
 
 
-def _nan_last(p: float) -> float:
-    return math.inf if math.isnan(p) else p
-
-
 class _Headline:
     """The columns of one pair at the headline."""
 
     def __init__(
-        self,
-        experiment: Experiment,
-        weak: str,
-        strong: str,
-        shots: tuple[int, ...],
-        names: Mapping[str, str],
+        self, experiment: Experiment, weak: str, strong: str, names: Mapping[str, str]
     ) -> None:
-        self.experiment, self.weak, self.strong, self.shots = experiment, weak, strong, shots
+        self.experiment, self.weak, self.strong = experiment, weak, strong
+        self.shots = shots = experiment.headline
         self.words = Pair(names.get(weak, weak), names.get(strong, strong))
         self.margin = experiment.declaration.margin
         self._arms = [experiment.arms(weak, strong, k) for k in shots]
         self.fit: tuple[Mapping[str, Any], ...] = ()
 
     @property
-    def _claimed(self) -> list[str]:
-        return list(dict.fromkeys(arm for weights in CONTRASTS.values() for arm in weights))
-
-    @property
     def draws(self) -> int:
         """Draws that all arms of the claim have which were run at every shot count."""
-        sets = [set(runs) for arm in self._claimed for runs in self._shown(arm) or ()]
+        sets = [set(runs) for arm in CLAIMED for runs in self._shown(arm) or ()]
         return len(set.intersection(*sets)) if self._shown("weak") and sets else 0
 
     @property
     def runs(self) -> set[int]:
         """All runs that the claim rests on."""
-        found = {
-            run for arm in self._claimed for runs in self._shown(arm) or () for run in runs.values()
-        }
+        found = {run for arm in CLAIMED for runs in self._shown(arm) or () for run in runs.values()}
         zero = (self.experiment.zero_shot(model) for model in (self.weak, self.strong))
         return found | {run for run in zero if run is not None}
 
@@ -240,24 +227,18 @@ class _Headline:
             return "the runs have no draw in common"
         if not joined.usable:
             return f"incomplete: {100 * joined.missing:.1f}% of the questions have no answer"
-        runs = [
-            run
-            for column in columns
-            for run in (
-                [column]
-                if isinstance(column, int)
-                else [by_draw[d] for by_draw in column for d in joined.draws]
-            )
-        ]
+        runs: list[int] = []
+        for column in columns:
+            if isinstance(column, int):
+                runs.append(column)
+            else:
+                runs += [by_draw[d] for by_draw in column for d in joined.draws]
         return joined, runs
 
     def condition(self, name: str) -> Condition:
         """One of the seven conditions."""
-        weights = CONTRASTS[name]
         blank = Condition(name, self.words.contrast(name), "not run")
-        # the ratio needs the weak labels too
-        arms = [*weights, "weak"] if name == "gap_established" else list(weights)
-        found = self._joined(*dict.fromkeys(arms))
+        found = self._joined(*_arms(name))
         if isinstance(found, str):
             return replace(blank, detail=found)
         joined, runs = found
@@ -281,8 +262,7 @@ class _Headline:
         if n < MIN_QUESTIONS:
             detail = f"only {n} questions, of at least {MIN_QUESTIONS}"
             return replace(blank, state="undecided", n=n, detail=detail)
-        names = dict.fromkeys([*CONTRASTS[blank.name], "weak"])
-        columns = {arm: of[kept] for arm, of in zip(names, joined.columns, strict=False)}
+        columns = {arm: of[kept] for arm, of in zip(_arms(blank.name), joined.columns, strict=True)}
         places = joined.places[kept]
         clusters = self.experiment.logs.questions["category"].to_numpy()[places]
         if blank.name == "survives_surface_rule":
@@ -310,16 +290,8 @@ class _Headline:
             state = "fails"
         elif -self.margin < d.low and d.high < self.margin:
             state = "equal"
-        return replace(
-            blank,
-            state=state,
-            estimate=d.diff,
-            low=d.low,
-            high=d.high,
-            p=d.p_above,
-            n=d.n,
-            could_show=d.could_show,
-        )
+        measured = replace(blank, state=state, n=d.n, p=d.p_above, could_show=d.could_show)
+        return replace(measured, estimate=d.diff, low=d.low, high=d.high)
 
     def beside(self) -> Iterator[Condition]:
         """Contrasts outside the claim, of the arms that were run."""
@@ -334,16 +306,17 @@ class _Headline:
                 yield replace(self._state(blank, difference), state="")
 
 
+def _arms(condition: str) -> list[str]:
+    """The arms that a condition compares; the ratio of the gap needs the weak labels too."""
+    return list(dict.fromkeys([*CONTRASTS[condition], "weak"]))
+
+
 def _contrast(
-    columns: Mapping[str, NDArray[np.float64]], weights: Mapping[str, float], clusters: Any
+    columns: Mapping[str, Floats], weights: Mapping[str, float], clusters: Any
 ) -> Difference:
     def side(sign: int) -> Any:
-        parts = [
-            sign * w * columns[arm].reshape(len(columns[arm]), -1)
-            for arm, w in weights.items()
-            if sign * w > 0
-        ]
-        return sum(parts[1:], parts[0])
+        of_sign = [(arm, sign * w) for arm, w in weights.items() if sign * w > 0]
+        return sum(w * columns[arm].reshape(len(clusters), -1) for arm, w in of_sign)
 
     return paired_difference(side(1), side(-1), clusters=clusters)
 
@@ -357,20 +330,20 @@ def _verdict(of: _Headline, conditions: tuple[Condition, ...], p: float, p_holm:
         and not void
     )
     verdict = Verdict(
-        of.weak,
-        of.strong,
-        of.shots,
-        of.draws,
-        conditions,
-        tuple(of.beside()),
-        p,
-        p_holm,
-        void,
-        tuple(cautions(of.experiment, of.runs)),
-        claim,
-        _reading({c.name: c.state for c in conditions}, claim=claim),
-        "",
-        of.fit,
+        weak=of.weak,
+        strong=of.strong,
+        shots=of.shots,
+        draws=of.draws,
+        conditions=conditions,
+        beside=tuple(of.beside()),
+        p=p,
+        p_holm=p_holm,
+        void=void,
+        cautions=tuple(cautions(of.experiment, of.runs)),
+        claim=claim,
+        reading=_reading({c.name: c.state for c in conditions}, claim=claim),
+        sentence="",
+        fit=of.fit,
     )
     return replace(verdict, sentence=sentence(verdict, of.words))
 
@@ -394,18 +367,18 @@ def _reading(states: Mapping[str, str], *, claim: bool) -> Reading:
 
 
 def _fit_rows(
-    treated: NDArray[np.float64], base: NDArray[np.float64], known: NDArray[np.float64], line: Line
+    treated: Floats, base: Floats, known: Floats, line: Line
 ) -> Iterator[Mapping[str, Any]]:
     """Five equal-count bins of the questions, and the line with its band over their range."""
+
+    def row(kind: str, x: float, d: Difference) -> Mapping[str, Any]:
+        ends = {"gain_lo": d.low, "gain_hi": d.high}
+        return {"kind": kind, "x": float(x), "n": d.n, "gain": d.diff, **ends}
+
     for places in np.array_split(np.argsort(known, kind="stable"), BINS):
-        mean = paired_difference(treated[places], base[places])
-        ends = {"gain_lo": mean.low, "gain_hi": mean.high}
-        x = float(known[places].mean())
-        yield {"kind": "bin", "x": x, "n": mean.n, "gain": mean.diff, **ends}
+        yield row("bin", known[places].mean(), paired_difference(treated[places], base[places]))
     for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
-        at = line.combine(1, x, least=True)
-        ends = {"gain_lo": at.low, "gain_hi": at.high}
-        yield {"kind": "line", "x": float(x), "n": line.n, "gain": at.diff, **ends}
+        yield row("line", x, line.combine(1, x, least=True))
 
 
 def fit_table(found: Sequence[Verdict]) -> pd.DataFrame:

@@ -76,10 +76,7 @@ def numbers(c: Condition) -> str:
 
 
 def sentence(verdict: Verdict, words: Pair) -> str:
-    """A verdict in words; the one word that needs a claim stands only where there is one.
-
-    The first sentence says what the data carry, the others what it rests on.
-    """
+    """What the data carry, then what it rests on; "generalization" is said of a claim alone."""
     by = {c.name: c for c in verdict.conditions}
     plural = "s" * (verdict.shots != (1,))
     shown = f"shown {listed(verdict.shots)} demonstration{plural} labelled by {words.weak}"

@@ -120,7 +120,6 @@ def test_a_question_needs_two_options(choices: list[str]) -> None:
 def test_a_fit_finds_the_mark_of_the_right_option() -> None:
     rule = fit_rule(*made_up(40))
     questions, gold = made_up(100, seed=1)
-    assert rule.n == 40
     assert int(np.argmax(rule.weights)) == FEATURES.index("may")
     assert (rule.choose(questions) == gold).all()
 
@@ -226,7 +225,7 @@ def test_cross_fitting_uses_no_question_on_itself() -> None:
     questions = [["a", mark] for mark in marks]
     gold = [1] * len(marks)
 
-    chosen, probability = cross_fitted(questions, gold, folds=len(marks))
+    chosen, probability = cross_fitted(questions, gold)
 
     for i, (pick, p) in enumerate(zip(chosen, probability, strict=True)):
         rest = [j for j in range(len(marks)) if j != i]
@@ -236,13 +235,8 @@ def test_cross_fitting_uses_no_question_on_itself() -> None:
 
 
 def test_cross_fitting_refuses_what_it_cannot_split() -> None:
-    questions, gold = made_up(3)
     with pytest.raises(ValueError, match="at least two questions, got 1"):
-        cross_fitted(questions[:1], gold[:1])
-    with pytest.raises(ValueError, match="folds must be at least 2, got 1"):
-        cross_fitted(questions, gold, folds=1)
-    with pytest.raises(ValueError, match="one answer per question, got 2 for 3"):
-        cross_fitted(questions, gold[:2])
+        cross_fitted([["a", "b"]], [0])
 
 
 # --- Real questions ---------------------------------------------------------------------------

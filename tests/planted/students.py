@@ -143,10 +143,10 @@ def planted() -> Callable[..., ModelAPI]:
 def _rule(shown: tuple[Block, ...]) -> SurfaceRule:
     labelled = [block for block in shown if block.label]
     if not labelled:
-        return SurfaceRule(PRIOR, 0)
+        return SurfaceRule(PRIOR)
     places = [block.options.index(block.label) for block in labelled]
     fitted = fit_rule([block.options for block in labelled], places)
-    return SurfaceRule(fitted.weights + PRIOR, fitted.n)
+    return SurfaceRule(fitted.weights + PRIOR)
 
 
 def _ramp(value: float, zero: float, one: float) -> float:

@@ -329,13 +329,10 @@ def _scorer_version(runs: Sequence[_Run]) -> str:
 
 def _metadata(runs: Sequence[_Run]) -> dict[str, Any]:
     """What all logs agree on, and the versions that wrote them."""
-    shared = runs[0].experiment
+    shared = ("dataset", "dataset_source", "n_pool", "n_near_duplicates")
     return {
-        **shared.identity,
-        "dataset": shared.dataset,
-        "dataset_source": shared.dataset_source,
-        "n_pool": shared.n_pool,
-        "n_near_duplicates": shared.n_near_duplicates,
+        **runs[0].experiment.identity,
+        **{name: getattr(runs[0].experiment, name) for name in shared},
         "study": sorted({run.plan.name for run in runs if run.plan} - {""}),
         "system_message": runs[0].shown.system_message,
         "w2s_icl": sorted({run.experiment.w2s_icl for run in runs}),

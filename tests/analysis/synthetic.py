@@ -97,34 +97,32 @@ def logs(
     levels = list(accuracy[:models])
     rows = [answers(i, levels[i]) for i in range(models)]
     chosen = pairs or [(w, s) for s in range(models) for w in range(s + 1)]
-    counts = [k for k in shots if k]
+    strong = {s for _, s in chosen}
+    each = [(k, draw) for k in shots if k for draw in range(draws)]
 
     def add(s: int, kind: str, weak: str, k: int, draw: int, prompt: str = "") -> None:
         planned.append((names[s], "few_shot", "test", kind, weak, k, draw, prompt))
         rise = learned * 0.05 * math.log2(k + 1) / 3
         rows.append(answers(s, levels[s] + LEARNED.get(kind, 0.5) * rise))
 
-    for k in counts:
-        for draw in range(draws):
-            for s in {s for _, s in chosen}:
-                add(s, "gold", "", k, draw)
-            for w, s in chosen:
-                add(s, "weak", names[w], k, draw)
+    for k, draw in each:
+        for s in strong:
+            add(s, "gold", "", k, draw)
+        for w, s in chosen:
+            add(s, "weak", names[w], k, draw)
     for kind in labels:
         by_weak = kind == "noise_matched"  # each weak model has its own
         for weak, s in dict.fromkeys((names[w] if by_weak else "", s) for w, s in chosen):
-            for k in counts:
-                for draw in range(draws):
-                    add(s, kind, weak, k, draw)
+            for k, draw in each:
+                add(s, kind, weak, k, draw)
     for prompt in prompts:
         if prompt == "question=hidden":
-            for s in sorted({s for _, s in chosen}):
+            for s in sorted(strong):
                 planned.append((names[s], "zero_shot", "test", "", "", 0, 0, prompt))
                 rows.append(answers(s, levels[s] - 0.2))
         for w, s in chosen:
-            for k in counts:
-                for draw in range(draws):
-                    add(s, "weak", names[w], k, draw, prompt)
+            for k, draw in each:
+                add(s, "weak", names[w], k, draw, prompt)
     kept = {
         key: row for key, row in zip(planned, rows, strict=True) if (key[3], key[5]) not in missing
     }
@@ -133,10 +131,9 @@ def logs(
     if not math.isnan(changed):
         changes = (np.arange(n) < round(changed * n)).astype(float)
         again = {"changed": float(changes.mean()), "changed_n": n, "changes": tuple(changes)}
-        for key, row in kept.items():
-            if key[1] == "zero_shot":
-                twice = {"epochs": 2, "replies": 2 * n, "unparsed": 2 * int((row == "").sum())}
-                columns[key] |= again | twice
+        for key in (key for key in kept if key[1] == "zero_shot"):
+            unparsed = 2 * int((kept[key] == "").sum())
+            columns[key] |= again | {"epochs": 2, "replies": 2 * n, "unparsed": unparsed}
     gold = alphabet[target]
     texts = np.random.default_rng([seed, 1])
     questions = pd.DataFrame(

@@ -12,7 +12,6 @@ from tests.conftest import SHARED, needs_shared
 from w2s_icl.analysis.surface_rule import (
     FEATURES,
     RIDGE,
-    SurfaceRule,
     cross_fitted,
     fit_rule,
     option_features,
@@ -242,10 +241,6 @@ def test_cross_fitting_refuses_what_it_cannot_split() -> None:
 # --- Real questions ---------------------------------------------------------------------------
 
 
-def accuracy(rule: SurfaceRule, questions: list[tuple[str, ...]], gold: list[int]) -> float:
-    return float((rule.choose(questions) == gold).mean())
-
-
 @needs_shared
 def test_truthfulqa_can_be_answered_without_the_question() -> None:
     loaded = load_questions(str(SHARED / "truthful_qa_mc")).questions
@@ -260,7 +255,8 @@ def test_truthfulqa_can_be_answered_without_the_question() -> None:
             order = np.random.default_rng(seed).permutation(len(loaded)).tolist()
             test, shown = order[:200], order[200 : 200 + shots]
             rule = fit_rule([questions[i] for i in shown], [gold[i] for i in shown])
-            draws.append(accuracy(rule, [questions[i] for i in test], [gold[i] for i in test]))
+            chosen = rule.choose([questions[i] for i in test])
+            draws.append(np.mean(chosen == [gold[i] for i in test]))
         found[shots] = np.mean(draws)
     assert found[16] == pytest.approx(0.72, abs=0.03)
     assert found[64] == pytest.approx(0.76, abs=0.03)

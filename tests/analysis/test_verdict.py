@@ -18,7 +18,7 @@ from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs
-from w2s_icl.analysis.stats import gain_line, gap_recovered, holm
+from w2s_icl.analysis.stats import gain_line, holm
 from w2s_icl.analysis.surface_rule import cross_fitted
 from w2s_icl.analysis.verdict import (
     CONTRASTS,
@@ -257,13 +257,6 @@ def test_the_reading_follows_from_the_states(
             assert text in verdict.sentence
 
 
-def test_a_gain_that_follows_the_rule_is_no_gain_where_it_knows_nothing() -> None:
-    _, by = only(verdicts(experiment(arms({**HOLDING, "weak": SURFACE}))))
-
-    assert by["survives_surface_rule"].low <= 0
-    assert by["beats_zero_shot"].low > 0.1
-
-
 def test_the_margin_is_the_studys() -> None:
     columns = arms({**HOLDING, "random": NEAR})
 
@@ -399,7 +392,7 @@ def test_one_control_with_few_draws_is_enough_to_keep_from_a_claim() -> None:
 
 def _declared(**changes: Any) -> Callable[[Experiment], None]:
     def change(e: Experiment) -> None:
-        object.__setattr__(e.logs, "declaration", replace(DECLARED, **changes))
+        e.declaration = replace(DECLARED, **changes)
 
     return change
 
@@ -468,43 +461,6 @@ def test_a_leaked_question_voids_the_claim_that_rests_on_it_alone() -> None:
     )
 
 
-POOL = 300
-
-
-@pytest.mark.parametrize(
-    ("right", "why"),
-    [
-        (0.0, "w's labels are right on 0.0% of 300 pool questions, below the 25.0% of a guess"),
-        (0.6, "w's labels are right on 60.0% of 300 pool questions, its test answers on 40.0%"),
-        (0.45, ""),
-    ],
-)
-def test_labels_must_be_such_as_their_model_gives(right: float, why: str) -> None:
-    e = experiment(arms(HOLDING))
-    logs = e.logs
-    row = dict(zip(KEY, ("w", "zero_shot", "pool", "", "", 0, 0, ""), strict=True))
-    runs = pd.concat([logs.runs, pd.DataFrame([row | {"eval_id": "pool", "demo_ids": ()}])])
-    pool = logs.questions.iloc[:POOL].set_axis([f"p{i}" for i in range(POOL)], axis=0)
-    letters = np.full((len(runs), N + POOL), "")
-    letters[:-1, :N] = logs.letters
-    letters[-1, N:] = np.where(np.arange(POOL) < right * POOL, "A", "B")
-    correct = np.full(letters.shape, np.nan)
-    correct[:-1, :N] = logs.correct
-    correct[-1, N:] = letters[-1, N:] == "A"
-    for name, value in (
-        ("runs", runs.reset_index(drop=True)),
-        ("questions", pd.concat([logs.questions, pool])),
-        ("letters", letters),
-        ("correct", correct),
-        ("unread", np.zeros(letters.shape, dtype=np.intp)),
-    ):
-        object.__setattr__(logs, name, value)
-    verdict, _ = only(verdicts(Experiment(logs)))
-
-    assert verdict.claim == (not why)
-    assert [reason[: len(why)] for reason in verdict.void] == ([why] if why else [])
-
-
 def test_holm_goes_over_the_pairs_on_the_largest_p() -> None:
     columns = arms(HOLDING)
     columns |= arms({**HOLDING, "weak": 0.59, "unlabelled": 0.57}, pair=("w", "t"))
@@ -517,8 +473,7 @@ def test_holm_goes_over_the_pairs_on_the_largest_p() -> None:
         assert v.p == pytest.approx(max(p) if v.strong != "u" else math.nan, nan_ok=True)
     adjusted = [v.p_holm for v in pairs]
     assert adjusted == pytest.approx(holm([v.p for v in pairs]).tolist(), nan_ok=True)
-    table = verdict_table(pairs)
-    assert len(table) == 3 * 7 + 2 * 2
+    assert len(verdict_table(pairs)) == 3 * 7 + 2 * 2
     # 2 points over `unlabelled`: p 0.005 alone
     alone = verdicts(experiment(arms({**HOLDING, "weak": 0.6, "unlabelled": 0.588})))[0]
     three = {
@@ -650,15 +605,3 @@ def test_pairs_that_are_null_on_different_conditions_seldom_claim() -> None:
                     columns[key(arm, weak, strong, 8, i)] = draw()
         claims += any(v.claim for v in verdicts(experiment(columns)))
     assert claims <= 3
-
-
-@pytest.mark.slow
-def test_three_equal_models_seldom_have_a_ratio_and_no_biased_gap() -> None:
-    rng = np.random.default_rng(20240)
-    ratios = []
-    for _ in range(1000):
-        runs = latent(rng, dict.fromkeys(("weak0", "gold", "weak"), 0.7))
-        treated, ceiling = (np.stack([runs[a]() for _ in range(3)], 1) for a in ("weak", "gold"))
-        ratios.append(gap_recovered(runs["weak0"](), treated, ceiling))
-    assert np.mean([r.status == "ok" for r in ratios]) <= 0.035
-    assert abs(np.mean([r.gap for r in ratios])) < 0.003

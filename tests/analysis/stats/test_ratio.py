@@ -59,13 +59,6 @@ def test_example_covariances() -> None:
             id="pgr_gold, draw 0 only",
         ),
         pytest.param(
-            (RIGHT_WEAK, RIGHT_W2S[:, :2], RIGHT_GOLD[:, :2]),
-            (0.5, 0.5875, 0.430124, 0.744876, 7.550886, 39),
-            (0.851064, 0.698131, 1.025439),
-            ("ok", 2),
-            id="pgr_gold, draws 0-1",
-        ),
-        pytest.param(
             (RIGHT_WEAK, RIGHT_W2S, RIGHT_GOLD),
             (0.508333, 0.566667, 0.407238, 0.726095, 7.189368, 9.414050),
             (0.897059, 0.719901, 1.106712),
@@ -85,13 +78,6 @@ def test_example_covariances() -> None:
             (0.695652, 0.100787, 1.436265),
             ("ok", 3),
             id="egr, all draws",
-        ),
-        pytest.param(
-            (RIGHT_WEAK, RIGHT_GOLD[:, 0], RIGHT_GOLD[:, 0]),
-            (0.575, 0.575, 0.414887, 0.735113, 7.263932, 39),
-            (1.0, 0.836579, 1.195345),
-            ("ok", 1),
-            id="treated is the ceiling",
         ),
         pytest.param(
             (RIGHT_GOLD[:, 0], RIGHT_W2S[:, 0], RIGHT_WEAK),
@@ -182,10 +168,8 @@ def test_the_order_of_questions_and_draws_does_not_matter(tables: list[Bools], s
         (stairs(200, 100, 104, 109), "ok", False),  # t_gap 3.06
         (stairs(200, 100, 130, 103), "gap_not_established", False),
         (stairs(200, 100, 110, 100), "gap_not_established", False),  # no gap at all
-        (stairs(200, 100, 100, 100), "gap_not_established", False),
         (stairs(200, 150, 120, 100), "gap_reversed", False),
         (stairs(29, 5, 15, 25), "gap_not_established", False),
-        (stairs(29, 25, 15, 5), "gap_not_established", False),
         (stairs(30, 5, 15, 25), "ok", False),
         (stairs(1, 0, 0, 1), "gap_not_established", False),
     ],
@@ -218,13 +202,10 @@ def test_a_gap_can_be_established_and_the_set_of_the_ratio_unbounded() -> None:
         (np.zeros(39), np.zeros(40), "same questions"),
         (np.zeros((40, 2)), np.zeros((40, 3)), "same draws"),
         (np.zeros(0), np.zeros(0), "base must have shape"),
-        (np.zeros((40, 0)), np.zeros(40), "base must have shape"),
         (np.zeros((40, 2, 2)), np.zeros(40), "base must have shape"),
-        (0.5, np.zeros(40), "base must have shape"),
         (np.full(40, 1.1), np.zeros(40), re.escape("base must be finite and in [0, 1]")),
         (np.zeros(40), np.full(40, -0.1), "treated must be finite"),
         (np.zeros(40), np.full(40, np.nan), "treated must be finite"),
-        (np.zeros(40), np.full(40, np.inf), "treated must be finite"),
     ],
 )
 def test_bad_columns_are_refused(base: Floats, treated: Floats, message: str) -> None:

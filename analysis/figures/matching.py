@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,20 @@ MATCH_CLASSES: tuple[tuple[str, str, str, str], ...] = (
 )
 """Whose answer the prompted model gives: column, fill, words, colour of the number."""
 
-_CHANGES: Mapping[str, tuple[str, str, Any, str]] = {
-    "fix": (style.RIGHT, "o", "-", "now right, of the questions it had wrong zero-shot"),
-    "break": (MUTED, "X", style.DASHED, "now wrong, of the questions it had right zero-shot"),
-}
+_CHANGES: Sequence[tuple[str, str, str, Any]] = (
+    (
+        "fix_rate",
+        "strong_wrong_n",
+        "fixes: now right, of the questions it had wrong zero-shot",
+        {"color": style.RIGHT, "marker": "o", "linestyle": "-"},
+    ),
+    (
+        "break_rate",
+        "strong_right_n",
+        "breaks: now wrong, of the questions it had right zero-shot",
+        {"color": MUTED, "marker": "X", "linestyle": style.DASHED},
+    ),
+)
 _NOTHING = "a run is missing or incomplete"
 _PHI = (
     "φ, from −1 to 1: correlation, over questions, between being right after the demonstrations "
@@ -104,20 +114,17 @@ def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
         axes.grid(axis="y")
         if rows[["fix_rate", "break_rate"]].isna().all(axis=None):
             axes.set_xlabel(_NOTHING)
-        for shift, (kind, (colour, marker, dash, _)) in zip(
-            (-0.06, 0.06), _CHANGES.items(), strict=True
-        ):
-            x, rates = np.arange(len(rows)) + shift, rows[f"{kind}_rate"].to_numpy(dtype=float)
-            axes.plot(x, rates, color=colour, linestyle=dash, linewidth=1.8)
-            sheet.intervals(axes, x, rows, f"{kind}_rate", color=colour, marker=marker)
-            of = rows["strong_wrong_n" if kind == "fix" else "strong_right_n"].iloc[-1]
+        for shift, (rate, of, _, how) in zip((-0.06, 0.06), _CHANGES, strict=True):
+            x, rates = np.arange(len(rows)) + shift, rows[rate].to_numpy(dtype=float)
+            axes.plot(x, rates, color=how["color"], linestyle=how["linestyle"], linewidth=1.8)
+            sheet.intervals(axes, x, rows, rate, **how | {"linestyle": ""})
             if not np.isnan(rates[-1]):
-                text = f"{100 * rates[-1]:.0f}% of {of:.0f}"
-                sheet.beside(axes, rates[-1], text, colour, bold=True)
+                text = f"{100 * rates[-1]:.0f}% of {rows[of].iloc[-1]:.0f}"
+                sheet.beside(axes, rates[-1], text, how["color"], bold=True)
     highest = np.nanmax([0.7, *table[["fix_rate_hi", "break_rate_hi"]].max()])
     sheet.panels[0].set_ylim(-0.03, min(1.03, highest + 0.05))
-    for kind, (colour, marker, dash, text) in _CHANGES.items():
-        sheet.key(f"{kind}s: {text}", color=colour, marker=marker, linestyle=dash)
+    for *_, text, how in _CHANGES:
+        sheet.key(text, **how)
     draws = ", over draws and questions" if (table["draws"] > 1).any() else ""
     return sheet.finish(f"Bars: 95% intervals{draws}.", banner)
 

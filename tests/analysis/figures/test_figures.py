@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tests.analysis.synthetic import NAMES, logs, without_zero_shot
 from w2s_icl.analysis import figures
 from w2s_icl.analysis.figures.matching import MATCH_CLASSES
 from w2s_icl.analysis.figures.pgr import PGR_ROWS
-from w2s_icl.analysis.figures.style import COLOURS, LABEL_STYLE, PAPER
+from w2s_icl.analysis.figures.style import LABEL_STYLE, PAPER
 from w2s_icl.analysis.report import views
 from w2s_icl.analysis.results import Results
 
@@ -315,15 +315,7 @@ def test_the_surface_figure_shows_the_gain_of_each_fifth_of_the_questions() -> N
     assert "reads only the options" in words(figure)
 
 
-def test_other_arms_do_not_enter_the_figures_of_weak_and_gold_labels() -> None:
-    made = partial(logs, 2, shots=(0, 64), n=60, pairs=[(0, 1)])
-    every = Results(made(labels=CONTROLS, prompts=["cot=bare", "question=hidden"]))
-    plain = Results(made())
-    for name, keys in (("curves", ["model", "labels", "shots"]), ("matching", ["weak", "shots"])):
-        pd.testing.assert_frame_equal(getattr(plain, name)[keys], getattr(every, name)[keys])
-
-
-# --- files and colours ----------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------
 
 
 def test_saving_twice_writes_the_same_and_texts_of_the_csv_are_no_formulas(tmp_path: Path) -> None:
@@ -339,23 +331,3 @@ def test_saving_twice_writes_the_same_and_texts_of_the_csv_are_no_formulas(tmp_p
     read = pd.read_csv(once[2])
     assert read["name"].tolist() == ["'=1+1", "'+x", "'-y", "'@z", "b"]
     assert read["gain"].tolist() == [-1, 2, 3, 4, 5]
-
-
-def contrast(one: str, other: str) -> float:
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_text_can_be_read_in_both_themes() -> None:
-    dark_paper = COLOURS[PAPER][1]
-    for light, (name, dark) in COLOURS.items():
-        if name not in ("grid", "band", "paper"):
-            assert contrast(light, PAPER) >= 4.5, name
-            assert contrast(dark, dark_paper) >= 4.5, name
-    for column, fill, _, ink in MATCH_CLASSES:
-        assert contrast(fill, ink) >= 4.5, column

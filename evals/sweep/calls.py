@@ -36,6 +36,11 @@ REPORTED_COST = "reported_cost"
 KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{12,}")
 
 
+without_logprobs: dict[str, str] = {}
+"""Models that sent no log-probabilities though asked for them in this run, and what to say of each:
+no more calls are made to them."""
+
+
 class NoAnswerError(RuntimeError):
     """A reply without an answer: the question is asked again.
 
@@ -77,12 +82,11 @@ def watched(model: Model) -> Model:
 
 def _watched(api: Any, name: str) -> Callable[..., Any]:
     generate = api.generate
-    useless: list[str] = []  # why no more calls are made
 
     async def watched_generate(input: list[ChatMessage], *args: Any, **kwargs: Any) -> Any:
         ending = current()
-        if useless:
-            raise NoAnswerError(useless[0])
+        if name in without_logprobs:
+            raise NoAnswerError(without_logprobs[name])
         try:
             async with ending.call() if ending else nullcontext():
                 result = await generate(input, *args, **kwargs)
@@ -95,7 +99,7 @@ def _watched(api: Any, name: str) -> Callable[..., Any]:
         output, call = result if isinstance(result, tuple) else (result, None)
         config = kwargs.get("config")
         if isinstance(config, GenerateConfig) and config.logprobs and _lacks_logprobs(output):
-            useless.append(NO_LOGPROBS.format(model=name, verb="sent none"))
+            without_logprobs[name] = NO_LOGPROBS.format(model=name, verb="sent none")
         if isinstance(output, Exception):
             scrub_error(output, secrets(api))
             call.response = scrub(call.response, secrets(api))

@@ -37,18 +37,23 @@ class Labelling:
     readable: int
 
 
-def labelling(study: Study, split: Split, log_dir: str) -> Labelling:
+def labelling(
+    study: Study, split: Split, log_dir: str, useless: Mapping[str, str] | None = None
+) -> Labelling:
     """Which pool questions need labels, given the answers that are in the logs.
 
     A cell shows the first questions of a draw that all weak models answered readably. The first
     round asks the largest number of demonstrations and `RESERVE` more. Where more than those are
     unread, a second round asks as many again as are missing, and `RESERVE`. There is no third.
 
+    `useless` are further models that give no labels, and why.
+
     Each round's questions depend on the answers to the round before, once all of those are there:
     every process comes to the same, whenever it looks.
     """
     how = (experiment_of(study, split), settings_of_labels(study), log_dir)
     without = _ended_runs(study, split, log_dir)
+    without |= {m: text for m, text in (useless or {}).items() if m in study.weak_models}
     letters: dict[str, Mapping[Id, str | None]] = {}
     for model in study.weak_models:
         if model not in without:

@@ -30,6 +30,7 @@ from w2s_icl.evals.cells import (
     zero_shot_cells,
 )
 from w2s_icl.evals.study import Study
+from w2s_icl.evals.sweep.calls import without_logprobs
 from w2s_icl.evals.sweep.endpoint import (
     CONNECTIONS,
     quiet_console,
@@ -252,6 +253,7 @@ def _run_locked(
     if plan.to_run.calls and confirm and not confirm():
         raise W2SError("the plan was not confirmed; nothing has been asked")
     ending = Ending()
+    without_logprobs.clear()
     progress = StudyProgress(
         console,
         shown=display is None,
@@ -302,7 +304,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
         done = finished_cells(log_dir)
         todo = [cell.model for cell in all_cells(study, split) if cell.key not in done]
         refuse_unknown_models(study, dict.fromkeys(todo))
-    state = labelling(study, split, log_dir)
+    state = labelling(study, split, log_dir, without_logprobs)
     no_labels: dict[str, None] = {}
 
     def made(cells: Sequence[Cell]) -> list[CellTask]:
@@ -321,7 +323,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
         for _ in range(2):  # rounds of labels
             before = state
             logs = run_cells(made(zero_shot_cells(study)), log_dir, session)
-            state = labelling(study, split, log_dir)
+            state = labelling(study, split, log_dir, without_logprobs)
             if state.complete or state == before:
                 break
         if not state.complete:

@@ -156,9 +156,11 @@ def test_a_model_without_log_probabilities_fails_by_name(server: Server, tmp_pat
     assert sum(body["model"] == "big" for body in server.bodies) <= 4
     complete = [log for info in list_eval_logs(str(tmp_path / "l"))
                 if (log := read_eval_log(info, header_only=True)).status == "success"]  # fmt: skip
-    assert {key_of(log)[:3] for log in complete} >= {
-        (SMALL, "zero_shot", "test"),
-        (SMALL, "zero_shot", "pool"),
+    assert {key_of(log)[:5] for log in complete} == {
+        (SMALL, "zero_shot", "test", "", ""),
+        (SMALL, "zero_shot", "pool", "", ""),
+        (SMALL, "few_shot", "test", "gold", ""),
+        (SMALL, "few_shot", "test", "weak", SMALL),
     }
 
 

@@ -155,6 +155,18 @@ class Study(BaseModel):
             raise ValueError(f"{', '.join(twice)} stands there twice")
         return tuple(sorted(value)) if value and isinstance(value[0], int) else value
 
+    @field_validator("models")
+    @classmethod
+    def _plain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            # a model's name stands in file names, addresses and tables
+            if not re.fullmatch(r"[\w./:@+-]+", name):
+                raise ValueError(
+                    "a model's name may hold letters, digits and . / : @ + - _, got "
+                    + repr(name)[:80]
+                )
+        return value
+
     @field_validator("labels")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -306,6 +318,28 @@ def bundled_study(name: str) -> Path | None:
     return path if re.fullmatch(r"\w+", name) and path.is_file() else None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice and nothing is named to be repeated.
+
+    Names (`&a`) that repeat each other (`*a`) can stand for more than memory holds.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError(f"line {mark.line + 1}: write the value out in place of *alias")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key {key.value} stands there twice")
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def load_study(path: str | Path) -> Study:
     """Read a study from a YAML file, or one that comes with the package by its name.
 
@@ -316,7 +350,7 @@ def load_study(path: str | Path) -> Study:
         path = bundled_study(str(path)) or path
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
+        raw = yaml.load(path.read_text("utf-8"), _Loader)
     except OSError as error:
         raise W2SError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

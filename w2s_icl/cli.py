@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 
@@ -15,6 +16,13 @@ from w2s_icl.errors import W2SError
 @click.version_option(__version__)
 def main() -> None:
     """Weak-to-strong generalization by in-context learning, measured with Inspect."""
+
+
+def _log_dir(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """The log directory; characters that an address reads as its own syntax are refused."""
+    if value is not None and (bad := [c for c in value if c in "#?%*[]" or not c.isprintable()]):
+        raise click.BadParameter(f"must not hold {bad[0]!r}, got {value!r}")
+    return value and str(Path(value).expanduser()) if "://" not in (value or "") else value
 
 
 def _shard(
@@ -31,7 +39,9 @@ def _shard(
 
 @main.command()
 @click.argument("study", type=click.Path(dir_okay=False))
-@click.option("--log-dir", required=True, help="Where logs go; run again to resume.")
+@click.option(
+    "--log-dir", callback=_log_dir, required=True, help="Where logs go; run again to resume."
+)
 @click.option(
     "--display",
     type=click.Choice(["full", "rich", "plain", "log", "none"]),
@@ -107,7 +117,7 @@ def run(
 
 @main.command()
 @click.argument("study", type=click.Path(dir_okay=False))
-@click.option("--log-dir", help="Where finished cells are looked for.")
+@click.option("--log-dir", callback=_log_dir, help="Where finished cells are looked for.")
 @click.option("--json", "as_json", is_flag=True, help="For a program; null is unknown.")
 def plan(study: str, log_dir: str | None, as_json: bool) -> None:
     """Say what STUDY still has to run, what that costs and what it can detect. Asks no model."""
@@ -152,7 +162,12 @@ def report(logs: str, out: str) -> None:
 
 @main.command("import")
 @click.argument("source", nargs=-1, required=True, metavar="ANSWERS | notebook RESULTS_DIR")
-@click.option("--log-dir", required=True, help="Where the logs go: a directory without logs.")
+@click.option(
+    "--log-dir",
+    callback=_log_dir,
+    required=True,
+    help="Where the logs go: a directory without logs.",
+)
 @click.option("--questions", help="The questions, as `dataset` of the tasks.")
 @click.option("--demonstrations", help="File that says which demonstrations were shown.")
 @click.option("--name", help="What the recording is called.")

@@ -502,3 +502,28 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
     )
     assert "Make it with: inspect eval" in " ".join(refused.stderr.split())
     assert "Traceback" not in refused.stdout + refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models: [a/b]\nmodels: [a/c]", "line 2: the key models stands there twice"),
+        ("models: &m [a/b]\nprompts: *m", "line 2: write the value out"),
+        ("models: ['a/b>c']", "may hold letters, digits"),
+        ("models: ['a/b c', 'a/d\\n']", "may hold letters, digits"),
+    ],
+)
+def test_what_a_study_may_not_say_is_refused_in_one_line(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "study.yaml").write_text(text, "utf-8")
+    with pytest.raises(W2SError, match=said) as refused:
+        load_study(tmp_path / "study.yaml")
+    assert "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize("folder", ["a#b", "a?b", "a%20b", "a\nb"])
+def test_a_log_directory_with_the_syntax_of_an_address_is_refused(folder: str) -> None:
+    done = CliRunner().invoke(main, ["run", "demo", "--log-dir", folder, "--yes"])
+    assert done.exit_code == 2
+    assert "must not hold" in done.output

@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,8 @@ def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Sessio
         set_torn_aside(folder)
         mark_incomplete_in(folder)
         name = folder.rsplit("/", 1)[-1]
+        # a lost machine is the rule here: each answer is written at once, where that is cheap
+        session = session if is_remote(folder) else replace(session, log_buffer=1)
         mine = [
             task
             for task, log in zip(tasks, logs_of(tasks, log_dir), strict=True)

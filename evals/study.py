@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -318,17 +319,28 @@ def bundled_study(name: str) -> Path | None:
     return path if re.fullmatch(r"\w+", name) and path.is_file() else None
 
 
+VALUES = 10_000
+"""Values that a study file may stand for, names that repeat others (`*a`) written out."""
+
+
+def _written_out(node: Any, known: dict[int, float]) -> float:
+    """Values that a YAML node stands for; without end where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(node)]
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice and nothing is named to be repeated.
+    """YAML in which no key stands twice and repeated names do not grow without end."""
 
-    Names (`&a`) that repeat each other (`*a`) can stand for more than memory holds.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.YAMLError(f"line {mark.line + 1}: write the value out in place of *alias")
-        return super().compose_node(parent, index)
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > VALUES:
+            raise yaml.YAMLError(f"its aliases (*name) stand for more than {VALUES:,} values")
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[str] = set()

@@ -504,11 +504,22 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stdout + refused.stderr
 
 
+LAUGHS = "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 8)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+"""Lists of lists of lists, each eight times the one before."""
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("models: [a/b]\nmodels: [a/c]", "line 2: the key models stands there twice"),
-        ("models: &m [a/b]\nprompts: *m", "line 2: write the value out"),
+        (
+            "a: &a [1, 2, 3, 4, 5, 6, 7, 8]\n" + LAUGHS,
+            "stand for more than 10,000 values",
+        ),
+        ("models: &a [*a]", "stand for more than 10,000 values"),
         ("models: ['a/b>c']", "may hold letters, digits"),
         ("models: ['a/b c', 'a/d\\n']", "may hold letters, digits"),
     ],
@@ -520,6 +531,12 @@ def test_what_a_study_may_not_say_is_refused_in_one_line(
     with pytest.raises(W2SError, match=said) as refused:
         load_study(tmp_path / "study.yaml")
     assert "\n" not in refused.value.message
+
+
+def test_a_study_that_a_program_wrote_may_repeat_itself(tmp_path: Path) -> None:
+    models = ["simulated/small", "simulated/large"]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"models": models, "pairs": [models]}))
+    assert load_study(tmp_path / "study.yaml").pairs == (tuple(models),)
 
 
 @pytest.mark.parametrize("folder", ["a#b", "a?b", "a%20b", "a\nb"])

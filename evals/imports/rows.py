@@ -29,7 +29,7 @@ from w2s_icl.scorers.multiple_choice import parse_answer
 LISTED = 5
 """How many rows of a kind a note names."""
 
-UNLISTED_LIMIT = 0.05
+UNLISTED_LIMIT = 0.1
 """Share of rows whose answer is none of the question's options above which nothing is imported."""
 
 

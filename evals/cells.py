@@ -28,6 +28,7 @@ from w2s_icl.record import (
     Id,
     PlanRecord,
     RunRecord,
+    blocks_of,
 )
 from w2s_icl.solvers.few_shot import Prompt
 from w2s_icl.solvers.label_kinds import file_name
@@ -223,12 +224,6 @@ def all_cells(study: Study, split: Split, skip: Collection[Id] = ()) -> list[Cel
 
 def plan_record(study: Study, cells: Iterable[Cell]) -> PlanRecord:
     """What was planned, given all cells, so that a reader of the logs can tell what is missing."""
-    blocks: dict[tuple[str, str, str, str, str, str], tuple[set[int], set[int]]] = {}
-    for cell in cells:
-        arm = (cell.model, cell.task, cell.split, cell.labels, cell.weak, cell.prompt)
-        shots, draws = blocks.setdefault(arm, (set(), set()))
-        shots.add(cell.shots)
-        draws.add(cell.draw)
     return PlanRecord(
         name=study.name,
         models=study.models,
@@ -236,7 +231,5 @@ def plan_record(study: Study, cells: Iterable[Cell]) -> PlanRecord:
         headline=study.verdict_shots,
         declared="headline" in study.model_fields_set,
         margin=study.margin,
-        blocks=tuple(
-            (*arm, tuple(sorted(shots)), len(draws)) for arm, (shots, draws) in blocks.items()
-        ),
+        blocks=blocks_of(cell.key for cell in cells),
     )

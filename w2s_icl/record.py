@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -259,6 +259,18 @@ class LabelRecord(Record):
 Block = tuple[
     str, str, str, Text, Text, Text, tuple[Count, ...], Annotated[int, Field(ge=0, le=1000)]
 ]
+
+
+def blocks_of(cells: Iterable[CellKey]) -> tuple[Block, ...]:
+    """The arms of cells, as `PlanRecord.blocks` holds them; draws are numbered from 0."""
+    arms: dict[tuple[str, str, str, str, str, str], tuple[set[int], set[int]]] = {}
+    for model, task, split, labels, weak, shots, draw, prompt in cells:
+        counts, draws = arms.setdefault((model, task, split, labels, weak, prompt), (set(), set()))
+        counts.add(shots)
+        draws.add(draw)
+    return tuple(
+        (*arm, tuple(sorted(counts)), max(draws) + 1) for arm, (counts, draws) in arms.items()
+    )
 
 
 class PlanRecord(Record):

@@ -36,6 +36,7 @@ from w2s_icl.record import (
     ImportRecord,
     PlanRecord,
     Shown,
+    blocks_of,
 )
 from w2s_icl.scorers.multiple_choice import SCORER_VERSION
 
@@ -79,21 +80,13 @@ def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> No
 
 def _plan(name: str, keys: Sequence[CellKey]) -> PlanRecord:
     """What was recorded, in the order of the files; nothing was declared."""
-    blocks: dict[tuple[str, ...], tuple[set[int], set[int]]] = {}
-    for key in keys:
-        arm = (key.model, key.task, key.split, key.labels, key.weak, key.prompt)
-        shots, draws = blocks.setdefault(arm, (set(), set()))
-        shots.add(key.shots)
-        draws.add(key.draw)
     models = dict.fromkeys([k.model for k in keys if not k.labels] + [k.model for k in keys])
     pairs = dict.fromkeys((k.weak, k.model) for k in keys if k.labels == "weak")
     return PlanRecord(
         name=name,
         models=tuple(models),
         pairs=tuple(pairs),
-        blocks=tuple(
-            (*arm, tuple(sorted(shots)), max(draws) + 1) for arm, (shots, draws) in blocks.items()
-        ),
+        blocks=blocks_of(keys),
     )
 
 

@@ -86,8 +86,9 @@ def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
             _add(recording, file, path, file.model, "", "", file.results)
             cells += 1
         recording.files.append((path.name, sha256_of(path), cells))
-    if recording.unread:
-        recording.notes.append(f"{recording.unread} answers are none of the options: unread")
+    unread = sum(not answer.letter for of in recording.cells.values() for answer in of)
+    if unread:
+        recording.notes.append(f"{unread} answers are none of the options: unread")
     if recording.counts:
         recording.not_recorded.append(
             f"the answers of {len(recording.counts)} cells with gold labels, only how many were "
@@ -152,7 +153,6 @@ def _add(
         return
     recording.cells[key] = answers
     recording.counts.pop(key, None)
-    recording.unread += sum(not answer.letter for answer in answers)
 
 
 def _notebook_answers(

@@ -46,7 +46,6 @@ class Recording:
         files: Name, sha256 and number of rows of each file.
         not_recorded: What the files do not say.
         notes: What was met on the way.
-        unread: Answers that are none of the options.
         as_shown: Whether the options stand in the order in which they were shown.
     """
 
@@ -57,7 +56,6 @@ class Recording:
     files: list[tuple[str, str, int]] = field(default_factory=list)
     not_recorded: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    unread: int = 0
     as_shown: bool = False
 
 

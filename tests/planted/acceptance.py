@@ -13,8 +13,8 @@ import argparse
 import math
 import tempfile
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import Pool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,10 +76,10 @@ def main() -> int:
     args = parser.parse_args()
     missed = False
     covered: list[bool] = []
-    with ProcessPoolExecutor(args.processes, max_tasks_per_child=5) as pool:
+    with Pool(args.processes, maxtasksperchild=5) as pool:
         for student in args.students:
             work = partial(verdict_of, student, questions=args.questions)
-            results = list(pool.map(work, range(args.seeds)))
+            results = pool.map(work, range(args.seeds), chunksize=1)
             claims = sum(result.claim for result in results)
             expected, share = EXPECTED[student]
             own = sum(result.reading == expected for result in results)

@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from string import ascii_uppercase
 from typing import NamedTuple
 
@@ -20,11 +21,13 @@ from w2s_icl.record import READ_BY, SCORER, Id, rotation
 Replies = Mapping[Id, Mapping[int, str]]
 """Letters by question and epoch, the epochs in order; "" where a reply could not be read."""
 
-
 Spent = tuple[str | None, int, int, int, float | None]
 """What a sample took: its uuid; tokens in, out and cached; dollars, None where a price is unknown.
 
 Thousands are kept, and plain tuples cost the garbage collector nothing."""
+
+MOST = 1e12
+"""Tokens or dollars of one sample, above which the number is no count."""
 
 
 class Position(NamedTuple):
@@ -46,7 +49,7 @@ class Position(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question as it was asked."""
+    """A question as it was asked, and the log that asked it first."""
 
     question: str
     choices: tuple[str, ...]
@@ -56,7 +59,7 @@ class Question(NamedTuple):
 
 
 class Questions(dict[Id, Question]):
-    """The questions met so far, by id, each with the file that first asked it."""
+    """The questions met so far, by id."""
 
     def check(self, sample: EvalSampleSummary, file: str) -> Question:
         """The question of a sample, the same in all logs.
@@ -74,13 +77,15 @@ class Questions(dict[Id, Question]):
         category = str(sample.metadata.get("category") or "")
         mine = Question(str(sample.input), choices, gold, category, file)
         first = self.setdefault(sample.id, mine)
-        if first[:3] != mine[:3]:
-            differs = "right answer" if first[:2] == mine[:2] else "wording"
-            raise W2SError(
-                f"{file} and {first.file} have another {differs} for question {sample.id!r}; "
-                "logs of different questions or option orders cannot be analysed together: move "
-                "one of them out of the directory"
-            )
+        for differs, own, its in zip(
+            ("wording", "options", "right answer", "category"), mine, first, strict=False
+        ):
+            if own != its:
+                raise W2SError(
+                    f"{file} and {first.file} have another {differs} for question {sample.id!r}; "
+                    "logs of different questions or option orders cannot be analysed together: "
+                    "move one of them out of the directory"
+                )
         return first
 
 
@@ -112,11 +117,11 @@ def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file:
         if (sample.id, sample.epoch) in seen:
             raise W2SError(f"{file}: question {sample.id!r} is in it twice (epoch {sample.epoch})")
         seen.add((sample.id, sample.epoch))
-        question = questions.check(sample, file)
+        question, where = questions.check(sample, file), f"{file}: question {sample.id!r}"
         if sample.model_usage:
-            answers.spent.append(_spent(sample))
+            answers.spent.append(_spent(sample, where))
         if sample.scores and not sample.error:
-            letter = _letter(sample.scores, question, f"{file}: question {sample.id!r}")
+            letter = _letter(sample.scores, question, where)
             answers.replies.setdefault(sample.id, {})[sample.epoch] = letter
             version = (sample.scores[SCORER].metadata or {}).get(READ_BY)
             answers.versions |= {str(version)} if version else set()
@@ -129,18 +134,17 @@ def _letter(scores: Mapping[str, Score], question: Question, where: str) -> str:
     letter, letters = score.answer or "" if score else "", _letters(question.choices)
     right = letter == question.gold
     if score is None:
-        wrong = f"{where} must be scored by {SCORER}, got a score of {', '.join(scores)}"
+        wrong = f"must be scored by {SCORER}, got a score of {', '.join(scores)}"
     elif letter and letter not in letters:
-        wrong = f"{where}: the answer must be one of {', '.join(letters)}, got {letter!r:.40}"
+        wrong = f"the answer must be one of {', '.join(letters)}, got {letter!r:.40}"
     elif score.value not in ((CORRECT,) if right else (INCORRECT, NOANSWER)):
-        wrong = (
-            f"{where}: the answer {letter or 'that could not be read'} is "
-            f"{'right' if right else 'wrong'} and has the value {score.value!r:.40}"
-        )
+        given, judged = letter or "that could not be read", "right" if right else "wrong"
+        wrong = f"the answer {given} is {judged} and has the value {score.value!r:.40}"
     else:
         return letter
     raise W2SError(
-        f"{wrong}; score the log again with `inspect score LOG --scorer {SCORER}`, or move it away"
+        f"{where}: {wrong}; score the log again with `inspect score LOG --scorer {SCORER}`, or "
+        "move it away"
     )
 
 
@@ -189,38 +193,41 @@ def positions_of(
     asked, right, answers, read = (Counter[int]() for _ in range(4))
     met: dict[int, set[Id]] = defaultdict(set)
     for id_, by_epoch in replies.items():
-        letters, gold = _letters(questions[id_].choices), questions[id_].gold
-        k = len(letters)
+        k, gold = len(questions[id_].choices), questions[id_].gold
         for epoch, letter in by_epoch.items():
             back = rotation(epoch, permutations, k)
-            place = (letters.index(gold) - back) % k
+            place = (ascii_uppercase.index(gold) - back) % k
             asked[place] += 1
             right[place] += letter == gold
             met[place].add(id_)
             if letter:
-                answers[(letters.index(letter) - back) % k] += 1
+                answers[(ascii_uppercase.index(letter) - back) % k] += 1
                 read[k] += 1
     last = max([*asked, *(k - 1 for k in read)], default=-1)
     return tuple(
         Position(
-            asked=asked[place],
-            right=right[place],
-            answers=answers[place],
-            expected=math.fsum(times / k for k, times in read.items() if k > place),
-            questions=len(met[place]),
+            asked[place],
+            right[place],
+            answers[place],
+            math.fsum(times / k for k, times in read.items() if k > place),
+            len(met[place]),
         )
         for place in range(last + 1)
     )
 
 
-def _spent(sample: EvalSampleSummary) -> Spent:
+def _spent(sample: EvalSampleSummary, where: str) -> Spent:
     usage = sample.model_usage.values()
+    tokens = [(u.input_tokens, u.output_tokens, u.input_tokens_cache_read or 0) for u in usage]
     costs = [of.total_cost for of in usage if of.total_cost is not None]
+    if not all(0 <= amount < MOST for amount in (*chain(*tokens), *costs)):
+        raise W2SError(f"{where}: tokens and dollars must be 0 or more, got {tokens}, {costs}")
+    read, written, cached = map(sum, zip(*tokens, strict=True))
     return (
         sample.uuid,
-        sum(of.input_tokens for of in usage),
-        sum(of.output_tokens for of in usage),
-        sum(of.input_tokens_cache_read or 0 for of in usage),
+        read,
+        written,
+        cached,
         math.fsum(costs) if len(costs) == len(usage) else None,
     )
 

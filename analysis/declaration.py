@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from inspect_ai.log import EvalLog
 
-from w2s_icl.record import MARGIN, CellRecord, PlanRecord, is_complete
+from w2s_icl.record import MARGIN, CellRecord, PlanRecord, file_of, is_complete
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Declaration:
         pairs: (weak, strong), in the study's order, then those that later studies added.
         conflicts: Why the declaration does not bind the results: what later logs of the directory
             changed, each in a few words.
+        plans: All plans, each once and with the first log that holds it, the earliest first.
     """
 
     headline: tuple[int, ...] = ()
@@ -30,66 +32,69 @@ class Declaration:
     models: tuple[str, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     conflicts: tuple[str, ...] = ()
+    plans: Mapping[PlanRecord, str] = field(default_factory=dict)
 
 
-def declaration_of(plans: Mapping[PlanRecord, bool]) -> Declaration:
-    """The declaration of the first plan, held against the others; `plans` as of `plans_of`."""
-    if not plans:
-        return Declaration()
-    first = next(iter(plans))
-    before = _draws(first)
-    conflicts: list[str] = []
-    for plan, late in plans.items():
-        if (plan.headline, plan.declared) != (first.headline, first.declared):
-            conflicts.append(f"the headline was changed from {_counts(first)} to {_counts(plan)}")
-        if set(plan.pairs) != set(first.pairs):
-            conflicts.append("the pairs were changed")
-        if plan.models != first.models:
-            same = set(plan.models) == set(first.models)
-            conflicts.append(f"the {'order of the models was' if same else 'models were'} changed")
-        now = _draws(plan)
-        more = [(n, now[arm]) for arm, n in before.items() if now.get(arm, 0) > n]
-        if late and more:
-            text = "draws were added after the first arm was finished: {}, then {}"
-            conflicts.append(text.format(*more[0]))
-    return Declaration(
-        headline=tuple(sorted(first.headline)),
-        declared=first.declared,
-        margin=first.margin,
-        models=tuple(dict.fromkeys(name for plan in plans for name in plan.models)),
-        pairs=tuple(dict.fromkeys(pair for plan in plans for pair in plan.pairs)),
-        conflicts=tuple(dict.fromkeys(conflicts)),
-    )
-
-
-def plans_of(logs: Sequence[tuple[EvalLog, PlanRecord | None]]) -> dict[PlanRecord, bool]:
-    """The plans, each once, the earliest first, and whether an arm was finished before.
+def declaration_of(logs: Sequence[tuple[EvalLog, PlanRecord | None]]) -> Declaration:
+    """The declaration of the earliest log, held against the plans of the others.
 
     Args:
         logs: Headers of all logs of this suite, unfinished ones too, with their plans.
     """
     # Inspect writes all times as UTC in ISO 8601, which sort as texts
-    ended = [log.stats.completed_at for log, _ in logs if _is_arm(log)]
-    first_arm = min(filter(None, ended), default="")
-    since: dict[PlanRecord, str] = {}
+    first_arm = min((log.stats.completed_at for log, _ in logs if _is_arm(log)), default="")
+    plans: dict[PlanRecord, EvalLog] = {}
     for log, plan in sorted(logs, key=lambda item: item[0].eval.created):
         if plan is not None:
-            since.setdefault(plan, log.eval.created)
-    return {plan: "" < first_arm < start for plan, start in since.items()}
+            plans.setdefault(plan, log)
+    if not plans:
+        return Declaration()
+    first = next(iter(plans))
+    conflicts = [
+        conflict
+        for plan, log in plans.items()
+        for conflict in _conflicts(first, plan, late="" < first_arm < log.eval.created)
+    ]
+    return Declaration(
+        tuple(sorted(first.headline)),
+        first.declared,
+        first.margin,
+        tuple(dict.fromkeys(name for plan in plans for name in plan.models)),
+        tuple(dict.fromkeys(pair for plan in plans for pair in plan.pairs)),
+        tuple(dict.fromkeys(conflicts)),
+        {plan: file_of(log) for plan, log in plans.items()},
+    )
+
+
+def _conflicts(first: PlanRecord, plan: PlanRecord, *, late: bool) -> Iterator[str]:
+    """How a plan departs from the first; `late` where an arm was finished before it."""
+    if (plan.headline, plan.declared) != (first.headline, first.declared):
+        yield f"the headline was changed from {_counts(first)} to {_counts(plan)}"
+    if set(plan.pairs) != set(first.pairs):
+        yield "the pairs were changed"
+    if plan.models != first.models:
+        same = set(plan.models) == set(first.models)
+        yield f"the {'order of the models was' if same else 'models were'} changed"
+    before, now = _draws(first), _draws(plan)
+    more = [(n, now[arm]) for arm, n in before.items() if now[arm] > n]
+    if late and more:
+        draws = "draws were added after the first arm was finished: {}, then {}"
+        yield draws.format(*more[0])
 
 
 def _is_arm(log: EvalLog) -> bool:
     cell = CellRecord.from_log(log)
-    return cell.task == "few_shot" and cell.split == "test" and is_complete(log)
+    arm = cell.task == "few_shot" and cell.split == "test" and is_complete(log)
+    return arm and bool(log.stats.completed_at)
 
 
 def _counts(plan: PlanRecord) -> str:
     return f"{', '.join(map(str, plan.headline))} shots" if plan.declared else "none declared"
 
 
-def _draws(plan: PlanRecord) -> dict[tuple[str, ...], int]:
-    """Draws by arm."""
-    draws: dict[tuple[str, ...], int] = {}
+def _draws(plan: PlanRecord) -> Mapping[tuple[str, ...], int]:
+    """Draws by arm, 0 of others."""
+    draws: defaultdict[tuple[str, ...], int] = defaultdict(int)
     for *arm, _, n in plan.blocks:
-        draws[tuple(arm)] = max(n, draws.get(tuple(arm), 0))
+        draws[tuple(arm)] = max(n, draws[tuple(arm)])
     return draws

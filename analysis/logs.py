@@ -36,13 +36,14 @@ from w2s_icl.analysis.answers import (
     matrices_of,
     positions_of,
 )
-from w2s_icl.analysis.declaration import Declaration, declaration_of, plans_of
-from w2s_icl.errors import W2SError, first_line
+from w2s_icl.analysis.declaration import Declaration, declaration_of
+from w2s_icl.errors import W2SError, damage
 from w2s_icl.record import (
     SCORER,
     CellKey,
     CellRecord,
     ExperimentRecord,
+    Id,
     ImportRecord,
     LabelRecord,
     PlanRecord,
@@ -62,12 +63,9 @@ KEY = CellKey._fields
 
 @dataclass(frozen=True)
 class Note:
-    """Something about the logs that a reader must know.
+    """Something about the logs that a reader must know, in one sentence.
 
-    Attributes:
-        level: "problem" when numbers are missing because of it, else "remark".
-        file: The log it is about, "" for all.
-        text: One sentence.
+    A "problem" where numbers are missing because of it; `file` is "" where it is about all logs.
     """
 
     level: Literal["problem", "remark"]
@@ -177,25 +175,40 @@ def _on_this_machine(directory: str) -> Iterator[str]:
     """A folder with the logs of a directory: through a network, all at once are far faster read."""
     try:
         infos = list_eval_logs(directory)
+        if "://" not in directory or directory.startswith("file://") or not infos:
+            yield directory
+            return
     except (OSError, ValueError) as error:
         raise W2SError(f"{directory}: cannot be listed: {error}") from None
-    if "://" not in directory or directory.startswith("file://") or not infos:
-        yield directory
-        return
     files, _ = fsspec.core.url_to_fs(directory)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            files.get(
-                [i.name for i in infos], [f"{folder}/{PurePosixPath(i.name).name}" for i in infos]
-            )
+            files.get([i.name for i in infos], [f"{folder}/{_file(i)}" for i in infos])
         except OSError as error:
             raise W2SError(f"{directory}: cannot be read: {error}") from None
         yield folder
 
 
+def _file(info: EvalLogInfo) -> str:
+    return PurePosixPath(info.name).name
+
+
+@contextmanager
+def _damage_noted(info: EvalLogInfo, notes: list[Note]) -> Iterator[None]:
+    """Name a file that cannot be read: a torn zip raises whatever its first bad byte leads to."""
+    try:
+        yield
+    except Exception as error:
+        reason = damage(error).removeprefix(f"{_file(info)}: ")
+        notes.append(Note("problem", _file(info), f"cannot be read: {reason}"))
+
+
 def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
     notes: list[Note] = []
-    parsed = [run for info in infos if (run := _parsed(info, notes)) is not None]
+    parsed: list[_Run] = []
+    for info in infos:
+        with _damage_noted(info, notes):
+            parsed += _parsed(info, notes)
     finished = [run for run in parsed if run.finished]
     _refuse_different(finished)
     questions = Questions()
@@ -205,13 +218,12 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
         if run.imported and run.imported.total:
             counts[run.key] = (run.imported.correct or 0, run.imported.total)
             continue
-        try:
+        samples = None
+        with _damage_noted(run.info, notes):
             samples = list(read_eval_log_sample_summaries(run.info))
-        except Exception as error:  # as in `_parsed`: the header is whole, the samples are not
-            notes.append(Note("problem", run.file, f"cannot be read: {first_line(error)}"))
-            continue
-        run.answers = answers_of(samples, questions, run.file)
-        by_cell[run.key].append(run)
+        if samples is not None:
+            run.answers = answers_of(samples, questions, run.file)
+            by_cell[run.key].append(run)
     if not by_cell:
         none = f"{len(infos)} log files, none a finished one of this suite"
         named = "".join(f"\n  {note.file}: {note.text}" for note in notes)
@@ -227,14 +239,17 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
     notes += [
         Note("problem", run.file, f"not finished: status {run.log.status}") for run in unfinished
     ]
-    plans = plans_of([(run.log, run.plan) for run in parsed])
+    declaration = declaration_of([(run.log, run.plan) for run in parsed])
+    first, *others = declaration.plans.values() or [""]
+    notes += [Note("remark", file, f"its plan differs from that of {first}") for file in others]
     ids, letters, correct, unread = matrices_of([run.answers for run in runs], questions)
-    planned = dict.fromkeys(
-        cell for plan in plans for cell in plan.cells() if not _several(cell.weak)
+    asked = pd.DataFrame(
+        [questions[id_] for id_ in ids],
+        pd.Index(ids, name="id", dtype=object),
+        columns=list(Question._fields),
     )
-    index = pd.Index(ids, name="id", dtype=object)
-    asked = pd.DataFrame([questions[id_] for id_ in ids], index, columns=list(Question._fields))
     asked["n_options"] = [len(choices) for choices in asked["choices"]]
+    planned = dict.fromkeys(cell for plan in declaration.plans for cell in plan.cells())
     return Logs(
         directory,
         pd.DataFrame([_row(run, questions) for run in runs]),
@@ -245,26 +260,22 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
         pd.DataFrame(list(planned), columns=list(KEY)),
         {**_metadata(finished), "scorer_version": version},
         tuple(sorted(notes, key=lambda note: (note.file, note.text))),
-        declaration_of(plans),
+        declaration,
         frozenset(run.key for run in unfinished),
         counts,
         next((run.imported for run in finished if run.imported), None),
     )
 
 
-def _parsed(info: EvalLogInfo, notes: list[Note]) -> _Run | None:
-    """The header of a log; None, and a note, where it is none of this suite's."""
-    file = PurePosixPath(info.name).name
-    try:
-        log = read_eval_log(info, header_only=True)
-        if not is_ours(log):
-            notes.append(Note("remark", file, f"left out: a log of the task {log.eval.task}"))
-            return None
-        cell = CellRecord.from_log(log)
-        if _several(cell.weak):
-            notes.append(Note("remark", file, f"left out: labels of several models, {cell.weak}"))
-            return None
-        return _Run(
+def _parsed(info: EvalLogInfo, notes: list[Note]) -> list[_Run]:
+    """The header of a log; none, and a note, where it is none of this suite's."""
+    log = read_eval_log(info, header_only=True)
+    if not is_ours(log):
+        notes.append(Note("remark", _file(info), f"left out: a log of the task {log.eval.task}"))
+        return []
+    cell = CellRecord.from_log(log)
+    return [
+        _Run(
             info,
             log,
             cell.key(log.eval.model),
@@ -276,10 +287,7 @@ def _parsed(info: EvalLogInfo, notes: list[Note]) -> _Run | None:
             PlanRecord.from_log(log),
             ImportRecord.from_log(log),
         )
-    except Exception as error:  # a torn zip raises whatever its first bad byte leads to
-        reason = first_line(error).removeprefix(f"{file}: ")
-        notes.append(Note("problem", file, f"cannot be read: {reason}"))
-        return None
+    ]
 
 
 APART = "Analyse each from a directory of its own"
@@ -295,17 +303,15 @@ def _refuse_different(runs: Sequence[_Run]) -> None:
     first: dict[tuple[str, str, str], tuple[str, Any]] = {}
     experiments, asked = "are of different experiments", "were asked differently"
     for run in runs:
-        said: dict[tuple[str, str, str], Any] = {
-            (experiments, "", name): value for name, value in run.experiment.identity.items()
-        }
-        said[asked, "", "read"] = run.cell.read
+        said = {(experiments, name, ""): value for name, value in run.experiment.identity.items()}
+        said[asked, "read", ""] = run.cell.read
         if run.cell.split == "test" and not run.cell.prompt:
-            said[asked, "", "permutations"] = run.cell.permutations
-            said |= {(asked, run.key.model, k): v for k, v in settings_of(run.log).items()}
+            said[asked, "permutations", ""] = run.cell.permutations
+            said |= {(asked, k, run.key.model): v for k, v in settings_of(run.log).items()}
         for key, value in said.items():
             file, other = first.setdefault(key, (run.file, value))
             if value != other:
-                how, _, name = key
+                how, name, _ = key
                 raise W2SError(
                     f"{run.file} and {file} {how}: {name} is {value!r} in the one and {other!r} in "
                     f"the other. {APART}"
@@ -392,29 +398,26 @@ def _one_per_cell(runs: Sequence[_Run], notes: list[Note]) -> _Run:
         W2SError: Logs of different runs answer the same question differently.
     """
     kept, *others = sorted(runs, key=lambda run: precedence(run.log))
-    mine = kept.answers.replies
-    attempts = {attempt_of(kept.log)} - {""}
+    mine, attempts = _given(kept), {attempt_of(kept.log)}
     for other in others:
-        differ = [
-            id_
-            for id_, given in other.answers.replies.items()
-            if any(
-                given.get(epoch, letter) != letter for epoch, letter in mine.get(id_, {}).items()
-            )
-        ]
-        attempt = attempt_of(other.log)
-        if differ and attempt not in attempts:
+        attempt, text = attempt_of(other.log), f"left out: the same cell as {kept.file}"
+        differ = [key for key, letter in _given(other).items() if mine.get(key, letter) != letter]
+        if differ and not (attempt and attempt in attempts):
             raise W2SError(
                 f"{kept.file} and {other.file} are both finished logs of one cell and differ in "
-                f"{len(differ)} answers (the first: question {differ[0]!r}). Keep the one that "
+                f"{len(differ)} answers (the first: question {differ[0][0]!r}). Keep the one that "
                 "counts and move the other out of the directory"
             )
-        attempts.update({attempt} - {""})
-        text = f"left out: the same cell as {kept.file}"
-        if differ:
-            text += f", {len(differ)} answers differ"
+        attempts.add(attempt)
+        text += f", {len(differ)} answers differ" if differ else ""
         notes.append(Note("remark", other.file, text + _paid_besides(other, kept)))
     return kept
+
+
+def _given(run: _Run) -> dict[tuple[Id, int], str]:
+    """The letters of a run by question and epoch."""
+    replies = run.answers.replies.items()
+    return {(id_, epoch): letter for id_, of in replies for epoch, letter in of.items()}
 
 
 def _paid_besides(left: _Run, kept: _Run) -> str:
@@ -426,8 +429,3 @@ def _paid_besides(left: _Run, kept: _Run) -> str:
     cost = cost_of(spent, free=False)
     bill = "whose cost is unknown" if math.isnan(cost) else f"${cost:.3g}"
     return f"; its {len(spent)} calls ({bill}) were paid as well and are not in the costs"
-
-
-def _several(weak: str) -> bool:
-    """Whether a vote's or a chain's labels are meant, which version 0.1.0 knew."""
-    return "," in weak or ">" in weak

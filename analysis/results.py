@@ -24,6 +24,8 @@ class Results:
         verdicts: That of the headline's pair first.
         names: Of the models, for people.
         banner: A warning that stands on everything; "" where there is none.
+        last: The shot count of the headline, the largest where there are several.
+        last_rows: The row of each pair at that shot count.
     """
 
     def __init__(self, logs: Logs) -> None:
@@ -47,20 +49,12 @@ class Results:
         self.pooled = tables.pooled_table(e)
         self.checks = run_checks(e, self.cells)
         self.stats = tables.stats_info(e)
+        self.last = max(e.headline, default=e.shots[-1])
+        self.last_rows: Sequence[Row] = _where(self.cells, shots=self.last).to_dict("records")
         verdicts = verdict.verdicts(e, self.names)
         self.verdict = verdict.verdict_table(verdicts)
         self.surface_fit = verdict.fit_table(verdicts)
         self.verdicts = sorted(verdicts, key=lambda v: not self.is_headline(v))
-
-    @property
-    def last(self) -> int:
-        """The shot count of the headline, the largest where there are several."""
-        return max(self.experiment.headline, default=self.experiment.shots[-1])
-
-    @cached_property
-    def last_rows(self) -> Sequence[Row]:
-        """The row of each pair at the headline's shot count."""
-        return _where(self.cells, shots=self.last).to_dict("records")
 
     @cached_property
     def headline(self) -> Row | None:
@@ -96,11 +90,11 @@ class Results:
 
     def gain(self, row: Row) -> Row | None:
         """The row of `tests` that compares a cell with the strong model's zero-shot run."""
-        return _first(_where(self.tests, family="w2s_vs_strong0", **_cell(row)))
+        return _first(self.tests, family="w2s_vs_strong0", **_cell(row))
 
     def match(self, row: Row) -> Row | None:
         """The row of `matching` for a cell."""
-        return _first(_where(self.matching, **_cell(row)))
+        return _first(self.matching, **_cell(row))
 
     def arm_rows(self, row: Row) -> Sequence[Row]:
         """The rows of `arms` for a cell."""
@@ -108,7 +102,7 @@ class Results:
 
     def repeated(self, model: str) -> Row | None:
         """The row of `repeats` for a model's zero-shot run."""
-        return _first(_where(self.repeats, model=model, shots=0, prompt=""))
+        return _first(self.repeats, model=model, shots=0, prompt="")
 
     def pair_text(self, weak: str, strong: str) -> str:
         """A pair in words."""
@@ -143,5 +137,5 @@ def _where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
     return table
 
 
-def _first(rows: pd.DataFrame) -> Row | None:
-    return next(iter(rows.to_dict("records")), None)
+def _first(table: pd.DataFrame, **values: Any) -> Row | None:
+    return next(iter(_where(table, **values).to_dict("records")), None)

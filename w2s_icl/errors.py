@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from pydantic import ValidationError
 
 
 class W2SError(click.ClickException):
@@ -27,3 +28,25 @@ def first_line(error: BaseException) -> str:
         ('no space', 'KeyError')
     """
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def damage(error: BaseException, *under: str) -> str:
+    r"""What is wrong with something that was read: the field that is refused, and why.
+
+    The first line of the error where it is of no field. `under` is where the fields stand.
+
+    Example:
+        >>> from pydantic import TypeAdapter
+        >>> try:
+        ...     TypeAdapter(dict[str, int]).validate_python({"shots": "many"})
+        ... except ValueError as error:
+        ...     damage(error, "study").partition(" (")[0]
+        "the log's field study.shots cannot be used"
+    """
+    if not isinstance(error, ValidationError):
+        return first_line(error)
+    first = error.errors()[0]
+    field = "the log's field " + ".".join(map(str, (*under, *first["loc"])))
+    if first["type"] == "missing":
+        return f"{field} is missing"
+    return f"{field} cannot be used ({first['msg'].lower()}, got {first['input']!r:.80})"

@@ -16,7 +16,7 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelUsage
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from w2s_icl.errors import W2SError
+from w2s_icl.errors import W2SError, damage
 
 BANNER = "simulated models: these numbers say nothing about language models"
 """What stands in every log, figure and page in which a stand-in model has part."""
@@ -101,13 +101,8 @@ class Record(BaseModel):
             # by alias alone: `labels`, the kind, is no `Shown.labels`
             return cls.model_validate(metadata, by_alias=True, by_name=False)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, (key, *first["loc"]) if key else first["loc"]))
-            problem = f"cannot be used ({first['msg'].lower()}, got {first['input']!r:.80})"
-            if first["type"] == "missing":
-                problem = "is missing"
             raise W2SError(
-                f"{file}: the record's field {field} {problem}; the log is damaged or of another "
+                f"{file}: {damage(error, *filter(None, [key]))}; the log is damaged or of another "
                 "program"
             ) from None
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from w2s_icl import words
@@ -38,15 +38,7 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
     r, metadata = results, results.logs.metadata
     runs = r.logs.runs.sort_values(["model", "split", "prompt", "labels", "weak", "shots", "draw"])
     ids = "".join(sorted(str(i) for i in runs["eval_id"]))
-    environment = Environment(
-        loader=PackageLoader("w2s_icl.analysis", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["ticks"] = ticks
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         r=r,
         study=", ".join(metadata.get("study") or ()) or "logs",
         run_id=hashlib.sha256(ids.encode()).hexdigest()[:12],
@@ -68,8 +60,20 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
         settings={key: metadata.get(key) for key in _SETTINGS},
         system_message=metadata.get("system_message"),
         runs=runs.to_dict("records"),
-        colours=figures.COLOURS,
     )
+
+
+def template(name: str) -> Template:
+    """A template of this folder, in which texts are escaped; `{{ text | ticks }}` is `ticks`."""
+    environment = Environment(
+        loader=PackageLoader("w2s_icl.analysis", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["ticks"] = ticks
+    return environment.get_template(name, globals={"colours": figures.COLOURS})
 
 
 def ticks(text: str) -> Markup:

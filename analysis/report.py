@@ -26,7 +26,7 @@ from w2s_icl.analysis.verdict_words import surface_rule
 from w2s_icl.errors import W2SError
 
 TABLES = (
-    *("verdict", "cells", "arms", "surface_rule", "rules", "positions", "repeats"),
+    *("verdict", "cells", "arms", "classes", "surface_rule", "rules", "positions", "repeats"),
     *("tests", "matching", "pooled", "models", "costs", "missing"),
 )
 """Tables that are written, by name."""
@@ -176,6 +176,16 @@ def views(results: Results) -> list[View]:
             if arms["gain"].notna().any()
             else None,
             shown=arms,
+        ),
+        View(
+            "classes",
+            "Where the gain comes from: classes of questions",
+            sentences.classes(r.class_rows(row) if row else ()),
+            "",
+            r.classes,
+            None,
+            "^(by|class|n|acc_.*[^io]|gain|gain_lo|gain_hi|gain_part|gain_p_holm|pgr_gold)$",
+            shown=pd.DataFrame(r.class_rows(row) if row else (), columns=list(r.classes)),
         ),
         View(
             "surface_fit",

@@ -35,7 +35,7 @@ class Results:
         self.names = figures.display_names(e.models)
         self.banner = BANNER if logs.simulated else ""
         self.cells = tables.cells_table(e)
-        self.curves = tables.curves_table(self.cells, tables.gold_table(e))
+        self.curves = tables.curves_table(e, self.cells)
         self.tests = tables.tests_table(e)
         self.matching = tables.matching_table(e)
         self.arms = tables.arms_table(e)
@@ -43,6 +43,7 @@ class Results:
         self.rules = tables.rules_table(e)
         self.positions = tables.positions_table(e)
         self.repeats = tables.repeats_table(e)
+        self.classes = tables.classes_table(e)
         self.costs = tables.costs_table(e)
         self.missing = tables.missing_cells(e)
         self.models = tables.models_table(e)
@@ -99,6 +100,10 @@ class Results:
     def arm_rows(self, row: Row) -> Sequence[Row]:
         """The rows of `arms` for a cell."""
         return _where(self.arms, **_cell(row)).to_dict("records")
+
+    def class_rows(self, row: Row) -> Sequence[Row]:
+        """The rows of `classes` for a cell."""
+        return _where(self.classes, **_cell(row)).to_dict("records")
 
     def repeated(self, model: str) -> Row | None:
         """The row of `repeats` for a model's zero-shot run."""

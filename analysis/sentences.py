@@ -334,3 +334,38 @@ def correlations(row: Row | None, weak: str, strong: str) -> str:
         f"Whether {strong} is right with {row['shots']} labels by {weak} correlates "
         f"{' and '.join(parts)}."
     )
+
+
+def classes(rows: Sequence[Row]) -> str:
+    """Where the gain comes from; `rows` of `classes` for a cell. Names no class near 0."""
+    whole = next((row for row in rows if row["by"] == "all"), None)
+    if whole is None:
+        return "No run with weak labels can be compared with a zero-shot run at the headline."
+    categories = [row for row in rows if row["by"] == "category"]
+    shown = [
+        row
+        for row in rows
+        if row["by"] != "all"
+        if row["gain_p_holm"] < 0.05 and (row["gain_lo"] > 0 or row["gain_hi"] < 0)
+    ]
+    parts = [
+        f"{_class(row)} ({row['n']} of {whole['n']} questions): {points(row['gain'])} points, "
+        f"{interval(row['gain_lo'], row['gain_hi'])}, which is {points(row['gain_part'])} of the "
+        f"{points(whole['gain'])} points over all questions."
+        for row in shown
+    ]
+    if categories and not any(row["by"] == "category" for row in shown):
+        parts.append(
+            f"Of {len(categories)} categories none has a gain or loss that can be told from 0, "
+            "adjusted for their number (Holm)."
+        )
+    if not parts:
+        parts.append("No class of questions has a gain or loss that can be told from 0.")
+    return " ".join(parts)
+
+
+def _class(row: Row) -> str:
+    if row["by"] == "category":
+        return f"Category {row['class'] or 'none'}"
+    gives = "none, such as “I have no comment”" if row["class"] == "declines" else "one"
+    return f"Questions whose right answer gives {gives}"

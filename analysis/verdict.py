@@ -378,7 +378,7 @@ def _fit_rows(
     for places in np.array_split(np.argsort(known, kind="stable"), BINS):
         yield row("bin", known[places].mean(), paired_difference(treated[places], base[places]))
     for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
-        yield row("line", x, line.combine(1, x, least=True))
+        yield row("line", x, line.at(x))
 
 
 def fit_table(found: Sequence[Verdict]) -> pd.DataFrame:

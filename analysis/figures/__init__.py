@@ -11,20 +11,7 @@ from w2s_icl.analysis.figures.pgr import pgr
 from w2s_icl.analysis.figures.style import COLOURS, arrow, display_names, save, write_csv
 
 __all__ = [
-    "ARMS",
-    "COLOURS",
-    "accuracy",
-    "arm_order",
-    "arm_text",
-    "arms",
-    "arrow",
-    "at_shots",
-    "conditional",
-    "correlation",
-    "display_names",
-    "matching",
-    "pgr",
-    "save",
-    "surface_fit",
+    "ARMS", "COLOURS", "accuracy", "arm_order", "arm_text", "arms", "arrow", "at_shots",
+    "conditional", "correlation", "display_names", "matching", "pgr", "save", "surface_fit",
     "write_csv",
-]
+]  # fmt: skip

@@ -10,12 +10,7 @@ other shapes, without questions, or with values outside [0, 1] raise a ValueErro
 have a coverage of 95%; with one or two draws they speak of those demonstrations only.
 """
 
-from w2s_icl.analysis.stats.agreement import (
-    MatchCounts,
-    QuestionBootstrap,
-    imitation_excess,
-    matching_counts,
-)
+from w2s_icl.analysis.stats.agreement import QuestionBootstrap
 from w2s_icl.analysis.stats.columns import LEVEL, MIN_QUESTIONS, MIN_RANDOM_DRAWS, Floats
 from w2s_icl.analysis.stats.line import Line, gain_line
 from w2s_icl.analysis.stats.paired import (
@@ -37,27 +32,8 @@ from w2s_icl.analysis.stats.ratio import (
 )
 
 __all__ = [
-    "HABIT_P",
-    "LEVEL",
-    "MIN_QUESTIONS",
-    "MIN_RANDOM_DRAWS",
-    "Difference",
-    "Floats",
-    "Line",
-    "MatchCounts",
-    "QuestionBootstrap",
-    "Ratio",
-    "clustered_ratio",
-    "gain_line",
-    "gap_recovered",
-    "habit_seen",
-    "holm",
-    "imitation_excess",
-    "matching_counts",
-    "mean_interval",
-    "paired_difference",
-    "pooled_gap_recovered",
-    "subgroup_difference",
-    "uniform_p",
-    "wilson",
-]
+    "HABIT_P", "LEVEL", "MIN_QUESTIONS", "MIN_RANDOM_DRAWS", "Difference", "Floats", "Line",
+    "QuestionBootstrap", "Ratio", "clustered_ratio", "gain_line", "gap_recovered", "habit_seen",
+    "holm", "mean_interval", "paired_difference", "pooled_gap_recovered", "subgroup_difference",
+    "uniform_p", "wilson",
+]  # fmt: skip

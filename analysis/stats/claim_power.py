@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from w2s_icl.analysis.stats.columns import FLOOR, MIN_RANDOM_DRAWS, Floats
+from w2s_icl.analysis.stats.columns import FLOOR, Floats
 
 GAINS: Final = (0.08, 0.10, 0.15)
 """True gains of the student that is simulated."""
@@ -32,25 +31,8 @@ _Tested = dict[str, tuple[Floats, Floats]]
 """By condition: of each study the normal quantile of its one-sided p, and the standard error."""
 
 
-@dataclass(frozen=True)
-class ClaimPower:
-    """What a size can show.
-
-    Attributes:
-        claims: Share of simulated studies that make the claim, by true gain.
-        could_show: By condition, the smallest true difference shown in 80% of the studies.
-        questions: About how many questions would do for `WANTED`; None where these do.
-        more_draws: How many draws would do; None where these do, or 20 would not.
-    """
-
-    claims: dict[float, float]
-    could_show: dict[str, float]
-    questions: float | None
-    more_draws: int | None
-
-
 @lru_cache(maxsize=8)
-def claim_power(n: int, draws: int) -> ClaimPower:
+def claim_power(n: int, draws: int) -> dict[str, Any]:
     """Simulate studies of one pair whose student learns what the labels say.
 
     The weak model is 12 points below the strong one's zero-shot run; weak, gold and noise-matched
@@ -60,30 +42,38 @@ def claim_power(n: int, draws: int) -> ClaimPower:
     right one of four options a probability of Beta(2.2, 1). Needs at least 30 questions, and three
     draws: no claim is made with fewer.
 
+    Returns:
+        `claims`: share of simulated studies that make the claim, by true gain. `could_show`: by
+        condition, the smallest true difference shown in 80% of the studies. `questions_needed`,
+        `draws_needed`: about how many would do for `WANTED`; None where these do, or 20,000
+        questions or 20 draws would not.
+
     Example:
         >>> power = claim_power(200, 5)
-        >>> power.claims[0.15] > 0.8 > power.claims[0.1], power.questions > 300
-        (True, True)
+        >>> power["claims"]["0.15"] > 0.8 > power["claims"]["0.10"]
+        True
     """
     gain, share = WANTED
     studies = _studies(n, draws, GAINS, 1000)
     claims = {g: _claimed(_z(tested)) for g, tested in studies.items()}
     quantiles = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
-    could_show = {name: float(quantiles * se.mean()) for name, (_, se) in studies[gain].items()}
     questions = more_draws = None
     if claims[gain] < share:
         # with more questions each z grows as their root, and varies as it did
         z = _z(studies[gain])
-        mean = z.mean(axis=0)
-        for size in range(n, 20_000, 10):
-            if _claimed(z + (np.sqrt(size / n) - 1) * mean) >= share:
-                questions = float(size)
-                break
-        for more in (10, 20):
-            if more > draws and _claimed(_z(_studies(n, more, (gain,), 200)[gain])) >= share:
-                more_draws = more
-                break
-    return ClaimPower(claims, could_show, questions, more_draws)
+        sizes = np.arange(n, 20_000, 10)
+        grown = (z + (np.sqrt(size / n) - 1) * z.mean(axis=0) for size in sizes)
+        enough = (float(s) for s, of in zip(sizes, grown, strict=True) if _claimed(of) >= share)
+        questions = next(enough, None)
+        more = (m for m in (10, 20) if m > draws)
+        simulated = ((m, _z(_studies(n, m, (gain,), 200)[gain])) for m in more)
+        more_draws = next((m for m, of in simulated if _claimed(of) >= share), None)
+    return {
+        "claims": {f"{g:.2f}": p for g, p in claims.items()},
+        "could_show": {k: float(quantiles * se.mean()) for k, (_, se) in studies[gain].items()},
+        "questions_needed": questions,
+        "draws_needed": more_draws,
+    }
 
 
 def _z(tested: _Tested) -> Floats:
@@ -136,79 +126,39 @@ def _batch(
         a, g, noisy = (right(name, ZERO_SHOT + gain) for name in ("A", "G", "N"))
         u = right("U", ZERO_SHOT + 0.3 * gain)
         result[gain] = {
-            "beats_zero_shot": _mean(a - s),
-            "beats_unlabelled": _mean(a - u),
-            "beats_random": _mean(a - r),
-            "keeps_half_the_gain": _mean(a - (s + noisy) * half),
-            "beats_weak": _mean(a - w),
-            "gap_established": _mean(g - w),
-            "survives_surface_rule": _intercept(a - s, rule),
+            "beats_zero_shot": _tested(a - s),
+            "beats_unlabelled": _tested(a - u),
+            "beats_random": _tested(a - r),
+            "keeps_half_the_gain": _tested(a - (s + noisy) * half),
+            "beats_weak": _tested(a - w),
+            "gap_established": _tested(g - w),
+            "survives_surface_rule": _tested(a - s, rule),
         }
     return result
 
 
-def _test(value: Any, vq: Any, df: float, vs: Any, n: int, draws: int) -> tuple[Floats, Floats]:
-    """As `paired_difference`, for many studies at once: z of the one-sided p, standard error."""
+def _tested(difference: _Runs, known: _Runs | None = None) -> tuple[Floats, Floats]:
+    """Of many studies: the normal quantile of each one-sided p, and the standard error.
+
+    Of the mean, as `paired_difference`, or with `known` of the intercept, as `gain_line`.
+    """
+    _, n, draws = difference.shape
+    d: Any = difference.mean(axis=2)
+    value, by_draw, df = d.mean(axis=1), difference.mean(axis=1), n - 1
+    vq = d.var(axis=1, ddof=1) / n
+    if known is not None:
+        middle = known.mean(axis=1, keepdims=True)
+        centred = known - middle
+        squares = (centred**2).sum(axis=1, keepdims=True)
+        weights = 1 / n - middle * centred / squares
+        slope = (centred * d).sum(axis=1, keepdims=True) / squares
+        residuals = d - d.mean(axis=1, keepdims=True) - slope * centred
+        leverage = 1 / n + centred**2 / squares
+        vq = ((weights * residuals / (1 - leverage)) ** 2).sum(axis=1)
+        value, df = (weights * d).sum(axis=1), n - 2
+        by_draw = np.matmul(weights[:, None, :], difference)[:, 0]
+    vs = by_draw.var(axis=1, ddof=1) / draws
     both = vq + vs
     df = np.clip(both**2 / (vq**2 / df + vs**2 / (draws - 1)), 1, df)
     se = np.sqrt(np.maximum(both, FLOOR / n**2))
     return -stats.norm.ppf(np.clip(stats.t.sf(value / se, df), 1e-300, 1 - 1e-16)), se
-
-
-def _mean(difference: _Runs) -> tuple[Floats, Floats]:
-    _, n, draws = difference.shape
-    by_question, by_draw = difference.mean(axis=2), difference.mean(axis=1)
-    vq, vs = by_question.var(axis=1, ddof=1) / n, by_draw.var(axis=1, ddof=1) / draws
-    return _test(by_question.mean(axis=1), vq, n - 1, vs, n, draws)
-
-
-def _intercept(difference: _Runs, x: _Runs) -> tuple[Floats, Floats]:
-    """As `gain_line(...).intercept`."""
-    _, n, draws = difference.shape
-    middle = x.mean(axis=1, keepdims=True)
-    centred = x - middle
-    squares = (centred**2).sum(axis=1, keepdims=True)
-    weights = 1 / n - middle * centred / squares
-    d = difference.mean(axis=2)
-    slope = (centred * d).sum(axis=1, keepdims=True) / squares
-    residuals = d - d.mean(axis=1, keepdims=True) - slope * centred
-    leverage = 1 / n + centred**2 / squares
-    vq = ((weights * residuals / (1 - leverage)) ** 2).sum(axis=1)
-    by_draw = np.matmul(weights[:, None, :], difference)[:, 0]
-    vs = by_draw.var(axis=1, ddof=1) / draws
-    return _test((weights * d).sum(axis=1), vq, n - 2, vs, n, draws)
-
-
-def power_lines(n: int, draws: int) -> tuple[dict[str, Any], list[str]]:
-    """The power of the verdict for a program, and in lines for a person."""
-    if draws < MIN_RANDOM_DRAWS:
-        few = f"{draws} draw{'s' * (draws != 1)}"
-        return {"claims": {f"{g:.2f}": 0.0 for g in GAINS}}, [
-            f"! verdict: no claim can be made with {few}; it takes at least {MIN_RANDOM_DRAWS} "
-            "(`draws: 5` in the study)"
-        ]
-    power = claim_power(n, draws)
-    gain, share = WANTED
-    claimed = ", ".join(f"{p:.2f} at {100 * g:.0f} points" for g, p in power.claims.items())
-    shown = ", ".join(f"{name} {100 * d:.1f}" for name, d in power.could_show.items())
-    lines = [
-        "verdict: share of studies of this size that claim a student's true gain (simulated; all "
-        "controls run):",
-        f"  {claimed}",
-        f"  smallest difference shown with 80% power, in points: {shown}",
-    ]
-    if power.claims[gain] < share:
-        more, enough = power.more_draws, power.questions
-        questions = f"about {enough:,.0f}" if enough else "over 20,000"
-        lines.append(
-            f"! a gain of {100 * gain:.0f} points is claimed in {power.claims[gain]:.0%} of such "
-            f"studies, below {share:.0%}: {questions} questions would do; "
-            + (f"so would {more} draws" if more else "more draws alone would not")
-        )
-    content = {
-        "claims": {f"{g:.2f}": p for g, p in power.claims.items()},
-        "could_show": power.could_show,
-        "questions_needed": power.questions,
-        "draws_needed": power.more_draws,
-    }
-    return content, lines

@@ -1,12 +1,14 @@
-"""Columns of correctness: their checks, means, variances and t intervals.
+"""Columns of correctness: their checks, their means with variances, and t intervals.
 
 One variance serves all statistics: the sample covariance over questions of the means over draws
-and, from three draws on, also that over draws of the means over questions.
+and, from three draws on, also that over draws of the means over questions. Where questions are
+clustered, the larger of the plain and the clustered variance over questions counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -75,56 +77,74 @@ def is_binary(*columns: NDArray[Any]) -> bool:
 
 
 @dataclass(frozen=True)
-class Means:
-    """Sums of m columns of shape (n, draws), and the covariances of their means."""
+class Estimates:
+    """m estimates from the same questions, and how their errors vary together.
+
+    Attributes:
+        n: Questions.
+        draws: Draws of the demonstrations.
+        values: Shape (m,).
+        over_questions: Covariances, shape (m, m), with degrees of freedom: the plain one and,
+            where it applies, that of clustered questions.
+        over_draws: Covariance, shape (m, m); 0 below three draws.
+    """
 
     n: int
     draws: int
-    total: Floats  # (m,), sums over questions and draws
-    by_question: Floats  # (m, m)
-    by_draw: Floats  # (m, m), zero below three draws
+    values: Floats
+    over_questions: list[tuple[Floats, float]]
+    over_draws: Floats
 
     def combine(self, *weights: float) -> tuple[float, float, float]:
-        """Mean, variance and degrees of freedom of a weighted sum."""
+        """Value, variance and degrees of freedom of a weighted sum."""
         w = np.array(weights)
-        vq, vs = float(w @ self.by_question @ w), float(w @ self.by_draw @ w)
-        df = satterthwaite(vq, self.n - 1, vs, self.draws, NO_VARIANCE * float(w @ w))
-        return float(w @ self.total) / (self.n * self.draws), vq + vs, df
+        found = (self.variance(of, df, *weights) for of, df in self.over_questions)
+        return float(w @ self.values), *max(found, key=lambda variance: variance[0])
+
+    def variance(self, over_questions: Floats, df: float, *weights: float) -> tuple[float, float]:
+        """Variance of a weighted sum, with its degrees of freedom, by one of `over_questions`."""
+        w = np.array(weights)
+        vq, vs = float(w @ over_questions @ w), float(w @ self.over_draws @ w)
+        return vq + vs, satterthwaite(vq, df, vs, self.draws, NO_VARIANCE * float(w @ w))
 
 
-def means_of(*columns: Floats) -> Means:
-    """The sums and covariances of columns of shape (n, draws)."""
+def means_of(
+    *columns: Floats, clusters: ArrayLike | None = None, least: int = MIN_CLUSTERS
+) -> Estimates:
+    """Means of columns of shape (n, draws); clustered where there are `least` clusters."""
     cube = np.stack(columns)
     m, n, draws = cube.shape
-    by_question, by_draw = np.full((m, m), np.nan), np.zeros((m, m))
+    plain, over_draws = np.full((m, m), np.nan), np.zeros((m, m))
+    by_question = cube.mean(axis=2)
     if n > 1:
-        by_question = np.cov(cube.mean(axis=2)).reshape(m, m) / n
+        plain = np.cov(by_question).reshape(m, m) / n
         if draws >= MIN_RANDOM_DRAWS:
-            by_draw = np.cov(cube.mean(axis=1)).reshape(m, m) / draws
-    return Means(n, draws, cube.sum(axis=(1, 2)), by_question, by_draw)
+            over_draws = np.cov(cube.mean(axis=1)).reshape(m, m) / draws
+    values = cube.mean(axis=(1, 2))
+    residuals = (by_question - values[:, None]).T / n
+    together = clustered(residuals, clusters, least)
+    return Estimates(n, draws, values, [(plain, n - 1.0), *together], over_draws)
 
 
-def cluster_codes(
-    clusters: ArrayLike | None, n: int, *, least: int = MIN_CLUSTERS
-) -> NDArray[np.intp] | None:
-    """Numbers from 0 for the clusters of n questions; None where there are fewer than `least`."""
-    if clusters is None:
-        return None
-    labels = np.asarray(clusters)
-    if labels.shape != (n,):
-        raise ValueError(f"clusters must have shape ({n},), got {labels.shape}")
-    names, codes = np.unique(labels, return_inverse=True)
-    return codes if len(names) >= least else None
-
-
-def clustered(residuals: Floats, clusters: NDArray[np.intp]) -> Floats:
+def clustered(
+    residuals: Floats, clusters: ArrayLike | None, least: int = MIN_CLUSTERS
+) -> list[tuple[Floats, float]]:
     """Covariance of the sum of `residuals`, shape (n, m), whose questions go together (CR1).
 
-    K / (K - 1) times the sum over the K clusters of the products of their sums; shape (m, m).
+    K / (K - 1) times the sum over the K clusters of the products of their sums, shape (m, m), with
+    K - 1 degrees of freedom; nothing where there are fewer than `least` clusters.
     """
-    k = int(clusters.max()) + 1
-    sums = np.stack([np.bincount(clusters, weights=of) for of in residuals.T], axis=1)
-    return np.asarray(k / (k - 1) * sums.T @ sums)
+    if clusters is None:
+        return []
+    labels = np.asarray(clusters)
+    if labels.shape != (len(residuals),):
+        raise ValueError(f"clusters must have shape ({len(residuals)},), got {labels.shape}")
+    names, codes = np.unique(labels, return_inverse=True)
+    k = len(names)
+    if k < least:
+        return []
+    sums = np.stack([np.bincount(codes, weights=of) for of in residuals.T], axis=1)
+    return [(np.asarray(k / (k - 1) * sums.T @ sums), k - 1.0)]
 
 
 def satterthwaite(vq: float, df: float, vs: float, draws: int, least: float = NO_VARIANCE) -> float:
@@ -139,6 +159,7 @@ def floored(variance: float, n: float) -> float:
     return float(np.maximum(variance, FLOOR / n**2))
 
 
+@lru_cache(maxsize=4096)
 def t_quantile(df: float) -> float:
     """Quantile of a two-sided interval."""
     return float(stats.t.ppf((1 + LEVEL) / 2, df))

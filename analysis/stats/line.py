@@ -2,65 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from w2s_icl.analysis.stats.columns import (
     MIN_RANDOM_DRAWS,
-    Floats,
-    cluster_codes,
+    Estimates,
     clustered,
     columns_of,
     floored,
-    satterthwaite,
 )
 from w2s_icl.analysis.stats.paired import Difference
 
 
-@dataclass(frozen=True)
-class Line:
-    """A fitted line.
+class Line(Estimates):
+    """A fitted line: `values` are its intercept and slope."""
 
-    Attributes:
-        n: Questions.
-        draws: Draws of the demonstrations.
-        coefficients: Intercept and slope.
-        plain: Their HC3 covariance over questions, shape (2, 2).
-        together: The one clustered by category; None where it does not apply.
-        clusters: Number of clusters.
-        by_draw: Covariance of the mean over draws of each draw's own line; 0 below three draws.
-    """
-
-    n: int
-    draws: int
-    coefficients: Floats
-    plain: Floats
-    together: Floats | None
-    clusters: int
-    by_draw: Floats
-
-    def combine(self, *weights: float, least: bool = False) -> Difference:
-        """A weighted sum of intercept and slope; `least` for the minimum variance, 4/n^2."""
-        w = np.array(weights)
-        vq, df = float(w @ self.plain @ w), float(self.n - 2)
-        if self.together is not None and (other := float(w @ self.together @ w)) > vq:
-            vq, df = other, float(self.clusters - 1)
-        vs = float(w @ self.by_draw @ w)
-        df = satterthwaite(vq, df, vs, self.draws)
-        variance = floored(vq + vs, self.n) if least else vq + vs
-        return Difference.tested(self.n, self.draws, float(w @ self.coefficients), variance, df)
+    def at(self, x: float) -> Difference:
+        """The value at `x`, with a variance of at least 4/n^2."""
+        value, variance, df = self.combine(1, x)
+        return Difference.tested(self.n, self.draws, value, floored(variance, self.n), df)
 
     @property
     def intercept(self) -> Difference:
         """The value at 0, with a variance of at least 4/n^2."""
-        return self.combine(1, 0, least=True)
+        return self.at(0)
 
     @property
     def slope(self) -> Difference:
         """The rise per unit; all but the value is nan where it has no variance."""
-        return self.combine(0, 1)
+        return Difference.tested(self.n, self.draws, *self.combine(0, 1))
 
 
 def gain_line(
@@ -82,7 +53,7 @@ def gain_line(
     Example:
         >>> known = np.arange(200) / 200
         >>> line = gain_line(known > 0.5, np.zeros(200), known)
-        >>> line.coefficients.round(2).tolist(), bool(line.slope.low > 0)
+        >>> line.values.round(2).tolist(), bool(line.slope.low > 0)
         ([-0.25, 1.5], True)
     """
     left, right = columns_of(a=a, b=b)
@@ -95,18 +66,12 @@ def gain_line(
     design = np.stack([np.ones(n), x], axis=1)
     solve = np.linalg.inv(design.T @ design) @ design.T  # (2, n)
     lines = solve @ (left - right)  # (2, draws)
-    coefficients = lines.mean(axis=1)
-    residuals = (left - right).mean(axis=1) - design @ coefficients
+    values = lines.mean(axis=1)
+    residuals = (left - right).mean(axis=1) - design @ values
     leverage = (design * solve.T).sum(axis=1)
     parts = solve.T * residuals[:, None]
     scaled = parts / (1 - leverage)[:, None]
-    codes = cluster_codes(clusters, n)
-    return Line(
-        n,
-        draws,
-        coefficients,
-        scaled.T @ scaled,
-        None if codes is None else clustered(parts, codes),
-        0 if codes is None else int(codes.max()) + 1,
-        np.cov(lines) / draws if draws >= MIN_RANDOM_DRAWS else np.zeros((2, 2)),
-    )
+    over_questions = [(scaled.T @ scaled, n - 2.0), *clustered(parts, clusters)]
+    many = draws >= MIN_RANDOM_DRAWS
+    over_draws = np.cov(lines) / draws if many else np.zeros((2, 2))
+    return Line(n, draws, values, over_questions, over_draws)

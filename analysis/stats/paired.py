@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -16,13 +17,10 @@ from w2s_icl.analysis.stats.columns import (
     MIN_RANDOM_DRAWS,
     NO_VARIANCE,
     Floats,
-    cluster_codes,
-    clustered,
     columns_of,
     floored,
     is_binary,
     means_of,
-    satterthwaite,
     t_interval,
 )
 
@@ -33,6 +31,7 @@ HABIT_P: Final = 0.001
 """P value of `uniform_p` below which a habit of place is named."""
 
 
+@lru_cache(maxsize=4096)
 def wilson(k: int, n: int) -> tuple[float, float]:
     """Wilson's interval of a share of `k` successes in `n` trials; nan without trials.
 
@@ -115,21 +114,11 @@ def habit_seen(expected: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference of two accuracies. Fractions; nan where nothing is reported.
+    """A paired difference of two accuracies: mean a minus mean b. Fractions; nan where none.
 
-    Attributes:
-        n: Questions.
-        draws: Draws of the demonstrations.
-        diff: Mean a minus mean b.
-        low: Lower end of its interval.
-        high: Upper end.
-        p: Two-sided p value of the t test that belongs to the interval: below 0.05 exactly where
-            the interval leaves out 0.
-        n10: Questions only `a` has right (an int); nan unless McNemar's test applies.
-        n01: Questions only `b` has right (an int); nan unless McNemar's test applies.
-        p_exact: Two-sided p value of the exact McNemar test of 0/1 runs; nan where it does not
-            apply. It stands beside `p`; nothing is decided by it.
-        df: Degrees of freedom of the interval.
+    `p` is two-sided and that of the interval: below 0.05 exactly where it leaves out 0. `n10` and
+    `n01` count the questions that only `a`, only `b` has right; they and `p_exact`, of McNemar's
+    exact test, are nan where that test does not apply, and decide nothing.
     """
 
     n: int
@@ -138,24 +127,18 @@ class Difference:
     low: float
     high: float
     p: float
+    df: float = np.nan
     n10: float = np.nan
     n01: float = np.nan
     p_exact: float = np.nan
-    df: float = np.nan
 
     @classmethod
     def tested(
-        cls,
-        n: int,
-        draws: int,
-        diff: float,
-        variance: float,
-        df: float,
-        exact: tuple[float, float, float] = (np.nan, np.nan, np.nan),
+        cls, n: int, draws: int, diff: float, variance: float, df: float, *exact: float
     ) -> Difference:
         """The t interval and test of an estimate; `exact` is what `mcnemar` returned."""
         p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df)) if variance else np.nan
-        return cls(n, draws, diff, *t_interval(diff, variance, df), p, *exact, df)
+        return cls(n, draws, diff, *t_interval(diff, variance, df), p, df, *exact)
 
     @property
     def p_above(self) -> float:
@@ -202,20 +185,11 @@ def paired_difference(
     """
     left, right = columns_of(a=a, b=b)
     n, draws = left.shape
-    means = means_of(left - right)
-    diff, variance, df = means.combine(1)
-    codes = cluster_codes(clusters, n)
-    if codes is not None:
-        residuals = (left - right).mean(axis=1) - diff
-        vq = float(clustered(residuals[:, None], codes)[0, 0]) / n**2
-        if vq > means.by_question[0, 0]:
-            vs = float(means.by_draw[0, 0])
-            variance, df = vq + vs, satterthwaite(vq, float(codes.max()), vs, draws)
+    diff, variance, df = means_of(left - right, clusters=clusters).combine(1)
     per_question = left.mean(axis=1), right.mean(axis=1)
-    tested = n, draws, diff, floored(variance, n), df
-    if draws < MIN_RANDOM_DRAWS and is_binary(*per_question):
-        return Difference.tested(*tested, mcnemar(*per_question))
-    return Difference.tested(*tested)
+    mcnemars = draws < MIN_RANDOM_DRAWS and is_binary(*per_question)
+    exact = mcnemar(*per_question) if mcnemars else ()
+    return Difference.tested(n, draws, diff, floored(variance, n), df, *exact)
 
 
 def subgroup_difference(a: ArrayLike, b: ArrayLike, where: ArrayLike) -> Difference:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from w2s_icl.analysis.stats.claim_power import power_lines
+from w2s_icl.analysis.stats.claim_power import GAINS, WANTED, claim_power
 from w2s_icl.analysis.stats.columns import (
     FLOOR,
     MIN_QUESTIONS,
@@ -87,34 +87,24 @@ class Design:
         return self._power((r1 - r0) * gap, max(spread, 0), draw_spread, floor)
 
     def questions_needed(self, gap: float) -> float:
-        """Questions it takes to tell the ratios `TOLD_APART`, at least 30; nan above 20,000.
-
-        Example:
-            >>> Design(draws=5, draw_sd=0.01).questions_needed(0.10)
-            386
-        """
-
-        def enough(n: int) -> bool:
-            return replace(self, n=n).pgr_power(gap, *TOLD_APART) >= POWER
-
-        return _smallest(enough, MIN_QUESTIONS, MAX_QUESTIONS)
+        """Questions it takes to tell the ratios `TOLD_APART`, at least 30; nan above 20,000."""
+        return _smallest(
+            lambda n: replace(self, n=n).pgr_power(gap, *TOLD_APART) >= POWER,
+            MIN_QUESTIONS,
+            MAX_QUESTIONS,
+        )
 
     def draws_needed(self, gap: float) -> float:
         """Draws it takes, at least the three that speak of other demonstrations; nan above 30."""
-        for draws in range(MIN_RANDOM_DRAWS, MANY_DRAWS + 1):
-            if replace(self, draws=draws).pgr_power(gap, *TOLD_APART) >= POWER:
-                return draws
-        return np.nan
+        draws = range(MIN_RANDOM_DRAWS, MANY_DRAWS + 1)
+        power = (replace(self, draws=d).pgr_power(gap, *TOLD_APART) for d in draws)
+        return next((d for d, p in zip(draws, power, strict=True) if p >= POWER), np.nan)
 
     def gap_needed(self) -> float:
         """True gap at which a ratio is reported (`status` "ok"), rounded up to 0.001; nan if none.
 
         The approximation of `pgr_power` for the gap itself: the variance per question is
         gap + 2 R_BC - gap^2.
-
-        Example:
-            >>> Design(484).gap_needed()
-            0.041
         """
 
         def enough(step: int) -> bool:
@@ -127,17 +117,14 @@ class Design:
         """How far above 0.5 a ratio must lie to be told apart from it; rounded up to 0.01.
 
         nan when even a difference of 1 in accuracy is not enough.
-
-        Example:
-            >>> Design(484, draws=5, draw_sd=0.01).smallest_detectable(0.10)
-            0.28
         """
         r0 = TOLD_APART[0]
-
-        def enough(step: int) -> bool:
-            return self.pgr_power(gap, r0, r0 + step / 100) >= POWER
-
-        return _smallest(enough, 1, int(100 * (1 / gap - r0))) / 100
+        steps = _smallest(
+            lambda step: self.pgr_power(gap, r0, r0 + step / 100) >= POWER,
+            1,
+            int(100 * (1 / gap - r0)),
+        )
+        return steps / 100
 
 
 def _smallest(enough: Callable[[int], bool], low: int, high: int) -> float:
@@ -160,7 +147,7 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
 
     `gap_needed` is a fraction; `smallest_difference`, by gap, how far a PGR must be from 0.5;
     `draws_needed` and `questions_needed`, by gap, what tells 0.5 from 0.8; None where nothing is
-    enough. `verdict` is as `power_lines` has it; `lines` are the same in words.
+    enough. `verdict` is as `claim_power` has it; `lines` are the same in words.
 
     Example:
         >>> shown = detectable(200, 5)
@@ -178,37 +165,34 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
     sd = 0.01 if draws >= MIN_RANDOM_DRAWS else 0.0
     design = Design(n, draws, sd)
     gap = design.gap_needed()
-    smallest = {g: design.smallest_detectable(g) for g in GAPS}
-    more_draws = {g: replace(design, draw_sd=0.01).draws_needed(g) for g in GAPS}
-    questions = {g: design.questions_needed(g) for g in GAPS}
+    by_gap = {
+        "smallest_difference": {g: design.smallest_detectable(g) for g in GAPS},
+        "draws_needed": {g: replace(design, draw_sd=0.01).draws_needed(g) for g in GAPS},
+        "questions_needed": {g: design.questions_needed(g) for g in GAPS},
+    }
 
-    def at(numbers: Mapping[float, float], without: str) -> str:
+    def at(name: str, without: str) -> str:
         return ", ".join(
             f"{without if np.isnan(v) else f'{v:,g}'} at a gap of {100 * g:.0f} points"
-            for g, v in numbers.items()
+            for g, v in by_gap[name].items()
         )
 
-    def by_gap(numbers: Mapping[float, float]) -> dict[str, float | None]:
-        return {f"{g:.2f}": _known(v) for g, v in numbers.items()}
-
-    verdict, verdict_lines = power_lines(n, draws)
+    verdict, verdict_lines = _verdict(n, draws)
     low, high = TOLD_APART
     ratio = "no gap is enough" if np.isnan(gap) else f"{100 * gap:.1f} points"
     only = "" if sd else ", about these demonstrations only"
     return {
         "gap_needed": _known(gap),
-        "smallest_difference": by_gap(smallest),
-        "draws_needed": by_gap(more_draws),
-        "questions_needed": by_gap(questions),
+        **{k: {f"{g:.2f}": _known(v) for g, v in of.items()} for k, of in by_gap.items()},
         "verdict": verdict,
         "assumptions": {"draw_sd": sd, "r_bc": R_BC, "power": POWER},
         "lines": [
             f"can detect ({100 * POWER:.0f}% power{only}):",
             f"  gap that a ratio needs: {ratio}",
-            f"  PGR apart from {low:g}, by: {at(smallest, 'nothing')}",
-            f"  to tell {low:g} from {high:g}, draws: {at(more_draws, f'over {MANY_DRAWS}')}",
+            f"  PGR apart from {low:g}, by: {at('smallest_difference', 'nothing')}",
+            f"  to tell {low:g} from {high:g}, draws: {at('draws_needed', f'over {MANY_DRAWS}')}",
             f"    or, with {draws} draw{'s' * (draws > 1)}, questions: "
-            + at(questions, f"over {MAX_QUESTIONS:,}"),
+            + at("questions_needed", f"over {MAX_QUESTIONS:,}"),
             f"  assumed: sd of accuracy over draws {100 * sd:g} points, "
             f"{100 * R_BC:.0f}% of questions right in the worse only",
             *verdict_lines,
@@ -218,3 +202,34 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+def _verdict(n: int, draws: int) -> tuple[Mapping[str, Any], list[str]]:
+    """The power of the verdict, and the same in words."""
+    if draws < MIN_RANDOM_DRAWS:
+        few = f"{draws} draw{'s' * (draws != 1)}"
+        return {"claims": {f"{g:.2f}": 0.0 for g in GAINS}}, [
+            f"! verdict: no claim can be made with {few}; it takes at least {MIN_RANDOM_DRAWS} "
+            "(`draws: 5` in the study)"
+        ]
+    power = claim_power(n, draws)
+    claimed = ", ".join(
+        f"{p:.2f} at {100 * float(g):.0f} points" for g, p in power["claims"].items()
+    )
+    shown = ", ".join(f"{name} {100 * d:.1f}" for name, d in power["could_show"].items())
+    lines = [
+        "verdict: share of studies of this size that claim a student's true gain (simulated; all "
+        "controls run):",
+        f"  {claimed}",
+        f"  smallest difference shown with 80% power, in points: {shown}",
+    ]
+    gain, share = WANTED
+    if (claims := power["claims"][f"{gain:.2f}"]) < share:
+        enough, more = power["questions_needed"], power["draws_needed"]
+        questions = f"about {enough:,.0f}" if enough else "over 20,000"
+        lines.append(
+            f"! a gain of {100 * gain:.0f} points is claimed in {claims:.0%} of such studies, "
+            f"below {share:.0%}: {questions} questions would do; "
+            + (f"so would {more} draws" if more else "more draws alone would not")
+        )
+    return power, lines

@@ -13,9 +13,6 @@ from w2s_icl.analysis.stats.columns import (
     MIN_QUESTIONS,
     NO_VARIANCE,
     Floats,
-    Means,
-    cluster_codes,
-    clustered,
     columns_of,
     floored,
     means_of,
@@ -36,23 +33,12 @@ _NO_MEAN: Final = 1e-12
 class Ratio:
     """A share of a gap. Fractions; nan where nothing is reported.
 
-    Attributes:
-        n: Questions.
-        draws: Draws of the demonstrations.
-        numerator: Mean treated minus mean base; as the gap, nan ends for one question.
-        numerator_low: Lower end of its interval.
-        numerator_high: Upper end.
-        gap: Mean ceiling minus mean base.
-        gap_low: Lower end of its interval.
-        gap_high: Upper end.
-        t_gap: Gap over its standard error.
-        df: Degrees of freedom of the interval of the ratio; nan when the gap is 0.
-        value: numerator / gap; it and its interval are nan unless `status` is "ok".
-        low: Lower end of its interval.
-        high: Upper end.
-        status: "gap_not_established" when the interval of the gap holds 0, the set of the ratio is
-            unbounded, or there are fewer than 30 questions; "gap_reversed" when the interval of the
-            gap lies below 0; else "ok".
+    `numerator` is mean treated minus mean base, `gap` mean ceiling minus mean base, `value` their
+    ratio; each has its interval, `low` to `high`. `t_gap` is the gap over its standard error, `df`
+    the degrees of freedom of the ratio. `status` is "gap_not_established" when the interval of the
+    gap holds 0, the set of the ratio is unbounded, or there are fewer than 30 questions;
+    "gap_reversed" when the interval of the gap lies below 0; else "ok". `value` and its interval
+    are nan unless it is "ok".
     """
 
     n: int
@@ -88,7 +74,13 @@ def _fieller(x: float, d: float, covariance: Floats, c: float) -> tuple[float, f
     return float((b - root) / a), float((b + root) / a)
 
 
-def gap_recovered(base: ArrayLike, treated: ArrayLike, ceiling: ArrayLike) -> Ratio:
+def gap_recovered(
+    base: ArrayLike,
+    treated: ArrayLike,
+    ceiling: ArrayLike,
+    *,
+    clusters: ArrayLike | None = None,
+) -> Ratio:
     """Share of the gap between `base` and `ceiling` that `treated` recovers.
 
     (mean treated - mean base) / (mean ceiling - mean base): 0 when the treated runs are no
@@ -98,7 +90,8 @@ def gap_recovered(base: ArrayLike, treated: ArrayLike, ceiling: ArrayLike) -> Ra
     The interval is Fieller's, paired by question: the values r at which the mean of
     (treated - base) - r (ceiling - base) does not differ from 0, united with the same set under
     a minimum variance. At 0 that test compares treated with base, at 1 treated with ceiling;
-    the set is bounded when ceiling and base differ.
+    the set is bounded when ceiling and base differ. From 20 clusters of questions on, such as their
+    categories, it is united with the set under the variance clustered by them, too.
 
     Raises:
         ValueError: Numbers of questions or of draws differ, there are none, or a value is not in
@@ -115,10 +108,12 @@ def gap_recovered(base: ArrayLike, treated: ArrayLike, ceiling: ArrayLike) -> Ra
         (0.75, 0.609, 0.891, 'ok')
     """
     b, a, c = columns_of(base=base, treated=treated, ceiling=ceiling)
-    return _ratio(means_of(a - b, c - b))
+    return _ratio(a - b, c - b, clusters)
 
 
-def _ratio(means: Means) -> Ratio:
+def _ratio(over_base: Floats, gaps: Floats, clusters: ArrayLike | None = None) -> Ratio:
+    """Of treated - base and ceiling - base, shape (n, draws)."""
+    means = means_of(over_base, gaps, clusters=clusters)
     n = means.n
     x, x_variance, x_df = means.combine(1, 0)
     d, d_variance, d_df = means.combine(0, 1)
@@ -128,13 +123,17 @@ def _ratio(means: Means) -> Ratio:
     df = ratio = value = low = high = np.nan
     status: Status = "gap_not_established"
     if abs(d) > _NO_MEAN:
-        ratio = float(means.total[0] / means.total[1])  # of 0/1 columns, exactly rounded
+        ratio = float(over_base.sum() / gaps.sum())  # of 0/1 columns, exactly rounded
         df = means.combine(1, -ratio)[2]
     if n >= MIN_QUESTIONS and d_high < 0:
         status = "gap_reversed"
     elif n >= MIN_QUESTIONS and d_low > 0:
-        covariances = (means.by_question + means.by_draw, _RATIO_FLOOR / n**2)
-        ends = np.array([_fieller(x, d, of, t_quantile(df)) for of in covariances])
+        covariances = [
+            (of + means.over_draws, means.variance(of, of_df, 1, -ratio)[1])
+            for of, of_df in means.over_questions
+        ]
+        covariances.append((_RATIO_FLOOR / n**2, df))
+        ends = np.array([_fieller(x, d, of, t_quantile(of_df)) for of, of_df in covariances])
         if not np.isnan(ends).any():
             status = "ok"
             value, low, high = ratio, float(ends[:, 0].min()), float(ends[:, 1].max())
@@ -167,7 +166,7 @@ def pooled_gap_recovered(triples: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike
     }
     cube = np.stack(columns_of(**named))
     b, a, c = (cube[i::3].mean(axis=0) for i in range(3))
-    return _ratio(means_of(a - b, c - b))
+    return _ratio(a - b, c - b)
 
 
 def clustered_ratio(
@@ -199,15 +198,11 @@ def clustered_ratio(
         2.26
     """
     b, a, c = columns_of(base=base, treated=treated, ceiling=ceiling)
-    means = means_of(a - b, c - b)
-    codes = cluster_codes(clusters, means.n, least=2)
-    if codes is None or abs(means.combine(0, 1)[0]) <= _NO_MEAN:
+    means = means_of(a - b, c - b, clusters=clusters, least=2)
+    if len(means.over_questions) < 2 or abs(means.values[1]) <= _NO_MEAN:
         return np.nan
-    weights = np.array([1.0, -means.total[0] / means.total[1]])
-    residuals = np.stack([a - b, c - b], axis=-1).mean(axis=1) @ weights
-    by_draw = float(weights @ means.by_draw @ weights)
-    plain = float(weights @ means.by_question @ weights) + by_draw
-    together = float(clustered(residuals[:, None], codes)[0, 0]) / means.n**2 + by_draw
-    if plain <= NO_VARIANCE * float(weights @ weights):
+    ratio = float(means.values[0] / means.values[1])
+    plain, together = (means.variance(*of, 1, -ratio)[0] for of in means.over_questions)
+    if plain <= NO_VARIANCE * (1 + ratio**2):
         return np.nan
     return float(np.sqrt(together / plain))

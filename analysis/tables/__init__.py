@@ -1,7 +1,8 @@
-"""From aligned answers to tables; docs/methods.md says what each column means.
+"""From aligned answers to tables; docs/columns.md says what each column means.
 
-A file per subject: `cells` (accuracies and ratios), `arms` (gains and tests), `audits` (positions,
-reruns, surface rule), `matching` (whose answers), `ledger` (models, costs, what is missing).
+A file per subject: `cells` (accuracies and ratios), `arms` (gains and tests), `classes` (of
+questions), `audits` (positions, reruns, surface rule), `matching` (whose answers), `ledger`
+(models, costs, what is missing).
 """
 
 from w2s_icl.analysis.tables.arms import FAMILIES, arms_table, tests_table
@@ -12,33 +13,13 @@ from w2s_icl.analysis.tables.audits import (
     rules_table,
     surface_rule_table,
 )
-from w2s_icl.analysis.tables.cells import (
-    cells_table,
-    curves_table,
-    gold_table,
-    pooled_table,
-    scope,
-)
+from w2s_icl.analysis.tables.cells import cells_table, curves_table, pooled_table, scope
+from w2s_icl.analysis.tables.classes import classes_table
 from w2s_icl.analysis.tables.ledger import costs_table, missing_cells, models_table, stats_info
 from w2s_icl.analysis.tables.matching import matching_table
 
 __all__ = [
-    "FAMILIES",
-    "RUN",
-    "arms_table",
-    "cells_table",
-    "costs_table",
-    "curves_table",
-    "gold_table",
-    "matching_table",
-    "missing_cells",
-    "models_table",
-    "pooled_table",
-    "positions_table",
-    "repeats_table",
-    "rules_table",
-    "scope",
-    "stats_info",
-    "surface_rule_table",
-    "tests_table",
-]
+    "FAMILIES", "RUN", "arms_table", "cells_table", "classes_table", "costs_table", "curves_table",
+    "matching_table", "missing_cells", "models_table", "pooled_table", "positions_table",
+    "repeats_table", "rules_table", "scope", "stats_info", "surface_rule_table", "tests_table",
+]  # fmt: skip

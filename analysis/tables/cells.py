@@ -53,18 +53,23 @@ def share(name: str, events: ArrayLike) -> dict[str, float]:
     return interval(name, float(values.mean()), *mean_interval(values))
 
 
-_CURVES = (
-    *("model", "labels", "weak", "shots", "n", "draws", "scope"),
-    *with_ends("accuracy"),
-)
+def ratio_columns(name: str, ratio: Ratio | None = None, status: str = "") -> dict[str, Any]:
+    """The columns of a ratio; `status` says why there is none."""
+    ends: dict[str, str] = {}
+    for end, field in (("_num", "numerator"), ("_gap", "gap")):
+        ends |= {end: field, f"{end}_lo": f"{field}_low", f"{end}_hi": f"{field}_high"}
+    ends |= {"": "value", "_lo": "low", "_hi": "high", "_df": "df", "_t_gap": "t_gap"}
+    return {
+        # nan is what `None` has for a field
+        **{name + end: getattr(ratio, field, math.nan) for end, field in ends.items()},
+        f"{name}_status": ratio.status if ratio else status,
+        f"{name}_fragile": bool(ratio and ratio.fragile),
+    }
 
-_POOLED = (
-    *("scope", "cells", "n", "draws"),
-    *with_ends("pgr_pooled", "pgr_pooled_num", "pgr_pooled_gap"),
-    *(f"pgr_pooled_{name}" for name in ("t_gap", "df", "status", "fragile")),
-    "pgr_mean",
-    "pgr_median",
-)
+
+_CURVES = ("model", "labels", "weak", "shots", "n", "draws", "scope", *with_ends("accuracy"))
+
+_POOLED = ("scope", "cells", "n", "draws", *ratio_columns("pgr_pooled"), "pgr_mean", "pgr_median")
 
 
 def cells_table(experiment: Experiment) -> pd.DataFrame:
@@ -98,7 +103,7 @@ def _cell_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     for definition in DEFINITIONS:
         status = cell.status(definition)
         ratio = None if status else gap_recovered(*cell.columns(definition))
-        row |= _ratio_fields(definition, ratio, status)
+        row |= ratio_columns(definition, ratio, status)
     return row | _gold_ratio(experiment, cell, row["pgr_gold_status"])
 
 
@@ -127,44 +132,33 @@ def _gold_ratio(experiment: Experiment, cell: Cell, status: str) -> dict[str, fl
     return {"pgr_no_supervision": none, **parsed, "se_ratio_cluster": clustered}
 
 
-def gold_table(experiment: Experiment) -> pd.DataFrame:
-    """One row per (model, shots) with gold labels: accuracy and interval; 0 is zero-shot.
+def curves_table(experiment: Experiment, cells: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every prompted model, one row per point of its curves.
 
-    A run that lacks more than 2% of its answers has no row. A cell of which only counts were
-    imported has Wilson's interval.
+    `labels` is "none" for the zero-shot run, else "gold", or "weak" as in `cells` (`cells_table`);
+    `weak` is the weak model where there is one. Points that were not run or lack more than 2% of
+    their answers have no row. A cell of which only counts were imported has Wilson's interval.
     """
     rows: list[dict[str, Any]] = []
     all_counts = experiment.logs.counts
     for model in experiment.models:
         for shots in sorted({*experiment.shots, *(key.shots for key in all_counts)}):
-            row = {"model": model, "shots": shots}
             task = ("few_shot", "test", "gold") if shots else ("zero_shot", "test", "")
-            counts = all_counts.get(CellKey(model, *task, "", shots, 0, ""))
             own = experiment.compare([experiment.by_draw(model, "gold", shots)])
-            if counts:
-                accuracy = interval("accuracy", counts[0] / counts[1], *wilson(*counts))
-                rows.append(row | {"n": counts[1], "draws": 1} | accuracy)
+            n, draws, accuracy = own.n, len(own.draws), share("accuracy", ())
+            if counts := all_counts.get(CellKey(model, *task, "", shots, 0, "")):
+                n, draws = counts[1], 1
+                accuracy = interval("accuracy", counts[0] / n, *wilson(*counts))
             elif own.usable:
                 accuracy = share("accuracy", own.columns[0])
-                rows.append(row | {"n": own.n, "draws": len(own.draws)} | accuracy)
-    return pd.DataFrame(rows, columns=["model", "shots", "n", "draws", *with_ends("accuracy")])
-
-
-def curves_table(cells: pd.DataFrame, gold: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of every prompted model, one row per point of its curves.
-
-    `labels` is "none" for the zero-shot run, else "gold" or "weak"; `weak` is the weak model where
-    there is one. Points that were not run or are incomplete have no row.
-
-    Args:
-        cells: As `cells_table`.
-        gold: As `gold_table`.
-    """
-    labels = np.where(gold["shots"] == 0, "none", "gold")
-    treated = {"strong": "model", **{f"acc_w2s{e}": f"accuracy{e}" for e in ("", "_lo", "_hi")}}
-    taught = cells[cells["shots"] > 0].rename(columns=treated).assign(labels="weak")
-    parts = [gold.assign(labels=labels, weak="", scope=gold["draws"].map(scope)), taught]
-    table = pd.concat([p[list(_CURVES)] for p in parts if len(p)] or [parts[0][list(_CURVES)]])
+            row = {"model": model, "labels": "gold" if shots else "none", "weak": ""}
+            rows.append(row | {"shots": shots, "n": n, "draws": draws, "scope": scope(draws)})
+            rows[-1] |= accuracy
+    for cell in cells[cells["shots"] > 0].to_dict("records"):
+        ends = interval("accuracy", *(cell[f"acc_w2s{end}"] for end in ("", "_lo", "_hi")))
+        rows.append({"model": cell["strong"], "labels": "weak", **ends})
+        rows[-1] |= {str(name): value for name, value in cell.items()}
+    table = pd.DataFrame(rows, columns=list(_CURVES))
     return table.dropna(subset="accuracy").reset_index(drop=True)
 
 
@@ -207,21 +201,7 @@ def _pooled(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
         "cells": len(used),
         "n": ratio.n if ratio else 0,
         "draws": ratio.draws if ratio else 0,
-        **_ratio_fields("pgr_pooled", ratio, "incomplete"),
+        **ratio_columns("pgr_pooled", ratio, "incomplete"),
         "pgr_mean": float(np.mean(values)) if values else math.nan,
         "pgr_median": float(np.median(values)) if values else math.nan,
-    }
-
-
-def _ratio_fields(name: str, ratio: Ratio | None, status: str) -> dict[str, Any]:
-    """The columns of a ratio; `status` says why there is none."""
-    ends: dict[str, str] = {}
-    for end, field in (("_num", "numerator"), ("_gap", "gap")):
-        ends |= {end: field, f"{end}_lo": f"{field}_low", f"{end}_hi": f"{field}_high"}
-    ends |= {"": "value", "_lo": "low", "_hi": "high", "_df": "df", "_t_gap": "t_gap"}
-    return {
-        # nan is what `None` has for a field
-        **{name + end: getattr(ratio, field, math.nan) for end, field in ends.items()},
-        f"{name}_status": ratio.status if ratio else status,
-        f"{name}_fragile": bool(ratio and ratio.fragile),
     }

@@ -9,23 +9,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from w2s_icl.analysis.experiment import Cell, Experiment
-from w2s_icl.analysis.stats import (
-    MatchCounts,
-    QuestionBootstrap,
-    imitation_excess,
-    matching_counts,
-)
+from w2s_icl.analysis.stats import QuestionBootstrap, paired_difference
 from w2s_icl.analysis.tables.cells import CELL, interval, share, with_ends
 
 RESAMPLES = 10_000
 
 SEED = 20240
 
-_MATCHES = ("match_both", "match_strong", "match_weak", "match_neither")
-_SHARES = (*_MATCHES, "neither_right", "neither_wrong")
+_SHARES = (
+    *("match_both", "match_strong", "match_weak", "match_neither"),
+    *("neither_right", "neither_wrong"),
+)
 
 _AGREEMENT = ("phi", "error_consistency", "capa")
 
@@ -44,9 +40,11 @@ def matching_table(experiment: Experiment) -> pd.DataFrame:
 
     Shares of questions, and `*_count`, both averaged over draws; `ww_*` over the questions that
     the weak model has wrong. `neither_right` and `neither_wrong` (wrong or unread) split
-    `match_neither`. In a self pair `match_strong` and `match_weak` do not exist. Everything is
-    about the first answer where a cell was run several times; agreement is then empty, unless
-    all answers were right or wrong each time.
+    `match_neither`; an unread answer matches nothing. In a self pair `match_strong` and
+    `match_weak` do not exist. `imitation_*` are of the questions that the weak model answered
+    wrongly: the share on which runs with weak and with gold labels repeat its answer, and how much
+    more often the first do. Everything is about the first answer where a cell was run several
+    times; agreement is then empty, unless all answers were right or wrong each time.
     """
     # resamples of one size can take 30 MB
     bootstrap = lru_cache(maxsize=4)(lambda n: QuestionBootstrap(n, RESAMPLES, SEED))
@@ -64,28 +62,27 @@ def _matching_row(
     questions = experiment.logs.questions.iloc[cell.places]
     target = questions["gold"].to_numpy(dtype=np.str_)[:, None]
     weak, strong, treated = (arms[arm].letters for arm in ("weak", "strong0", "w2s"))
-    counts = matching_counts(treated, strong[:, 0], weak[:, 0], target[:, 0])
-    right = treated == target
+    right, parsed = treated == target, treated != ""
+    like_strong, like_weak = parsed & (treated == strong), parsed & (treated == weak)
+    neither = ~like_strong & ~like_weak
+    whose = (like_strong & like_weak, like_strong & ~like_weak, ~like_strong & like_weak, neither)
+    classes = dict(zip(_SHARES, (*whose, neither & right, neither & ~right), strict=True))
     weak_wrong, strong_wrong = (weak != target)[:, 0], (strong != target)[:, 0]
-    elsewhere = right & (treated != strong) & (treated != weak)
-    self_pair = cell.weak == cell.strong
-    row |= _match_shares("", counts.every, elsewhere, self_pair)
-    row |= _match_shares("ww_", counts.weak_wrong, elsewhere[weak_wrong], self_pair)
-    row["ww_n"] = counts.weak_wrong.n
-    row |= share("fix_rate", right[strong_wrong])
-    row |= {"fix_count": float(np.mean(counts.fixed)), "strong_wrong_n": counts.strong_wrong}
-    row |= share("break_rate", ~right[~strong_wrong])
-    row |= {"break_count": float(np.mean(counts.broken)), "strong_right_n": counts.strong_right}
+    for prefix, among in (("", np.ones(cell.n, dtype=bool)), ("ww_", weak_wrong)):
+        for name, of in classes.items():
+            absent = cell.weak == cell.strong and name in ("match_strong", "match_weak")
+            count = math.nan if absent else float(of[among].sum(axis=0).mean())
+            row[f"{prefix}{name}"] = count / among.sum() if among.any() else math.nan
+            row[f"{prefix}{name}_count"] = count
+    row["ww_n"] = int(weak_wrong.sum())
+    for rate, of, where, n in (
+        ("fix", right, strong_wrong, "strong_wrong_n"),
+        ("break", ~right, ~strong_wrong, "strong_right_n"),
+    ):
+        row |= share(f"{rate}_rate", of[where])
+        row |= {f"{rate}_count": float(of[where].sum(axis=0).mean()), n: int(where.sum())}
     if "gold" in arms:
-        errors = weak_wrong & (weak[:, 0] != "")
-        repeated = [(arms[arm].letters == weak)[errors] for arm in ("w2s", "gold")]
-        excess = imitation_excess(*repeated)
-        row |= {
-            "imitation_m": excess.m,
-            "imitation_w2s": excess.treated,
-            "imitation_gold": excess.gold,
-            **interval("imitation_excess", excess.value, excess.low, excess.high),
-        }
+        row |= _imitation(weak, treated, arms["gold"].letters, weak_wrong & (weak != "")[:, 0])
     if all(np.isin(arms[arm].correct, (0, 1)).all() for arm in ("weak", "strong0", "w2s")):
         # a resample is the same questions whatever the order of the log
         ids = questions.index
@@ -98,23 +95,19 @@ def _matching_row(
                 other.correct[by_id],
                 questions["n_options"].to_numpy()[by_id],
             )
-            for statistic in _AGREEMENT:
-                e = getattr(found, statistic)
-                row |= interval(f"{statistic}_{name}", e.value, e.low, e.high)
+            for statistic, estimate in found.items():
+                row |= interval(f"{statistic}_{name}", *estimate)
     return row
 
 
-def _match_shares(
-    prefix: str, counts: MatchCounts, elsewhere: NDArray[np.bool_], self_pair: bool
-) -> dict[str, float]:
-    """Shares and mean counts; `elsewhere` is right with the answer of neither, (n, draws)."""
-    each = zip(_MATCHES, (counts.both, counts.strong, counts.weak, counts.neither), strict=True)
-    means = {name: float(np.mean(of)) for name, of in each}
-    if self_pair:
-        means |= {"match_strong": math.nan, "match_weak": math.nan}
-    means["neither_right"] = float(elsewhere.sum(axis=0).mean())
-    means["neither_wrong"] = means["match_neither"] - means["neither_right"]
-    return {
-        **{prefix + k: v / counts.n if counts.n else math.nan for k, v in means.items()},
-        **{f"{prefix}{k}_count": v for k, v in means.items()},
-    }
+def _imitation(weak: Any, treated: Any, gold: Any, errors: Any) -> dict[str, float]:
+    """How often runs with weak and with gold labels repeat the weak model's `errors`."""
+    repeated = [(letters == weak)[errors] for letters in (treated, gold)]
+    m = int(errors.sum())
+    of_w2s, of_gold = (float(of.mean()) if m else math.nan for of in repeated)
+    value = low = high = math.nan
+    if m:
+        d = paired_difference(*repeated)
+        value, low, high = d.diff, max(d.low, -1.0), min(d.high, 1.0)
+    shares = {"imitation_m": m, "imitation_w2s": of_w2s, "imitation_gold": of_gold}
+    return shares | interval("imitation_excess", value, low, high)

@@ -31,10 +31,6 @@ GOLD = (
 )
 
 
-def letters(row: str) -> list[str | None]:
-    return [None if letter == "-" else letter for letter in row]
-
-
 def graded(*rows: str) -> Floats:
     columns = [[float(a == t) for a, t in zip(row, TARGET, strict=True)] for row in rows]
     return np.array(columns[0]) if len(rows) == 1 else np.array(columns).T

@@ -43,9 +43,9 @@ def test_example_covariances() -> None:
     means = means_of(RIGHT_W2S - base, RIGHT_GOLD - base)
 
     expected = [[0.00626603, 0.00550570], [0.00550570, 0.00572650]]
-    assert means.by_question == pytest.approx(np.array(expected), abs=5.1e-9)
+    assert means.over_questions[0][0] == pytest.approx(np.array(expected), abs=5.1e-9)
     expected = [[0.000277778, -0.0000694444], [-0.0000694444, 0.000486111]]
-    assert means.by_draw == pytest.approx(np.array(expected), abs=5.1e-10)
+    assert means.over_draws == pytest.approx(np.array(expected), abs=5.1e-10)
 
 
 @pytest.mark.parametrize(

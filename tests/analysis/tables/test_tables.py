@@ -376,6 +376,67 @@ def test_every_arm_that_was_run_is_a_family_of_tests() -> None:
     assert (info["log_versions"]["inspect_ai"], info["experiment"]["seed"]) == (["0.3.285"], 42)
 
 
+# --- classes of questions -------------------------------------------------------------------------
+
+
+def with_classes(e: Experiment, categories: int) -> Experiment:
+    """Categories in turn; every fifth right answer declines."""
+    asked = e.logs.questions
+    choices = [
+        tuple(
+            "I have no comment." if i % 5 == 0 and letter == gold else letter for letter in "ABCD"
+        )
+        for i, gold in enumerate(asked["gold"])
+    ]
+    named = [f"c{i % categories}" for i in range(len(asked))]
+    questions = asked.assign(choices=pd.Series(choices), category=named)
+    return Experiment(dataclasses.replace(e.logs, questions=questions))
+
+
+@pytest.mark.parametrize("categories", [2, 20])
+def test_classes_add_up_to_the_whole_and_are_what_their_questions_say(categories: int) -> None:
+    table = tables.classes_table(with_classes(experiment(EXAMPLE), categories))
+
+    assert (table["shots"] == 4).all()
+    whole = only(table, by="all")
+    assert_values(whole, {"n": 40, "acc_w2s": 2.575 / 3, "gain": 2.575 / 3 - 0.725})
+    for _, rows in table.groupby("by"):
+        assert rows["n"].sum() == 40
+        assert rows["gain_part"].sum() == pytest.approx(whole["gain"])
+        for name in ("acc_weak", "acc_gold", "pgr_gold_num", "pgr_gold_gap"):
+            assert rows["n"] @ rows[name] / 40 == pytest.approx(whole[name])
+    weak, strong0, treated, ceiling = right(WEAK), right(STRONG), right(*W2S), right(*GOLD)
+    group = np.arange(40) % categories
+    gain = (treated - strong0).mean(axis=1)
+    vs = float((treated - strong0).mean(axis=0).var(ddof=1)) / 3
+
+    def ends(gain: Any, vq: float, df: float, vs: float) -> list[float]:
+        df = min((vq + vs) ** 2 / (vq**2 / df + vs**2 / 2), df)
+        half = stats.t.ppf(0.975, df) * math.sqrt(max(vq + vs, 4 / len(gain) ** 2))
+        return [gain.mean() - half, gain.mean() + half]
+
+    sums = np.bincount(group, weights=gain - gain.mean())
+    together = categories / (categories - 1) * (sums @ sums) / 40**2
+    plain = gain.var(ddof=1) / 40
+    clustered = categories == 20 and together > plain
+    vq, df = (together, 19) if clustered else (plain, 39)
+    assert [whole["gain_lo"], whole["gain_hi"]] == pytest.approx(ends(gain, vq, df, vs))
+    declined = only(table, by="right answer", **{"class": "declines"})
+    of = np.arange(40) % 5 == 0
+    assert (declined["n"], declined["pgr_gold_status"]) == (8, "gap_not_established")
+    numerator, gap = (treated - weak)[of].mean(), (ceiling - weak)[of].mean()
+    assert_values(declined, {"pgr_gold_num": numerator, "pgr_gold_gap": gap})
+    mine = (treated - strong0)[of]
+    own = ends(
+        mine.mean(axis=1), mine.mean(axis=1).var(ddof=1) / 8, 7, mine.mean(0).var(ddof=1) / 3
+    )
+    assert [declined["gain_lo"], declined["gain_hi"]] == pytest.approx(own)
+    by_category = table[table["by"] == "category"]
+    assert by_category["gain_p_holm"].min() == pytest.approx(
+        min(1, categories * by_category["gain_p"].min())
+    )
+
+
 LONG = ("no", "a rather longer one", "it", "or so")
 
 
@@ -483,6 +544,7 @@ def test_columns_do_not_depend_on_the_rows() -> None:
         "models",
         "costs",
         "arms",
+        "classes",
         "rules",
         "surface_rule",
         "positions",

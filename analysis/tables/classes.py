@@ -1,0 +1,103 @@
+"""Where a gain comes from: accuracy, gain and `pgr_gold` by class of question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from string import ascii_uppercase
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from w2s_icl.analysis.experiment import COLUMNS, Cell, Experiment
+from w2s_icl.analysis.stats import gap_recovered, holm, paired_difference
+from w2s_icl.analysis.tables.cells import CELL, interval, ratio_columns, scope, share, with_ends
+
+ALL, CATEGORY, RIGHT_ANSWER = "all", "category", "right answer"
+"""What questions are classed by."""
+
+DECLINES, ANSWERS = "declines", "answers"
+"""Classes by the right answer."""
+
+_DECLINES: Final = re.compile(
+    r"\bno comment\b"
+    r"|\b(?:i|we) (?:do not|don['’]?t|can ?not|can['’]?t) (?:know|say|tell|answer|comment)\b"
+    r"|\b(?:can ?not|can['’]?t|could not) be (?:answered|determined|known|said|told)\b"
+    r"|\b(?:not enough|insufficient|no) information\b"
+    r"|^\W*(?:it is |it's )?(?:unknown|unanswerable|undetermined|not known)\W*$",
+    re.IGNORECASE,
+)
+
+_CLASSES = (
+    *(*CELL, "by", "class", "n", "draws", "scope"),
+    *with_ends(*(f"acc_{name}" for name in COLUMNS), "gain"),
+    *("gain_p", "gain_p_holm", "gain_part"),
+    *ratio_columns("pgr_gold"),
+)
+
+
+def declines(answer: str) -> bool:
+    """Whether an answer says that it gives none.
+
+    Example:
+        >>> declines("I have no comment."), declines("Cannot be determined"), declines("No")
+        (True, True, False)
+    """
+    return bool(_DECLINES.search(answer))
+
+
+def classes_table(experiment: Experiment) -> pd.DataFrame:
+    """One row per (weak, strong, shots) of the headline and class of questions.
+
+    `by` says what a class is made of: "all" questions, the dataset's "category" ("" where it has
+    none), or the "right answer", which "declines" ("I have no comment" and the like) or "answers".
+    `gain` is w2s minus strong0 on the questions of the cell; `gain_part` is the class's part of the
+    gain over all questions, gain times its share of them: the parts of all categories, and of both
+    kinds of right answers, add up to the whole. Intervals of a class are over its questions; those
+    of all questions are clustered by category from 20 categories on. `gain_p_holm` is adjusted over
+    the classes of one `by`. Cells without a usable run with weak labels have no row.
+    """
+    rows = [
+        row
+        for cell in experiment.cells
+        if cell.shots in experiment.headline and cell.compares("w2s", "strong0")
+        for row in _rows(experiment, cell)
+    ]
+    table = pd.DataFrame(rows, columns=list(_CLASSES))
+    table["gain_p_holm"] = table.groupby([*CELL, "by"])["gain_p"].transform(holm)
+    return table
+
+
+def _rows(experiment: Experiment, cell: Cell) -> Iterator[Mapping[str, Any]]:
+    questions = experiment.logs.questions.iloc[cell.places]
+    categories = questions["category"].to_numpy()
+    right = zip(questions["choices"], questions["gold"], strict=True)
+    declined = [declines(choices[ascii_uppercase.index(gold)]) for choices, gold in right]
+    kinds = {
+        ALL: np.full(cell.n, ALL, dtype=object),
+        CATEGORY: categories,
+        RIGHT_ANSWER: np.where(declined, DECLINES, ANSWERS),
+    }
+    for by, classes in kinds.items():
+        names = sorted(set(classes))
+        if len(names) > 1 or by == ALL:  # one class is all questions
+            for name in names:
+                row = {of: getattr(cell, of) for of in CELL} | {"by": by, "class": name}
+                yield row | _row(cell, classes == name, categories if by == ALL else None)
+
+
+def _row(cell: Cell, of: NDArray[np.bool_], clusters: NDArray[Any] | None) -> dict[str, Any]:
+    """The numbers of the questions `of` a cell."""
+    arms = {name: arm.correct[of] for name, arm in cell.arms.items()}
+    gain = paired_difference(arms["w2s"], arms["strong0"], clusters=clusters)
+    status, ratio = cell.status("pgr_gold"), None
+    if not status:
+        ratio = gap_recovered(arms["weak"], arms["w2s"], arms["gold"], clusters=clusters)
+    row: dict[str, Any] = {"n": gain.n, "draws": cell.draws, "scope": scope(cell.draws)}
+    for name in COLUMNS:
+        row |= share(f"acc_{name}", arms.get(name, ()))
+    row |= interval("gain", gain.diff, gain.low, gain.high)
+    row |= {"gain_p": gain.p, "gain_part": gain.diff * gain.n / cell.n}
+    return row | ratio_columns("pgr_gold", ratio, status)

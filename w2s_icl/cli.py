@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
+from dotenv import find_dotenv, load_dotenv
 
 from w2s_icl import __version__
 from w2s_icl.errors import W2SError
+from w2s_icl.words import printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Weak-to-strong generalization by in-context learning, measured with Inspect."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # in a terminal without UTF-8, ? for what it lacks
+            stream.reconfigure(errors="replace")
+    load_dotenv(find_dotenv(usecwd=True))  # as `inspect eval` does
+
+
+def _echo(text: str) -> None:
+    """Print a text. By itself, click would write UTF-8 into a stream that is ASCII."""
+    click.echo(printable(text), file=sys.stdout)
 
 
 def _log_dir(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -85,9 +97,6 @@ def run(
     Exits 0, 1 (some failed, or the money is spent), 2 (refused), or 130 and 143 where a signal
     stopped it.
     """
-    from dotenv import find_dotenv, load_dotenv
-
-    load_dotenv(find_dotenv(usecwd=True))  # as `inspect eval` does
     from w2s_icl.analysis.stats.power import detectable
     from w2s_icl.evals.study import load_study
     from w2s_icl.evals.sweep import shards
@@ -121,15 +130,17 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="For a program; null is unknown.")
 def plan(study: str, log_dir: str | None, as_json: bool) -> None:
     """Say what STUDY still has to run, what that costs and what it can detect. Asks no model."""
-    from w2s_icl.analysis.stats.power import detectable
     from w2s_icl.evals.study import load_study
     from w2s_icl.evals.sweep.plan_text import plan_json, print_plan
     from w2s_icl.evals.sweep.run import checked_plan
 
     loaded = load_study(study)
-    made, detects = checked_plan(loaded, log_dir), detectable(loaded.test_size, loaded.draws)
+    made = checked_plan(loaded, log_dir)
+    from w2s_icl.analysis.stats.power import detectable  # a refusal need not wait for scipy
+
+    detects = detectable(loaded.test_size, loaded.draws)
     if as_json:
-        click.echo(json.dumps(plan_json(made, detects=detects), indent=1, ensure_ascii=False))
+        _echo(json.dumps(plan_json(made, detects=detects), indent=1, ensure_ascii=False))
     else:
         print_plan(made, detects=detects)
 
@@ -143,7 +154,7 @@ def study(name: str) -> None:
     path = bundled_study(name)
     if path is None:
         raise W2SError(f"NAME must be demo, truthfulqa or controls, got {name!r}")
-    click.echo(path.read_text("utf-8"), nl=False)
+    _echo(path.read_text("utf-8").rstrip("\n"))
 
 
 @main.command()
@@ -154,10 +165,10 @@ def report(logs: str, out: str) -> None:
     from w2s_icl.analysis.report import write_report
 
     written = write_report(logs, out)
-    click.echo(written.summary)
+    _echo(written.summary)
     page, *others = reversed(written.files)
-    click.echo(f"wrote {page}, and beside it {len(others)} tables and figures")
-    click.echo(f"logs  inspect view --log-dir {logs}")
+    _echo(f"wrote {page}, and beside it {len(others)} tables and figures")
+    _echo(f"logs  inspect view --log-dir {logs}")
 
 
 @main.command("import")
@@ -203,10 +214,8 @@ def import_(
             "give a file of answers with --questions DATASET, or: notebook RESULTS_DIR"
         )
     answers = sum(len(of) for of in made.cells.values())
-    click.echo(
-        f"{answers:,} answers in {len(made.cells)} cells, {len(made.counts)} cells of counts"
-    )
+    _echo(f"{answers:,} answers in {len(made.cells)} cells, {len(made.counts)} cells of counts")
     for note in made.notes:
-        click.echo(f"! {note}")
-    click.echo("not recorded: " + "; ".join(made.not_recorded))
-    click.echo(f"report  w2s report {log_dir} --out report")
+        _echo(f"! {note}")
+    _echo("not recorded: " + "; ".join(made.not_recorded))
+    _echo(f"report  w2s report {log_dir} --out report")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from typing import IO, Any
+
 import click
 from pydantic import ValidationError
+
+from w2s_icl.words import printable
 
 
 class W2SError(click.ClickException):
@@ -14,6 +19,14 @@ class W2SError(click.ClickException):
     """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        """The text, in which a server's or a file's words may stand."""
+        super().__init__(printable(message))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it; by itself, click would write UTF-8 into a stream that is ASCII."""
+        super().show(file or sys.stderr)
 
 
 class LabelsMissingError(W2SError):

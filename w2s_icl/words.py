@@ -1,8 +1,10 @@
-"""How numbers, models and arms are written: in the terminal, in the tables and in the report."""
+"""How numbers, models, arms and strange texts are written: in terminal, tables and report."""
 
 from __future__ import annotations
 
 import math
+
+from rich.console import Console
 
 
 def money(dollars: float) -> str:
@@ -55,3 +57,36 @@ def arm_name(labels: str, weak: str = "", prompt: str = "") -> str:
     """
     by = f" by {weak}" if weak else ""
     return (labels or "no demonstrations") + by + (f", {prompt}" if prompt else "")
+
+
+def printable(text: str) -> str:
+    r"""A text that does nothing to a terminal: its control characters are written as escapes.
+
+    Example:
+        >>> print(printable("a\x1b[31mred\nline"))
+        a\x1b[31mred
+        line
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def fitted(text: str, width: int) -> str:
+    """A text in at most `width` characters: where it is longer, its middle is left out.
+
+    Example:
+        >>> fitted("llama-3.1-8b-instruct", 12), fitted("zero", 12)
+        ('llama-…truct', 'zero')
+    """
+    if len(text) <= width:
+        return text
+    return text[: width // 2] + "…" + text[len(text) - (width - 1) // 2 :]
+
+
+def say(console: Console, *lines: str) -> None:
+    """Print lines as they are, without markup; in a terminal they break between words."""
+    for line in lines:
+        console.print(
+            printable(line), highlight=False, markup=False, soft_wrap=not console.is_terminal
+        )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import rich
@@ -86,6 +89,41 @@ def model_of(study: Study, name: str) -> Model:
     with quiet_console():  # with the first model, Inspect prints which hooks there are
         model = get_model(name, config=config, **dict(study.model_args.get(name, {})))
     return watched(model)
+
+
+LOADERS = {
+    "hf": ("torch", "transformers", "accelerate"),
+    "nnterp": ("nnterp",),
+    "sglang": ("sglang",),
+    "transformer_lens": ("transformer_lens",),
+    "vllm": ("vllm",),
+}
+"""Packages of the providers that load a model themselves; with an address they need none."""
+
+
+def refuse_unusable_models(study: Study) -> None:
+    """Make each model that is made without loading it; no endpoint is asked.
+
+    Raises:
+        W2SError: Inspect has no such provider, or it lacks its key, a package or an argument.
+    """
+    for model in study.models:
+        provider = model.partition("/")[0]
+        lacks = [name for name in LOADERS.get(provider, ()) if find_spec(name) is None]
+        served = {"base_url", "port"} & {*study.model_args.get(model, ())}
+        if lacks and not served and f"{provider.upper()}_BASE_URL" not in os.environ:
+            raise W2SError(f"models: {model} needs packages: pip install {' '.join(lacks)}")
+        if provider in LOADERS:
+            continue
+        try:
+            model_of(study, model)
+        except W2SError as error:
+            raise W2SError(f"models: {error.message}") from None
+        except Exception as error:  # whatever a provider raises that cannot be made
+            said = " ".join(re.sub(r"\[/?[a-z ]+\]", "", str(error)).split())
+            if "not recognized" in said or "format of <api_name>" in said:
+                said = "Inspect has no such provider; a model is PROVIDER/NAME, as openai/gpt-4o"
+            raise W2SError(f"models: {model}: {said.removeprefix('ERROR: ')}") from None
 
 
 def refuse_unknown_models(study: Study, models: Iterable[str]) -> None:

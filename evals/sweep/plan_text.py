@@ -16,7 +16,7 @@ from w2s_icl.evals.study import RESERVE, Study
 from w2s_icl.evals.sweep.endpoint import CONNECTIONS
 from w2s_icl.evals.sweep.logged import Amount
 from w2s_icl.evals.sweep.plan import ModelPlan, Plan
-from w2s_icl.words import model_name, money, tokens
+from w2s_icl.words import model_name, money, printable, say, tokens
 
 VERDICT_DRAWS = 3
 """Draws below which nothing is said about other demonstrations than those shown."""
@@ -117,8 +117,8 @@ def _say(console: Console, *lines: str) -> None:
     for line in lines:
         indent = " " * (len(line) - len(line.lstrip()) + 2)
         whole: Any = {"break_long_words": False, "break_on_hyphens": False}
-        for part in textwrap.wrap(line, WIDTH, subsequent_indent=indent, **whole):
-            console.print(part, highlight=False, markup=False)
+        for part in textwrap.wrap(printable(line), WIDTH, subsequent_indent=indent, **whole):
+            say(console, part)
 
 
 def _table(plan: Plan) -> Table:
@@ -138,7 +138,7 @@ def _table(plan: Plan) -> Table:
         table.add_column(header, footer=footer, justify="right", no_wrap=True)
     for stage in plan.stages:
         done = str(stage.done or "-")
-        table.add_row(escape(stage.name), str(stage.cells), done, *row(stage.to_run))
+        table.add_row(escape(printable(stage.name)), str(stage.cells), done, *row(stage.to_run))
     return table
 
 

@@ -30,7 +30,7 @@ from w2s_icl.evals.sweep.plan import Plan
 from w2s_icl.evals.sweep.stopping import with_remedy
 from w2s_icl.evals.sweep.unread import stopped_unread
 from w2s_icl.record import UNREAD_LIMIT, CellKey, is_complete, key_of
-from w2s_icl.words import model_name, money
+from w2s_icl.words import model_name, money, say
 
 Z95 = 1.959964
 
@@ -151,7 +151,7 @@ class StudyProgress:
     def say_once(self, text: str) -> None:
         """Print what has not been printed yet."""
         if text not in self._printed:
-            self.console.print(text, highlight=False, markup=False)
+            say(self.console, text)
         self._printed.add(text)
 
 

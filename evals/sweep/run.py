@@ -18,7 +18,6 @@ from typing import Any
 from inspect_ai import Task, eval_set
 from inspect_ai.log import EvalLog
 from rich.console import Console
-from rich.markup import escape
 
 from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.cells import (
@@ -35,6 +34,7 @@ from w2s_icl.evals.sweep.endpoint import (
     CONNECTIONS,
     quiet_console,
     refuse_unknown_models,
+    refuse_unusable_models,
     set_prices,
 )
 from w2s_icl.evals.sweep.labelling import labelling, pool_ask
@@ -60,6 +60,7 @@ from w2s_icl.evals.sweep.unread import FIRST_REPLIES, UnreadStop, stopped_unread
 from w2s_icl.record import PlanRecord, is_ours, key_of
 from w2s_icl.scorers.multiple_choice import refuse_without_logprobs
 from w2s_icl.solvers.label_logs import log_headers
+from w2s_icl.words import say
 
 COLLECT_AT = (10_000, 4, 3)
 """Thresholds of Python's garbage collector during a run; its own cost a fifth of the CPU time."""
@@ -174,6 +175,7 @@ def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
 
 def checked_plan(study: Study, log_dir: str | None = None) -> Plan:
     """The plan of a study, once all is refused that a run would refuse."""
+    refuse_unusable_models(study)
     for model in study.models if study.read == "likelihood" else ():
         refuse_without_logprobs(model)
     split = study.load_split()
@@ -232,7 +234,7 @@ def run_study(
     console = console or Console(soft_wrap=True)
     with ExitStack() as locked:
         if run_cells is evaluate:  # else each part has its lock
-            locked.enter_context(held(log_dir, partial(console.print, markup=False)))
+            locked.enter_context(held(log_dir, partial(say, console)))
             refuse_running_parts(log_dir)
         options = (max_cost, confirm, detects, run_cells, of_all)
         return _run_locked(study, log_dir, console, display, *options)
@@ -281,12 +283,11 @@ def _run_locked(
             outcome = Outcome((), progress.planned, stopped=error.message)
     if outcome.stopped:
         print_bill(progress, plan)
-        say = partial(console.print, highlight=False, markup=False)
         say(
-            f"stopped: {outcome.stopped}. The answers so far are in {log_dir}; run the same ",
-            end="",
+            console,
+            f"stopped: {outcome.stopped}. The answers so far are in {log_dir}; run the same "
+            "command to continue",
         )
-        say("command to continue")
     write_summary(outcome, log_dir, progress, plan)
     return outcome
 
@@ -294,12 +295,12 @@ def _run_locked(
 def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Outcome:
     """The two phases."""
     study, split, progress = session.study, plan.split, session.progress
-    say = partial(progress.console.print, highlight=False, markup=False)
+    tell = partial(say, progress.console)
     alone = run_cells is evaluate
     for name in set_torn_aside(log_dir) if alone else ():
-        say(f"! {name} was torn and is kept as {name}{TORN}")
+        tell(f"! {name} was torn and is kept as {name}{TORN}")
     for name in mark_incomplete_in(log_dir) if alone else ():
-        say(f"! questions failed in {name}; they are asked again")
+        tell(f"! questions failed in {name}; they are asked again")
     if study.check_models:
         done = finished_cells(log_dir)
         todo = [cell.model for cell in all_cells(study, split) if cell.key not in done]
@@ -327,11 +328,13 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
             if state.complete or state == before:
                 break
         if not state.complete:
-            say("! cells with demonstrations wait for all label runs: they show the same questions")
+            tell(
+                "! cells with demonstrations wait for all label runs: they show the same questions"
+            )
         elif not plan.exact:
             rest = make_plan(study, log_dir, split=split)
             progress.follow(rest)
-            progress.console.print(escape(exact_line(rest)), highlight=False)
+            tell(exact_line(rest))
         tasks = made(few_shot_cells(study, state.unread, split) if state.complete else [])
         refuse_other_demonstrations({one.cell.key: one.task for one in tasks}, log_dir)
         keyed = [(one.cell.key, one.task) for one in tasks]
@@ -349,9 +352,9 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
     outcome = Outcome(logs, progress.planned)
     print_results(outcome, log_dir, progress, plan)
     for text in no_labels:
-        say(f"! {state.readable} questions have readable labels of all weak models: {text}")
+        tell(f"! {state.readable} questions have readable labels of all weak models: {text}")
     for log in ended:
-        say(f"! {log.eval.task} of {log.eval.model}: {stopped_unread(log)}: {way_out(log)}")
+        tell(f"! {log.eval.task} of {log.eval.model}: {stopped_unread(log)}: {way_out(log)}")
     return outcome
 
 

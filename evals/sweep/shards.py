@@ -34,6 +34,7 @@ from w2s_icl.evals.sweep.run import CellTask, RunCells, Session, evaluate, logs_
 from w2s_icl.evals.sweep.stopping import Ending, Stopped
 from w2s_icl.record import PlanRecord, RunRecord, is_complete
 from w2s_icl.solvers.label_logs import is_remote
+from w2s_icl.words import say
 
 POLL = 2.0
 """Seconds between two looks at parts that other processes are running."""
@@ -84,7 +85,7 @@ class Share:
                     busy.append(part)
                     if part not in said:
                         said.add(part)
-                        session.progress.console.print(f"part {part}: {error}", highlight=False)
+                        say(session.progress.console, f"part {part}: {error}")
             waiting = busy
             if waiting:
                 time.sleep(POLL)
@@ -203,7 +204,7 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
         job = (study, session.planned, log_dir, part, budget, environment)
         running[run.remote(sent, *job)] = part
     if running:
-        progress.console.print(f"ray: {len(running)} parts", highlight=False)
+        say(progress.console, f"ray: {len(running)} parts")
     try:
         _watch(running, session)
     except BaseException:
@@ -234,7 +235,7 @@ def _watch(running: dict[Any, int], session: Session) -> None:
                 reason, cells = f"part {part} was lost: {first_line(error)}", 0
             if reason:
                 raise Stopped(reason)
-            session.progress.console.print(f"part {part}: {cells} cells done", highlight=False)
+            say(session.progress.console, f"part {part}: {cells} cells done")
 
 
 def _work(

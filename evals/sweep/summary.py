@@ -34,7 +34,7 @@ from w2s_icl.record import (
     short_name,
 )
 from w2s_icl.solvers.label_logs import log_headers, summaries
-from w2s_icl.words import arm_name, model_name
+from w2s_icl.words import arm_name, model_name, printable, say
 
 
 @dataclass(frozen=True)
@@ -71,36 +71,36 @@ class Outcome:
 
 def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Accuracy by prompted model and labels against shots; what went wrong; what to do next."""
-    study, say = plan.study, partial(progress.console.print, highlight=False, markup=False)
-    say()
+    study, tell = plan.study, partial(say, progress.console)
+    tell("")
     progress.console.print(_accuracies(study, outcome.logs), width=WIDTH)
     for log in outcome.logs:
         if is_complete(log) and 1 - (read := readable(log)) > UNREAD_LIMIT:
-            say(
+            tell(
                 f"! {log.eval.task} {model_name(log.eval.model)}: {100 * (1 - read):.1f}% of the "
                 "replies could not be read"
             )
     for log in outcome.failed:
-        say(cell_line(log))
+        tell(cell_line(log))
     if missing := outcome.planned - len(outcome.logs):
-        say(f"! {missing} of {outcome.planned} cells were not run")
+        tell(f"! {missing} of {outcome.planned} cells were not run")
     if any(model.startswith(STANDIN) for model in study.models):
-        say(f"! {BANNER}")
+        tell(f"! {BANNER}")
     print_bill(progress, plan)
     total = sum(_amounts(outcome.logs).values(), NOTHING)
     unknown = ", ".join(sorted(map(model_name, total.unpriced)))
     of = f" ({unknown})" if unknown else ""
-    say(f"study   {total.dollars}{of}, {progress.retries} retries")
-    say(f"logs    inspect view --log-dir {log_dir}")
-    say(f"report  w2s report {log_dir} --out report")
+    tell(f"study   {total.dollars}{of}, {progress.retries} retries")
+    tell(f"logs    inspect view --log-dir {log_dir}")
+    tell(f"report  w2s report {log_dir} --out report")
 
 
 def print_bill(progress: StudyProgress, plan: Plan) -> None:
     """This run beside its plan; nothing where nothing was planned and nothing asked."""
     if plan.to_run.calls or progress.now.calls:
         least = "" if plan.exact else f"{plan.calls_at_least:,} to "
-        progress.console.print(f"planned {least}{plan.to_run.text}", highlight=False)
-        progress.console.print(f"came to {progress.now.text}", highlight=False)
+        say(progress.console, f"planned {least}{plan.to_run.text}")
+        say(progress.console, f"came to {progress.now.text}")
 
 
 def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
@@ -172,7 +172,7 @@ def _accuracies(study: Study, logs: Sequence[EvalLog]) -> Table:
         for arm, by_shots in arms.items():
             means = {k: f"{100 * sum(v) / len(v):.1f}" for k, v in by_shots.items()}
             table.add_row(
-                escape(f"  {arm}" if arm else model_name(model)),
+                escape(printable(f"  {arm}" if arm else model_name(model))),
                 *(means.get(k, "").replace("100.0", "100") for k in shots),
             )
     return table

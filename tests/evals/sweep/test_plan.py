@@ -37,8 +37,8 @@ def said_of(plan: Plan, width: int = 80, **options: Any) -> str:
     return said.getvalue()
 
 
-def invoke(*words: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, words)
+def invoke(*words: str, charset: str = "utf-8") -> tuple[int, str, str]:
+    result = CliRunner(charset).invoke(main, words)
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -287,3 +287,40 @@ def test_plan_refuses_what_a_run_would(tmp_path: Path) -> None:
         assert code == 2
         assert re.fullmatch(r"Error: .* of another experiment: its seed .*\n", err)
     assert refused[0][2] == refused[1][2]
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("openai/gpt-4o", "OpenAI client No OPENAI_API_KEY"),
+        ("mistral/large", "Install with: pip install mistralai"),
+        ("hf/gpt2", "needs packages: pip install torch"),
+        ("nosuch/model", "Inspect has no such provider"),
+        ("small", "Inspect has no such provider"),
+        ("simulated/smal", "must be one of simulated/small, .*, got simulated/smal"),
+    ],
+)
+def test_model_that_cannot_be_asked_is_refused_in_one_line(
+    command: str, model: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    path = write_study(tmp_path, models=[model], labels=["gold"])
+    options = ("--log-dir", str(tmp_path / "logs"), "--yes") if command == "run" else ()
+
+    code, out, err = invoke(command, str(path), *options)
+
+    assert (code, out) == (2, "")
+    assert re.fullmatch(f"Error: models: {model}.*{said}.*\n", err) or model == "simulated/smal"
+    assert re.search(said, err)
+
+
+def test_terminal_gets_no_control_characters_and_no_codec_error(tmp_path: Path) -> None:
+    name = "z\u00fcrich \u2713 \x1b[31m [red]x[/red]"
+    path = write_study(tmp_path, **{**BASE, "name": name, "shots": [0]})
+    missing = str(tmp_path / "\u00e9\x1b[0m.yaml")
+
+    results = [invoke("plan", of, charset="ascii") for of in (str(path), missing)]
+
+    assert "Plan: study z?rich ? \\x1b[31m [red]x[/red]\n" in results[0][1]
+    assert "?\\x1b[0m.yaml: cannot be read" in results[1][2]

@@ -236,8 +236,10 @@ def status_of(error: BaseException) -> int | None:
 
 def cause_of(error: BaseException) -> str:
     """First line of what the server or the network said: of an error's last cause, without one."""
-    while "connection error" in str(error).lower() and error.__cause__:
-        error = error.__cause__
+    while str(error).lower() in ("", "connection error.") and (
+        error.__cause__ or error.__context__
+    ):
+        error = error.__cause__ or error.__context__ or error
     said = first_line(error)
     return next((words for part, words in IN_WORDS.items() if part in said), said)
 

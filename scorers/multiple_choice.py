@@ -26,7 +26,7 @@ from inspect_ai.scorer import (
 from inspect_ai.solver import TaskState
 
 from w2s_icl.errors import W2SError
-from w2s_icl.record import READ_BY, SCORER
+from w2s_icl.record import READ_BY, SCORER, rotation
 from w2s_icl.scorers.reading import Reading, read_reply
 
 SCORER_VERSION = "2"
@@ -47,7 +47,7 @@ NO_LOGPROBS = (
 )
 
 NO_ANSWER_STOPS = ("model_length", "content_filter")
-"""Stop reasons of replies that are no answer: some servers hand back an error text as a reply."""
+"""Stop reasons with which some servers hand back an error text as a reply."""
 
 WORD_MARKS = " \t\n▁ĠĊ()[]*_`\"'.:"
 """What a token may bear around a letter: a space in a tokenizer's spelling, or a wrapping."""
@@ -58,9 +58,7 @@ def readable() -> Metric:
     """Share of replies in which an answer could be read."""
 
     def compute(scores: list[SampleScore]) -> float:
-        if not scores:
-            return math.nan
-        return sum(bool(s.score.answer) for s in scores) / len(scores)
+        return sum(bool(s.score.answer) for s in scores) / len(scores) if scores else math.nan
 
     return compute
 
@@ -74,52 +72,49 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
 
     A reply without an answer has the value NOANSWER, which counts as wrong, an empty answer and a
     `reason`: Inspect's own `no_response`, `refusal` and `invalid_response_format`, `truncated`, or
-    the stop reason where the reply is no answer at all. `Score.metadata` says how the reply was
-    read (`read_as`, see docs/reading.md) and the text of the option (`option`).
+    a stop reason of `NO_ANSWER_STOPS`. `Score.metadata` has the rule that read the reply
+    (`read_as`, see docs/reading.md) and the text of the option (`option`).
 
     Args:
         permutations: With n > 1, epoch e was asked with its options rotated to the left by
             (e - 1) mod n places. Answer, target and probabilities are letters of the options in
-            their own order all the same; `Score.metadata` keeps the letter that was `shown`.
+            their own order; `Score.metadata` keeps the letter that was `shown`.
         read: "reply" reads the text. "likelihood" takes the option whose letter is the most
             likely first token; `Score.metadata` then has the options' probabilities, which sum to
             1 (`option_probabilities`), and the probability of all other tokens (`outside`).
     """
 
     async def score(state: TaskState, target: Target) -> Score:
-        options = [choice.value for choice in state.choices]
-        turn = (state.epoch - 1) % permutations % max(len(options), 1)
-        letters = ascii_uppercase[: len(options)]
-        own = dict(zip(letters, letters[turn:] + letters[:turn], strict=True))
+        output, options = state.output, [choice.value for choice in state.choices]
+        places = [*range(len(options))]
+        turn = rotation(state.epoch, permutations, len(options))
+        places = [*places[turn:], *places[:turn]]
+        own = {ascii_uppercase[i]: ascii_uppercase[place] for i, place in enumerate(places)}
         metadata: dict[str, Any] = {READ_BY: SCORER_VERSION}
-        if state.output.stop_reason in NO_ANSWER_STOPS:
-            reading = Reading(None, *[state.output.stop_reason] * 2)
+        if output.stop_reason in NO_ANSWER_STOPS:
+            reading = Reading(None, output.stop_reason, output.stop_reason)
         elif read == "likelihood":
-            masses = option_probabilities(state.output, len(options))
+            masses = option_probabilities(output, len(options))
             total = sum(masses.values())
-            metadata["option_probabilities"] = {
-                own[k]: p / total for k, p in sorted(masses.items())
-            }
-            metadata["outside"] = max(0.0, 1 - total)
+            shares = {own[letter]: p / total for letter, p in sorted(masses.items())}
+            metadata |= {"option_probabilities": shares, "outside": max(0.0, 1 - total)}
             likeliest = max(masses, key=masses.__getitem__, default=None)
             reading = Reading(likeliest, "likelihood", "invalid_response_format")
         else:
-            cut = state.output.stop_reason == "max_tokens"
-            shown = [*options[turn:], *options[:turn]]
-            reading = read_reply(state.output.completion, shown, truncated=cut)
+            shown, cut = [options[i] for i in places], output.stop_reason == "max_tokens"
+            reading = read_reply(output.completion, shown, truncated=cut)
         metadata["read_as"] = reading.rule
         gold = f"Gold: {_option(target.text, options)}"
         if reading.letter is None:
             return Score(
                 value=NOANSWER,
                 answer="",
-                explanation=f"Not readable ({reading.rule}): {state.output.completion!r}\n\n{gold}",
+                explanation=f"Not readable ({reading.rule}): {output.completion!r}\n\n{gold}",
                 reason=reading.reason,
                 metadata=metadata,
             )
-        if permutations > 1:
-            metadata["shown"] = reading.letter
         answer = own[reading.letter]
+        metadata |= {"shown": reading.letter} if permutations > 1 else {}
         return Score(
             value=CORRECT if answer == target.text else INCORRECT,
             answer=answer,
@@ -146,29 +141,16 @@ def parse_answer(reply: str, options: Sequence[str], *, truncated: bool = False)
 
 
 def refuse_without_logprobs(model: str) -> None:
-    """Stop before the first call of a model whose provider is not known to send log-probabilities.
-
-    Raises:
-        W2SError: Names the model and the providers that do.
-    """
+    """Raise W2SError for a model whose provider is not known to send log-probabilities."""
     if model.partition("/")[0] not in LOGPROB_PROVIDERS:
-        verb = "is not known to send them"
-        raise W2SError(NO_LOGPROBS.format(model=model, verb=verb))
+        raise W2SError(NO_LOGPROBS.format(model=model, verb="is not known to send them"))
 
 
 def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float]:
     """Probability of each option's letter as the first token of the reply.
 
-    Args:
-        output: The model's output.
-        n_options: Options of the question.
-
-    Returns:
-        Sums over the top tokens that are the letter but for `WORD_MARKS`; a letter that is not
-        among the top tokens is absent.
-
-    Raises:
-        W2SError: The output has no log-probabilities.
+    Each is the sum over the top tokens that are the letter, `WORD_MARKS` aside. A letter that is
+    not among the top tokens is absent. Raises W2SError where `output` has no log-probabilities.
     """
     logprobs = output.choices[0].logprobs if output.choices else None
     if logprobs is None or not logprobs.content:

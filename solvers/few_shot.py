@@ -1,7 +1,7 @@
 """The prompt: a system message, solved questions as real turns, then the question.
 
-Everything before the last question is built once per cell, so all requests of a cell start with the
-same bytes, and a longer prompt starts with the shorter one's: prompt caches pay for most of it.
+All prompts of a cell start with the same bytes, and a longer prompt starts with the shorter one, so
+that prompt caches serve most of it.
 """
 
 from __future__ import annotations
@@ -52,21 +52,20 @@ SYSTEM_MESSAGE = (
     "else."
 )
 
+_REASONS = "Think step by step, then give the letter of the"
+_LAST_LINE = 'on a last line of its own, as "ANSWER: X".'
+_HIDDEN = "Each message holds the options of a multiple-choice question that is not shown."
+
 INSTRUCTIONS: Mapping[tuple[QuestionText, Cot], str] = {
     ("shown", "none"): SYSTEM_MESSAGE,
     ("shown", "bare"): (
-        "Answer the multiple-choice question. Think step by step, then give the letter of the "
-        'correct option on a last line of its own, as "ANSWER: X".'
+        f"Answer the multiple-choice question. {_REASONS} correct option {_LAST_LINE}"
     ),
     ("hidden", "none"): (
-        "Each message holds the options of a multiple-choice question that is not shown. Reply "
-        "with the letter of the option that is most likely correct and nothing else."
+        f"{_HIDDEN} Reply with the letter of the option that is most likely correct and nothing "
+        "else."
     ),
-    ("hidden", "bare"): (
-        "Each message holds the options of a multiple-choice question that is not shown. Think "
-        "step by step, then give the letter of the option that is most likely correct on a last "
-        'line of its own, as "ANSWER: X".'
-    ),
+    ("hidden", "bare"): (f"{_HIDDEN} {_REASONS} option that is most likely correct {_LAST_LINE}"),
 }
 
 UNLABELLED_MESSAGE = (
@@ -89,14 +88,9 @@ TAKEN_OVER = "reused_output"
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One solved question of the prompt.
+    """One solved question of the prompt, its options in the order shown.
 
-    Attributes:
-        id: The question's id.
-        question: Its text.
-        choices: Its options in the order shown.
-        label: The letter it is solved with; None where no answer is shown.
-        gold: The letter of the right option (never shown).
+    `label` is the letter shown as the answer, None where none is shown; `gold` the right letter.
     """
 
     id: int | str
@@ -110,13 +104,10 @@ class Demonstration:
 class Demonstrations:
     """The demonstrations of one cell, in the order shown.
 
-    Inspect writes a solver's arguments into the log, twice, and compares them to tell cells apart;
-    of an object like this it takes `name`. So `name` says in few characters what is shown.
-
     Attributes:
         items: In the order shown.
-        note: One line of markdown for the transcript: how many there are, whose labels they bear.
-        source: Who gave the labels, in the words of `DISCLOSURES`.
+        note: One line of markdown for the transcript: how many there are, and who labelled them.
+        source: Who labelled them, in the words of `DISCLOSURES`.
     """
 
     items: tuple[Demonstration, ...] = ()
@@ -136,21 +127,13 @@ class Demonstrations:
 
     @property
     def name(self) -> str:
-        """Number of demonstrations and the start of their digest."""
+        """What Inspect writes into the log, twice, in place of a solver's argument."""
         return f"{len(self.items)} shown, {self.sha256[:16]}"
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """How demonstrations and question are put to the model.
-
-    Attributes:
-        style: "chat" or "transcript".
-        disclosure: What the system message says of the labels.
-        cot: Whether the model is asked to reason before it answers.
-        question: Whether the questions' texts are shown.
-        system_role: Who says the instruction.
-    """
+    """How demonstrations and question are put to the model; each field's type says what it does."""
 
     style: Style = "chat"
     disclosure: Disclosure = "none"
@@ -160,12 +143,10 @@ class Prompt:
 
     def __post_init__(self) -> None:
         """Refuse what is not allowed."""
-        for name, allowed in get_type_hints(Prompt).items():
-            *words, last = get_args(allowed)
-            if getattr(self, name) not in (*words, last):
-                raise W2SError(
-                    f"{name} must be {', '.join(words)} or {last}, got {getattr(self, name)!r}"
-                )
+        for name, kind in get_type_hints(Prompt).items():
+            *words, last = get_args(kind)
+            if (value := getattr(self, name)) not in (*words, last):
+                raise W2SError(f"{name} must be {', '.join(words)} or {last}, got {value!r}")
 
     @property
     def version(self) -> str:
@@ -174,7 +155,7 @@ class Prompt:
 
     @property
     def arm(self) -> str:
-        """What differs from the plain prompt, as "disclosure=source"; "" where nothing does.
+        """What differs from the plain prompt, "" where nothing does.
 
         Example:
             >>> Prompt(cot="bare", question="hidden").arm
@@ -201,15 +182,11 @@ class Prompt:
             return []
         instruction = self.system_message(shown)
         messages: list[ChatMessage] = []
-        opening = ""
         if self.system_role == "system":
             messages.append(ChatMessageSystem(content=instruction))
-        else:
-            opening = f"{instruction}\n\n"
         for d in shown.items:
-            text = opening + self._asked(d.question, d.choices)
-            opening = ""
-            messages.append(ChatMessageUser(content=text))
+            opening = "" if messages else f"{instruction}\n\n"
+            messages.append(ChatMessageUser(content=opening + self._asked(d.question, d.choices)))
             if d.label is not None:
                 messages.append(ChatMessageAssistant(content=d.label))
         return messages
@@ -238,8 +215,7 @@ class Prompt:
 
     def characters(self, shown: Demonstrations) -> int:
         """Length of everything in the prompt but the question that is asked."""
-        messages = [*self.prefix(shown), self.last_turn(shown, "", ())]
-        return sum(len(message.text) for message in messages)
+        return sum(len(m.text) for m in [*self.prefix(shown), self.last_turn(shown, "", ())])
 
     def _asked(self, question: str, choices: Sequence[str]) -> str:
         return question_text("" if self.question == "hidden" else question, choices)
@@ -270,11 +246,10 @@ def few_shot_prompt(  # noqa: D417 - the rest as `Prompt`
     system_role: SystemRole = "system",
     permutations: int = 1,
 ) -> Solver:
-    """Ask each question after the demonstrations in `shown`; none is a zero-shot prompt.
+    """Ask each question after the demonstrations in `shown`; without any, zero-shot.
 
-    A sample whose metadata hold an answer under `TAKEN_OVER` takes it instead of asking again: the
-    very same prompt has been answered in another cell, and a second call would put the noise of a
-    rerun between two arms that differ in nothing.
+    A sample with an answer under `TAKEN_OVER` in its metadata takes that answer without a call:
+    another cell has asked the same prompt, and a second call would add the noise of a rerun.
 
     Args:
         shown: The demonstrations, in order. The next five arguments are those of `Prompt`.
@@ -283,6 +258,7 @@ def few_shot_prompt(  # noqa: D417 - the rest as `Prompt`
     """
     prompt = Prompt(style, disclosure, cot, question, system_role)
     prefix = prompt.prefix(shown)
+    to_read = _folded(prefix)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         choices = [choice.value for choice in state.choices]
@@ -294,27 +270,36 @@ def few_shot_prompt(  # noqa: D417 - the rest as `Prompt`
         reused: Any = state.metadata.get(TAKEN_OVER)
         if reused is None:
             state.output = await _answer([*prefix, turn])
-            # the model event holds the whole prompt: carried along by every sample, too, 130 turns
-            # would be compared and written once more at each step
-            state.messages = [turn, state.output.message]
-            return state
-        state.output = ModelOutput.model_validate(reused["outputs"][str(state.epoch)])
-        state.messages = [*prefix, turn, state.output.message]
-        transcript().info(
-            f"No call: the same prompt was answered in cell `{reused['cell']}` of this study "
-            f"(log `{reused['log']}`).",
-            source="few_shot",
-        )
+        else:
+            state.output = ModelOutput.model_validate(reused["outputs"][str(state.epoch)])
+            transcript().info(
+                f"No call: the same prompt was answered in cell `{reused['cell']}` of this study "
+                f"(log `{reused['log']}`).",
+                source="few_shot",
+            )
+        state.messages = [*to_read, turn, state.output.message]
         return state
 
     return solve
 
 
-async def _answer(messages: list[ChatMessage]) -> ModelOutput:
-    """The reply to a prompt; raises RuntimeError where the call gave no answer: it is made again.
+def _folded(prefix: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """What stands before the question, for the viewer's Messages tab: all turns in one message.
 
-    Inspect turns some refusals by the server (HTTP 400) into replies; those carry no usage. A reply
-    that a filter emptied, or that is empty in itself, is an answer that cannot be read.
+    The model event of the transcript has the turns as they were sent. In `state.messages` 130 of
+    them would take as much time as the rest of a call.
+    """
+    first = [message for message in prefix if message.role == "system"]
+    turns = [m.text if m.role == "user" else f"Answer: {m.text}" for m in prefix[len(first) :]]
+    title = "(Demonstrations, sent as a turn each.)"
+    return [*first, *([ChatMessageUser(content="\n\n".join([title, *turns]))] if turns else [])]
+
+
+async def _answer(messages: list[ChatMessage]) -> ModelOutput:
+    """The reply to a prompt; raises RuntimeError where the call gave none, and is to be repeated.
+
+    Inspect turns some refusals by the server (HTTP 400) into replies; those carry no usage. An
+    empty reply, or one that a filter emptied, is an answer that cannot be read.
     """
     try:
         output = await get_model().generate(messages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path, PurePath
 from string import ascii_uppercase
 from typing import Any
@@ -39,19 +40,24 @@ def _weak(request: LabelRequest) -> LabelSet:
             f"{request.weak} on this pool{other_runs(request.weak, *how, request.log_dir)}. Make "
             f"it with: {command} (logs elsewhere: set INSPECT_LOG_DIR)"
         )
-    labels = answers.options()
+    labels = answers.labels
     right = [answers.correct[key] for key, text in labels.items() if text is not None]
-    n_pool = request.experiment.n_pool
     record = LabelRecord(
         label_log=file_of(answers.log),
         label_eval_id=answers.log.eval.eval_id,
         labels_sha256=labels_sha256(labels),
         labels_n=len(labels),
         labels_unread=len(labels) - len(right),
-        labels_coverage=_share(len(right), n_pool),
+        labels_coverage=_share(len(right), request.experiment.n_pool),
         labels_accuracy=_share(sum(right), len(right)),
     )
     return LabelSet("weak", labels, request.weak, record, command, "another language model")
+
+
+@label_source("unlabelled")
+def _unlabelled(request: LabelRequest) -> LabelSet:
+    """The questions and options alone."""
+    return replace(_gold(request), kind="unlabelled", by="nobody", shown=False)
 
 
 @label_source("random")
@@ -76,9 +82,7 @@ def _noise_matched(request: LabelRequest) -> LabelSet:
     shown = labelled[: request.shots]
     errors = sum(weak.labels[id_of(s)] != _gold_text(s) for s in shown)
     ranked = sorted(shown, key=lambda s: request.chance(s, "noise").random())
-    # what has no weak label is passed over here as well
-    labels: dict[int | str, str | None]
-    labels = dict.fromkeys(key for key, text in weak.labels.items() if text is None)
+    labels: dict[int | str, str | None] = dict.fromkeys(weak.labels)  # unread: passed over here too
     labels |= {id_of(s): _gold_text(s) for s in labelled}
     labels |= {id_of(s): _wrong(request, s) for s in ranked[:errors]}
     return LabelSet(
@@ -91,20 +95,13 @@ def _noise_matched(request: LabelRequest) -> LabelSet:
     )
 
 
-@label_source("unlabelled")
-def _unlabelled(request: LabelRequest) -> LabelSet:
-    """The questions and options alone."""
-    labels = {id_of(s): _gold_text(s) for s in request.pool}
-    return LabelSet("unlabelled", labels, "nobody", shown=False)
-
-
 @label_source("file", weak=True)
 def _file(request: LabelRequest) -> LabelSet:
     """Labels from a table or a log: a vote, a filtered set, people, any other method."""
     path = absolute(request.weak.removeprefix(FILE))
     if path.suffix == ".eval":
         answers = answers_of(path, request.experiment)
-        named, eval_id = answers.options(), answers.log.eval.eval_id
+        named, eval_id = answers.labels, answers.log.eval.eval_id
     else:
         named, eval_id = _table(path, request), ""
     pool = {id_of(s): _gold_text(s) for s in (*request.pool, *request.skipped)}
@@ -126,7 +123,7 @@ def _file(request: LabelRequest) -> LabelSet:
 
 
 def file_name(weak: str) -> str:
-    """How a log names who labelled: a model as it is, of a file no folder.
+    """How a log names who labelled: a model as it is, a file without its folder.
 
     Example:
         >>> file_name("file:/home/me/votes.csv"), file_name("openai/gpt-4o")
@@ -143,16 +140,15 @@ def _table(path: Path, request: LabelRequest) -> dict[int | str, str | None]:
     for i, row in enumerate(read_rows(path)):
         where = f"{path.name}: row {i} (the first is 0)"
         id_ = str(row.get("question", row.get("id", ""))).strip()
-        if ("question" not in row and "id" not in row) or "label" not in row:
+        if not {"question", "id"} & row.keys() or "label" not in row:
             raise W2SError(
                 f"{where}: the columns are {', '.join(row)}; needed are question (or id), the id "
                 "of a question, and label, a letter or an option's text"
             )
         if id_ not in questions:
             raise W2SError(f"{where}: question {id_!r} is none of the dataset's ids")
-        if id_ in rows:
+        if rows.setdefault(id_, i) != i:
             raise W2SError(f"{where}: question {id_!r} has a label in row {rows[id_]} already")
-        rows[id_] = i
         labels[id_of(questions[id_])] = _option(row["label"], questions[id_], where)
     return labels
 

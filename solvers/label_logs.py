@@ -1,7 +1,7 @@
-"""Reading answers in Inspect logs: weak labels have no store of their own.
+"""Answers in Inspect logs: a weak model's labels are the answers in its label run.
 
-A label run is chosen by what it is, never by its age: task, model, split, dataset, prompt version
-and the settings of its calls.
+A label run is chosen by its content: task, model, split, dataset, prompt version and the settings
+of its calls.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from string import ascii_uppercase
@@ -42,12 +41,10 @@ from w2s_icl.record import (
 from w2s_icl.solvers.labels import Labels
 
 T = TypeVar("T")
+Settings = Mapping[str, Any]
 
 AT_ONCE = 16
 """Logs that are read at the same time."""
-
-KEPT = 8192
-"""Headers that are kept; running logs change all the time."""
 
 MAY_FAIL = 8
 """Questions that may fail for good in a label run that is still good for labels."""
@@ -67,22 +64,12 @@ class Stamp(NamedTuple):
     size: int
 
 
-_headers: dict[Stamp, EvalLog | None] = {}
+_headers: dict[str, tuple[Stamp, EvalLog | None]] = {}
 
 
 def is_remote(address: str) -> bool:
     """Whether logs are reached through a network."""
     return "://" in address and not address.startswith("file://")
-
-
-def headers(stamps: Sequence[Stamp]) -> list[EvalLog | None]:
-    """Headers of logs, None for a file that cannot be read; unchanged files are read once."""
-    if len(_headers) + len(stamps) > KEPT:
-        _headers.clear()
-    new = [stamp for stamp in dict.fromkeys(stamps) if stamp not in _headers]
-    read = partial(read_eval_log_async, header_only=True)
-    _headers.update(zip(new, _each([stamp.name for stamp in new], read), strict=True))
-    return [_headers[stamp] for stamp in stamps]
 
 
 def log_headers(log_dir: str) -> list[EvalLog]:
@@ -93,7 +80,16 @@ def log_headers(log_dir: str) -> list[EvalLog]:
 def _listed(log_dir: str) -> list[tuple[Stamp, EvalLog]]:
     files = sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
     stamps = [Stamp(info.name, info.mtime, info.size) for info in files]
-    return [(s, log) for s, log in zip(stamps, headers(stamps), strict=True) if log is not None]
+    return [(s, log) for s, log in zip(stamps, _read(stamps), strict=True) if log is not None]
+
+
+def _read(stamps: Sequence[Stamp]) -> list[EvalLog | None]:
+    """Headers of logs, None for a file that cannot be read; unchanged files are read once."""
+    new = [stamp for stamp in stamps if _headers.get(stamp.name, (None,))[0] != stamp]
+    read = partial(read_eval_log_async, header_only=True)
+    for stamp, header in zip(new, _each([stamp.name for stamp in new], read), strict=True):
+        _headers[stamp.name] = (stamp, header)
+    return [_headers[stamp.name][1] for stamp in stamps]
 
 
 def summaries(names: Sequence[str]) -> Iterator[tuple[str, list[EvalSampleSummary]]]:
@@ -110,11 +106,8 @@ def outputs_of(location: str) -> Iterator[EvalSample]:
             files, path = fsspec.core.url_to_fs(location)
             copy = str(Path(folder) / Path(path).name)
             files.get_file(path, copy)
-        yield from read_eval_log_samples(
-            copy,
-            all_samples_required=False,
-            exclude_fields={"messages", "events", "events_data", "attachments", "store"},
-        )
+        left_out = {"messages", "events", "events_data", "attachments", "store"}
+        yield from read_eval_log_samples(copy, all_samples_required=False, exclude_fields=left_out)
 
 
 def _each(names: Sequence[str], read: Callable[[str], Awaitable[T]]) -> Iterator[T | None]:
@@ -124,7 +117,11 @@ def _each(names: Sequence[str], read: Callable[[str], Awaitable[T]]) -> Iterator
         try:
             return await read(name)
         except Exception as error:
-            _refuse_unreached(name, error)
+            package = type(error).__module__.partition(".")[0]
+            unreached = isinstance(error, OSError) or package in NETWORK
+            if is_remote(name) and unreached and not isinstance(error, FileNotFoundError):
+                # the log may be whole
+                raise ConnectionError(f"{name} cannot be read: {first_line(error)}") from error
             return None
 
     async def together(some: Sequence[str]) -> list[T | None]:
@@ -141,56 +138,34 @@ def _each(names: Sequence[str], read: Callable[[str], Awaitable[T]]) -> Iterator
             yield from thread.submit(asyncio.run, together(some)).result()
 
 
-def _refuse_unreached(name: str, error: Exception) -> None:
-    """Raise ConnectionError where a store does not answer: the log that it holds may be whole."""
-    if is_remote(name) and not isinstance(error, FileNotFoundError):
-        package = type(error).__module__.partition(".")[0]
-        if isinstance(error, OSError) or package in NETWORK:
-            raise ConnectionError(f"{name} cannot be read: {first_line(error)}") from error
-
-
 # --- answers --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Answers:
-    """The answers of one model in one log, by question id.
+class Answers(NamedTuple):
+    """The answers of one model in one log.
 
     Attributes:
         log: The log's header.
-        letters: None where the reply could not be read.
-        choices: Options in the order shown.
-        correct: Whether the answer was right.
+        labels: Text of the chosen option by question id; None where the reply could not be read.
+        correct: Whether the answer was right, by question id.
         failed: Questions that no call could answer.
     """
 
     log: EvalLog
-    letters: Mapping[int | str, str | None]
-    choices: Mapping[int | str, Sequence[str]]
+    labels: Labels
     correct: Mapping[int | str, bool]
-    failed: int = 0
-
-    def options(self) -> Labels:
-        """Text of the chosen option by question id."""
-        return {
-            key: None if letter is None else self.choices[key][ascii_uppercase.index(letter)]
-            for key, letter in self.letters.items()
-        }
+    failed: int
 
 
 def find_answers(
-    model: str,
-    part: str,
-    experiment: ExperimentRecord,
-    settings: Mapping[str, Any],
-    log_dir: str,
+    model: str, part: str, experiment: ExperimentRecord, settings: Settings, log_dir: str
 ) -> Answers | None:
-    """The finished log with a model's zero-shot answers on one part of a split.
+    """The finished log with a model's zero-shot answers on one part of a split; None without one.
 
-    Where there is none, a label run will do in which at most `MAY_FAIL` questions failed for good:
-    those are unread. Of several, the one with most answers counts; of equals, the first that was
-    finished. They must agree wherever both answered, unless two workers of one run wrote them:
-    nobody chose between those.
+    A label run in which at most `MAY_FAIL` questions failed for good counts as finished where there
+    is no better: those questions are unread. Of several logs the one with most answers counts; of
+    equals, the one that ended first. They must agree wherever both answered, unless one run wrote
+    both.
 
     Args:
         model: The model.
@@ -206,18 +181,18 @@ def find_answers(
     runs = [_answers(stamp, log) for stamp, log in ended if not _difference(log, settings)]
     usable = [answers for answers in runs if is_complete(answers.log)]
     if not usable and part == "pool":
-        failed = [a for a in runs if a.failed <= MAY_FAIL < len(a.letters)]
+        failed = [a for a in runs if a.failed <= MAY_FAIL < len(a.labels)]
         usable = sorted(failed, key=lambda a: (a.failed, *_ended(a.log)))[:1]
     if not usable:
         return None
-    first, *others = sorted(usable, key=lambda a: (-len(a.letters), *_ended(a.log)))
-    mine, attempts = first.options(), {attempt_of(first.log)}
+    first, *others = sorted(usable, key=lambda a: (-len(a.labels), *_ended(a.log)))
+    attempts = {attempt_of(first.log)}
     for other in others:
-        attempt, theirs = attempt_of(other.log), other.options()
+        attempt = attempt_of(other.log)
         if attempt and attempt in attempts:
             continue
         attempts.add(attempt)
-        differ = [key for key in theirs if key in mine and mine[key] != theirs[key]]
+        differ = [i for i, text in other.labels.items() if first.labels.get(i, text) != text]
         if differ:
             raise W2SError(
                 f"{model} answered {len(differ)} questions of the {part} differently in "
@@ -228,9 +203,7 @@ def find_answers(
     return first
 
 
-def other_runs(
-    model: str, experiment: ExperimentRecord, settings: Mapping[str, Any], log_dir: str
-) -> str:
+def other_runs(model: str, experiment: ExperimentRecord, settings: Settings, log_dir: str) -> str:
     """What an error says of complete label runs with other settings; "" without any."""
     for _, log in _runs(model, "pool", experiment, log_dir):
         if is_complete(log) and (difference := _difference(log, settings)):
@@ -248,16 +221,16 @@ def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
     except OSError as error:
         raise W2SError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
     stamp = Stamp(str(path), file.st_mtime * 1000, file.st_size)
-    (log,) = headers([stamp])
+    (log,) = _read([stamp])
     if log is None:
         raise W2SError(f"{path.name}: not a log, or a damaged one")
     if not is_ours(log):
         raise W2SError(f"{path.name}: must be a log of this suite, of task {log.eval.task!r}")
     if not is_complete(log):
         raise W2SError(f"{path.name}: must be finished, its status is {log.status}")
-    cell, theirs = CellRecord.from_log(log), ExperimentRecord.from_log(log)
-    if cell.split != "pool":
-        raise W2SError(f"{path.name}: must be a run on the pool (split=pool), got {cell.split}")
+    if (split := CellRecord.from_log(log).split) != "pool":
+        raise W2SError(f"{path.name}: must be a run on the pool (split=pool), got {split}")
+    theirs = ExperimentRecord.from_log(log)
     for name in ("dataset_sha256", "test_size", "seed") if experiment else ():
         mine, its = getattr(experiment, name), getattr(theirs, name)
         if its != mine:
@@ -265,7 +238,7 @@ def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
     return _answers(stamp, log)
 
 
-def label_command(model: str, experiment: ExperimentRecord, settings: Mapping[str, Any]) -> str:
+def label_command(model: str, experiment: ExperimentRecord, settings: Settings) -> str:
     """The command that makes the label run of a weak model."""
     read = settings.get("read", "reply")
     usual = {"dataset": "mc4", "test_size": 200, "seed": 42, "near_duplicates": "drop"}
@@ -281,22 +254,19 @@ def _runs(
 ) -> Iterator[tuple[Stamp, EvalLog]]:
     """Ended logs of a model's plain zero-shot runs on one part of a split."""
     for stamp, log in _listed(log_dir):
-        if log.eval.model != model or not is_ours(log):
-            continue
-        if log.status not in ("success", "error") or log.invalidated:
-            continue
-        cell = CellRecord.from_log(log)
-        if (cell.task, cell.split, cell.prompt) != ("zero_shot", part, ""):
-            continue
-        if ExperimentRecord.from_log(log).identity == experiment.identity:
-            yield stamp, log
+        if log.eval.model == model and is_ours(log) and not log.invalidated:
+            cell = CellRecord.from_log(log)
+            plain = (cell.task, cell.split, cell.prompt) == ("zero_shot", part, "")
+            same = plain and ExperimentRecord.from_log(log).identity == experiment.identity
+            if same and log.status in ("success", "error"):
+                yield stamp, log
 
 
 def _ended(log: EvalLog) -> tuple[str, str]:
     return log.stats.completed_at, file_of(log)
 
 
-def _difference(log: EvalLog, settings: Mapping[str, Any]) -> str:
+def _difference(log: EvalLog, settings: Settings) -> str:
     """The first setting in which a log differs, in words; "" where there is none."""
     theirs = settings_of(log) | {"read": CellRecord.from_log(log).read}
     for name, value in settings.items():
@@ -311,20 +281,18 @@ def _summaries(stamp: Stamp) -> list[EvalSampleSummary]:
 
 
 def _answers(stamp: Stamp, log: EvalLog) -> Answers:
-    letters: dict[int | str, str | None] = {}
-    choices: dict[int | str, Sequence[str]] = {}
+    labels: dict[int | str, str | None] = {}
     correct: dict[int | str, bool] = {}
     failed = 0
     for summary in _summaries(stamp):
-        if summary.id in letters:
-            continue  # the first epoch is the label
-        score = next(iter((summary.scores or {}).values()), None)
-        letters[summary.id] = (score.answer or None) if score else None
-        choices[summary.id] = summary.choices or []
-        correct[summary.id] = score is not None and score.value == CORRECT
-        failed += summary.error is not None
+        if summary.id not in labels:  # the first epoch is the label
+            score = next(iter((summary.scores or {}).values()), None)
+            place = ascii_uppercase.index(score.answer) if score and score.answer else None
+            labels[summary.id] = None if place is None else (summary.choices or [])[place]
+            correct[summary.id] = score is not None and score.value == CORRECT
+            failed += summary.error is not None
     # a run that failed may lack a question altogether
-    lost = [id_ for id_ in log.eval.dataset.sample_ids or () if id_ not in letters]
-    letters |= dict.fromkeys(lost)
+    lost = [id_ for id_ in log.eval.dataset.sample_ids or () if id_ not in labels]
+    labels |= dict.fromkeys(lost)
     correct |= dict.fromkeys(lost, False)
-    return Answers(log, letters, choices, correct, failed + len(lost))
+    return Answers(log, labels, correct, failed + len(lost))

@@ -1,7 +1,7 @@
 """Where the demonstrations' labels come from: the request, the set, and the registry of sources.
 
-A label source is one function, registered under its name with `@label_source`. Labels are option
-texts, not letters, so they survive a reshuffle. The suite's own sources are in `label_kinds`.
+A label source is a function that is registered under its name with `@label_source`. Labels are
+option texts, so that they hold in any order of the options. `label_kinds` has the suite's own.
 """
 
 from __future__ import annotations
@@ -30,19 +30,15 @@ Labels = Mapping[int | str, str | None]
 
 @dataclass(frozen=True)
 class LabelRequest:
-    """What a label source may look at.
+    """What a label source may look at, for `shots` demonstrations of one draw.
 
     Attributes:
-        pool: Questions in the order of the draw, skipped ones taken out.
+        pool: Questions in the order of the draw, without those in `skipped`.
         weak: Model that wrote the labels, or "file:PATH"; "" where the kind needs neither.
-        shots: How many demonstrations will be shown.
-        draw: Number of the draw.
-        seed: Of the experiment.
         experiment: What a label run must agree on; None where no log is read.
-        settings: What a label run must agree on: settings of calls, and "read", by name.
+        settings: Settings of calls, and "read", by name: what else it must agree on.
         log_dir: Where finished logs are.
-        skipped: Questions of the pool that are not shown.
-        others: Questions of the same set that are not of the pool; a file of labels may name them.
+        others: Questions of the same set outside the pool, which a file of labels may name.
     """
 
     pool: Sequence[Sample]
@@ -57,10 +53,7 @@ class LabelRequest:
     others: Sequence[Sample] = ()
 
     def chance(self, sample: Sample, purpose: str) -> random.Random:
-        """A generator for one question of one draw: the same in every cell, at every shot count.
-
-        `purpose` keeps the choices of different kinds of labels apart.
-        """
+        """Random numbers for a question, a draw and a kind of labels, equal at all shot counts."""
         return random.Random(f"{self.seed}/{self.draw}/{sample.id}/{purpose}")
 
 
@@ -69,11 +62,9 @@ class LabelSet:
     """Labels for questions of the pool.
 
     Attributes:
-        kind: Name of the label source.
         labels: Option text by question id. A question with None has no usable label and is passed
-            over. One that was never asked is absent, which is an error where it should be shown.
+            over. A question that was never asked is absent: showing it is an error.
         by: Who labelled, as the transcript says it.
-        record: For the log.
         command: The command that makes the labels, for errors.
         source: Who labelled, as the prompt's `disclosure` says it; `by` by default.
         shown: False when the demonstrations are shown without their labels.
@@ -95,11 +86,11 @@ _NEED_WEAK: set[str] = set()
 
 
 def label_source(kind: str, *, weak: bool = False) -> Callable[[LabelSource], LabelSource]:
-    """Register a function as the source of labels of the name `kind`.
+    """Register a function as the source of labels that `-T labels=` and a study call `kind`.
 
     Args:
-        kind: What `-T labels=` and a study call it.
-        weak: Whether it is made from a weak model's answers, so that each weak model has its own.
+        kind: The name.
+        weak: Whether a weak model's answers are needed, so that each weak model has its own cells.
 
     Example:
         >>> from w2s_icl.solvers import labels
@@ -120,7 +111,7 @@ def label_source(kind: str, *, weak: bool = False) -> Callable[[LabelSource], La
 
 
 def known_kinds() -> tuple[str, ...]:
-    """Names of all kinds of labels: the registered sources, and `SELF`."""
+    """Names of the registered sources, and `SELF`."""
     return (*_SOURCES, SELF)
 
 
@@ -153,7 +144,7 @@ def read_labels(kind: str, request: LabelRequest) -> LabelSet:
     """Labels of one kind.
 
     Raises:
-        W2SError: `kind` is unknown, or `weak` is missing or superfluous; or the source's own.
+        W2SError: `kind` is unknown, `weak` is missing or superfluous, or the source's own errors.
         LabelsMissingError: No finished log holds the labels.
     """
     check_kind(kind)
@@ -170,14 +161,9 @@ def read_labels(kind: str, request: LabelRequest) -> LabelSet:
 def demonstrations(
     pool: Sequence[Sample], label_set: LabelSet, *, shots: int
 ) -> tuple[Demonstrations, tuple[int | str, ...]]:
-    """The first `shots` labelled questions of the pool, and the ids passed over on the way.
+    """The first `shots` labelled questions of `pool`, in its order, and the ids passed over.
 
     The first k of a longer list are the list of k, so a longer prompt contains the shorter one.
-
-    Args:
-        pool: Questions in the order of the draw.
-        label_set: Their labels.
-        shots: How many to show.
 
     Raises:
         W2SError: The pool holds fewer questions than `shots`, or too few have a label.
@@ -203,8 +189,8 @@ def demonstrations(
             continue
         if text not in choices:
             raise W2SError(
-                f"labels={label_set.kind}: the label {text!r} of question {id_!r} is none of its "
-                "options; the labels are of other questions or another seed"
+                f"labels={label_set.kind}: the label {text!r} of question {id_!r} must be one of "
+                "its options; these labels are of other questions or another seed"
             )
         label = ascii_uppercase[choices.index(text)] if label_set.shown else None
         question = (id_, str(sample.input), tuple(choices))
@@ -239,7 +225,6 @@ def _note(shown: Sequence[Demonstration], label_set: LabelSet) -> str:
     wrong = [f"`{d.id}` {d.label} (gold {d.gold})" for d in shown if d.label != d.gold]
     named = ": " + ", ".join(wrong[:NAMED_WRONG_LABELS]) if wrong else ""
     more = len(wrong) - NAMED_WRONG_LABELS
-    if more > 0:
-        named += f" and {more} more"
+    named += f" and {more} more" if more > 0 else ""
     by = f"**{len(shown)} demonstrations**, labels by {label_set.by}"
     return f"{by}; {len(wrong)} are wrong{named}."

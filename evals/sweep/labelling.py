@@ -58,7 +58,7 @@ def labelling(
     for model in study.weak_models:
         if model not in without:
             answers = find_answers(model, "pool", *how)
-            letters[model] = answers.letters if answers else {}
+            letters[model] = answers.labels if answers else {}
     unlabelled = without_file_label(study, split)
     passed = _passed_over_before(split, log_dir) | unlabelled
 

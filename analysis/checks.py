@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -10,21 +10,15 @@ import pandas as pd
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.sentences import percent
 from w2s_icl.analysis.shown_checks import (
+    SHOWN,
     Check,
+    by_file,
     check,
     implausible,
-    labels_are_the_logged_answers,
-    labels_as_defined,
-    labels_plausible,
-    leaks,
-    no_leak,
-    other_controls,
-    other_labels,
-    same_demonstrations,
+    shown_checks,
 )
-from w2s_icl.analysis.stats import HABIT_P, MIN_QUESTIONS
+from w2s_icl.analysis.stats import HABIT_P, MIN_QUESTIONS, MIN_RANDOM_DRAWS
 from w2s_icl.analysis.tables import RUN, missing_cells, positions_table, repeats_table
-from w2s_icl.analysis.verdict_words import Pair
 from w2s_icl.record import UNREAD_LIMIT
 
 VOID_UNREAD = 0.1
@@ -37,50 +31,42 @@ CLUSTER_LIMIT = 1.15
 def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
     """All checks of logs and cells (`tables.cells_table`), in the order of the report."""
     return [
-        _complete(experiment),
-        _files(experiment),
-        _same_questions(experiment, cells),
-        no_leak(experiment),
-        labels_are_the_logged_answers(experiment),
-        labels_plausible(experiment),
-        same_demonstrations(experiment),
-        labels_as_defined(experiment),
-        _one_zero_shot(experiment),
-        _readable(experiment),
-        _one_endpoint(experiment),
-        _costs(experiment),
+        *_of_logs(experiment),
+        *shown_checks(experiment),
+        *_of_runs(experiment),
         _headline(experiment),
         _draws(experiment, cells),
-        _enough_questions(cells),
-        _clusters(cells),
+        *_of_cells(cells),
         _repeats(experiment),
         _positions(experiment),
     ]
 
 
-def void_reasons(
-    experiment: Experiment, weak: str, runs: Iterable[int], words: Pair
-) -> Iterator[str]:
-    """What leaves no claim on these runs standing, whatever its numbers; each reason in words."""
-    declaration = experiment.declaration
+# --- beside the verdict ---------------------------------------------------------------------------
+
+
+def void_reasons(experiment: Experiment, weak: str, runs: Iterable[int], name: str) -> list[str]:
+    """What leaves no claim on these runs standing, whatever its numbers; each reason in words.
+
+    `name` is what the weak model is called.
+    """
+    declaration, rows = experiment.declaration, set(runs)
+    reasons = list(declaration.conflicts)
     if not declaration.declared:
-        yield "the study file declares no headline (`headline` in the study)"
-    yield from declaration.conflicts
-    rows = set(runs)
-    for reason, named in (
-        ("test questions are among the demonstrations", leaks(experiment)),
-        ("labels shown are not those of their log", other_labels(experiment)[0]),
-        ("controls show other labels than they should", other_controls(experiment)[0]),
-    ):
-        files = [text for run, text in named.items() if run in rows]
+        reasons.insert(0, "the study file declares no headline (`headline` in the study)")
+    for reason, (find, *_) in SHOWN.items():
+        wrong = by_file(experiment, find(experiment)[0])
+        files = [text for run, text in wrong.items() if run in rows]
         if files:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            yield f"{reason} ({files[0]}{more})"
+            reasons.append(f"{reason} ({files[0]}{more})")
     if why := implausible(experiment).get(weak):
-        yield f"{words.weak}'s labels {why}"
-    for arm, unread in _unread_by_arm(experiment, rows):
-        if unread > VOID_UNREAD:
-            yield f"{percent(unread)} of the replies cannot be read ({arm})"
+        reasons.append(f"{name}'s labels {why}")
+    return reasons + [
+        f"{percent(unread)} of the replies cannot be read ({arm})"
+        for arm, unread in _unread_by_arm(experiment, rows)
+        if unread > VOID_UNREAD
+    ]
 
 
 def cautions(experiment: Experiment, runs: Iterable[int]) -> Iterator[str]:
@@ -106,105 +92,75 @@ def _unread_by_arm(experiment: Experiment, rows: set[int]) -> Iterator[tuple[str
             yield _run_text(dict(zip(RUN, key, strict=True))), unread / replies
 
 
-def _complete(experiment: Experiment) -> Check:
-    planned, missing = experiment.logs.planned, missing_cells(experiment)
-    if planned.empty:
-        return Check("unknown", "no plan is in the logs (they were not made by `w2s run`)")
-    return check(
-        (f"{_cell_text(row)}: {row['why']}" for row in missing.to_dict("records")),
-        f"{len(planned)} of {len(planned)} planned cells are finished",
-        f"{len(planned) - len(missing)} of {len(planned)} planned cells are finished",
+# --- logs and runs --------------------------------------------------------------------------------
+
+
+def _of_logs(experiment: Experiment) -> Iterator[Check]:
+    """The plan, files, and answers."""
+    logs, runs = experiment.logs, experiment.logs.runs
+    missing = missing_cells(experiment)
+    all_cells = len(logs.planned)
+    finished = f"{all_cells - len(missing)} of {all_cells} planned cells are finished"
+    yield check(
+        [f"{_cell_text(row)}: {row['why']}" for row in missing.to_dict("records")],
+        finished,
+        finished,
+        "" if all_cells else "no plan is in the logs (they were not made by `w2s run`)",
     )
-
-
-def _cell_text(row: Any) -> str:
-    if row["task"] == "zero_shot":
-        return _run_text(row, f" on the {row['split']}")
-    where = " on the pool" if row["split"] == "pool" else ""
-    return _run_text(row, f", draw {row['draw']}") + where
-
-
-def _files(experiment: Experiment) -> Check:
-    notes = experiment.logs.notes
-    told = [(note.level, f"{note.file}: {note.text}" if note.file else note.text) for note in notes]
-    problems = [text for level, text in told if level == "problem"]
-    if problems:
-        return Check("fails", f"{len(problems)} logs could not be used", tuple(problems))
-    other = tuple(text for _, text in told)
-    return Check("holds", "every log of the suite in the directory could be read", other)
-
-
-def _same_questions(experiment: Experiment, cells: pd.DataFrame) -> Check:
-    runs = experiment.logs.runs
+    told = [(n.level, f"{n.file}: {n.text}" if n.file else n.text) for n in logs.notes]
+    if problems := tuple(text for level, text in told if level == "problem"):
+        yield Check("fails", f"{len(problems)} logs could not be used", problems)
+    else:
+        good = "every log of the suite in the directory could be read"
+        yield Check("holds", good, tuple(text for _, text in told))
     test = runs[runs["split"] == "test"]
     asked = int(test[["n", "asked"]].to_numpy().max(initial=0))
-    short = [
-        f"{row['file']}: {row['n']} of {asked} questions have an answer"
-        for row in test[test["n"] < asked].to_dict("records")
-    ]
-    if len(test) < 2:
-        return Check("unknown", "one run on the test questions: nothing to compare it with")
-    smaller = cells[(cells["n"] < cells["n_union"]) & (cells["n"] > 0)]
-    lost = f"; {len(smaller)} cells are computed on the questions that all their runs answered"
-    return check(
-        short,
+    short = test[test["n"] < asked]
+    yield check(
+        [f"{r['file']}: {r['n']} of {asked} questions have an answer" for r in _rows(short)],
         "all runs answer the same test questions with the same options in the same order",
-        f"{len(short)} runs lack answers{lost if len(smaller) else ''}",
+        f"{len(short)} runs lack answers; a cell is computed on the questions that all its runs "
+        "answered",
+        "" if len(test) > 1 else "one run on the test questions: nothing to compare it with",
     )
 
 
-def _one_zero_shot(experiment: Experiment) -> Check:
-    without = [
-        f"{model}: no finished zero-shot run on the test questions"
-        for model in experiment.models
-        if experiment.zero_shot(model) is None
-    ]
-    return check(
-        without,
+def _of_runs(experiment: Experiment) -> Iterator[Check]:
+    """Baselines, readable replies, endpoints, and costs."""
+    runs = experiment.logs.runs
+    without = [model for model in experiment.models if experiment.zero_shot(model) is None]
+    yield check(
+        [f"{model}: no finished zero-shot run on the test questions" for model in without],
         "one zero-shot run of each model, used as its baseline everywhere",
         "zero-shot baselines are missing",
     )
-
-
-def _readable(experiment: Experiment) -> Check:
-    runs = experiment.logs.runs
     unread = runs["unparsed"] / runs["replies"].where(runs["replies"] > 0)
-    return check(
-        (
-            f"{row['file']}: {row['unparsed']} of {row['replies']} replies of {row['model']} not "
-            "readable"
-            for row in runs[unread > UNREAD_LIMIT].to_dict("records")
-        ),
+    yield check(
+        [
+            f"{r['file']}: {r['unparsed']} of {r['replies']} replies of {r['model']} not readable"
+            for r in _rows(runs[unread > UNREAD_LIMIT])
+        ],
         f"at least {1 - UNREAD_LIMIT:.0%} of the replies of every run are readable "
         f"({percent(unread.max())} of the worst are not)",
         "many replies could not be read; they count as wrong (pgr_gold_parsed in cells.csv leaves "
         "them out)",
     )
-
-
-def _one_endpoint(experiment: Experiment) -> Check:
-    runs = experiment.logs.runs
     several = runs.groupby("model", sort=False)["endpoint"].nunique()
-    return check(
-        (
-            f"{model}: {n} addresses or sets of model arguments"
-            for model, n in several.items()
-            if n > 1
-        ),
+    yield check(
+        [f"{m}: {n} addresses or sets of model arguments" for m, n in several.items() if n > 1],
         "one address and one set of arguments per model (behind a router, this does not tell which "
         "provider answered)",
         "a model was reached in several ways",
     )
-
-
-def _costs(experiment: Experiment) -> Check:
-    runs = experiment.logs.runs
     unknown = runs[runs["cost"].isna()]["model"].value_counts(sort=False)
-    return check(
-        (f"{model}: cost of {n} runs unknown" for model, n in unknown.items()),
+    yield check(
+        [f"{model}: cost of {n} runs unknown" for model, n in unknown.items()],
         "the cost of every call is known",
         "no price is known for some calls: sums of cost are left open (`prices` in the study)",
     )
+
+
+# --- cells ----------------------------------------------------------------------------------------
 
 
 def _headline(experiment: Experiment) -> Check:
@@ -222,66 +178,64 @@ def _headline(experiment: Experiment) -> Check:
     ]
     run = {cell.shots for cell in wanted}
     lost += [f"{shots} shots: not run" for shots in declaration.headline if shots not in run]
+    counts = ", ".join(map(str, declaration.headline))
     return check(
         lost,
-        f"the headline that the earliest log declares was run "
-        f"({', '.join(map(str, declaration.headline))} shots)",
+        f"the headline that the earliest log declares was run ({counts} shots)",
         "the declared headline is not whole",
     )
 
 
 def _draws(experiment: Experiment, cells: pd.DataFrame) -> Check:
-    few = cells[(cells["shots"] > 0) & (cells["draws"] > 0)]
-    planned: dict[tuple[Any, ...], set[int]] = {}
-    columns = ["split", "prompt", "model", "labels", "weak", "shots", "draw"]
-    for *cell, draw in experiment.logs.planned[columns].itertuples(index=False, name=None):
-        planned.setdefault(tuple(cell), set()).add(draw)
+    given = cells[(cells["shots"] > 0) & (cells["draws"] > 0)]
+    plan = experiment.logs.planned
+    plan = plan[(plan["split"] == "test") & (plan["prompt"] == "")]
+    arms = ["model", "labels", "weak", "shots"]
+    planned = {key: set(draws) for key, draws in plan.groupby(arms)["draw"]}
     lost = []
-    for row in few.to_dict("records"):
-        here = ("test", "", row["strong"])
-        weak = planned.get((*here, "weak", row["weak"], row["shots"]), set())
-        gold = planned.get((*here, "gold", "", row["shots"]), set())
-        wanted = len(weak & gold if gold else weak)
-        if row["draws"] < wanted:
-            lost.append(_pair_text(row) + f": {row['draws']} of {wanted} draws")
-    if lost:
-        return Check("fails", "cells use fewer draws than were planned", tuple(lost))
-    if few.empty:
-        return Check("unknown", "no cell with weak labels: nothing to say about draws")
-    if (few["draws"] < 3).any():
-        return Check(
-            "fails",
-            "fewer than 3 draws: the intervals speak about these demonstrations only, not about "
-            "others (`draws: 5` in the study)",
+    for row in _rows(given):
+        weak = planned.get((row["strong"], "weak", row["weak"], row["shots"]), set())
+        gold = planned.get((row["strong"], "gold", "", row["shots"]), weak)
+        if row["draws"] < len(weak & gold):
+            lost.append(_pair_text(row) + f": {row['draws']} of {len(weak & gold)} draws")
+    if not lost and (given["draws"] < MIN_RANDOM_DRAWS).any():
+        text = (
+            f"fewer than {MIN_RANDOM_DRAWS} draws: the intervals speak about these demonstrations "
+            "only, not about others (`draws: 5` in the study)"
         )
-    return Check("holds", "at least 3 draws: the intervals speak about demonstrations like these")
-
-
-def _enough_questions(cells: pd.DataFrame) -> Check:
-    few = cells[(cells["n"] > 0) & (cells["n"] < MIN_QUESTIONS)]
+        return Check("fails", text)
     return check(
-        (_pair_text(row) + f": {row['n']} questions" for row in few.to_dict("records")),
+        lost,
+        f"at least {MIN_RANDOM_DRAWS} draws: the intervals speak about demonstrations like these",
+        "cells use fewer draws than were planned",
+        "" if len(given) else "no cell with weak labels: nothing to say about draws",
+    )
+
+
+def _of_cells(cells: pd.DataFrame) -> Iterator[Check]:
+    """Enough questions, and questions that go together."""
+    few = cells[(cells["n"] > 0) & (cells["n"] < MIN_QUESTIONS)]
+    yield check(
+        [f"{_pair_text(row)}: {row['n']} questions" for row in _rows(few)],
         f"every cell has at least {MIN_QUESTIONS} questions",
         f"cells with fewer than {MIN_QUESTIONS} questions have no ratio",
     )
-
-
-def _clusters(cells: pd.DataFrame) -> Check:
-    ratios: Sequence[float] = cells["se_ratio_cluster"].dropna().tolist()
-    if not ratios:
-        return Check(
-            "unknown", "no standard error by category: no categories, or no ratio is reported"
-        )
-    wide = cells[cells["se_ratio_cluster"] > CLUSTER_LIMIT]
-    return check(
-        (
+    ratios = cells["se_ratio_cluster"]
+    yield check(
+        [
             f"{_pair_text(row)}: {row['se_ratio_cluster']:.2f} times the plain standard error"
-            for row in wide.to_dict("records")
-        ),
+            for row in _rows(cells[ratios > CLUSTER_LIMIT])
+        ],
         f"standard errors clustered by category are at most {CLUSTER_LIMIT} times the plain ones "
-        f"(largest {max(ratios):.2f})",
+        f"(largest {ratios.max():.2f})",
         "questions of a category go together: plain intervals are too short there",
+        "no standard error by category: no categories, or no ratio is reported"
+        if ratios.isna().all()
+        else "",
     )
+
+
+# --- what answers depend on -----------------------------------------------------------------------
 
 
 def _repeats(experiment: Experiment) -> Check:
@@ -289,14 +243,14 @@ def _repeats(experiment: Experiment) -> Check:
     if repeats.empty:
         return Check("unknown", "no run was repeated: how much answers vary by themselves is open")
     changed = float((repeats["changed"] * repeats["n"]).sum() / repeats["n"].sum())
+    text = f"{percent(changed)} of the answers change between identical runs, over {len(repeats)}"
     return Check(
         "holds",
-        f"{percent(changed)} of the answers change between identical runs, over {len(repeats)} "
-        "repeated runs",
+        f"{text} repeated runs",
         tuple(
             f"{_run_text(row)}, draw {row['draw']}: {percent(row['changed'])} of {row['n']} (95% "
-            f"{percent(row['changed_lo'])} to {percent(row['changed_hi'])})"
-            for row in repeats.to_dict("records")
+            f"CI {percent(row['changed_lo'])} to {percent(row['changed_hi'])})"
+            for row in _rows(repeats)
         ),
     )
 
@@ -309,7 +263,7 @@ def _habits(experiment: Experiment) -> Iterator[tuple[tuple[Any, ...], str | Non
     for key, of in positions_table(experiment).groupby(list(RUN), sort=False):
         p, habit = of[["p_errors", "habit_seen"]].iloc[0]
         text: str | None = None if pd.isna(p) or habit > 1 else ""
-        if text is not None and p < HABIT_P:
+        if p < HABIT_P:
             most = of.iloc[int((of["errors_share"] - of["errors_even"]).to_numpy().argmax())]
             text = (
                 f"{_run_text(most)}: {percent(most['errors_share'])} of the errors at "
@@ -322,14 +276,15 @@ def _positions(experiment: Experiment) -> Check:
     """Over the questions that a run has wrong: right answers are spread evenly by design."""
     kinds = list(_habits(experiment))
     uneven = [text for _, text in kinds if text]
-    blind = tuple(
+    blind = [
         f"{_run_text(dict(zip(RUN, key, strict=True)))}: too few errors to see any habit"
         for key, text in kinds
         if text is None
-    )
+    ]
     visible = len(kinds) - len(blind)
     if not visible:
-        return Check("unknown", "too few errors to see a habit of answering by place", blind)
+        text = "too few errors to see a habit of answering by place"
+        return Check("unknown", text, tuple(blind))
     if uneven:
         text = (
             f"errors fall on some places of the options in {len(uneven)} of {visible} kinds of "
@@ -337,13 +292,26 @@ def _positions(experiment: Experiment) -> Check:
         )
         return Check("fails", text, (*uneven, *blind))
     seen = positions_table(experiment)["habit_seen"]
-    return Check(
-        "holds",
+    text = (
         f"errors fall evenly on the places of the options in {visible} kinds of runs; a place that "
         f"draws {percent(seen[seen <= 1].max(), 0)} of the errors would have been seen in each, a "
-        "weaker habit maybe not",
-        blind,
+        "weaker habit maybe not"
     )
+    return Check("holds", text, tuple(blind))
+
+
+# --- rows in words --------------------------------------------------------------------------------
+
+
+def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict("records")
+
+
+def _cell_text(row: Any) -> str:
+    if row["task"] == "zero_shot":
+        return _run_text(row, f" on the {row['split']}")
+    where = " on the pool" if row["split"] == "pool" else ""
+    return _run_text(row, f", draw {row['draw']}") + where
 
 
 def _run_text(row: Any, more: str = "") -> str:

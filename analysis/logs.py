@@ -83,7 +83,8 @@ class Logs:
             and file, eval_id, n (questions with an answer), asked, epochs, replies (answers over
             all epochs), unparsed (those of the replies that could not be read), demo_ids,
             demo_labels (letters, "" where none is shown), demo_choices (the options of each
-            demonstration), demo_label_accuracy, permutations (orders in which each question was
+            demonstration), demo_label_accuracy, passed_over (pool questions that the prompt left
+            out, for want of a label), permutations (orders in which each question was
             shown), changed (share of pairs of identical reruns that differ, mean over the
             `changed_n` questions that have any), changes (that share by question), positions (a
             `Position` by place on the page), label_eval_id, reused_from, calls, input_tokens,
@@ -376,6 +377,7 @@ def _row(run: _Run, questions: Questions) -> dict[str, Any]:
         "demo_labels": run.shown.labels,
         "demo_choices": run.shown.choices,
         "demo_label_accuracy": math.nan if share is None else share,
+        "passed_over": (*run.shown.skipped, *run.shown.unread),
         "label_eval_id": run.labels.label_eval_id,
         "reused_from": run.run.reused_from,
         "endpoint": f"{log.eval.model_base_url} {sorted(log.eval.model_args.items())}",

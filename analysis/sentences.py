@@ -6,8 +6,7 @@ the models are called.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -59,21 +58,30 @@ def ratio(value: float) -> str:
     return f"{value:.2f}".replace("-", MINUS)
 
 
+def ends(row: Row, name: str, text: Callable[[float], str] = percent) -> str:
+    """The interval of the column `name`.
+
+    Example:
+        >>> ends({"gain_lo": 0.02, "gain_hi": 0.04}, "gain")
+        '95% CI 2.0% to 4.0%'
+    """
+    return f"95% CI {text(row[f'{name}_lo'])} to {text(row[f'{name}_hi'])}"
+
+
 def ratio_with_interval(row: Row, definition: str) -> str:
     """A ratio with its interval where it is reported, else why it is not.
 
     Example:
         >>> ratio_with_interval({"egr": 0.7, "egr_lo": 0.1, "egr_hi": 1.4, "egr_status": "ok",
         ...                      "egr_fragile": True}, "egr")
-        '0.70 (0.10 to 1.40, fragile)'
+        '0.70 (95% CI 0.10 to 1.40, fragile)'
         >>> ratio_with_interval({"egr_status": "gap_reversed"}, "egr")
         'gap reversed'
     """
-    status = str(row[f"{definition}_status"])
-    if status != "ok":
-        return status.replace("_", " ")
-    value, low, high = (ratio(row[f"{definition}{end}"]) for end in ("", "_lo", "_hi"))
-    return f"{value} ({low} to {high}{', fragile' if row[f'{definition}_fragile'] else ''})"
+    if row[f"{definition}_status"] != "ok":
+        return str(row[f"{definition}_status"]).replace("_", " ")
+    fragile = ", fragile" if row[f"{definition}_fragile"] else ""
+    return f"{ratio(row[definition])} ({ends(row, definition, ratio)}{fragile})"
 
 
 def interval(low: float, high: float) -> str:
@@ -83,7 +91,11 @@ def interval(low: float, high: float) -> str:
         >>> interval(-0.02, 0.04)
         '95% CI −2.0 to 4.0'
     """
-    return f"95% CI {_ends(low, high)}"
+    return ends({"_lo": low, "_hi": high}, "", _unsigned)
+
+
+def _unsigned(difference: float) -> str:
+    return points(difference, sign=False)
 
 
 def listed(parts: Iterable[Any]) -> str:
@@ -108,65 +120,10 @@ def change(row: Row) -> str:
     """
     diff, low, high = row["diff"], row["lo"], row["hi"]
     if low > 0:
-        return f"gains {points(diff, sign=False)} points ({interval(low, high)})"
+        return f"gains {_unsigned(diff)} points ({interval(low, high)})"
     if high < 0:
-        return f"loses {points(-diff, sign=False)} points ({interval(-high, -low)})"
+        return f"loses {_unsigned(-diff)} points ({interval(-high, -low)})"
     return f"changes by {points(diff)} points ({interval(low, high)}), not distinguishable from 0"
-
-
-def _ends(low: float, high: float) -> str:
-    return f"{points(low, sign=False)} to {points(high, sign=False)}"
-
-
-def accuracy(row: Row, gains: Row | None, weak: str, strong: str) -> str:
-    """The accuracy of a row of cells.csv, and what its row `gains` of tests.csv says it changes."""
-    if pd.isna(row["acc_w2s"]):
-        return f"{strong} with labels by {weak} was not run, or is incomplete."
-    gold = row["acc_gold"]
-    beside = "" if pd.isna(gold) else f"; with gold labels for the same questions {percent(gold)}"
-    against = (
-        f" Against its own zero-shot run: {change(gains)}, paired by question." if gains else ""
-    )
-    return (
-        f"With {_demonstrations(row)} labelled by {weak}, {strong} answers "
-        f"{percent(row['acc_w2s'])} right (95% CI {percent(row['acc_w2s_lo'])} to "
-        f"{percent(row['acc_w2s_hi'])}), zero-shot {percent(row['acc_strong0'])}{beside}.{against}"
-    )
-
-
-def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
-    """What the weak arm of a cell gains, and its lead over the others; arms.csv."""
-    found = {row["arm"]: row for row in rows if not pd.isna(row["gain"])}
-    if "weak" not in found:
-        return f"{strong} with {words['weak']} was not run, or is incomplete."
-    first = found.pop("weak")
-    gain = {"diff": first["gain"], "lo": first["gain_lo"], "hi": first["gain_hi"]}
-    text = (
-        f"{strong} with {_demonstrations(first)} and {words['weak']}, against its own zero-shot "
-        f"run: {change(gain)}."
-    )
-    others = {arm: name for arm, name in words.items() if arm != "weak"}
-    leads = [
-        f"{points(row['ahead'])} ({_ends(row['ahead_lo'], row['ahead_hi'])}) over {name}"
-        for arm, name in others.items()
-        for row in [found.get(arm, {"ahead": math.nan})]
-        if not pd.isna(row["ahead"])
-    ]
-    if leads:
-        text += f" Its lead in points, paired by question (95%): {', '.join(leads)}."
-    lacking = [name for arm, name in others.items() if arm not in found]
-    return f"{text} Not run: {', '.join(lacking)}." if lacking else text
-
-
-def repeats(row: Row | None, strong: str) -> str:
-    """How much of an accuracy is chance from run to run; repeats.csv."""
-    if row is None or pd.isna(row["changed"]):
-        return ""
-    return (
-        f"Of {strong}'s answers, {percent(row['changed'])} change between identical runs (95% "
-        f"{percent(row['changed_lo'])} to {percent(row['changed_hi'])}, {int(row['n'])} "
-        "questions): noise that the intervals contain."
-    )
 
 
 def p_value(p: float) -> str:
@@ -181,8 +138,58 @@ def p_value(p: float) -> str:
     return "below 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
-def _demonstrations(row: Row) -> str:
-    return f"{row['shots']} demonstration{'s' * (row['shots'] != 1)}"
+def demonstrations(shots: int) -> str:
+    """So many of them."""
+    return f"{shots} demonstration{'s' * (shots != 1)}"
+
+
+# --- of figures -----------------------------------------------------------------------------------
+
+
+def accuracy(row: Row, gains: Row | None, weak: str, strong: str) -> str:
+    """The accuracy of a row of cells.csv, and what its row `gains` of tests.csv says it changes."""
+    if pd.isna(row["acc_w2s"]):
+        return f"{strong} with labels by {weak} was not run, or is incomplete."
+    gold = percent(row["acc_gold"])
+    beside = "" if gold == "–" else f"; with gold labels for the same questions {gold}"
+    text = (
+        f"With {demonstrations(row['shots'])} labelled by {weak}, {strong} answers "
+        f"{percent(row['acc_w2s'])} right ({ends(row, 'acc_w2s')}), zero-shot "
+        f"{percent(row['acc_strong0'])}{beside}."
+    )
+    against = "Against its own zero-shot run"
+    return f"{text} {against}: {change(gains)}, paired by question." if gains else text
+
+
+def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
+    """What the weak arm of a cell gains, and its lead over the others; arms.csv."""
+    found = {row["arm"]: row for row in rows if not pd.isna(row["gain"])}
+    if "weak" not in found:
+        return f"{strong} with {words['weak']} was not run, or is incomplete."
+    first = found["weak"]
+    gain = {"diff": first["gain"], "lo": first["gain_lo"], "hi": first["gain_hi"]}
+    shown = f"{strong} with {demonstrations(first['shots'])} and {words['weak']}"
+    text = f"{shown}, against its own zero-shot run: {change(gain)}."
+    others = {arm: name for arm, name in words.items() if arm != "weak"}
+    leads = [
+        f"{points(row['ahead'])} ({ends(row, 'ahead', _unsigned)}) over {others[arm]}"
+        for arm, row in found.items()
+        if arm in others and not pd.isna(row["ahead"])
+    ]
+    if leads:
+        text += f" Its lead in points, paired by question: {', '.join(leads)}."
+    lacking = [name for arm, name in others.items() if arm not in found]
+    return f"{text} Not run: {', '.join(lacking)}." if lacking else text
+
+
+def repeats(row: Row | None, strong: str) -> str:
+    """How much of an accuracy is chance from run to run; repeats.csv."""
+    if row is None or pd.isna(row["changed"]):
+        return ""
+    return (
+        f"Of {strong}'s answers, {percent(row['changed'])} change between identical runs "
+        f"({ends(row, 'changed')}, {int(row['n'])} questions): noise that the intervals contain."
+    )
 
 
 def over_cells(tests: pd.DataFrame, family: str, what: str) -> str:
@@ -202,13 +209,12 @@ def over_cells(tests: pd.DataFrame, family: str, what: str) -> str:
 def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
     """One ratio of a cell, the column `definition` of cells.csv, or why there is none."""
     ceiling = {"pgr_gold": "its ceiling with gold labels", "pgr_zero": "its own zero-shot accuracy"}
-    place = f"{weak} → {strong}, {_demonstrations(row)}"
-    status = row[f"{definition}_status"]
+    above, status = ceiling[definition], row[f"{definition}_status"]
+    place = f"{weak} → {strong}, {demonstrations(row['shots'])}"
     if status == "ok":
-        value, low, high = (ratio(row[f"{definition}{end}"]) for end in ("", "_lo", "_hi"))
         text = (
-            f"{place}: weak labels recover {value} of the gap between the weak model and "
-            f"{ceiling[definition]} (95% CI {low} to {high})."
+            f"{place}: weak labels recover {ratio(row[definition])} of the gap between the weak "
+            f"model and {above} ({ends(row, definition, ratio)})."
         )
         if row[f"{definition}_fragile"]:
             text += " The gap is below 3 of its standard errors: the ratio is fragile."
@@ -219,49 +225,22 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
                 f"{ratio_with_interval(row, 'egr')} (egr)."
             )
         return text
-    gap, low, high = (row[f"{definition}_gap{end}"] for end in ("", "_lo", "_hi"))
+    gap = f"{points(row[f'{definition}_gap'])} points ({ends(row, f'{definition}_gap', _unsigned)})"
+    reasons = {
+        "gap_not_established": (
+            f"the gap between the weak model and {above} is {gap}, too small to be told from 0 "
+            f"with {row['n']} questions; that is a result about the sample size, not about the "
+            "method"
+        ),
+        "gap_reversed": f"the weak model is above {above}: the gap is {gap}",
+        "self": "the model labels for itself",
+        "trivial": "there are no demonstrations",
+        "incomplete": "a run that it needs is missing or incomplete",
+    }
+    why = reasons[status]
     if status == "gap_not_established" and row["n"] < MIN_QUESTIONS:
         why = f"there are only {row['n']} questions, of at least {MIN_QUESTIONS}"
-    elif status == "gap_not_established":
-        why = (
-            f"the gap between the weak model and {ceiling[definition]} is {points(gap)} points "
-            f"(95% CI {_ends(low, high)}), too small to be told from 0 with {row['n']} questions; "
-            "that is a result about the sample size, not about the method"
-        )
-    elif status == "gap_reversed":
-        why = (
-            f"the weak model is above {ceiling[definition]}: the gap is {points(gap)} points "
-            f"(95% CI {_ends(low, high)})"
-        )
-    else:
-        why = {
-            "self": "the model labels for itself",
-            "trivial": "there are no demonstrations",
-        }.get(status, "a run that it needs is missing or incomplete")
-    return f"{place}: no ratio with {ceiling[definition]} as ceiling, because {why}."
-
-
-def statuses(cells: pd.DataFrame, definition: str) -> str:
-    """How many cells of cells.csv have a ratio, and why the others have none."""
-    rows = cells[(cells["shots"] > 0) & (cells["weak"] != cells["strong"])]
-    counts = rows[f"{definition}_status"].value_counts()
-    if not len(rows):
-        return "No pair of different models was planned or run: there is no gap to recover."
-    others = [
-        f"{counts[status]} {text}"
-        for status, text in (
-            ("gap_not_established", "a gap that is not established"),
-            ("gap_reversed", "a reversed gap"),
-            ("incomplete", "runs missing"),
-        )
-        if counts.get(status)
-    ]
-    fragile = int(rows[f"{definition}_fragile"].eq(True).sum())
-    return (
-        f"A ratio is reported for {counts.get('ok', 0)} of {len(rows)} cells"
-        + (f", {fragile} of them fragile" if fragile else "")
-        + (f"; of the rest, {listed(others)}." if others else ".")
-    )
+    return f"{place}: no ratio with {above} as ceiling, because {why}."
 
 
 def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False) -> str:
@@ -287,12 +266,12 @@ def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False
             f"gave zero-shot on {share('match_both')}, only its own on {share('match_strong')}, "
             f"only {weak}'s on {share('match_weak')}, another one on {share('match_neither')}."
         )
-    value, low, high = (row[f"imitation_excess{end}"] for end in ("", "_lo", "_hi"))
-    if weak_wrong and not pd.isna(value) and row["imitation_m"] >= FEW:
-        clear = "" if low > 0 or high < 0 else " (no clear difference)"
+    if weak_wrong and row["imitation_m"] >= FEW and not pd.isna(row["imitation_excess"]):
+        covers = row["imitation_excess_lo"] <= 0 <= row["imitation_excess_hi"]
         text += (
-            f" It repeats {weak}'s wrong answer {points(value)} points more often than with gold "
-            f"labels (95% CI {_ends(low, high)}){clear}."
+            f" It repeats {weak}'s wrong answer {points(row['imitation_excess'])} points more "
+            f"often than with gold labels ({ends(row, 'imitation_excess', _unsigned)})"
+            f"{' (no clear difference)' if covers else ''}."
         )
     return text
 
@@ -300,17 +279,16 @@ def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False
 def fixes(row: Row | None, weak: str, strong: str) -> str:
     """What the labels fix and break in a cell; matching.csv."""
     parts: list[str] = []
-    for kind, verb, n in (
-        ("fix", "gets right", "strong_wrong_n"),
-        ("break", "gets wrong", "strong_right_n"),
+    for kind, verb, n, before in (
+        ("fix", "gets right", "strong_wrong_n", "wrong"),
+        ("break", "gets wrong", "strong_right_n", "right"),
     ):
-        if row is None or pd.isna(row[f"{kind}_rate"]):
-            continue
-        of, before = int(row[n]), "wrong" if kind == "fix" else "right"
-        count = f"{row[f'{kind}_count']:.3g} of the {of}"
-        rate, low, high = (percent(row[f"{kind}_rate{end}"], 0) for end in ("", "_lo", "_hi"))
-        ends = "" if of < FEW else f" ({rate}, 95% CI {low} to {high})"
-        parts.append(f"{verb} {count} questions it had {before} zero-shot{ends}")
+        if row is not None and not pd.isna(row[f"{kind}_rate"]):
+            few = row[n] < FEW
+            rate = f" ({percent(row[f'{kind}_rate'], 0)}, {ends(row, f'{kind}_rate')})"
+            count = f"{row[f'{kind}_count']:.3g} of the {int(row[n])}"
+            had = f"questions it had {before} zero-shot"
+            parts.append(f"{verb} {count} {had}{'' if few else rate}")
     if row is None or not parts:
         return f"{weak} → {strong}: nothing to compare."
     return f"With {row['shots']} labels by {weak}, {strong} {' and '.join(parts)}."
@@ -321,19 +299,14 @@ def correlations(row: Row | None, weak: str, strong: str) -> str:
     if row is None:
         return f"{weak} → {strong}: nothing to compare."
     parts = [
-        f"{ratio(row[f'phi_{which}'])} with {name} zero-shot (95% CI "
-        f"{ratio(row[f'phi_{which}_lo'])} to {ratio(row[f'phi_{which}_hi'])})"
-        for which, name in (("strong", strong), ("weak", weak))
-        if not pd.isna(row[f"phi_{which}"])
+        f"{ratio(row[f'phi_{which}'])} with {name} zero-shot ({ends(row, f'phi_{which}', ratio)})"
+        for which, name in {"strong": strong, "weak": weak}.items()
+        if not pd.isna(row[f"phi_{which}"]) and (which == "strong" or weak != strong)
     ]
     if not parts:
         return f"{weak} → {strong}: no correlation; a run is all right, all wrong or missing."
-    if weak == strong:
-        parts = parts[:1]
-    return (
-        f"Whether {strong} is right with {row['shots']} labels by {weak} correlates "
-        f"{' and '.join(parts)}."
-    )
+    shown = f"{strong} is right with {row['shots']} labels by {weak}"
+    return f"Whether {shown} correlates {' and '.join(parts)}."
 
 
 def classes(rows: Sequence[Row]) -> str:

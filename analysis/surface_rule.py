@@ -13,7 +13,7 @@ text in other languages is measured by length, overlap, digits and capitals.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -36,39 +36,31 @@ RIDGE: Final = 5.0
 # Scores that differ by less are a tie: rounding must not choose between options.
 _TIE: Final = 1e-9
 
-
-def _listed(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
 # Chosen after a look at which words mark right and wrong options of TruthfulQA as a whole, which
 # flatters accuracies on it a little: without any one list but the negations they fall by at most
 # 0.7 points, without all of them by 2 to 3.
-_NEGATIONS: Final = _listed("not no never nothing none nobody nowhere neither nor cannot without")
-_NOTHING: Final = _listed("nothing none nobody")
-_MAY: Final = _listed("may might could would perhaps possibly probably likely seem seems")
-_SOME: Final = _listed(
-    "some many most few several various different vary varies often sometimes usually generally "
-    "typically mostly rarely very"
-)
-_DECLINES: Final = _listed(
-    "depends disagree evidence proven proof unknown unclear necessarily particular anything any "
-    "scientifically exist exists single true"
-)
-_ABSOLUTES: Final = _listed(
-    "always all every everyone everything only ever entire completely best must"
-)
-_WILL: Final = _listed("will should must")
-_CONTRASTS: Final = _listed("but while although though however")
-_JOINS: Final = _listed("and or")
-_MINE: Final = _listed("my me i'm")
+_MARKS: Final = {
+    "negated": "not no never nothing none nobody nowhere neither nor cannot without",
+    "nothing": "nothing none nobody",
+    "may": "may might could would perhaps possibly probably likely seem seems",
+    "some": "some many most few several various different vary varies often sometimes usually "
+    "generally typically mostly rarely very",
+    "declines": "depends disagree evidence proven proof unknown unclear necessarily particular "
+    "anything any scientifically exist exists single true",
+    "comment": "comment",
+    "absolute": "always all every everyone everything only ever entire completely best must",
+    "will": "will should must",
+    "contrast": "but while although though however",
+    "and, or": "and or",
+    "my": "my me i'm",
+}
+"""Features that are 1 where an option has one of these words; "negated" also by a word in n't."""
+
+_BEGINNINGS: Final = ("yes", "no", "there", "i")
 _THERE_IS_NO: Final = re.compile(
     r"\bthere(?:'s| is| are| was| were) (?:no|not)\b|\b(?:is|are|was) no\b"
 )
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-
-
-# --- Features ---------------------------------------------------------------------------------
 
 
 def _named_features(texts: Question) -> dict[str, Sequence[float]]:
@@ -81,59 +73,39 @@ def _named_features(texts: Question) -> dict[str, Sequence[float]]:
     first = [tokens[0] if tokens else "" for tokens in words]
     last = [tokens[-1] if tokens else "" for tokens in words]
     first_count, last_count = Counter(first), Counter(last)
-    negated = [bool(s & _NEGATIONS) or any(word.endswith("n't") for word in s) for s in sets]
-
-    def holds(listed: frozenset[str]) -> list[float]:
-        return [float(bool(tokens & listed)) for tokens in sets]
-
-    def begins(word: str) -> list[float]:
-        return [float(token in (word, f"{word}'s")) for token in first]
+    marks = {name: [bool(s & set(of.split())) for s in sets] for name, of in _MARKS.items()}
+    negated = [
+        marked or any(word.endswith("n't") for word in s)
+        for marked, s in zip(marks["negated"], sets, strict=True)
+    ]
 
     def share(part: int, whole: int) -> float:
         return part / whole if whole else 0.0
 
-    jaccard = [
-        [share(len(s & other), len(s | other)) for j, other in enumerate(sets) if j != i]
-        for i, s in enumerate(sets)
-    ]
+    def against(share_of: Callable[[frozenset[str], frozenset[str]], float]) -> list[list[float]]:
+        """Of each option, a value against each of the others."""
+        return [[share_of(s, o) for j, o in enumerate(sets) if j != i] for i, s in enumerate(sets)]
+
+    jaccard = against(lambda s, o: share(len(s & o), len(s | o)))
     return {
         "words": [float(np.log1p(len(tokens))) for tokens in words],
         "characters": [float(np.log1p(len(text))) for text in texts],
-        "negated": [float(n) for n in negated],
-        "only one negated": [float(n and sum(negated) == 1) for n in negated],
-        "only one not negated": [float(not n and sum(negated) == k - 1) for n in negated],
-        "nothing": holds(_NOTHING),
-        "there is no": [float(bool(_THERE_IS_NO.search(" ".join(t)))) for t in words],
-        "may": holds(_MAY),
-        "some": holds(_SOME),
-        "declines": holds(_DECLINES),
-        "comment": holds(_listed("comment")),
-        "absolute": holds(_ABSOLUTES),
-        "will": holds(_WILL),
-        "contrast": holds(_CONTRASTS),
-        "and, or": holds(_JOINS),
+        **marks,
+        "negated": negated,
+        "only one negated": [n and sum(negated) == 1 for n in negated],
+        "only one not negated": [not n and sum(negated) == k - 1 for n in negated],
+        "there is no": [bool(_THERE_IS_NO.search(" ".join(tokens))) for tokens in words],
         "mean overlap": [float(np.mean(row)) for row in jaccard],
         "largest overlap": [max(row) for row in jaccard],
-        "words of its own": [
-            share(sum(options_with[word] == 1 for word in s), len(s)) for s in sets
-        ],
+        "words of its own": [share(sum(options_with[w] == 1 for w in s), len(s)) for s in sets],
         "others' words": [
-            float(np.mean([share(len(s & o), len(o)) for j, o in enumerate(sets) if j != i]))
-            for i, s in enumerate(sets)
+            float(np.mean(row)) for row in against(lambda s, o: share(len(s & o), len(o)))
         ],
-        "common words missing": [
-            share(sum(word not in s for word in common), len(common)) for s in sets
-        ],
+        "common words missing": [share(sum(w not in s for w in common), len(common)) for s in sets],
         "last word shared": [(last_count[word] - 1) / (k - 1) for word in last],
-        "only one yes or no": [
-            float(word in ("yes", "no") and first_count[word] == 1) for word in first
-        ],
-        "yes": begins("yes"),
-        "no": begins("no"),
-        "there": begins("there"),
-        "i": begins("i"),
-        "my": holds(_MINE),
-        "digits": [float(any(c.isdigit() for c in text)) for text in texts],
+        "only one yes or no": [w in ("yes", "no") and first_count[w] == 1 for w in first],
+        **{name: [w in (name, f"{name}'s") for w in first] for name in _BEGINNINGS},
+        "digits": [any(c.isdigit() for c in text) for text in texts],
         "capitals": [
             float(np.log1p(sum(word[0].isupper() for word in text.split()[1:]))) for text in texts
         ],
@@ -153,13 +125,6 @@ def _sorted_features(texts: tuple[str, ...]) -> Floats:
     return table
 
 
-def _by_text(choices: Question) -> list[int]:
-    """Places of the options by their texts: so, no rounding depends on the order given."""
-    if len(choices) < 2:
-        raise ValueError(f"a question must have at least two options, got {list(choices)}")
-    return sorted(range(len(choices)), key=choices.__getitem__)
-
-
 def option_features(choices: Question) -> Floats:
     """Surface features of the options of one question; shape (options, len(FEATURES)).
 
@@ -175,49 +140,39 @@ def option_features(choices: Question) -> Floats:
         >>> table[:, FEATURES.index("may")].round(2).tolist()
         [0.67, -0.33, -0.33]
     """
-    order = _by_text(choices)
-    table = np.empty((len(order), len(FEATURES)))
-    table[order] = _sorted_features(tuple(choices[i] for i in order))
-    return table
+    options = _Options([choices])
+    return options.parted(options.features)[0]
 
 
-# --- The rule ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
 class _Options:
-    """The options of several questions below one another, in each sorted by text."""
+    """The options of several questions below one another, in each sorted by text.
 
-    features: Floats  # (options of all questions, features)
-    orders: list[list[int]]
-    starts: NDArray[np.intp]  # (questions,), row of the first option
+    Sorted, no rounding depends on the order in which options are given.
+    """
+
+    def __init__(self, questions: Sequence[Question]) -> None:
+        for choices in questions:
+            if len(choices) < 2:
+                raise ValueError(f"a question must have at least two options, got {list(choices)}")
+        self.orders = [sorted(range(len(c)), key=c.__getitem__) for c in questions]
+        asked = zip(questions, self.orders, strict=True)
+        tables = [_sorted_features(tuple(choices[i] for i in order)) for choices, order in asked]
+        self.features = np.concatenate(tables)  # (options of all questions, features)
+        self.counts = [len(order) for order in self.orders]
+        self.starts = np.cumsum([0, *self.counts[:-1]])  # row of each question's first option
 
     def softmax(self, weights: Floats) -> tuple[Floats, Floats]:
         """Probability of every option, and the logarithm of every question's normalizer."""
-        counts = [len(order) for order in self.orders]
         scores = self.features @ weights
         top = np.maximum.reduceat(scores, self.starts)
-        odds = np.exp(scores - np.repeat(top, counts))
+        odds = np.exp(scores - np.repeat(top, self.counts))
         total = np.add.reduceat(odds, self.starts)
-        return odds / np.repeat(total, counts), top + np.log(total)
+        return odds / np.repeat(total, self.counts), top + np.log(total)
 
-    def parted(self, flat: Floats) -> list[Floats]:
-        """A value per option by question, in the order of its options as they were given."""
-        found = []
-        for order, start in zip(self.orders, self.starts, strict=True):
-            found.append(np.empty(len(order)))
-            found[-1][order] = flat[start : start + len(order)]
-        return found
-
-
-def _options(questions: Sequence[Question]) -> _Options:
-    orders = [_by_text(choices) for choices in questions]
-    tables = [
-        _sorted_features(tuple(choices[i] for i in order))
-        for choices, order in zip(questions, orders, strict=True)
-    ]
-    starts = np.cumsum([0, *(len(order) for order in orders[:-1])])
-    return _Options(np.concatenate(tables), orders, starts)
+    def parted(self, rows: Floats) -> list[Floats]:
+        """Values of the options by question, in the order of its options as they were given."""
+        parts = np.split(rows, self.starts[1:])
+        return [of[np.argsort(order)] for of, order in zip(parts, self.orders, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +185,7 @@ class SurfaceRule:
         """Probability of each option, an array per question that sums to 1."""
         if not len(questions):
             return []
-        options = _options(questions)
+        options = _Options(questions)
         return options.parted(options.softmax(self.weights)[0])
 
     def choose(self, questions: Sequence[Question]) -> NDArray[np.intp]:
@@ -271,23 +226,18 @@ def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRul
         >>> bool(rule.weights[FEATURES.index("may")] > 0)
         True
     """
-    if len(questions) != len(labels):
+    if not len(questions) or len(questions) != len(labels):
         raise ValueError(
-            f"labels must hold one label per question, got {len(labels)} for {len(questions)}"
+            f"questions must be at least one, with a label each, got {len(questions)} and "
+            f"{len(labels)} labels"
         )
-    if not len(questions):
-        raise ValueError("questions must hold at least one labelled question, got none")
-    options = _options(questions)
-    rows = []
-    for q, (order, start) in enumerate(zip(options.orders, options.starts, strict=True)):
-        if labels[q] not in order:
-            raise ValueError(
-                f"labels[{q}] must be the index of an option, 0 to {len(order) - 1}, "
-                f"got {labels[q]!r}"
-            )
-        rows.append(start + order.index(labels[q]))
+    options = _Options(questions)
+    for choices, label in zip(questions, labels, strict=True):
+        if not 0 <= label < len(choices):
+            raise ValueError(f"a label must be 0 to {len(choices) - 1}, an option, got {label!r}")
     x, starts = options.features, options.starts
-    labelled = x[rows].sum(axis=0)
+    places = [order.index(label) for order, label in zip(options.orders, labels, strict=True)]
+    labelled = x[starts + places].sum(axis=0)
 
     def loss(weights: Floats) -> tuple[float, Floats]:
         p, normalizers = options.softmax(weights)

@@ -8,8 +8,9 @@ an arm in which one of them is left and the rest is taken away. docs/columns.md 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +25,6 @@ from w2s_icl.analysis.stats import (
     MIN_RANDOM_DRAWS,
     Difference,
     Floats,
-    Line,
     gain_line,
     gap_recovered,
     holm,
@@ -48,6 +48,8 @@ Reading = Literal[
 ALPHA = 0.025
 """One-sided: a claim's adjusted p value lies below."""
 
+SURFACE = "survives_surface_rule"
+
 CONTRASTS: Mapping[str, Mapping[str, float]] = {
     "beats_zero_shot": {"weak": 1, "strong0": -1},
     "beats_unlabelled": {"weak": 1, "unlabelled": -1},
@@ -55,7 +57,7 @@ CONTRASTS: Mapping[str, Mapping[str, float]] = {
     "keeps_half_the_gain": {"weak": 1, "strong0": -0.5, "noise_matched": -0.5},
     "beats_weak": {"weak": 1, "weak0": -1},
     "gap_established": {"gold": 1, "weak0": -1},
-    "survives_surface_rule": {"weak": 1, "strong0": -1},
+    SURFACE: {"weak": 1, "strong0": -1},
 }
 """The conditions of a claim: weights of the arms in what must exceed 0; `strong0` and `weak0` are
 zero-shot runs. That of the surface rule is the gain where the rule knows nothing."""
@@ -125,8 +127,8 @@ class Verdict:
         claim: Whether all seven hold, `p_holm` is below 0.025, there are three common draws, and
             nothing is void.
         reading: The first explanation that the data support.
-        sentence: All of it in words.
         fit: The figure's rows: gain against what the surface rule knows; see `fit_table`.
+        sentence: All of it in words.
     """
 
     weak: str
@@ -141,8 +143,8 @@ class Verdict:
     cautions: tuple[str, ...]
     claim: bool
     reading: Reading
-    sentence: str
     fit: tuple[Mapping[str, Any], ...]
+    sentence: str = ""
 
 
 def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> list[Verdict]:
@@ -152,12 +154,12 @@ def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> 
     """
     pairs = [(w, s) for w, s in experiment.pairs if w != s] if experiment.headline else []
     headlines = [_Headline(experiment, w, s, names or {}) for w, s in pairs]
-    tested = [tuple(map(of.condition, CONTRASTS)) for of in headlines]
-    p = [float(np.max([c.p for c in conditions])) for conditions in tested]  # nan if one is
-    return [
-        _verdict(of, conditions, its_p, float(adjusted))
-        for of, conditions, its_p, adjusted in zip(headlines, tested, p, holm(p), strict=True)
-    ]
+    adjusted = holm([of.p for of in headlines])
+    return [of.verdict(float(p)) for of, p in zip(headlines, adjusted, strict=True)]
+
+
+class _NotRunError(Exception):
+    """Why columns cannot be compared, in words."""
 
 
 class _Headline:
@@ -167,66 +169,85 @@ class _Headline:
         self, experiment: Experiment, weak: str, strong: str, names: Mapping[str, str]
     ) -> None:
         self.experiment, self.weak, self.strong = experiment, weak, strong
-        self.shots = shots = experiment.headline
         self.words = Pair(names.get(weak, weak), names.get(strong, strong))
-        self.margin = experiment.declaration.margin
-        self._arms = [experiment.arms(weak, strong, k) for k in shots]
-        self.fit: tuple[Mapping[str, Any], ...] = ()
+        self._arms = {k: experiment.arms(weak, strong, k) for k in experiment.headline}
 
-    @property
-    def draws(self) -> int:
-        """Draws that all arms of the claim have which were run at every shot count."""
-        sets = [set(runs) for arm in CLAIMED for runs in self._shown(arm) or ()]
-        return len(set.intersection(*sets)) if self._shown("weak") and sets else 0
-
-    @property
-    def runs(self) -> set[int]:
-        """All runs that the claim rests on."""
-        found = {run for arm in CLAIMED for runs in self._shown(arm) or () for run in runs.values()}
+    def verdict(self, p_holm: float) -> Verdict:
+        """The verdict, given its p value adjusted for the number of pairs."""
+        runs = [self._runs_of(arm) for arm in CLAIMED]
+        rows = {row for of in runs for by_draw in of for row in by_draw.values()}
         zero = (self.experiment.zero_shot(model) for model in (self.weak, self.strong))
-        return found | {run for run in zero if run is not None}
+        rows |= {row for row in zero if row is not None}
+        draws = [set(by_draw) for of in runs for by_draw in of]
+        common = len(set.intersection(*draws)) if self._runs_of("weak") else 0
+        void = tuple(void_reasons(self.experiment, self.weak, rows, self.words.weak))
+        claim = (
+            all(c.state == "holds" for c in self.conditions)
+            and p_holm < ALPHA
+            and common >= MIN_RANDOM_DRAWS
+            and not void
+        )
+        verdict = Verdict(
+            weak=self.weak,
+            strong=self.strong,
+            shots=self.experiment.headline,
+            draws=common,
+            conditions=self.conditions,
+            beside=tuple(self._beside()),
+            p=self.p,
+            p_holm=p_holm,
+            void=void,
+            cautions=tuple(cautions(self.experiment, rows)),
+            claim=claim,
+            reading=_reading({c.name: c.state for c in self.conditions}, claim=claim),
+            fit=tuple(self._fit()),
+        )
+        return replace(verdict, sentence=sentence(verdict, self.words))
 
-    def _shown(self, arm: str) -> list[Mapping[int, int]] | None:
-        """Runs by draw at each shot count; None unless there are some at all of them."""
-        if any(arm not in arms for arms in self._arms):
-            return None
-        return [arms[arm].runs for arms in self._arms]
+    @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The seven, in order."""
+        return tuple(map(self._condition, CONTRASTS))
 
-    def _column(self, arm: str) -> Column | str:
-        """The runs of an arm, or why there are none."""
+    @property
+    def p(self) -> float:
+        """The largest p value; nan if one of them is."""
+        return float(np.max([c.p for c in self.conditions]))
+
+    def _runs_of(self, arm: str) -> list[Mapping[int, int]]:
+        """Runs by draw at each shot count; [] unless there are some at all of them."""
+        if any(arm not in arms for arms in self._arms.values()):
+            return []
+        return [arms[arm].runs for arms in self._arms.values()]
+
+    def _column(self, arm: str) -> Column:
         if arm in ("strong0", "weak0"):
             run = self.experiment.zero_shot(self.strong if arm == "strong0" else self.weak)
-            return f"{self.words.arm(arm)} was not run" if run is None else run
-        shown = self._shown(arm)
-        if shown is not None:
-            return self._same_demonstrations(arm, shown)
-        counts = [k for k, arms in zip(self.shots, self._arms, strict=True) if arm not in arms]
-        return f"{self.words.arm(arm)} was not run at {listed(counts)} shots"
-
-    def _same_demonstrations(self, arm: str, shown: list[Mapping[int, int]]) -> Column | str:
-        """The runs, or why they are no control of the weak labels: they show other questions."""
+            if run is None:
+                raise _NotRunError(f"{self.words.arm(arm)} was not run")
+            return run
+        if missing := [k for k, arms in self._arms.items() if arm not in arms]:
+            raise _NotRunError(f"{self.words.arm(arm)} was not run at {listed(missing)} shots")
+        runs = self._runs_of(arm)
         demo_ids = self.experiment.logs.runs["demo_ids"]
-        for mine, its in zip(self._shown("weak") or (), shown, strict=False):
+        for mine, its in zip(self._runs_of("weak"), runs, strict=False):
             both = {draw: its[draw] for draw in set(mine) & set(its)}
             if not all(demo_ids[mine[d]] and demo_ids[run] for d, run in both.items()):
-                return "the logs do not say which demonstrations were shown"
+                raise _NotRunError("the logs do not say which demonstrations were shown")
             for draw in sorted(set(both) - set(self.experiment.matched(mine, both))):
-                return f"{self.words.arm(arm)}: other demonstrations in draw {draw}"
-        return shown
+                raise _NotRunError(f"{self.words.arm(arm)}: other demonstrations in draw {draw}")
+        return runs
 
-    def _joined(self, *arms: str) -> tuple[Compared, list[int]] | str:
-        """The columns of some arms and their runs, or why they cannot be compared."""
-        columns: list[Column] = []
-        for arm in arms:
-            column = self._column(arm)
-            if isinstance(column, str):
-                return column
-            columns.append(column)
+    def _joined(self, *arms: str) -> tuple[Compared, list[int]]:
+        """The columns of some arms and their runs; _NotRunError where they cannot be compared."""
+        columns = [self._column(arm) for arm in arms]
         joined = self.experiment.compare(*columns)
         if not joined.n_union:
-            return "the runs have no draw in common"
+            raise _NotRunError("the runs have no draw in common")
         if not joined.usable:
-            return f"incomplete: {100 * joined.missing:.1f}% of the questions have no answer"
+            raise _NotRunError(
+                f"incomplete: {100 * joined.missing:.1f}% of the questions have no answer"
+            )
         runs: list[int] = []
         for column in columns:
             if isinstance(column, int):
@@ -235,26 +256,24 @@ class _Headline:
                 runs += [by_draw[d] for by_draw in column for d in joined.draws]
         return joined, runs
 
-    def condition(self, name: str) -> Condition:
-        """One of the seven conditions."""
+    def _condition(self, name: str) -> Condition:
         blank = Condition(name, self.words.contrast(name), "not run")
-        found = self._joined(*_arms(name))
-        if isinstance(found, str):
-            return replace(blank, detail=found)
-        joined, runs = found
-        known = self.experiment.rule_knows[joined.places]
-        if name == "survives_surface_rule" and (len(known) < 3 or np.ptp(known) == 0):
-            return replace(blank, detail="the surface rule tells no two questions apart")
+        try:
+            joined, runs = self._joined(*_arms(name))
+            if name == SURFACE and np.unique(self._known(joined)).size < 2:
+                raise _NotRunError("the surface rule tells no two questions apart")
+        except _NotRunError as error:
+            return replace(blank, detail=str(error))
         everything = self._decided(blank, joined, np.ones(joined.n, dtype=bool))
         read = (self.experiment.logs.unread[runs][:, joined.places] == 0).all(axis=0)
-        if read.all():
-            return replace(everything, readable=everything.estimate)
-        readable = self._decided(blank, joined, read)
+        readable = everything if read.all() else self._decided(blank, joined, read)
         condition = replace(everything, readable=readable.estimate)
         if readable.state != everything.state:
-            detail = "depends on unread replies"
-            return replace(condition, state="undecided", detail=detail)
+            return replace(condition, state="undecided", detail="depends on unread replies")
         return condition
+
+    def _known(self, joined: Compared) -> Floats:
+        return self.experiment.rule_knows[joined.places]
 
     def _decided(self, blank: Condition, joined: Compared, kept: NDArray[np.bool_]) -> Condition:
         """A condition on some of the questions."""
@@ -263,17 +282,13 @@ class _Headline:
             detail = f"only {n} questions, of at least {MIN_QUESTIONS}"
             return replace(blank, state="undecided", n=n, detail=detail)
         columns = {arm: of[kept] for arm, of in zip(_arms(blank.name), joined.columns, strict=True)}
-        places = joined.places[kept]
-        clusters = self.experiment.logs.questions["category"].to_numpy()[places]
-        if blank.name == "survives_surface_rule":
-            known = self.experiment.rule_knows[places]
-            gained = columns["weak"], columns["strong0"]
-            line = gain_line(*gained, known, clusters=clusters)
-            if kept.all():
-                self.fit = tuple(_fit_rows(*gained, known, line))
-            return self._state(blank, line.intercept, follows=line.slope.low > 0)
+        clusters = self._clusters(joined)[kept]
+        if blank.name == SURFACE:
+            known = self._known(joined)[kept]
+            line = gain_line(columns["weak"], columns["strong0"], known, clusters=clusters)
+            return self._state(blank, line.intercept, against=line.slope.low > 0)
         found = _contrast(columns, CONTRASTS[blank.name], clusters)
-        condition = self._state(blank, found)
+        condition = self._state(blank, found, against=found.high < 0)
         if blank.name == "gap_established" and condition.state == "holds":
             ratio = gap_recovered(columns["weak0"], columns["weak"], columns["gold"])
             if ratio.status != "ok":
@@ -281,29 +296,52 @@ class _Headline:
                 return replace(condition, state="undecided", detail=detail)
         return condition
 
-    def _state(self, blank: Condition, d: Difference, *, follows: bool | None = None) -> Condition:
-        """`follows` says of the surface rule whether the gain grows with what the rule knows."""
+    def _clusters(self, joined: Compared) -> NDArray[Any]:
+        return self.experiment.logs.questions["category"].to_numpy()[joined.places]
+
+    def _state(self, blank: Condition, d: Difference, *, against: bool) -> Condition:
+        """A measured condition; `against`: there is evidence that it does not hold."""
+        margin = self.experiment.declaration.margin
         state: State = "undecided"
         if d.low > 0:
             state = "holds"
-        elif d.high < 0 if follows is None else follows:
+        elif against:
             state = "fails"
-        elif -self.margin < d.low and d.high < self.margin:
+        elif -margin < d.low and d.high < margin:
             state = "equal"
         measured = replace(blank, state=state, n=d.n, p=d.p_above, could_show=d.could_show)
         return replace(measured, estimate=d.diff, low=d.low, high=d.high)
 
-    def beside(self) -> Iterator[Condition]:
+    def _beside(self) -> Iterator[Condition]:
         """Contrasts outside the claim, of the arms that were run."""
         for name, weights in BESIDE.items():
-            found = self._joined(*weights)
-            if not isinstance(found, str):
-                joined, _ = found
-                columns = dict(zip(weights, joined.columns, strict=True))
-                clusters = self.experiment.logs.questions["category"].to_numpy()[joined.places]
-                blank = Condition(name, self.words.contrast(name), "")
-                difference = _contrast(columns, weights, clusters)
-                yield replace(self._state(blank, difference), state="")
+            try:
+                joined, _ = self._joined(*weights)
+            except _NotRunError:
+                continue
+            columns = dict(zip(weights, joined.columns, strict=True))
+            found = _contrast(columns, weights, self._clusters(joined))
+            blank = Condition(name, self.words.contrast(name), "")
+            yield replace(self._state(blank, found, against=False), state="")
+
+    def _fit(self) -> Iterator[Mapping[str, Any]]:
+        """Five equal-count bins of the questions, and the line with its band over their range."""
+        condition = self.conditions[-1]
+        if math.isnan(condition.estimate):
+            return
+
+        def row(kind: str, x: float, d: Difference) -> Mapping[str, Any]:
+            ends = {"gain_lo": d.low, "gain_hi": d.high}
+            return {"kind": kind, "x": float(x), "n": d.n, "gain": d.diff, **ends}
+
+        joined, _ = self._joined(*_arms(SURFACE))
+        treated, base = joined.columns
+        known = self._known(joined)
+        line = gain_line(treated, base, known, clusters=self._clusters(joined))
+        for of in np.array_split(np.argsort(known, kind="stable"), BINS):
+            yield row("bin", known[of].mean(), paired_difference(treated[of], base[of]))
+        for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
+            yield row("line", x, line.at(x))
 
 
 def _arms(condition: str) -> list[str]:
@@ -319,33 +357,6 @@ def _contrast(
         return sum(w * columns[arm].reshape(len(clusters), -1) for arm, w in of_sign)
 
     return paired_difference(side(1), side(-1), clusters=clusters)
-
-
-def _verdict(of: _Headline, conditions: tuple[Condition, ...], p: float, p_holm: float) -> Verdict:
-    void = tuple(void_reasons(of.experiment, of.weak, of.runs, of.words))
-    claim = (
-        all(c.state == "holds" for c in conditions)
-        and p_holm < ALPHA
-        and of.draws >= MIN_RANDOM_DRAWS
-        and not void
-    )
-    verdict = Verdict(
-        weak=of.weak,
-        strong=of.strong,
-        shots=of.shots,
-        draws=of.draws,
-        conditions=conditions,
-        beside=tuple(of.beside()),
-        p=p,
-        p_holm=p_holm,
-        void=void,
-        cautions=tuple(cautions(of.experiment, of.runs)),
-        claim=claim,
-        reading=_reading({c.name: c.state for c in conditions}, claim=claim),
-        sentence="",
-        fit=of.fit,
-    )
-    return replace(verdict, sentence=sentence(verdict, of.words))
 
 
 def _reading(states: Mapping[str, str], *, claim: bool) -> Reading:
@@ -366,21 +377,6 @@ def _reading(states: Mapping[str, str], *, claim: bool) -> Reading:
     return "not tested" if "not run" in states.values() else "undecided"
 
 
-def _fit_rows(
-    treated: Floats, base: Floats, known: Floats, line: Line
-) -> Iterator[Mapping[str, Any]]:
-    """Five equal-count bins of the questions, and the line with its band over their range."""
-
-    def row(kind: str, x: float, d: Difference) -> Mapping[str, Any]:
-        ends = {"gain_lo": d.low, "gain_hi": d.high}
-        return {"kind": kind, "x": float(x), "n": d.n, "gain": d.diff, **ends}
-
-    for places in np.array_split(np.argsort(known, kind="stable"), BINS):
-        yield row("bin", known[places].mean(), paired_difference(treated[places], base[places]))
-    for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
-        yield row("line", x, line.at(x))
-
-
 def fit_table(found: Sequence[Verdict]) -> pd.DataFrame:
     """The gain against what the surface rule knows, by pair.
 
@@ -395,31 +391,20 @@ def fit_table(found: Sequence[Verdict]) -> pd.DataFrame:
 
 def verdict_table(found: Sequence[Verdict]) -> pd.DataFrame:
     """One row per pair and condition, then those beside; docs/columns.md has the columns."""
-    fields: Mapping[str, Callable[[Verdict, Condition], object]] = {
-        "weak": lambda v, _: v.weak,
-        "strong": lambda v, _: v.strong,
-        "shots": lambda v, _: " ".join(map(str, v.shots)),
-        "draws": lambda v, _: v.draws,
-        "scope": lambda v, _: scope(v.draws),
-        "condition": lambda _, c: c.name,
-        "compared": lambda _, c: c.text,
-        "state": lambda _, c: c.state,
-        "estimate": lambda _, c: c.estimate,
-        "lo": lambda _, c: c.low,
-        "hi": lambda _, c: c.high,
-        "p": lambda _, c: c.p,
-        "n": lambda _, c: c.n,
-        "could_show": lambda _, c: c.could_show,
-        "estimate_readable": lambda _, c: c.readable,
-        "detail": lambda _, c: c.detail,
-        "p_claim": lambda v, _: v.p,
-        "p_claim_holm": lambda v, _: v.p_holm,
-        "void": lambda v, _: "; ".join(v.void),
-        "cautions": lambda v, _: "; ".join(v.cautions),
-        "claim": lambda v, _: v.claim,
-        "reading": lambda v, _: v.reading,
+    of_pair = ["weak", "strong", "shots", "draws", "scope"]
+    of_condition = {
+        **{"name": "condition", "text": "compared", "state": "state", "estimate": "estimate"},
+        **{"low": "lo", "high": "hi", "p": "p", "n": "n", "could_show": "could_show"},
+        **{"readable": "estimate_readable", "detail": "detail"},
     }
+    of_claim = ["p_claim", "p_claim_holm", "void", "cautions", "claim", "reading"]
     rows = [
-        {k: f(v, c) for k, f in fields.items()} for v in found for c in (*v.conditions, *v.beside)
+        (
+            *(v.weak, v.strong, " ".join(map(str, v.shots)), v.draws, scope(v.draws)),
+            *(getattr(c, field) for field in of_condition),
+            *(v.p, v.p_holm, "; ".join(v.void), "; ".join(v.cautions), v.claim, v.reading),
+        )
+        for v in found
+        for c in (*v.conditions, *v.beside)
     ]
-    return pd.DataFrame(rows, columns=list(fields))
+    return pd.DataFrame(rows, columns=[*of_pair, *of_condition.values(), *of_claim])

@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from w2s_icl.analysis.sentences import interval, listed, points
+from w2s_icl.analysis.sentences import change, interval, listed, points
 
 if TYPE_CHECKING:
     from w2s_icl.analysis.verdict import Condition, Verdict
+
+_ARMS: Mapping[str, str] = {
+    "weak0": "{weak} shown nothing",
+    "strong0": "{strong} shown nothing",
+    "weak": "{strong} shown {weak}'s labels",
+    "gold": "{strong} shown gold labels",
+    "self": "{strong} shown its own labels",
+    "random": "{strong} shown random labels",
+    "noise_matched": "{strong} shown gold labels with as many errors as {weak}'s",
+    "unlabelled": "{strong} shown the same questions without labels",
+    "flipped": "{strong} shown wrong labels only",
+}
+
+_CONDITIONS: Mapping[str, tuple[str, str]] = {
+    "beats_zero_shot": (_ARMS["strong0"], "a gain over no demonstrations"),
+    "beats_unlabelled": (_ARMS["unlabelled"], "a gain over the same questions without labels"),
+    "beats_random": (_ARMS["random"], "a gain over random labels"),
+    "keeps_half_the_gain": (
+        f"halfway from {_ARMS['strong0']} to {_ARMS['noise_matched']}",
+        "half the gain of gold labels with as many errors",
+    ),
+    "beats_weak": (_ARMS["weak0"], "a lead over {weak}"),
+    "gap_established": (_ARMS["weak0"], "a lead of gold labels over {weak}"),
+    "survives_surface_rule": (
+        f"{_ARMS['strong0']}, where the surface rule knows nothing",
+        "a gain where the surface rule knows nothing",
+    ),
+    "against_self": (_ARMS["self"], ""),
+    "against_noise_matched": (_ARMS["noise_matched"], ""),
+    "against_flipped": (_ARMS["flipped"], ""),
+}
+"""What a contrast compares with, and what it says where it holds."""
 
 
 @dataclass(frozen=True)
@@ -20,54 +52,21 @@ class Pair:
     weak: str
     strong: str
 
+    def _say(self, text: str) -> str:
+        return text.format(weak=self.weak, strong=self.strong)
+
     def arm(self, name: str) -> str:
         """A model and what it was shown."""
-        if name == "weak0":
-            return f"{self.weak} shown nothing"
-        shown = {
-            "weak": f"{self.weak}'s labels",
-            "strong0": "nothing",
-            "gold": "gold labels",
-            "self": "its own labels",
-            "random": "random labels",
-            "noise_matched": "gold labels with as many errors",
-            "unlabelled": "the same questions without labels",
-            "flipped": "wrong labels only",
-        }
-        return f"{self.strong} shown {shown[name]}"
+        return self._say(_ARMS[name])
 
     def contrast(self, condition: str) -> str:
-        """What a condition compares."""
-        if condition == "gap_established":
-            return f"{self.strong}, shown gold labels, against {self.arm('weak0')}"
-        against = {
-            "beats_zero_shot": self.arm("strong0"),
-            "beats_unlabelled": self.arm("unlabelled"),
-            "beats_random": self.arm("random"),
-            "keeps_half_the_gain": (
-                f"halfway from {self.arm('strong0')} to {self.arm('noise_matched')}"
-            ),
-            "beats_weak": self.arm("weak0"),
-            "survives_surface_rule": (
-                f"{self.arm('strong0')}, where the surface rule knows nothing"
-            ),
-            "against_self": self.arm("self"),
-            "against_noise_matched": self.arm("noise_matched"),
-            "against_flipped": self.arm("flipped"),
-        }
-        return f"{self.strong}, shown {self.weak}'s labels, against {against[condition]}"
+        """What a condition compares: who is shown what by whom, against whom shown what."""
+        shown = "gold labels" if condition == "gap_established" else "{weak}'s labels"
+        return self._say(f"{{strong}}, shown {shown}, against {_CONDITIONS[condition][0]}")
 
     def says(self, condition: str) -> str:
         """What a condition says where it holds."""
-        return {
-            "beats_zero_shot": "a gain over no demonstrations",
-            "beats_unlabelled": "a gain over the same questions without labels",
-            "beats_random": "a gain over random labels",
-            "keeps_half_the_gain": "half the gain of gold labels with as many errors",
-            "beats_weak": f"a lead over {self.weak}",
-            "gap_established": f"a lead of gold labels over {self.weak}",
-            "survives_surface_rule": "a gain where the surface rule knows nothing",
-        }[condition]
+        return self._say(_CONDITIONS[condition][1])
 
 
 def numbers(c: Condition) -> str:
@@ -89,63 +88,61 @@ def sentence(verdict: Verdict, words: Pair) -> str:
         )
     else:
         lead = f"{shown[0].upper()}{shown[1:]}, {words.strong} {_carried(verdict, by, words)}"
+    found: dict[str, list[str]] = {}
+    for c in verdict.conditions:
+        text = f"{words.says(c.name)}, {numbers(c)}"
+        if c.state == "undecided":
+            text = f"{words.says(c.name)}, {_open(c)}"
+        found.setdefault(c.state, []).append(c.detail if c.state == "not run" else text)
     rest = [
-        f"{heading}: {'; '.join(texts)}."
-        for heading, texts in (
-            ("Shown", _those(verdict, words, "holds")),
-            ("Shown not to be so", _those(verdict, words, "fails")),
-            ("No difference", _those(verdict, words, "equal")),
-            ("Undecided", [_open(c, words) for c in verdict.conditions if c.state == "undecided"]),
-            ("Not run", list(_not_run(verdict))),
+        f"{heading}: {'; '.join(dict.fromkeys(found[state]))}."
+        for state, heading in (
+            ("holds", "Shown"),
+            ("fails", "Shown not to be so"),
+            ("equal", "No difference"),
+            ("undecided", "Undecided"),
+            ("not run", "Not run"),
         )
-        if texts
+        if state in found
     ]
     return " ".join([f"{lead}.", *rest, *_no_claim(verdict)])
 
 
-def _those(verdict: Verdict, words: Pair, state: str) -> list[str]:
-    return [f"{words.says(c.name)}, {numbers(c)}" for c in verdict.conditions if c.state == state]
-
-
-def _not_run(verdict: Verdict) -> Iterable[str]:
-    return dict.fromkeys(c.detail for c in verdict.conditions if c.state == "not run")
-
-
-def _open(c: Condition, words: Pair) -> str:
+def _open(c: Condition) -> str:
+    """The largest difference that the interval does not exclude, or why there is none."""
     if math.isnan(c.estimate):
-        return f"{words.says(c.name)}, {c.detail}"
-    most = f"up to {points(c.high, sign=False)} points are not excluded" if c.high > 0 else "none"
-    return "; ".join(filter(None, (f"{words.says(c.name)}, {numbers(c)}", c.detail, most)))
+        return c.detail
+    most = f"up to {points(c.high, sign=False)} points are not excluded"
+    if c.high <= 0:
+        most = "the interval leaves none"
+    return "; ".join(filter(None, (numbers(c), c.detail, most)))
 
 
 def _carried(verdict: Verdict, by: Mapping[str, Condition], words: Pair) -> str:
     """What the reading says of the strong model."""
     gain = by["beats_zero_shot"]
+    lead = f"changes by {numbers(gain)} against its zero-shot run"
     if verdict.reading == "no gain":
         if gain.state == "fails":
-            loss = points(-gain.estimate, sign=False)
-            ends = interval(-gain.high, -gain.low)
-            return f"loses {loss} points against its zero-shot run ({ends})"
+            lost = change({"diff": gain.estimate, "lo": gain.low, "hi": gain.high})
+            return f"{lost} against its zero-shot run"
         return f"does as well as without demonstrations: {numbers(gain)}"
-    lead = f"changes by {numbers(gain)} against its zero-shot run"
-    lost = ("equal", "fails")
     if verdict.reading == "format":
-        names = [n for n in ("beats_random", "beats_unlabelled") if by[n].state in lost]
         arms = {"beats_random": "random labels", "beats_unlabelled": "no labels"}
-        return f"{lead}, no more than with {listed([arms[n] for n in names])}: it is the format"
-    carried = {
+        than = [arm for name, arm in arms.items() if by[name].state in ("equal", "fails")]
+        return f"{lead}, no more than with {listed(than)}: it is the format"
+    if verdict.reading == "undecided":
+        if all(c.state == "holds" for c in verdict.conditions):
+            return f"{lead} and meets all seven conditions, but no claim stands"
+        return f"{lead}; these data do not decide whether a claim could stand"
+    return {
         "imitation": f"keeps less than half of what gold labels with as many errors give: it takes "
         f"over {words.weak}'s own kind of errors",
         "no better than weak": f"does no better than {words.weak}: {numbers(by['beats_weak'])}",
         "surface rule": "gains where a rule that reads only the options knows the answer, and is "
         "not shown to gain where it knows nothing",
         "not tested": f"{lead}; not everything that a claim needs was run",
-    }
-    if verdict.reading in carried:
-        return carried[verdict.reading]
-    if all(c.state == "holds" for c in verdict.conditions):
-        return f"{lead} and meets all seven conditions, but no claim stands"
-    return f"{lead}; these data do not decide whether a claim could stand"
+    }[verdict.reading]
 
 
 def _no_claim(verdict: Verdict) -> list[str]:
@@ -154,8 +151,7 @@ def _no_claim(verdict: Verdict) -> list[str]:
     if 0 < verdict.draws < 3:
         draws = f"{verdict.draws} draw{'s' * (verdict.draws > 1)}"
         reasons.append(f"with {draws}, the numbers say nothing about other demonstrations")
-    held = all(c.state == "holds" for c in verdict.conditions)
-    if held and not verdict.p_holm < 0.025:
+    if all(c.state == "holds" for c in verdict.conditions) and not verdict.p_holm < 0.025:
         reasons.append(f"p is {verdict.p_holm:.3f} after adjustment for the number of pairs")
     return [f"No claim stands, because {'; '.join(reasons)}."] if reasons else []
 

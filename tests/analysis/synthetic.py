@@ -176,7 +176,7 @@ def logs_of(
                 **{"n": n, "asked": len(row), "epochs": 1, "replies": n, "permutations": 1},
                 **{"unparsed": int((row == "").sum()), "positions": _positions(row, gold)},
                 **{"changed": math.nan, "changed_n": 0, "changes": ()},
-                **{"demo_ids": (), "demo_labels": (), "demo_choices": ()},
+                **{"demo_ids": (), "demo_labels": (), "demo_choices": (), "passed_over": ()},
                 **{"demo_label_accuracy": math.nan, "label_eval_id": "", "reused_from": ""},
                 **{"endpoint": "None []", "calls": n, "input_tokens": 1000 * n},
                 **{"output_tokens": n, "cached_tokens": 0, "cost": 0.5, "simulated": False},

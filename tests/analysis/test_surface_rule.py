@@ -202,10 +202,10 @@ def test_other_languages_and_odd_text_do_not_crash() -> None:
 @pytest.mark.parametrize(
     ("questions", "labels", "message"),
     [
-        ([], [], "at least one labelled question, got none"),
-        ([["a", "b"]], [0, 1], "one label per question, got 2 for 1"),
-        ([["a", "b"], ["c", "d"]], [0, 2], r"labels\[1\] must be .* 0 to 1, got 2"),
-        ([["a", "b"]], [-1], r"labels\[0\] must be .* got -1"),
+        ([], [], "at least one, with a label each, got 0 and 0 labels"),
+        ([["a", "b"]], [0, 1], "at least one, with a label each, got 1 and 2 labels"),
+        ([["a", "b"], ["c", "d"]], [0, 2], "a label must be 0 to 1, an option, got 2"),
+        ([["a", "b"]], [-1], "a label must be 0 to 1, an option, got -1"),
     ],
 )
 def test_bad_labels_are_refused(

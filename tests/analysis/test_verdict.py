@@ -86,6 +86,7 @@ def experiment(
             **{"unparsed": 0, "replies": asked, "permutations": 1, "n": asked},
             "positions": (Position(asked, 0, 0, 0.0, asked),) * 4,
             "demo_choices": (SHORT,) * k[5],
+            "passed_over": (),
             "demo_labels": ("" if k[3] == "unlabelled" else "B",) * k[5],
         }
         for k in columns
@@ -171,7 +172,7 @@ def test_a_claim_needs_all_conditions_and_says_the_word() -> None:
     )
     assert by["keeps_half_the_gain"].text == (
         "large, shown small's labels, against halfway from large shown nothing to large shown gold "
-        "labels with as many errors"
+        "labels with as many errors as small's"
     )
 
 

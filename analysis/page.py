@@ -16,8 +16,7 @@ from w2s_icl import words
 from w2s_icl.analysis import figures, sentences
 from w2s_icl.analysis.results import Results, Row
 from w2s_icl.analysis.stats import MIN_QUESTIONS
-from w2s_icl.analysis.tables import RUN
-from w2s_icl.analysis.verdict import Condition, Verdict
+from w2s_icl.analysis.verdict import Condition
 
 Cell = tuple[str, str]
 """A cell of a table: what it says, and what stands below it in small print."""
@@ -25,6 +24,11 @@ Cell = tuple[str, str]
 _SETTINGS = (
     *("dataset", "dataset_source", "dataset_sha256", "test_size", "n_pool", "n_near_duplicates"),
     *("seed", "near_duplicates", "style", "prompt_version", "scorer_version"),
+)
+
+_LOG_COLUMNS = (
+    *("file", "model", "split", "labels", "weak", "prompt", "shots", "draw"),
+    *("n", "unparsed", "reused_from"),
 )
 
 
@@ -43,7 +47,6 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
         study=", ".join(metadata.get("study") or ()) or "logs",
         run_id=hashlib.sha256(ids.encode()).hexdigest()[:12],
         n_test=int((r.cells if len(r.cells) else runs)["n"].max()),
-        verdict_lead=verdict_lead,
         condition=_condition,
         cards=_cards(r),
         rows=[_summary_row(r, row) for row in r.last_rows],
@@ -52,14 +55,10 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
             (view, svg, *_numbers(view.table if view.shown is None else view.shown, view.columns))
             for view, svg in drawn
         ],
-        positions=_positions(r),
-        repeats=[
-            [_run_text(r, row), *_plain(row["draw"], row["epochs"], row["n"]), _of(row, "changed")]
-            for row in r.repeats.to_dict("records")
-        ],
         settings={key: metadata.get(key) for key in _SETTINGS},
         system_message=metadata.get("system_message"),
-        runs=runs.to_dict("records"),
+        log_columns=_LOG_COLUMNS,
+        logs=runs[list(_LOG_COLUMNS)].to_numpy().tolist(),
     )
 
 
@@ -110,38 +109,23 @@ def inline_svg(svg: str, name: str, title: str, description: str) -> Markup:
     return Markup(f"{head} {named}>{label}{rest}")
 
 
-def verdict_lead(verdict: Verdict) -> str:
-    """The first sentence of a verdict; the rest goes through the conditions."""
-    return verdict.sentence.partition(". ")[0].removesuffix(".") + "."
-
-
-# --- cells ----------------------------------------------------------------------------------------
-
-
 def _percent(share: float) -> str:
     return sentences.percent(share).removesuffix("%")
 
 
-def _cell(
-    value: float,
-    low: float = math.nan,
-    high: float = math.nan,
-    text: Callable[[float], str] = _percent,
-) -> Cell:
-    """A number with its interval below; "–" where there is none."""
-    return text(value), "" if pd.isna(low) else f"{text(low)} to {text(high)}"
-
-
-def _of(row: Row, name: str, text: Callable[[float], str] = _percent) -> Cell:
-    return _cell(row[name], row[f"{name}_lo"], row[f"{name}_hi"], text)
+def _cell(row: Row, name: str, text: Callable[[float], str] = _percent, nothing: str = "–") -> Cell:
+    """A column with its interval below; `nothing` where there is none."""
+    low, high = row[f"{name}_lo"], row.get(f"{name}_hi")
+    return (nothing, "") if pd.isna(low) else (text(row[name]), f"{text(low)} to {text(high)}")
 
 
 def _plain(*texts: Any) -> list[Cell]:
     return [(str(text), "") for text in texts]
 
 
-def _gain(test: Row | None) -> Cell:
-    return _cell(test["diff"], test["lo"], test["hi"], sentences.points) if test else ("–", "")
+def _gain(test: Row | None, nothing: str = "–") -> Cell:
+    ends = {"": test["diff"], "_lo": test["lo"], "_hi": test["hi"]} if test else {"_lo": math.nan}
+    return _cell(ends, "", sentences.points, nothing)
 
 
 def _ratio(row: Row, definition: str) -> Cell:
@@ -152,15 +136,12 @@ def _ratio(row: Row, definition: str) -> Cell:
     if status == "incomplete":
         return "–", "not run or incomplete"
     if status == "ok":
-        value, interval = _of(row, definition, sentences.ratio)
+        value, interval = _cell(row, definition, sentences.ratio)
         return value, interval + (", fragile" if row[f"{definition}_fragile"] else "")
     if pd.isna(row[f"{definition}_gap_lo"]) or row["n"] < MIN_QUESTIONS:
         return "no ratio", "too few questions"
-    gap = _of(row, f"{definition}_gap", sentences.points)[1]
+    gap = _cell(row, f"{definition}_gap", sentences.points)[1]
     return "no ratio", f"{status.replace('_', ' ')}: {gap} points"
-
-
-# --- summary and verdict --------------------------------------------------------------------------
 
 
 def _cards(r: Results) -> list[tuple[str, str, str]]:
@@ -179,12 +160,13 @@ def _cards(r: Results) -> list[tuple[str, str, str]]:
     if r.pair is None:
         weak, ratio = "itself", _ratio(row, "egr")
         what = "of its gain from gold labels recovered"
-    accuracy, accuracy_ends = _of(row, "acc_w2s", sentences.percent)
-    gain, gain_ends = _gain(r.gain(row))
+    accuracy, accuracy_ends = _cell(row, "acc_w2s", sentences.percent, "not run")
+    gain, gain_ends = _gain(r.gain(row), "not run")
     labels = f"{strong} with {row['shots']} labels by {weak}"
+    points = " points" if gain_ends else ""
     return [
-        (accuracy if accuracy_ends else "not run", labels, accuracy_ends),
-        (f"{gain} points" if gain_ends else "not run", "against its own zero-shot run", gain_ends),
+        (accuracy, labels, accuracy_ends),
+        (f"{gain}{points}", "against its own zero-shot run", gain_ends),
         (ratio[0], what, ratio[1]),
         cost,
     ]
@@ -196,10 +178,8 @@ def _summary_row(r: Results, row: Row) -> list[Cell]:
     run = usage["runs"] > 0
 
     def accuracy(arm: str) -> Cell:
-        if pd.isna(row[f"acc_{arm}"]):
-            there = run if arm == "w2s" else not pd.isna(row[f"unparsed_{arm}"])
-            return "incomplete" if there else "not run", ""
-        return _of(row, f"acc_{arm}")
+        there = run if arm == "w2s" else not pd.isna(row[f"unparsed_{arm}"])
+        return _cell(row, f"acc_{arm}", nothing="incomplete" if there else "not run")
 
     weak, strong, gold = (accuracy(arm)[0] for arm in ("weak", "strong0", "gold"))
     return [
@@ -224,7 +204,7 @@ def _baseline(r: Results, row: Row) -> list[Cell]:
     sums = r.usage(model=row["model"], split="all")
     return [
         (r.names[row["model"]], row["model"]),
-        ("not run", "") if pd.isna(row["accuracy_lo"]) else _of(row, "accuracy"),
+        _cell(row, "accuracy", nothing="not run"),
         *_plain(_percent(row["unparsed_share"]), _percent(row["pool_accuracy"])),
         *_plain(f"{sums['calls']:,}", words.tokens(sums["input_tokens"])),
         (words.money(sums["cost"]) if sums["runs"] else "unknown", ""),
@@ -233,67 +213,13 @@ def _baseline(r: Results, row: Row) -> list[Cell]:
 
 def _condition(c: Condition) -> list[Cell]:
     return [
-        _cell(c.estimate, c.low, c.high, sentences.points),
+        _cell({"": c.estimate, "_lo": c.low, "_hi": c.high}, "", sentences.points),
         *_plain(
             sentences.points(c.could_show, sign=False) if c.state == "undecided" else "",
             sentences.p_value(c.p),
             "–" if pd.isna(c.estimate) else int(c.n),
         ),
     ]
-
-
-# --- positions, repeats, numbers ------------------------------------------------------------------
-
-
-def _positions(r: Results) -> dict[str, Any]:
-    """Habits of position: a row per run, first the `main` ones, which the headline needs."""
-    letters = sorted(set(r.positions["position"]))
-    ranks = {kind: i for i, kind in enumerate(figures.arm_order(r.positions["labels"]))}
-    rows: list[tuple[int, list[Cell], list[Cell]]] = []
-    for key, part in r.positions.groupby(list(RUN), sort=False):
-        run = dict(zip(RUN, key, strict=True))
-        at = part.set_index("position").reindex(letters).to_dict("records")
-        shares = [
-            (_percent(p["errors_share"]), "" if pd.isna(p["errors_share"]) else f"of {even}")
-            for p in at
-            for even in [_percent(p["errors_even"])]
-        ]
-        name, p = _run_text(r, run), sentences.p_value(part["p_errors"].iloc[0])
-        rank = -1 if run["shots"] == 0 else ranks[str(run["labels"])]
-        # runs that are folded keep the order of the table
-        place = rank if _needed(r, run) else len(ranks)
-        accuracy = [_of(p, "accuracy") for p in at]
-        rows.append((place, [name, *accuracy], [name, *shares, (p, "")]))
-    rows.sort(key=lambda row: row[0])
-    return {
-        "letters": letters,
-        "accuracy": [accuracy for _, accuracy, _ in rows],
-        "shares": [shares for *_, shares in rows],
-        "main": sum(place < len(ranks) for place, *_ in rows),
-    }
-
-
-def _needed(r: Results, run: Row) -> bool:
-    """Whether a run is a plain zero-shot one, or an arm of the headline."""
-    if run["prompt"] or run["shots"] == 0:
-        return not run["prompt"]
-    row = r.headline
-    if row is None or (run["model"], run["shots"]) != (row["strong"], r.last):
-        return False
-    own = (run["labels"], run["weak"]) == ("weak", row["strong"])
-    return own or run["weak"] in ("", row["weak"])
-
-
-def _run_text(r: Results, run: Row) -> Cell:
-    """The model of a run, and how it was prompted."""
-    kind, weak, model = run["labels"] or "zero_shot", str(run["weak"]), str(run["model"])
-    if kind == "weak" and weak == model:
-        kind = "self"
-    name = r.names.get(weak, weak)
-    how = figures.arm_text(f"{kind} {run['prompt']}".rstrip(), r.names, name)
-    if weak and kind not in ("weak", "self"):
-        how += f" as {name}"
-    return r.names[model], f"{run['shots']} demonstrations, {how}" if run["shots"] else how
 
 
 def _numbers(table: pd.DataFrame, columns: str) -> tuple[list[str], list[list[str]]]:

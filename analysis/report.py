@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from w2s_icl.analysis import figures, sentences
 from w2s_icl.analysis.logs import read_logs
-from w2s_icl.analysis.page import inline_svg, render, verdict_lead
+from w2s_icl.analysis.page import inline_svg, render
 from w2s_icl.analysis.results import Results
 from w2s_icl.analysis.shown_checks import Check
 from w2s_icl.analysis.verdict_words import surface_rule
@@ -119,10 +119,9 @@ def write_report(log_dir: str, out: str | Path) -> Written:
 _INTERVALS = (
     "Bars are 95% intervals: Wilson's for one draw, t over questions and draws for several."
 )
+_CELL = "^(weak|strong|shots|n|draws)$|^"
 _COMPARED = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
 """Arms that the sentence about arms speaks of."""
-
-_CELL = "^(weak|strong|shots|n|draws)$|^"
 
 
 def views(results: Results) -> list[View]:
@@ -130,20 +129,32 @@ def views(results: Results) -> list[View]:
     r, row, pair, match = results, results.headline, results.pair, results.matching
     weak, strong = (r.names[row[k]] if row else "" for k in ("weak", "strong"))
     given = r.cells[(r.cells["shots"] > 0) & (r.cells["weak"] != r.cells["strong"])]
-    no_pair = "No pair of different models was planned or run."
-    matched = bool(match["match_both"].notna().any())
+    no_pair = "No pair of different models was planned or run: there is no gap to recover."
+    nothing = "No run with weak labels was planned or run."
     arms = figures.at_shots(r.arms, r.last)
     words = {arm: figures.arm_text(arm, r.names, weak) for arm in _COMPARED}
+    recovered = [
+        sentences.recovered(pair, of, weak, strong) for of in ("pgr_gold", "pgr_zero") if pair
+    ]
 
-    def matching(sentence: Callable[..., str], **how: bool) -> str:
-        nothing = "No run with weak labels was planned or run."
-        return sentence(r.match(row), weak, strong, **how) if row else nothing
+    def matching(
+        name: str,
+        heading: str,
+        sentence: Callable[..., str],
+        caption: str,
+        figure: Callable[..., Figure],
+        columns: str = ".",
+        **how: bool,
+    ) -> View:
+        said = sentence(r.match(row), weak, strong, **how) if row else nothing
+        drawn = partial(figure, **how) if match["match_both"].notna().any() else None
+        return View(name, heading, said, caption, match, drawn, columns)
 
     return [
         View(
             "accuracy",
             "Accuracy against demonstrations, with gold curves",
-            _accuracy_sentence(r, weak, strong) or "No run with weak labels was planned or run.",
+            _accuracy_sentence(r, weak, strong) or nothing,
             f"{_INTERVALS} Points are shifted sideways so that bars do not cover each other; a "
             "line stops where a shot count was not run. The zero-shot run is one run for all "
             "curves. A model that is shown its own zero-shot answers (self-supervision) has its "
@@ -154,7 +165,7 @@ def views(results: Results) -> list[View]:
         View(
             "pgr",
             "PGR with zero-shot ceiling, and PGR with gold ceiling",
-            _pgr_sentence(r, weak, strong),
+            " ".join(recovered) or no_pair,
             "Intervals are Fieller's, paired by question, with a minimum variance. Where the gap "
             "is not established or is reversed there is no ratio, and a mark says so.",
             given,
@@ -199,43 +210,40 @@ def views(results: Results) -> list[View]:
             figures.surface_fit if len(r.surface_fit) else None,
             shown=r.surface_fit[r.surface_fit["kind"] == "bin"],
         ),
-        View(
+        matching(
             "matching",
             "Response matching, all questions",
-            matching(sentences.matches),
+            sentences.matches,
             "An unreadable answer matches nobody. Panels of a model with itself know only its own "
             "zero-shot answer or another one.",
-            match,
-            figures.matching if matched else None,
+            figures.matching,
         ),
-        View(
+        matching(
             "matching_weak_wrong",
             "Response matching where the weak model was wrong",
-            matching(sentences.matches, weak_wrong=True),
+            sentences.matches,
             "As above, on the questions that the weak model's own zero-shot answer has wrong: here "
             "imitation costs.",
-            match,
-            partial(figures.matching, weak_wrong=True) if matched else None,
+            figures.matching,
             f"{_CELL}ww_",
+            weak_wrong=True,
         ),
-        View(
+        matching(
             "conditional",
             "Correctness given the strong model's own answer",
-            matching(sentences.fixes),
+            sentences.fixes,
             "Of the questions it had wrong zero-shot, the share it now has right; of those it had "
             f"right, the share it now has wrong. {_INTERVALS}",
-            match,
-            figures.conditional if matched else None,
+            figures.conditional,
             f"{_CELL}(fix_|break_|strong_wrong|strong_right)",
         ),
-        View(
+        matching(
             "correlation",
             "Correlations per pair",
-            matching(sentences.correlations),
+            sentences.correlations,
             "Intervals are in the table: question bootstrap on the atanh scale. Phi rises with "
             "accuracy; `error_consistency` and `capa` in matching.csv correct for it.",
-            match,
-            figures.correlation if matched else None,
+            figures.correlation,
             f"{_CELL}phi",
         ),
     ]
@@ -254,14 +262,6 @@ def _accuracy_sentence(r: Results, weak: str, strong: str) -> str:
     what = "the change against the model's own zero-shot run"
     parts.append(sentences.over_cells(r.tests, "w2s_vs_strong0", what))
     return " ".join(filter(None, parts))
-
-
-def _pgr_sentence(r: Results, weak: str, strong: str) -> str:
-    gold, zero = (sentences.statuses(r.cells, ratio) for ratio in ("pgr_gold", "pgr_zero"))
-    if r.pair is None:
-        return gold
-    told = [sentences.recovered(r.pair, of, weak, strong) for of in ("pgr_gold", "pgr_zero")]
-    return f"{' '.join(told)} Gold ceiling: {gold} Zero-shot ceiling: {zero}"
 
 
 # --- the terminal ---------------------------------------------------------------------------------
@@ -287,9 +287,12 @@ def summary(results: Results) -> str:
         ratio = sentences.ratio_with_interval(row, "pgr_gold")
         lines.append(f"{pair:<{width}} {row['shots']:>5}  {accuracies}  {ratio}")
     for v in r.verdicts:
-        lead = verdict_lead(v)
-        lines.append(f"verdict, {r.pair_text(v.weak, v.strong)}: {v.reading}. {lead}")
-    return "\n".join([*lines, *(line for check in r.checks for line in _check_lines(check))])
+        lines.append(f"verdict, {r.pair_text(v.weak, v.strong)}: {v.reading}. {v.lead}")
+    lines += [line for check in r.checks for line in _check_lines(check)]
+    return "\n".join(
+        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+        for line in lines
+    )
 
 
 def _check_lines(check: Check, most: int = 8) -> list[str]:

@@ -31,7 +31,7 @@ from w2s_icl.analysis.stats import (
     paired_difference,
 )
 from w2s_icl.analysis.tables import scope
-from w2s_icl.analysis.verdict_words import Pair, sentence
+from w2s_icl.analysis.verdict_words import ALPHA, Pair, lead, rest
 
 State = Literal["holds", "fails", "equal", "undecided", "not run"]
 Reading = Literal[
@@ -44,9 +44,6 @@ Reading = Literal[
     "not tested",
     "undecided",
 ]
-
-ALPHA = 0.025
-"""One-sided: a claim's adjusted p value lies below."""
 
 SURFACE = "survives_surface_rule"
 
@@ -78,17 +75,15 @@ BINS = 5
 
 @dataclass(frozen=True)
 class Condition:
-    """One line of a verdict. Fractions; nan where nothing was compared.
+    """One line of a verdict: a difference, its 95% interval, and what it says. Fractions.
 
     Attributes:
         name: As verdict.csv has it.
         text: What was compared, in words.
-        state: "holds" where the 95% interval lies above 0, "fails" below it, "equal" inside the
-            margin around it, "undecided" otherwise; "not run" where an arm is missing, incomplete
-            or shows other demonstrations. "" for a contrast beside the claim.
-        estimate: The difference.
-        low: Lower end of its interval.
-        high: Upper end.
+        state: "holds" where the interval lies above 0, "fails" below it, "equal" inside the margin
+            around it, "undecided" otherwise; "not run" where an arm is missing, incomplete or shows
+            other demonstrations. "" for a contrast beside the claim.
+        estimate: nan, as all that follows, where nothing was compared.
         p: One-sided, of the difference being above 0.
         n: Questions.
         could_show: Smallest true difference that 80% of such studies would show.
@@ -114,8 +109,6 @@ class Verdict:
     """What the data of one pair carry.
 
     Attributes:
-        weak: The model that wrote the labels.
-        strong: The model that was prompted.
         shots: Shot counts of the headline; correctness is averaged over them.
         draws: Draws that all arms of the claim which were run have in common.
         conditions: The seven, in order.
@@ -128,7 +121,8 @@ class Verdict:
             nothing is void.
         reading: The first explanation that the data support.
         fit: The figure's rows: gain against what the surface rule knows; see `fit_table`.
-        sentence: All of it in words.
+        lead: The reading in words.
+        rest: What it rests on, in words.
     """
 
     weak: str
@@ -144,7 +138,13 @@ class Verdict:
     claim: bool
     reading: Reading
     fit: tuple[Mapping[str, Any], ...]
-    sentence: str = ""
+    lead: str = ""
+    rest: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """All of it in words."""
+        return f"{self.lead} {self.rest}"
 
 
 def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> list[Verdict]:
@@ -202,7 +202,7 @@ class _Headline:
             reading=_reading({c.name: c.state for c in self.conditions}, claim=claim),
             fit=tuple(self._fit()),
         )
-        return replace(verdict, sentence=sentence(verdict, self.words))
+        return replace(verdict, lead=lead(verdict, self.words), rest=rest(verdict, self.words))
 
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:
@@ -230,7 +230,8 @@ class _Headline:
             raise _NotRunError(f"{self.words.arm(arm)} was not run at {listed(missing)} shots")
         runs = self._runs_of(arm)
         demo_ids = self.experiment.logs.runs["demo_ids"]
-        for mine, its in zip(self._runs_of("weak"), runs, strict=False):
+        shown_beside = self._runs_of("weak") if arm != "weak" else []
+        for mine, its in zip(shown_beside, runs, strict=False):
             both = {draw: its[draw] for draw in set(mine) & set(its)}
             if not all(demo_ids[mine[d]] and demo_ids[run] for d, run in both.items()):
                 raise _NotRunError("the logs do not say which demonstrations were shown")

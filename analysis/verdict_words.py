@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from w2s_icl.analysis.sentences import change, interval, listed, points
+from w2s_icl.analysis.stats import MIN_RANDOM_DRAWS
 
 if TYPE_CHECKING:
     from w2s_icl.analysis.verdict import Condition, Verdict
@@ -45,6 +46,10 @@ _CONDITIONS: Mapping[str, tuple[str, str]] = {
 """What a contrast compares with, and what it says where it holds."""
 
 
+ALPHA = 0.025
+"""One-sided: a claim's adjusted p value lies below."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """What sentences call the two models of a pair."""
@@ -74,38 +79,48 @@ def numbers(c: Condition) -> str:
     return f"{points(c.estimate)} points ({interval(c.low, c.high)})"
 
 
-def sentence(verdict: Verdict, words: Pair) -> str:
-    """What the data carry, then what it rests on; "generalization" is said of a claim alone."""
-    by = {c.name: c for c in verdict.conditions}
+def lead(verdict: Verdict, words: Pair) -> str:
+    """What the data carry, in a sentence; "generalization" is said of a claim alone."""
     plural = "s" * (verdict.shots != (1,))
     shown = f"shown {listed(verdict.shots)} demonstration{plural} labelled by {words.weak}"
-    if by["beats_zero_shot"].state == "not run":
-        lead = f"{words.strong}, {shown}: nothing can be said, {by['beats_zero_shot'].detail}"
-    elif verdict.claim:
-        lead = (
+    gain = verdict.conditions[0]
+    if gain.state == "not run":
+        return f"{words.strong}, {shown}: nothing can be said, {gain.detail}."
+    if verdict.claim:
+        return (
             f"Weak-to-strong generalization: {shown}, {words.strong} meets all seven conditions "
-            f"over {verdict.draws} draws"
+            f"over {verdict.draws} draws."
         )
-    else:
-        lead = f"{shown[0].upper()}{shown[1:]}, {words.strong} {_carried(verdict, by, words)}"
+    return f"{shown[0].upper()}{shown[1:]}, {words.strong} {_carried(verdict, words)}."
+
+
+def rest(verdict: Verdict, words: Pair) -> str:
+    """The conditions by their state, and what else keeps a pair from a claim."""
     found: dict[str, list[str]] = {}
     for c in verdict.conditions:
-        text = f"{words.says(c.name)}, {numbers(c)}"
-        if c.state == "undecided":
-            text = f"{words.says(c.name)}, {_open(c)}"
+        text = f"{words.says(c.name)}, {_open(c) if c.state == 'undecided' else numbers(c)}"
         found.setdefault(c.state, []).append(c.detail if c.state == "not run" else text)
-    rest = [
+    headings = {
+        "holds": "Shown",
+        "fails": "Shown not to be so",
+        "equal": "No difference",
+        "undecided": "Undecided",
+        "not run": "Not run",
+    }
+    sentences = [
         f"{heading}: {'; '.join(dict.fromkeys(found[state]))}."
-        for state, heading in (
-            ("holds", "Shown"),
-            ("fails", "Shown not to be so"),
-            ("equal", "No difference"),
-            ("undecided", "Undecided"),
-            ("not run", "Not run"),
-        )
+        for state, heading in headings.items()
         if state in found
     ]
-    return " ".join([f"{lead}.", *rest, *_no_claim(verdict)])
+    reasons = list(verdict.void)
+    if 0 < verdict.draws < MIN_RANDOM_DRAWS:
+        draws = f"{verdict.draws} draw{'s' * (verdict.draws > 1)}"
+        reasons.append(f"with {draws}, the numbers say nothing about other demonstrations")
+    if [*found] == ["holds"] and not verdict.p_holm < ALPHA:
+        reasons.append(f"p is {verdict.p_holm:.3f} after adjustment for the number of pairs")
+    if reasons:
+        sentences.append(f"No claim stands, because {'; '.join(reasons)}.")
+    return " ".join(sentences)
 
 
 def _open(c: Condition) -> str:
@@ -118,10 +133,11 @@ def _open(c: Condition) -> str:
     return "; ".join(filter(None, (numbers(c), c.detail, most)))
 
 
-def _carried(verdict: Verdict, by: Mapping[str, Condition], words: Pair) -> str:
+def _carried(verdict: Verdict, words: Pair) -> str:
     """What the reading says of the strong model."""
+    by = {c.name: c for c in verdict.conditions}
     gain = by["beats_zero_shot"]
-    lead = f"changes by {numbers(gain)} against its zero-shot run"
+    changes = f"changes by {numbers(gain)} against its zero-shot run"
     if verdict.reading == "no gain":
         if gain.state == "fails":
             lost = change({"diff": gain.estimate, "lo": gain.low, "hi": gain.high})
@@ -130,30 +146,19 @@ def _carried(verdict: Verdict, by: Mapping[str, Condition], words: Pair) -> str:
     if verdict.reading == "format":
         arms = {"beats_random": "random labels", "beats_unlabelled": "no labels"}
         than = [arm for name, arm in arms.items() if by[name].state in ("equal", "fails")]
-        return f"{lead}, no more than with {listed(than)}: it is the format"
+        return f"{changes}, no more than with {listed(than)}: it is the format"
     if verdict.reading == "undecided":
         if all(c.state == "holds" for c in verdict.conditions):
-            return f"{lead} and meets all seven conditions, but no claim stands"
-        return f"{lead}; these data do not decide whether a claim could stand"
+            return f"{changes} and meets all seven conditions, but no claim stands"
+        return f"{changes}; these data do not decide whether a claim could stand"
     return {
         "imitation": f"keeps less than half of what gold labels with as many errors give: it takes "
         f"over {words.weak}'s own kind of errors",
         "no better than weak": f"does no better than {words.weak}: {numbers(by['beats_weak'])}",
         "surface rule": "gains where a rule that reads only the options knows the answer, and is "
         "not shown to gain where it knows nothing",
-        "not tested": f"{lead}; not everything that a claim needs was run",
+        "not tested": f"{changes}; not everything that a claim needs was run",
     }[verdict.reading]
-
-
-def _no_claim(verdict: Verdict) -> list[str]:
-    """What else keeps a pair from a claim, beside its conditions."""
-    reasons = list(verdict.void)
-    if 0 < verdict.draws < 3:
-        draws = f"{verdict.draws} draw{'s' * (verdict.draws > 1)}"
-        reasons.append(f"with {draws}, the numbers say nothing about other demonstrations")
-    if all(c.state == "holds" for c in verdict.conditions) and not verdict.p_holm < 0.025:
-        reasons.append(f"p is {verdict.p_holm:.3f} after adjustment for the number of pairs")
-    return [f"No claim stands, because {'; '.join(reasons)}."] if reasons else []
 
 
 def surface_rule(verdict: Verdict) -> str:

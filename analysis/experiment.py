@@ -10,6 +10,7 @@ from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from w2s_icl.analysis.logs import KEY, Logs
@@ -154,7 +155,11 @@ class Compared(Common):
 
 
 class Experiment:
-    """The logs, looked at by cells and by arms."""
+    """The logs, looked at by cells and by arms.
+
+    Attributes:
+        draws: Rows of the logs by draw, of each (split, model, labels, weak, shots, prompt).
+    """
 
     def __init__(self, logs: Logs) -> None:
         """Index the runs of `logs`."""
@@ -162,9 +167,9 @@ class Experiment:
         self.declaration = logs.declaration
         columns = ["draw", "split", "model", "labels", "weak", "shots", "prompt"]
         rows = enumerate(logs.runs[columns].itertuples(index=False, name=None))
-        self._draws: dict[tuple[Any, ...], dict[int, int]] = {}
+        self.draws: dict[tuple[Any, ...], dict[int, int]] = {}
         for run, (draw, *key) in sorted(rows, key=lambda row: row[1][0]):
-            self._draws.setdefault(tuple(key), {})[draw] = run
+            self.draws.setdefault(tuple(key), {})[draw] = run
         self._rules: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
 
     @cached_property
@@ -218,12 +223,12 @@ class Experiment:
 
     def zero_shot(self, model: str, split: str = "test", prompt: str = "") -> int | None:
         """The run of a model without demonstrations."""
-        return self._draws.get((split, model, "", "", 0, prompt), {}).get(0)
+        return self.draws.get((split, model, "", "", 0, prompt), {}).get(0)
 
     def by_draw(self, model: str, labels: str, shots: int, weak: str = "") -> dict[int, int]:
         """The plain runs on the test, by draw; those without demonstrations where `shots` is 0."""
         key = (labels, weak, shots) if shots else ("", "", 0)
-        return self._draws.get(("test", model, *key, ""), {})
+        return self.draws.get(("test", model, *key, ""), {})
 
     def base(self, strong: str, prompt: str = "") -> tuple[str, int | None]:
         """Name and run that an arm's gain is counted from: zero-shot, asked in the same way."""
@@ -251,7 +256,7 @@ class Experiment:
     def arms(self, weak: str, strong: str, shots: int) -> dict[str, ArmRuns]:
         """The arms of a pair that were run, by name; the main one first, then its controls."""
         arms: list[ArmRuns] = []
-        for (split, model, labels, by, k, prompt), runs in self._draws.items():
+        for (split, model, labels, by, k, prompt), runs in self.draws.items():
             if not labels or (split, model, k) != ("test", strong, shots):
                 continue
             # a model's own labels are "weak" ones in the logs; labels of no model are everybody's
@@ -273,7 +278,7 @@ class Experiment:
             for shots in sorted(
                 {
                     k
-                    for split, model, labels, _, k, _ in self._draws
+                    for split, model, labels, _, k, _ in self.draws
                     if labels and (split, model) == ("test", strong)
                 }
             ):
@@ -325,13 +330,17 @@ class Experiment:
         return knows
 
     @property
+    def asked(self) -> pd.DataFrame:
+        """The test questions, as `Logs.questions`."""
+        return self.logs.questions.iloc[self.test]
+
+    @property
     def _test_choices(self) -> list[tuple[str, ...]]:
-        return self.logs.questions["choices"].iloc[self.test].tolist()
+        return self.asked["choices"].tolist()
 
     @cached_property
     def _test_gold(self) -> NDArray[np.intp]:
-        gold = self.logs.questions["gold"].iloc[self.test]
-        return np.array([ascii_uppercase.index(letter) for letter in gold])
+        return np.array([ascii_uppercase.index(letter) for letter in self.asked["gold"]])
 
     def _right(self, chosen: NDArray[np.intp]) -> NDArray[np.bool_]:
         right = np.zeros(len(self.logs.questions), dtype=bool)

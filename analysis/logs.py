@@ -89,7 +89,8 @@ class Logs:
             `changed_n` questions that have any), changes (that share by question), positions (a
             `Position` by place on the page), label_eval_id, reused_from, calls, input_tokens,
             output_tokens, cached_tokens, cost (dollars, nan where a call's price is unknown),
-            endpoint (address and arguments of the model), simulated.
+            endpoint (address and arguments of the model), settings (of the calls, and how replies
+            are read), simulated.
         questions: One row per question, index = id. Columns: question, choices, gold (letter),
             n_options, category.
         letters: Answer of run i to question j, of the first epoch that has one; "" where the reply
@@ -381,6 +382,7 @@ def _row(run: _Run, questions: Questions) -> dict[str, Any]:
         "label_eval_id": run.labels.label_eval_id,
         "reused_from": run.run.reused_from,
         "endpoint": f"{log.eval.model_base_url} {sorted(log.eval.model_args.items())}",
+        "settings": {**settings_of(log), "read": run.cell.read, "permutations": permutations},
         "calls": len(spent),
         "input_tokens": sum(tokens for _, tokens, *_ in spent),
         "output_tokens": sum(tokens for _, _, tokens, *_ in spent),

@@ -81,15 +81,7 @@ def write_report(log_dir: str, out: str | Path) -> Written:
     Raises:
         W2SError: The folder cannot be made or written to, or as `read_logs`.
     """
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise W2SError(
-            f"--out must be a folder that can be made and written to, got {out} "
-            f"({error.strerror}): name another one"
-        ) from None
+    out = writable(out)
     results = Results(read_logs(log_dir))
     files = [out / f"{name}.csv" for name in TABLES]
     for path in files:
@@ -112,6 +104,20 @@ def write_report(log_dir: str, out: str | Path) -> Written:
         files.append(out / name)
         files[-1].write_text(text, "utf-8")
     return Written(files, summary(results))
+
+
+def writable(out: str | Path) -> Path:
+    """The folder to write to, made where it is not there; a W2SError where that cannot be."""
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise W2SError(
+            f"--out must be a folder that can be made and written to, got {out} "
+            f"({error.strerror}): name another one"
+        ) from None
+    return out
 
 
 # --- figures --------------------------------------------------------------------------------------

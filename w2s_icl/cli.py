@@ -171,6 +171,30 @@ def report(logs: str, out: str) -> None:
     _echo(f"logs  inspect view --log-dir {logs}")
 
 
+@main.command()
+@click.argument("logs", nargs=-1, required=True, metavar="A B [C ...]")
+@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
+@click.option(
+    "--as",
+    "renamed",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="A model or prompt of A that has another name in the others; `plain` is no prompt.",
+)
+def compare(logs: tuple[str, ...], out: str, renamed: tuple[str, ...]) -> None:
+    """Compare log directories on the same questions, each with A: table, figure, page.
+
+    Differences are of the arms that both have, paired by question, later minus A.
+    """
+    from w2s_icl.analysis.compare import write_comparison
+
+    if len(logs) < 2:
+        raise click.UsageError("give two log directories or more")
+    written = write_comparison(logs, out, renamed)
+    click.echo(written.summary)
+    click.echo(f"wrote {written.files[-1]}, and beside it {len(written.files) - 1} files")
+
+
 @main.command("import")
 @click.argument("source", nargs=-1, required=True, metavar="ANSWERS | notebook RESULTS_DIR")
 @click.option(

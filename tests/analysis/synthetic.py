@@ -178,7 +178,7 @@ def logs_of(
                 **{"changed": math.nan, "changed_n": 0, "changes": ()},
                 **{"demo_ids": (), "demo_labels": (), "demo_choices": (), "passed_over": ()},
                 **{"demo_label_accuracy": math.nan, "label_eval_id": "", "reused_from": ""},
-                **{"endpoint": "None []", "calls": n, "input_tokens": 1000 * n},
+                **{"endpoint": "None []", "settings": {}, "calls": n, "input_tokens": 1000 * n},
                 **{"output_tokens": n, "cached_tokens": 0, "cost": 0.5, "simulated": False},
                 **(columns or {}).get(key, {}),
             }

@@ -1,0 +1,247 @@
+"""What `w2s compare` writes: log directories on the same questions, arm by arm.
+
+Another prompt, a new version of a model, a rerun, imported answers against one's own: each later
+directory is held against the first, paired by question and by draw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import product
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+import pandas as pd
+
+from w2s_icl.analysis import figures
+from w2s_icl.analysis.experiment import Experiment
+from w2s_icl.analysis.logs import Logs, read_logs
+from w2s_icl.analysis.page import inline_svg, template
+from w2s_icl.analysis.report import Written, writable
+from w2s_icl.analysis.sentences import listed, p_value, percent, points
+from w2s_icl.analysis.stats import holm, paired_difference
+from w2s_icl.analysis.tables.cells import scope, share, with_ends
+from w2s_icl.errors import W2SError
+from w2s_icl.record import BANNER, IDENTITY
+from w2s_icl.words import arm_name
+
+PLAIN = "plain"
+"""How --as names the prompt that is "" in the logs."""
+
+ARM = ("model", "labels", "weak", "shots", "prompt")
+_COLUMNS = (
+    *("first", "second", "arm", *ARM, "model_second", "weak_second", "prompt_second", "state"),
+    *("shown", "n", "n_union", "draws", "scope", *with_ends("accuracy_first", "accuracy_second")),
+    *("diff", "lo", "hi", "n10", "n01", "p", "p_exact", "p_holm"),
+)
+_SAID = ("dataset", *IDENTITY, "system_message", "scorer_version", "w2s_icl", "inspect_ai")
+_ASKED: Mapping[str, Callable[[Any], Any]] = {
+    "wording": lambda q: q.question,
+    "options": lambda q: sorted(q.choices),
+    "right answer": lambda q: q.choices[ascii_uppercase.index(q.gold)],
+}
+Arm = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two log directories on the same questions.
+
+    Attributes:
+        first, second: Their addresses.
+        table: As compare.csv: a row per arm of either.
+        names: Models and prompts of the first that have another name in the second.
+        notes: What else differs, and what the two do not share, in words.
+    """
+
+    first: str
+    second: str
+    table: pd.DataFrame
+    names: Mapping[str, str]
+    notes: Sequence[str]
+
+    def texts(self) -> pd.DataFrame:
+        """The arms that are compared, as texts."""
+        done = self.table[self.table["state"] == "compared"].set_index("arm")
+        low, high = (done[end].map(points) for end in ("lo", "hi"))
+        return pd.DataFrame(
+            {
+                "first": done["accuracy_first"].map(percent),
+                "second": done["accuracy_second"].map(percent),
+                "points": done["diff"].map(points),
+                "95% CI": low + " to " + high,
+                "p (Holm)": done["p_holm"].map(p_value),
+                "n": done["n"].astype("Int64"),
+            }
+        )
+
+    def sentence(self) -> str:
+        """How many differences are established."""
+        sure = self.table.loc[self.table["p_holm"] < 0.05, "diff"]
+        return (
+            f"{self.second} against {self.first}: of {len(self.texts())} arms that both have, "
+            f"{(sure > 0).sum()} are better and {(sure < 0).sum()} worse after Holm's adjustment; "
+            "of the others not even the sign is established."
+        )
+
+
+def compare(one: Logs, two: Logs, renamed: Iterable[str] = ()) -> Comparison:
+    """Hold the arms of a directory against those of another: second minus first.
+
+    An arm is the same where model, labels, weak model, shots and prompt are. A name in `renamed`
+    (OLD=NEW, of models or prompts) stands for another; so do the two models, or the two prompts,
+    where the directories differ in one alone. Means are over the draws that both have; `p_holm` is
+    adjusted for the arms that are compared.
+
+    Raises:
+        W2SError: The directories ask different questions.
+    """
+    mine, theirs = Experiment(one), Experiment(two)
+    notes, only = _questions(mine, theirs)
+    old, new = _arms(mine), _arms(theirs)
+    models = [{name for arm in arms for name in (arm[0], arm[2]) if name} for arms in (old, new)]
+    prompts = [{arm[4] for arm in arms} for arms in (old, new)]
+    names = _names(renamed, *models) | _names(renamed, *prompts, most=2)
+    short = figures.display_names(list(dict.fromkeys([*mine.models, *theirs.models])))
+    rows: list[dict[str, Any]] = []
+
+    def add(arm: Arm, state: str, **columns: Any) -> None:
+        model, labels, weak, shots, prompt = arm
+        how = arm_name(labels, short.get(weak) or weak, prompt.removeprefix(PLAIN))
+        text = f"{short[model]}, {f'{shots} ' if shots else ''}{how}"
+        row = {"first": one.directory, "second": two.directory, "arm": text, "state": state}
+        rows.append({**row, **dict(zip(ARM, arm, strict=True)), **columns})
+
+    twins = {arm: tuple(names.get(value, value) for value in arm) for arm in old}
+    for arm, runs in old.items():
+        its = new.get(twins[arm], {})
+        pairs = [(run, its[draw]) for draw, run in runs.items() if draw in its]
+        if not pairs:
+            add(arm, "only in first")
+            continue
+        second = dict(zip([f"{name}_second" for name in ARM[::2]], twins[arm][::2], strict=True))
+        add(arm, "compared", **second, **_difference(mine, theirs, pairs))
+        if lone := sorted(runs.keys() ^ its.keys()):
+            only.append(f"draws {listed(lone)} of {rows[-1]['arm']} are in one alone")
+        for a, b in pairs:
+            x, y = one.runs["settings"].iloc[a], two.runs["settings"].iloc[b]
+            notes += [f"differs: {k}, {x[k]!r} and {y.get(k)!r}" for k in x if x[k] != y.get(k)]
+    for arm in new:
+        if arm not in twins.values():
+            add(arm, "only in second")
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+    table["p_holm"] = holm(table["p"])
+    table = table.replace({name: {PLAIN: ""} for name in ("prompt", "prompt_second")})
+    same = [f"{a!r} of the first is compared with {b!r}" for a, b in names.items() if a != b]
+    only += [f"{row['state']}: {row['arm']}" for row in rows if row["state"] != "compared"]
+    notes = list(dict.fromkeys([*same, *notes, *only]))
+    return Comparison(one.directory, two.directory, table, names, notes)
+
+
+def _questions(one: Experiment, two: Experiment) -> tuple[list[str], list[str]]:
+    """In what the directories differ as a whole, and which test questions one alone asked."""
+    a, b = (
+        dict[Any, Any](zip(q.index, q.itertuples(), strict=True)) for q in (one.asked, two.asked)
+    )
+    other = f"{two.logs.directory} and {one.logs.directory} ask different questions"
+    shared = [id_ for id_ in a if id_ in b]
+    if not shared:
+        raise W2SError(f"{other}: no id of a test question is in both")
+    for id_, (what, of) in product(shared, _ASKED.items()):
+        if (x := of(b[id_])) != (y := of(a[id_])):
+            raise W2SError(f"{other}: {id_!r} has another {what}, {x!r:.60} and {y!r:.60}")
+    said = [(name, *(e.logs.metadata.get(name) for e in (one, two))) for name in _SAID]
+    differs = [f"differs: {name}, {x!r:.60} and {y!r:.60}" for name, x, y in said if x != y]
+    if any(a[id_].choices != b[id_].choices for id_ in shared):
+        differs.append("differs: the order of the options")
+    only = []
+    for which, mine, its in (("first", a, b), ("second", b, a)):
+        if lone := [str(id_) for id_ in mine if id_ not in its]:
+            only.append(f"{len(lone)} test questions only in {which}: {', '.join(lone)}")
+    return differs, only
+
+
+def _arms(e: Experiment) -> dict[Arm, Mapping[int, int]]:
+    """Rows of the logs by draw, of each arm on the test questions."""
+    order = {name: i for i, name in enumerate(e.models)}
+    arms = [((*key[1:5], key[5] or PLAIN), of) for key, of in e.draws.items() if key[0] == "test"]
+    return dict(sorted(arms, key=lambda of: (order[of[0][0]], of[0][4], of[0][3], *of[0][1:3])))
+
+
+def _names(
+    renamed: Iterable[str], mine: set[str], theirs: set[str], *, most: float = math.inf
+) -> dict[str, str]:
+    """Names of the first directory that are others in the second; `most` that one is guessed of."""
+    names: dict[str, str] = {}
+    for text in renamed:  # a prompt has a "=" of its own
+        halves = [(text[:i], text[i + 1 :]) for i, sign in enumerate(text) if sign == "="]
+        names |= {old: new for old, new in halves if old in mine and new in theirs}
+    old, new = mine - theirs - names.keys(), theirs - mine - {*names.values()}
+    if len(old) == len(new) == 1 and len(mine | theirs) <= most:
+        names |= zip(old, new, strict=True)
+    return names
+
+
+def _difference(one: Experiment, two: Experiment, pairs: Sequence[tuple[int, int]]) -> Any:
+    """The columns of an arm that both have; `pairs` are its runs by draw."""
+    sides = list(zip((one, two), map(list, zip(*pairs, strict=True)), strict=True))
+    both = [e.compare([dict(enumerate(runs))]) for e, runs in sides]
+    ids = [e.logs.questions.index[of.places] for (e, _), of in zip(sides, both, strict=True)]
+    shared = ids[0].intersection(ids[1], sort=False)
+    union = max(len(ids[0].union(ids[1], sort=False)), *(of.n_union for of in both))
+    row = {"n": len(shared), "n_union": union, "draws": len(pairs), "scope": scope(len(pairs))}
+    demos = ["demo_ids", "demo_choices", "demo_labels"]
+    a, b = (e.logs.runs[demos].iloc[runs].to_numpy().T.tolist() for e, runs in sides)
+    if all(a[0]) and all(b[0]):
+        row["shown"] = "same" if a == b else "other labels" if a[0] == b[0] else "other questions"
+    if not len(shared) or not all(of.usable for of in both):
+        return row | {"state": "incomplete"}
+    x, y = (of.columns[0][i.get_indexer(shared)] for of, i in zip(both, ids, strict=True))
+    d = paired_difference(y, x)
+    row |= share("accuracy_first", x) | share("accuracy_second", y)
+    row |= {"diff": d.diff, "lo": d.low, "hi": d.high, "n10": d.n10, "n01": d.n01}
+    return row | {"p": d.p, "p_exact": d.p_exact}
+
+
+def write_comparison(dirs: Sequence[str], out: str | Path, renamed: Sequence[str] = ()) -> Written:
+    """Hold each later directory against the first; write compare.csv, the figure and compare.html.
+
+    Raises:
+        W2SError: The folder `out` cannot be made or written to, a name in `renamed` is unknown, or
+            as `read_logs` and `compare`.
+    """
+    out = writable(out)
+    first, *others = logs = [read_logs(address) for address in dirs]
+    made = [compare(first, other, renamed) for other in others]
+    for text in renamed:
+        if not any(text == f"{old}={new}" for of in made for old, new in of.names.items()):
+            raise W2SError(
+                f"--as must be OLD=NEW, a model or prompt of {first.directory} and one of another "
+                f"directory, got {text!r}"
+            )
+    table = pd.concat([of.table for of in made], ignore_index=True)
+    banner = BANNER if any(of.simulated for of in logs) else ""
+    drawn, svg, files = table[table["state"] == "compared"], "", [out / "compare.csv"]
+    figures.write_csv(table, files[0])
+    if len(drawn):
+        files += figures.save(figures.differences(drawn, banner=banner), out / "compare", table)[:2]
+        sentences = " ".join(of.sentence() for of in made)
+        text = (out / "compare.svg").read_text("utf-8")
+        svg = inline_svg(text, "compare", "Differences of accuracy", sentences)
+    texts = {
+        "columns.md": resources.files("w2s_icl").joinpath("docs", "columns.md").read_text("utf-8"),
+        "compare.html": template("compare.html.j2").render(made=made, svg=svg, banner=banner),
+    }
+    for name, text in texts.items():
+        files.append(out / name)
+        files[-1].write_text(text, "utf-8")
+    lines = [f"! {banner}"] * bool(banner)
+    for of in made:
+        lines += [of.sentence(), of.texts().to_string(index_names=False)]
+        lines += [f"· {note:.200}" for note in of.notes[:12]]
+        lines += ["· and more: see compare.html"] * (len(of.notes) > 12)
+    return Written(files, "\n".join(lines))

@@ -239,7 +239,7 @@ def _of_cells(cells: pd.DataFrame) -> Iterator[Check]:
 
 
 def _repeats(experiment: Experiment) -> Check:
-    repeats = repeats_table(experiment)
+    repeats = repeats_table(experiment).dropna(subset="changed")
     if repeats.empty:
         return Check("unknown", "no run was repeated: how much answers vary by themselves is open")
     changed = float((repeats["changed"] * repeats["n"]).sum() / repeats["n"].sum())

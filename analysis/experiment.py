@@ -166,9 +166,10 @@ class Experiment:
         self.logs = logs
         self.declaration = logs.declaration
         columns = ["draw", "split", "model", "labels", "weak", "shots", "prompt"]
-        rows = enumerate(logs.runs[columns].itertuples(index=False, name=None))
+        own = logs.runs[columns][logs.runs["order"] == 0]  # other orders are for `repeats` alone
+        rows = own.itertuples(name=None)
         self.draws: dict[tuple[Any, ...], dict[int, int]] = {}
-        for run, (draw, *key) in sorted(rows, key=lambda row: row[1][0]):
+        for run, draw, *key in sorted(rows, key=lambda row: row[1]):
             self.draws.setdefault(tuple(key), {})[draw] = run
         self._rules: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
 
@@ -293,10 +294,10 @@ class Experiment:
             for c in columns
         ]
         rows = sorted({run for grid in grids for row in grid for run in row})
-        places, n_union = self._common(rows if draws or not drawn else [])
+        common = self.common(rows if draws or not drawn else [])
         correct = [self.logs.correct[np.array(grid, dtype=np.intp)] for grid in grids]
-        averaged = tuple(of[:, :, places].mean(axis=0).T for of in correct)
-        return Compared(places, n_union, draws, averaged)
+        averaged = tuple(of[:, :, common.places].mean(axis=0).T for of in correct)
+        return Compared(common.places, common.n_union, draws, averaged)
 
     def rule_right(self, run: int) -> NDArray[np.bool_] | None:
         """Where the surface rule fitted on the labels that a run was shown is right.
@@ -366,7 +367,8 @@ class Experiment:
             "gold": gold,
         }
         runs = {arm: list(of.values()) for arm, of in by_draw.items() if of}
-        places, n_union = self._common([run for of in runs.values() for run in of])
+        common = self.common([run for of in runs.values() for run in of])
+        places, n_union = common.places, common.n_union
         arms = {arm: self._arm(of, places) for arm, of in runs.items()}
         # an extra, which takes nothing from the rest: only with every draw and question of the cell
         extra = self.by_draw(weak, "gold", shots)
@@ -376,13 +378,13 @@ class Experiment:
                 arms["weak_gold"] = weak_gold
         return Cell(places, n_union, weak, strong, shots, arms)
 
-    def _common(self, runs: Sequence[int]) -> tuple[NDArray[np.intp], int]:
+    def common(self, runs: Sequence[int] | NDArray[np.intp]) -> Common:
         """Questions that all runs answered, and how many any was asked."""
-        if not runs:
-            return np.array([], dtype=np.intp), 0
+        if not len(runs):
+            return Common(np.array([], dtype=np.intp), 0)
         has = ~np.isnan(self.logs.correct[runs])
         asked = int(self.logs.runs["asked"].to_numpy()[runs].max())
-        return np.flatnonzero(has.all(axis=0)), max(int(has.any(axis=0).sum()), asked)
+        return Common(np.flatnonzero(has.all(axis=0)), max(int(has.any(axis=0).sum()), asked))
 
     def _arm(self, runs: Sequence[int], places: NDArray[np.intp]) -> Arm:
         grid = np.ix_(np.array(runs, dtype=np.intp), places)

@@ -286,8 +286,8 @@ def _parsed(info: EvalLogInfo, notes: list[Note]) -> list[_Run]:
             Shown.from_log(log),
             LabelRecord.from_log(log),
             RunRecord.from_log(log),
-            PlanRecord.from_log(log),
-            ImportRecord.from_log(log),
+            PlanRecord.in_log(log),
+            ImportRecord.in_log(log),
         )
     ]
 

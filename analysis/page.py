@@ -28,7 +28,7 @@ _SETTINGS = (
 
 _LOG_COLUMNS = (
     *("file", "model", "split", "labels", "weak", "prompt", "shots", "draw"),
-    *("n", "unparsed", "reused_from"),
+    *("order", "n", "unparsed", "reused_from"),
 )
 
 
@@ -40,7 +40,8 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
         drawn: Views of `report`, each with its figure; empty where there is none.
     """
     r, metadata = results, results.logs.metadata
-    runs = r.logs.runs.sort_values(["model", "split", "prompt", "labels", "weak", "shots", "draw"])
+    by = ["model", "split", "prompt", "labels", "weak", "shots", "draw", "order"]
+    runs = r.logs.runs.sort_values(by)
     ids = "".join(sorted(str(i) for i in runs["eval_id"]))
     return template("report.html.j2").render(
         r=r,

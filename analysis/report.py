@@ -260,6 +260,7 @@ def _accuracy_sentence(r: Results, weak: str, strong: str) -> str:
     if row := r.headline:
         parts.append(sentences.accuracy(row, r.gain(row), weak, strong))
         parts.append(sentences.repeats(r.repeated(row["strong"]), strong))
+        parts.append(sentences.orders(r.reordered(row), weak, strong))
     own = [row for row in r.last_rows if r.last and row["weak"] == row["strong"]]
     tested = [(r.names[row["strong"]], r.gain(row)) for row in own]
     if changes := [f"{name} {sentences.change(gain)}" for name, gain in tested if gain]:

@@ -109,6 +109,11 @@ class Results:
         """The row of `repeats` for a model's zero-shot run."""
         return _first(self.repeats, model=model, shots=0, prompt="")
 
+    def reordered(self, row: Row) -> Row | None:
+        """The row of `repeats` that tells orders from draws, for a cell with weak labels."""
+        of = {"model": row["strong"], "labels": "weak", "weak": row["weak"], "prompt": ""}
+        return _first(self.repeats.dropna(subset="sd_orders"), shots=row["shots"], **of)
+
     def pair_text(self, weak: str, strong: str) -> str:
         """A pair in words."""
         return figures.arrow((weak, strong), self.names)

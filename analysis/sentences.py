@@ -192,6 +192,24 @@ def repeats(row: Row | None, strong: str) -> str:
     )
 
 
+def orders(row: Row | None, weak: str, strong: str) -> str:
+    """How much of an accuracy is the order of the demonstrations alone; repeats.csv."""
+    if row is None:
+        return ""
+    sd, low, high = (points(row[f"sd_orders{end}"], sign=False) for end in ("", "_lo", "_hi"))
+    text = (
+        f"Order alone: {strong}'s accuracy on these questions, with {int(row['shots'])} labels by "
+        f"{weak}, has a standard deviation of {sd} points (95% {low} to {high}) over "
+        f"{int(row['orders'])} orders of the same demonstrations, run-to-run noise included"
+    )
+    if pd.isna(row["sd_draws"]):
+        return f"{text}; one draw does not say what other demonstrations change."
+    if row["var_draws"] <= 0:
+        return f"{text}; its {int(row['draws'])} draws do not differ by more than that."
+    more = points(row["sd_draws"], sign=False)
+    return f"{text}; between {int(row['draws'])} draws, {more} points beyond that."
+
+
 def over_cells(tests: pd.DataFrame, family: str, what: str) -> str:
     """How many intervals of a family of tests.csv lie above 0, below it, and around it."""
     rows = tests[tests["family"] == family]

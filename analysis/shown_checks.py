@@ -222,7 +222,8 @@ def _same_demonstrations(experiment: Experiment) -> Check:
     seen: dict[int, Counter[tuple[Any, ...]]] = defaultdict(Counter)
     for run in runs:
         passed[run["draw"]] |= dict.fromkeys(run["passed_over"])
-        seen[run["draw"]][run["demo_ids"]] += 1
+        if not run["order"]:
+            seen[run["draw"]][run["demo_ids"]] += 1
     # the order of a draw: of its longest prompts, what most of them show of what none passed over
     orders = {
         draw: max(of, key=lambda ids: (len(ids), -len({*ids} & {*passed[draw]}), of[ids]))
@@ -231,7 +232,8 @@ def _same_demonstrations(experiment: Experiment) -> Check:
     wrong = []
     for run in runs:
         draw, ids = run["draw"], run["demo_ids"]
-        if ids != orders[draw][: len(ids)]:
+        there = orders.get(draw, ())[: len(ids)]
+        if sorted(map(str, ids)) != sorted(map(str, there)) if run["order"] else ids != there:
             text = f"{run['file']}: other demonstrations than draw {draw} elsewhere"
             if not {*ids}.isdisjoint(passed[draw]):
                 skip = ",".join(map(str, passed[draw]))

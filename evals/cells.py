@@ -49,6 +49,7 @@ class Cell:
     shots: int = 0
     draw: int = 0
     prompt: str = ""
+    order: int = 0
     args: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -59,8 +60,7 @@ class Cell:
     @property
     def key(self) -> CellKey:
         """The cell as its log will say it."""
-        given = (self.labels, self.weak, self.shots, self.draw)
-        return CellKey(self.model, self.task, self.split, *given, self.prompt)
+        return CellKey(*(getattr(self, name) for name in CellKey._fields))
 
     @property
     def own(self) -> bool:
@@ -74,7 +74,7 @@ class Cell:
             name = f"{'own' if self.own else self.labels} demonstrations"
         else:
             name = "zero-shot, test" if self.split == "test" else "weak labels, pool"
-        return f"{name}, {self.prompt}" if self.prompt else name
+        return ", ".join(filter(None, (name, self.prompt, "other orders" if self.order else "")))
 
 
 SHARED = (
@@ -91,6 +91,7 @@ def _cell(study: Study, model: str, skip: Sequence[Id] = (), **fields: Any) -> C
     args = {k: v for k, v in args.items() if v != Study.model_fields[k].default}
     if cell.labels:
         args |= {"labels": cell.labels, "shots": cell.shots, "draw": cell.draw}
+        args |= {"order": cell.order} if cell.order else {}
     if cell.labels == "file":
         args["labels"] = cell.weak
     elif cell.weak:
@@ -117,6 +118,8 @@ def zero_shot_cells(study: Study) -> list[Cell]:
 def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cell]:
     """The last phase: every (strong, labels, weak, shots, draw), gold before the others.
 
+    Then the further orders of gold and weak labels with the plain prompt at the headline.
+
     No cell shows the pool questions in `skip`: they have no usable label in some arm.
     """
     arms: dict[tuple[str, str, str, str], Sequence[int]] = {}
@@ -130,22 +133,25 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
         for kind in filter(MAIN_KINDS.__contains__, kinds):
             for weak, model in study.labelled_by(kind):
                 arms[model, kind, weak, changed] = study.arm_shots(changed)
-    orders = [[id_of(s) for s in split.draw(draw)] for draw in range(study.draws)]
+    pools = [[id_of(s) for s in split.draw(draw)] for draw in range(study.draws)]
     cells = []
-    for (model, labels, weak, prompt), shots in arms.items():
-        arm = {"labels": labels, "weak": weak, "prompt": prompt}
-        for draw, order in enumerate(orders):
-            for k in shots:
-                passed = _passed_over(order, k, skip)
-                cells.append(_cell(study, model, passed, **arm, shots=k, draw=draw))
+    for order in range(study.orders):
+        for (model, labels, weak, prompt), shots in arms.items():
+            if order and (prompt or labels not in MAIN_KINDS):
+                continue
+            arm = {"labels": labels, "weak": weak, "prompt": prompt, "order": order}
+            for draw, pool in enumerate(pools):
+                for k in (k for k in shots if not order or k in study.verdict_shots):
+                    passed = _passed_over(pool, k, skip)
+                    cells.append(_cell(study, model, passed, **arm, shots=k, draw=draw))
     return cells
 
 
-def _passed_over(order: Sequence[Id], shots: int, skip: Collection[Id]) -> list[Id]:
+def _passed_over(pool: Sequence[Id], shots: int, skip: Collection[Id]) -> list[Id]:
     """What this prompt would have shown, and no more: a larger study leaves the cell as it is."""
-    usable = [place for place, id_ in enumerate(order) if id_ not in skip][:shots]
-    end = usable[-1] if len(usable) == shots else len(order)
-    return [id_ for id_ in order[:end] if id_ in skip]
+    usable = [place for place, id_ in enumerate(pool) if id_ not in skip][:shots]
+    end = usable[-1] if len(usable) == shots else len(pool)
+    return [id_ for id_ in pool[:end] if id_ in skip]
 
 
 def cell_task(study: Study, cell: Cell, log_dir: str, ask: Collection[Id] | None = None) -> Task:
@@ -224,6 +230,7 @@ def all_cells(study: Study, split: Split, skip: Collection[Id] = ()) -> list[Cel
 
 def plan_record(study: Study, cells: Iterable[Cell]) -> PlanRecord:
     """What was planned, given all cells, so that a reader of the logs can tell what is missing."""
+    keys = [cell.key for cell in cells]
     return PlanRecord(
         name=study.name,
         models=study.models,
@@ -231,5 +238,7 @@ def plan_record(study: Study, cells: Iterable[Cell]) -> PlanRecord:
         headline=study.verdict_shots,
         declared="headline" in study.model_fields_set,
         margin=study.margin,
-        blocks=blocks_of(cell.key for cell in cells),
+        blocks=blocks_of(key for key in keys if not key.order),
+        orders=study.orders,
+        reordered=blocks_of(key for key in keys if key.order),
     )

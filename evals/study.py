@@ -5,26 +5,24 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from inspect_ai.model import BatchConfig
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -33,9 +31,10 @@ import w2s_icl
 from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.evals.sources import DATASETS
+from w2s_icl.evals.standins import StandInAPI
 from w2s_icl.evals.truthfulqa import call_settings
-from w2s_icl.inputs import secret_in
-from w2s_icl.record import FILE, MARGIN, SELF, short_name
+from w2s_icl.inputs import read_yaml, secret_in
+from w2s_icl.record import FILE, MARGIN, SELF, STANDIN, short_name
 from w2s_icl.scorers.multiple_choice import Read
 from w2s_icl.solvers.few_shot import Cot, Style, SystemRole
 from w2s_icl.solvers.labels import check_kind, known_kinds, needs_weak
@@ -58,7 +57,31 @@ RESERVE = 8
 NOT_LOOKED_UP = ("hf", "mockllm", "nnterp", "sglang", "simulated", "transformer_lens", "vllm")
 """Providers that load a model when it is named, and stand-ins whose names are like another's."""
 
+CELLS = 20_000
+"""Most cells of a study."""
+
+
+def _one_line(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError(f"must be text on one line, without control characters, got {text!r:.80}")
+    return text
+
+
+def _model_name(name: str) -> str:
+    # it stands in file names, addresses and tables
+    if not re.fullmatch(r"[\w./:@+-]+", name):
+        raise ValueError(
+            f"a model's name may hold letters, digits and . / : @ + - _, got {name!r:.80}"
+        )
+    return name
+
+
 OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, int) else value)
+Number = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
+Positive = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+Few = Annotated[int, Field(strict=True, ge=1, le=1000)]
+Line = Annotated[str, AfterValidator(_one_line)]
+Model = Annotated[str, AfterValidator(_model_name)]
 
 Pair = tuple[str, str]
 """(weak, strong)"""
@@ -69,84 +92,91 @@ class Price(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: NonNegativeFloat
-    output: NonNegativeFloat
-    cache_read: NonNegativeFloat | None = None
-    cache_write: NonNegativeFloat | None = None
+    input: Number
+    output: Number
+    cache_read: Number | None = None
+    cache_write: Number | None = None
+
+
+def _key(default: Any, must_be: str, **limits: Any) -> Any:
+    return Field(default, description=must_be, **limits)
 
 
 class Study(BaseModel):
     """One experiment. What is not named here is an argument of the tasks.
 
-    Attributes:
-        name: What the study is called; the file's name by default.
-        dataset: A relative path is looked for beside the study file, then in the working directory.
-        models: As Inspect names them, weakest first.
-        pairs: (weak, strong); by default each model with itself and with every stronger one.
-        shots: Demonstrations in the prompt; 0 is the zero-shot cell.
-        labels: Kinds of labels, of `solvers.labels.known_kinds()`, or "file:PATH" (beside the study
-            file, or from the working directory). "self" adds each prompted model's own labels.
-        draws: How many permutations of the pool are shown.
-        control_shots: Shot counts of all but gold and weak labels; all of `shots` by default.
-        headline: Shot counts of the declared result, over which it is averaged; the largest by
-            default. The report's verdict is about these and no others.
-        margin: How far below noise-matched and own labels the weak ones may fall and still be "at
-            least" as good, as a fraction of the questions.
-        prompts: Prompt arms beside the plain one. Each is run with gold and weak labels (of these,
-            those in `labels`), and zero-shot where it applies.
-        epochs: How often the same question is asked: of the zero-shot runs, or by kind of run
-            ("zero_shot", or a kind of labels).
-        plugins: Modules that register label sources; they may stand beside the study file.
-        label_pool: "needed": weak models label the questions that some cell may show; or "all".
-        prices: By model; what is not here is priced from Inspect's model table, or unknown.
-        model_args: By model, what `inspect eval -M` would be given.
-        max_connections: Calls under way at once to each model, 20 by default; of a batch, its size.
-        batch: Ask the models of `BATCH_PROVIDERS` in batches: true, the least number of calls in a
-            batch, or Inspect's `BatchConfig`. A cell is the same either way.
-        timeout: Seconds that one call may take; then it is asked again.
-        check_models: Ask each endpoint for its list of models first, and refuse what it lacks.
-        parts: Into how many parts the cells of a phase are divided for many machines.
+    docs/running.md says what the keys mean. The text of a key is what an error says it must be.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = "study"
-    dataset: str = "mc4"
-    test_size: PositiveInt = 200
-    seed: int = 42
-    models: Annotated[tuple[str, ...], Field(min_length=1)]
-    pairs: tuple[Pair, ...] = ()
-    shots: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 2, 4, 8, 16, 32, 64)
-    labels: tuple[str, ...] = ("gold", "weak")
-    draws: PositiveInt = 1
-    control_shots: Annotated[tuple[PositiveInt, ...], OneOrMore] | None = None
-    headline: Annotated[tuple[PositiveInt, ...], OneOrMore] = ()
-    margin: Annotated[float, Field(ge=0, le=0.05)] = MARGIN
-    prompts: tuple[PromptArm, ...] = ()
-    epochs: PositiveInt | Mapping[str, PositiveInt] = 1
-    permutations: PositiveInt = 1
-    near_duplicates: NearDuplicates = "drop"
-    style: Style = "chat"
-    system_role: SystemRole = "system"
-    read: Read = "reply"
-    max_tokens: PositiveInt | None = None
-    generate: Mapping[str, Any] = {}
-    plugins: tuple[str, ...] = ()
-    label_pool: Literal["needed", "all"] = "needed"
-    prices: Mapping[str, Price] = {}
-    model_args: Mapping[str, Mapping[str, Any]] = {}
-    max_connections: PositiveInt | None = None
-    batch: bool | PositiveInt | BatchConfig = False
-    timeout: PositiveFloat = 120
-    check_models: bool = True
-    parts: PositiveInt = 8
+    name: Line = _key("study", "text")
+    plugins: tuple[Line, ...] = _key((), "a list of modules, such as [my_labels]")
+    dataset: Line = _key("mc4", "a name or a path, such as mc4 or questions.csv")
+    test_size: Positive = _key(200, "a whole number of at least 1")
+    seed: int = _key(42, "a whole number below 2^63", strict=True, ge=-(2**63), lt=2**63)
+    models: tuple[Model, ...] = _key(
+        ..., "a list of models, such as [openai/gpt-4o-mini, openai/gpt-4o]", min_length=1
+    )
+    pairs: tuple[Pair, ...] = _key((), "a list of [weak, strong], each one of models")
+    shots: tuple[Annotated[int, Field(strict=True, ge=0, le=1_000_000)], ...] = _key(
+        (0, 2, 4, 8, 16, 32, 64), "a list of numbers, such as [0, 4, 16]", min_length=1
+    )
+    labels: tuple[Line, ...] = _key(
+        ("gold", "weak"), "a list of kinds of labels, such as [gold, weak]", min_length=1
+    )
+    draws: Few = _key(1, "a whole number from 1 to 1,000")
+    orders: Annotated[int, Field(strict=True, ge=1, le=100)] = _key(
+        1, "a whole number from 1 to 100"
+    )
+    control_shots: Annotated[tuple[Positive, ...], OneOrMore] | None = _key(
+        None, "a number of shots above 0, or a list of them, such as [16, 64]", min_length=1
+    )
+    headline: Annotated[tuple[Positive, ...], OneOrMore] = _key(
+        (), "a number of shots above 0, or a list of them, such as [16, 64]", min_length=1
+    )
+    margin: Annotated[Number, Field(le=0.05)] = _key(MARGIN, "a fraction from 0 to 0.05")
+    prompts: tuple[PromptArm, ...] = _key((), f"a list of {', '.join(get_args(PromptArm))}")
+    epochs: Few | Mapping[str, Few] = _key(
+        1, "a whole number from 1 to 1,000, or one by kind of run, such as {zero_shot: 3}"
+    )
+    permutations: Annotated[int, Field(strict=True, ge=1, le=26)] = _key(
+        1, "a whole number from 1 to 26"
+    )
+    near_duplicates: NearDuplicates = _key("drop", "drop or keep")
+    style: Style = _key("chat", "chat or transcript")
+    system_role: SystemRole = _key("system", "system or user")
+    read: Read = _key("reply", "reply or likelihood")
+    max_tokens: Positive | None = _key(None, "a whole number of at least 1")
+    generate: Mapping[str, Any] = _key({}, "settings by name, such as {top_p: 0.9}")
+    label_pool: Literal["needed", "all"] = _key("needed", "needed or all")
+    prices: Mapping[str, Price] = _key(
+        {}, "dollars per million tokens by model, such as {MODEL: {input: 0.15, output: 0.6}}"
+    )
+    model_args: Mapping[str, Mapping[str, Any]] = _key(
+        {}, "arguments by model, such as {MODEL: {base_url: http://localhost:8000/v1}}"
+    )
+    max_connections: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = _key(
+        None, "a whole number of at least 1"
+    )
+    batch: Annotated[bool, Field(strict=True)] | Positive | BatchConfig = _key(
+        False, "true, a least number of calls, or settings of Inspect's BatchConfig"
+    )
+    timeout: Annotated[Number, Field(gt=0)] = _key(120, "seconds, a number above 0")
+    check_models: bool = _key(True, "true or false", strict=True)
+    parts: Few = _key(8, "a whole number from 1 to 1,000")
 
-    @model_validator(mode="before")
+    @field_validator("plugins")
     @classmethod
-    def _with_plugins(cls, content: dict[str, Any]) -> dict[str, Any]:
-        for name in content.get("plugins") or ():
-            import_plugin(str(name))
-        return content
+    def _loaded(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            import_plugin(name)
+        return names
+
+    @field_validator("dataset")
+    @classmethod
+    def _dataset_beside(cls, name: str, info: ValidationInfo) -> str:
+        return name if name in DATASETS else _beside(info.context, name) or name
 
     @field_validator("models", "pairs", "shots", "labels", "control_shots", "headline", "prompts")
     @classmethod
@@ -156,30 +186,19 @@ class Study(BaseModel):
             raise ValueError(f"{', '.join(twice)} stands there twice")
         return tuple(sorted(value)) if value and isinstance(value[0], int) else value
 
-    @field_validator("models")
-    @classmethod
-    def _plain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            # a model's name stands in file names, addresses and tables
-            if not re.fullmatch(r"[\w./:@+-]+", name):
-                raise ValueError(
-                    "a model's name may hold letters, digits and . / : @ + - _, got "
-                    + repr(name)[:80]
-                )
-        return value
-
     @field_validator("labels")
     @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        files = [kind for kind in value if kind.startswith(FILE)]
+    def _known(cls, kinds: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        kinds = tuple(_file_beside(info.context, k) if k.startswith(FILE) else k for k in kinds)
+        files = [kind for kind in kinds if kind.startswith(FILE)]
         if len({short_name(file) for file in files}) < len(files):
             raise ValueError("two files have one name, by which a log tells them apart: rename one")
-        for kind in value:
+        for kind in kinds:
             if kind == FILE.rstrip(":"):
                 raise ValueError("a file of labels is named as file:PATH, got 'file'")
             if kind not in files:
                 check_kind(kind)
-        return value
+        return kinds
 
     @field_validator("epochs")
     @classmethod
@@ -188,19 +207,6 @@ class Study(BaseModel):
         given = value if isinstance(value, Mapping) else ()
         if unknown := [kind for kind in given if kind not in allowed]:
             raise ValueError(f"must be of {', '.join(allowed)}, got {unknown[0]!r}")
-        return value
-
-    @field_validator("model_args")
-    @classmethod
-    def _no_keys(cls, value: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-        for model, args in value.items():
-            if secret := secret_in(args):
-                # Inspect writes model arguments into the log, and a study file is passed round
-                raise ValueError(
-                    f"{model}: {secret} must not hold a key or a password, got one (not shown); "
-                    "set it in the environment or in .env, under the name that the provider reads "
-                    "(OPENROUTER_API_KEY, OPENAI_API_KEY, ...)"
-                )
         return value
 
     @model_validator(mode="after")
@@ -225,7 +231,31 @@ class Study(BaseModel):
                 f"models: {', '.join(alone)} stands in no pair and would not be run: take it out, "
                 "or name a pair"
             )
+        for model in self.models:
+            if model.startswith(STANDIN):
+                StandInAPI(model, **self.model_args.get(model, {}))
+        most = math.factorial(min(8, *self.verdict_shots))
+        if self.orders > 1 and (self.orders > most or not set(MAIN_KINDS) & set(self.labels)):
+            raise ValueError(
+                f"orders shows the demonstrations of gold or weak labels at the headline in other "
+                f"orders: of {min(self.verdict_shots)} there are {most}, got {self.orders} and "
+                f"labels {list(self.labels)}"
+            )
+        if (cells := self._cells()) > CELLS:
+            raise ValueError(
+                f"a study has at most {CELLS:,} cells, this one {cells:,}: name fewer models, "
+                "labels, shots or draws"
+            )
         return self
+
+    def _cells(self) -> int:
+        """How many cells there are at most."""
+        few = sum(len(self.labelled_by(k)) * len(self.arm_shots(k)) for k in self.labels)
+        main = [k for k in MAIN_KINDS if k in self.labels]
+        each = sum(len(self.labelled_by(kind)) for kind in main)
+        prompts = each * sum(len(self.arm_shots(arm)) for arm in self.prompts)
+        orders = each * len(self.verdict_shots) * (self.orders - 1)
+        return 4 * len(self.models) + self.draws * (few + prompts + orders)
 
     @property
     def all_pairs(self) -> tuple[Pair, ...]:
@@ -313,43 +343,7 @@ def takes_batches(model: str) -> bool:
     return model.partition("/")[0] in BATCH_PROVIDERS
 
 
-def bundled_study(name: str) -> Path | None:
-    """Path of a study that comes with the package; None where there is none of that name."""
-    path = Path(w2s_icl.__file__).parent / "studies" / f"{name}.yaml"
-    return path if re.fullmatch(r"\w+", name) and path.is_file() else None
-
-
-VALUES = 10_000
-"""Values that a study file may stand for, names that repeat others (`*a`) written out."""
-
-
-def _written_out(node: Any, known: dict[int, float]) -> float:
-    """Values that a YAML node stands for; without end where it holds itself."""
-    if id(node) not in known:
-        known[id(node)] = math.inf
-        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
-        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
-        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
-    return known[id(node)]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice and repeated names do not grow without end."""
-
-    def get_single_node(self) -> Any:
-        node = super().get_single_node()
-        if node is not None and _written_out(node, {}) > VALUES:
-            raise yaml.YAMLError(f"its aliases (*name) stand for more than {VALUES:,} values")
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: the key {key.value} stands there twice")
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
+# --- the file -------------------------------------------------------------------------------------
 
 
 def load_study(path: str | Path) -> Study:
@@ -358,68 +352,96 @@ def load_study(path: str | Path) -> Study:
     Raises:
         W2SError: The file is missing, is not YAML, or says something that is not allowed.
     """
-    if not Path(path).exists():
-        path = bundled_study(str(path)) or path
     path = Path(path)
-    try:
-        raw = yaml.load(path.read_text("utf-8"), _Loader)
-    except OSError as error:
-        raise W2SError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise W2SError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise W2SError(f"{path}: must hold keys and values, as `models: [...]`")
-    dataset, labels = raw.get("dataset"), raw.get("labels")
-    if isinstance(dataset, str) and dataset not in DATASETS:
-        raw["dataset"] = _beside(path, dataset) or dataset
-    if isinstance(labels, list):
-        raw["labels"] = [_file_beside(path, kind) for kind in labels]
+    if path.parent == Path() and not path.exists():
+        path = bundled_study(path.name) or path
+    raw = read_yaml(path)
     folder = str(path.absolute().parent)
     if raw.get("plugins") and folder not in sys.path:
         sys.path.append(folder)
     try:
-        return Study.model_validate({"name": path.stem, **raw})
+        if secret := secret_in(raw):
+            # Inspect writes arguments into the log, and a study file is passed round
+            raise W2SError(
+                f"{secret} must not hold a key or a password, got one (not shown); set it in the "
+                "environment or in .env, under the name that the provider reads "
+                "(OPENROUTER_API_KEY, OPENAI_API_KEY, ...)"
+            )
+        return Study.model_validate({"name": path.stem, **raw}, context=path.parent)
     except ValidationError as error:
-        raise W2SError("\n".join(f"{path}: {line}" for line in _lines(error))) from None
+        raise W2SError(f"{path}: {_line(error, raw)}") from None
     except W2SError as error:
         raise W2SError(f"{path}: {error.message}") from None
 
 
-def _beside(study: Path, named: str) -> str:
+def bundled_study(name: str) -> Path | None:
+    """Path of a study that comes with the package; None where there is none of that name."""
+    path = Path(w2s_icl.__file__).parent / "studies" / f"{name}.yaml"
+    return path if re.fullmatch(r"\w+", name) and path.is_file() else None
+
+
+def _beside(folder: Path | None, named: str) -> str:
     """Absolute path of a file beside the study, "" where there is none."""
-    path = study.parent / Path(named).expanduser()
-    return str(path.absolute()) if path.exists() else ""
+    try:
+        path = (folder or Path()) / Path(named).expanduser()
+        return str(path.absolute()) if folder is not None and path.exists() else ""
+    except (OSError, RuntimeError, ValueError):  # too long a name, ~nobody
+        return ""
 
 
-def _file_beside(study: Path, kind: Any) -> Any:
+def _file_beside(folder: Path | None, kind: str) -> str:
     """`file:PATH` with the absolute path, as the tasks take it."""
-    if not (isinstance(kind, str) and kind.startswith(FILE)):
-        return kind
-    named = Path(kind.removeprefix(FILE)).expanduser()
-    if not (beside := _beside(study, str(named))) and not named.exists():
-        raise W2SError(f"{study}: labels: there is no file {named}, neither beside it nor here")
-    return FILE + (beside or str(named.absolute()))
+    named = kind.removeprefix(FILE)
+    path = _beside(folder, named) or _beside(Path(), named)
+    if not path:
+        raise W2SError(f"labels: there is no file {named}, neither beside the study nor here")
+    if not re.fullmatch(r"[\w .@+-]+", Path(path).name):
+        # the name stands for the labels in logs and tables
+        raise ValueError(
+            "the name of a file of labels may hold letters, digits, spaces and . @ + - _, got "
+            f"{Path(path).name!r:.80}"
+        )
+    return FILE + path
 
 
 def import_plugin(name: str) -> None:
     """Import a module that registers label sources; raises W2SError where that fails."""
     try:
         importlib.import_module(name)
-    except Exception as error:  # whatever a user's module raises
+    except (Exception, SystemExit) as error:  # whatever a user's module raises
         raise W2SError(f"plugins: {name} cannot be imported: {first_line(error)}") from error
 
 
-def _lines(error: ValidationError) -> Iterator[str]:
-    """One line per mistake: where it stands, what is wrong, what is allowed."""
-    for item in error.errors():
-        where = ".".join(map(str, item["loc"]))
-        text = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            keys = Price.model_fields if item["loc"][0] == "prices" else Study.model_fields
-            yield f"{where} is not a key of a study; the keys are {', '.join(keys)}"
-        elif item["type"] == "missing":
-            yield f"{where} is missing"
-        elif not where:
-            yield text
+def _line(error: ValidationError, raw: Mapping[Any, Any]) -> str:
+    """The first mistake in one line: where, what is allowed, what came, and where more are."""
+    first, *others = error.errors()
+    loc, text = first["loc"], first["msg"].removeprefix("Value error, ")
+    key = str(loc[0]) if loc else ""
+    where = ".".join(_reached(loc, raw))
+    if first["type"] == "extra_forbidden" or first["type"] == "invalid_key":
+        keys, what = (
+            (Price.model_fields, "price") if len(loc) > 1 else (Study.model_fields, "study")
+        )
+        near = difflib.get_close_matches(str(loc[-1]), keys, n=1)
+        way_out = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(keys)}"
+        text = f"{'.'.join(map(str, loc))!s:.80}: not a key of a {what}; {way_out}"
+    elif first["type"] == "value_error":
+        text = f"{where}: {text}" if where else text
+    else:
+        text = f"{key}: must be {Study.model_fields[key].description}"
+        if first["type"] == "missing":
+            text += f"; {'.'.join(map(str, loc))} is missing"
         else:
-            yield f"{where}: {text}" + ("" if "got " in text else f", got {item['input']!r:.100}")
+            text += f", got {first['input']!r:.80}" + (f" at {where}" if where != key else "")
+    more = {str(item["loc"][0]) for item in others if item["loc"]} - {key}
+    return text + (f"; also wrong: {', '.join(sorted(more))!s:.80}" if more else "")
+
+
+def _reached(loc: tuple[int | str, ...], raw: Any) -> Iterator[str]:
+    """The part of a place that stands in the file: pydantic adds names of its own."""
+    for name in loc:
+        inner = isinstance(name, int) and isinstance(raw, list) and name < len(raw)
+        if not inner and not (isinstance(raw, dict) and name in raw):
+            return
+        yield str(name)
+        raw = raw[name]

@@ -131,6 +131,7 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     weak: str | None = None,
     shots: int = 8,
     draw: int = 0,
+    order: int = 0,
     disclosure: Disclosure = "none",
     cot: Cot | bool = "none",
     question: QuestionText = "shown",
@@ -157,6 +158,7 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
         shots: Demonstrations in the prompt: the first `shots` of the draw, so a longer prompt
             always contains the shorter one.
         draw: Which seeded permutation of the pool is shown.
+        order: In which seeded order the same demonstrations are shown; 0 is the draw's own.
         disclosure: What the prompt says of the labels: "none", their "source", or their "accuracy"
             too.
         skip: Ids of pool questions that are not shown. A study names here what has no usable label
@@ -172,12 +174,12 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     check_kind(labels)  # before questions are fetched
     shared = {"prompt": prompt.arm, "permutations": permutations, "read": read}
     given = {"labels": labels, "weak": file_name(weak or ""), "shots": shots, "draw": draw}
-    cell = _cell_record(task="few_shot", split="test", **given, **shared)
+    cell = _cell_record(task="few_shot", split="test", order=order, **given, **shared)
     config = call_settings(prompt.cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
-    order, skipped = questions.draw(draw), _ids(skip)
+    pool, skipped = questions.draw(draw), _ids(skip)
     request = LabelRequest(
-        pool=[s for s in order if str(s.id) not in skipped],
+        pool=[s for s in pool if str(s.id) not in skipped],
         weak=weak or "",
         shots=shots,
         draw=draw,
@@ -185,11 +187,12 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
         experiment=experiment_record(questions, prompt),
         settings=label_settings(read, max_tokens, generate),
         log_dir=log_directory(),
-        skipped=[s for s in order if str(s.id) in skipped],
+        skipped=[s for s in pool if str(s.id) in skipped],
         others=(*questions.test, *questions.barred),
     )
     label_set = read_labels(labels, request)
     shown, unread = demonstrations(request.pool, label_set, shots=shots)
+    shown = shown.in_order(order, f"{seed}/{draw}/order")
     asked = _marked(request, questions.test)
     passed_over = {"skipped": sorted(skipped), "unread": unread}
     return _task(cell, questions, asked, prompt, config, shown, label_set.record, **passed_over)
@@ -278,8 +281,8 @@ def cell_name(cell: CellRecord) -> str:
         'w2s_8b_k64'
         >>> name("weak", 8, weak="a/x-8b", prompt="disclosure=source")
         'w2s_8b_source_k08'
-        >>> name("file", 8, weak="file:votes.csv", draw=2)
-        'file_votes_k08_d2'
+        >>> name("file", 8, weak="file:votes.csv", draw=2), name("gold", 8, order=1)
+        ('file_votes_k08_d2', 'gold_k08_o1')
     """
     arm = {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(cell.labels, cell.labels)
     # the word that tells prompts apart: "source", "cot", "hidden"
@@ -288,6 +291,7 @@ def cell_name(cell: CellRecord) -> str:
     parts += ["pool"] if cell.split == "pool" else []
     parts += [f"k{cell.shots:02d}"] if cell.labels else []
     parts += [f"d{cell.draw}"] if cell.draw else []
+    parts += [f"o{cell.order}"] if cell.order else []
     return "_".join(parts)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -113,6 +115,24 @@ class Demonstrations:
     items: tuple[Demonstration, ...] = ()
     note: str = ""
     source: str = ""
+
+    def in_order(self, order: int, seed: str) -> Demonstrations:
+        """The same demonstrations in another order: 0 is their own, no two numbers give the same.
+
+        Raises:
+            W2SError: There are no more than `order` orders of so few demonstrations.
+        """
+        n = len(self.items)
+        if order and order >= math.factorial(min(n, 8)):
+            raise W2SError(
+                f"order must be below {math.factorial(n)}, the orders of {n} demonstrations, got "
+                f"{order}"
+            )
+        generator = random.Random(seed)
+        orders = {self.items: None}
+        while len(orders) <= order:
+            orders.setdefault(tuple(generator.sample(self.items, n)))
+        return replace(self, items=[*orders][order])
 
     @property
     def right_share(self) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,9 +16,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
+import yaml
 
 from w2s_icl.errors import W2SError, first_line
 
@@ -130,17 +131,104 @@ def _rows(path: Path, kind: str) -> Any:
     return rows
 
 
-SECRET = re.compile(r"api[_-]?key|authorization|password|secret|(^|[_-])token$", re.IGNORECASE)
+VALUES = 10_000
+"""Values that a YAML file may stand for, names that repeat others (`*a`) written out."""
+
+CHARACTERS = 500_000
+"""Most characters of a YAML file."""
+
+
+def _written_out(node: Any, known: dict[int, float]) -> float:
+    """Values that a YAML node stands for; without end where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(node)]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice and repeated names do not grow without end."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > VALUES:
+            raise yaml.YAMLError(f"its aliases (*name) stand for more than {VALUES:,} values")
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key {key.value} stands there twice")
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """Keys and values of a YAML file.
+
+    Raises:
+        W2SError: It cannot be read, is not YAML, too long, or holds something else.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", "") or first_line(error)
+        raise W2SError(f"{path}: cannot be read: {reason}") from None
+    if len(text) > CHARACTERS:
+        raise W2SError(f"{path}: must have at most {CHARACTERS:,} characters, got {len(text):,}")
+    try:
+        content = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise W2SError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except Exception as error:  # what a tag or a number of 5,000 digits makes the reader raise
+        raise W2SError(f"{path}: not YAML: {first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise W2SError(f"{path}: must hold keys and values, as `models: [...]`")
+    return content
+
+
+SECRET_NAME = re.compile(
+    r"api[_-]?key|auth(?!or)|password|passwd|secret|credential|cookie|(^|[_-])token$", re.IGNORECASE
+)
 """Names of arguments that hold a key."""
+
+NO_SECRET = re.compile(r"revision|commit|sha|hash|digest|checksum", re.IGNORECASE)
+"""Names of arguments that hold as many letters and digits as a key does."""
+
+KNOWN_KEY = re.compile(
+    r"(?<!\w)(?:(?:Bearer|Basic) +\S|(?:sk|pk|rk)-\w|(?:gsk|hf|ghp|gho|r8|github_pat)_\w{8}|"
+    r"(?:xai|nvapi|glpat|xox[abp])-\w{8}|AKIA[A-Z0-9]{12}|AIza\w{20}|eyJ\w{16})"
+)
+"""Beginnings of the keys of known providers."""
+
+LIKE_KEY = re.compile(
+    r"(?<![0-9A-Za-z])(?:(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[0-9A-Za-z]{20,}|"
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+)
+"""Twenty letters and digits without a break, or a UUID."""
 
 
 def secret_in(args: Any, path: str = "") -> str:
-    """Where in model arguments a key or a password stands; "" where there is none."""
-    if isinstance(args, str) and "://" in args and urlsplit(args).password:
-        return path
-    for name, value in args.items() if isinstance(args, Mapping) else ():
-        place = f"{path}.{name}".lstrip(".")
-        place = place if value and SECRET.search(str(name)) else secret_in(value, place)
-        if place:
-            return place
-    return ""
+    """Where in a study, or in arguments, a key or a password stands; "" where there is none.
+
+    By its name (`X-Custom-Auth`) or by its shape (`sk-...`). A path or a hash may look like a key:
+    what stands under another name than an argument's is held against known shapes only.
+    """
+    if isinstance(args, str):
+        name = path.rpartition(".")[2]
+        argument = path.startswith(("model_args.", "generate.")) and not NO_SECRET.search(name)
+        shape = KNOWN_KEY.search(args) or (argument and "/" not in args and LIKE_KEY.search(args))
+        return path if shape or (argument and SECRET_NAME.search(name)) or _password(args) else ""
+    items = dict(enumerate(args)) if isinstance(args, list | tuple) else args
+    inner = items.items() if isinstance(items, Mapping) else ()
+    places = (secret_in(value, f"{path}.{name}".lstrip(".")) for name, value in inner)
+    return next(filter(None, places), "")
+
+
+def _password(address: str) -> bool:
+    """Whether an address holds a password."""
+    return bool(re.search(r"://[^/@\s]*:[^/@\s]+@", address))

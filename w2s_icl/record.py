@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelUsage
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from w2s_icl.errors import W2SError, damage
 
@@ -64,86 +65,74 @@ class CellKey(NamedTuple):
     shots: int
     draw: int
     prompt: str
+    order: int = 0
 
 
-def _text(value: Any) -> Any:
-    return "" if value is None else value
-
-
-def _number(value: Any) -> Any:
-    return 0 if value is None else value
-
-
-Text = Annotated[str, BeforeValidator(_text)]
-Count = Annotated[int, BeforeValidator(_number), Field(ge=0, le=1_000_000)]
+Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
 Id = int | str
 
 
 class Record(BaseModel):
-    """A part of a log's metadata."""
+    """A part of a log's metadata. What a log does not say, or says as null, has its default."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
+    under: ClassVar[str] = ""
+    """Key of the metadata under which the part stands, where it has one of its own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, said: Any) -> Any:
+        return {k: v for k, v in said.items() if v is not None} if isinstance(said, dict) else said
+
     def to_metadata(self) -> dict[str, Any]:
         """The part as it stands in `Task(metadata=...)`."""
-        return self.model_dump(mode="json", by_alias=True)
+        said = self.model_dump(mode="json", by_alias=True)
+        return {self.under: said} if self.under else said
 
     @classmethod
-    def from_metadata(
-        cls, metadata: Mapping[str, Any], file: str = "the metadata", key: str = ""
-    ) -> Self:
-        """The part, read back; under `key`, where it has one of its own.
+    def from_metadata(cls, metadata: Mapping[str, Any], file: str = "the metadata") -> Self:
+        """The part, read back from what `to_metadata` gives, or from a log's whole metadata.
 
         Raises:
             W2SError: A field is missing or is not what it should be; names `file` and field.
         """
         try:
             # by alias alone: `labels`, the kind, is no `Shown.labels`
-            return cls.model_validate(metadata, by_alias=True, by_name=False)
+            said = metadata.get(cls.under) if cls.under else metadata
+            return cls.model_validate(said, by_alias=True, by_name=False)
         except ValidationError as error:
-            raise W2SError(
-                f"{file}: {damage(error, *filter(None, [key]))}; the log is damaged or of another "
-                "program"
-            ) from None
+            what = damage(error, *filter(None, [cls.under]))
+            raise W2SError(f"{file}: {what}; the log is damaged or of another program") from None
 
     @classmethod
     def from_log(cls, log: EvalLog) -> Self:
         """The part of a log's header; raises as `from_metadata`."""
         return cls.from_metadata(log.eval.metadata or {}, file_of(log))
 
+    @classmethod
+    def in_log(cls, log: EvalLog) -> Self | None:
+        """The part that stands under a key of its own; None where the log lacks it."""
+        return cls.from_log(log) if (log.eval.metadata or {}).get(cls.under) is not None else None
+
 
 class ExperimentRecord(Record):
-    """What all logs of one experiment share.
+    """What all logs of one experiment share."""
 
-    Attributes:
-        dataset: Name or path of the questions.
-        dataset_sha256: Digest of their content.
-        dataset_source: Where they were read.
-        test_size: Scored questions.
-        seed: Of split, option order and draws.
-        near_duplicates: "drop" or "keep".
-        n_pool: Questions that may be shown.
-        n_near_duplicates: Pool questions barred as near-duplicates of a test question.
-        style: "chat" or "transcript".
-        system_role: "system", or "user" where the instruction stands in the first user turn.
-        prompt_version: Version of the wordings.
-        scorer_version: Version of the reading of replies.
-        w2s_icl: Version of this package.
-    """
-
-    dataset: Text
-    dataset_sha256: str
-    dataset_source: Text = ""
-    test_size: Count
-    seed: int
-    near_duplicates: str
-    n_pool: Count = 0
-    n_near_duplicates: Count = 0
-    style: str
-    system_role: Annotated[str, BeforeValidator(lambda v: v or "system")] = "system"
-    prompt_version: str
-    scorer_version: Text = ""
-    w2s_icl: Text = ""
+    dataset: str = ""  # name or path of the questions
+    dataset_sha256: str  # of their content
+    dataset_source: str = ""  # where they were read
+    test_size: Count  # scored questions
+    seed: int  # of split, option order and draws
+    near_duplicates: str  # "drop" or "keep"
+    n_pool: Count = 0  # questions that may be shown
+    n_near_duplicates: Count = 0  # pool questions barred as near-duplicates of a test question
+    style: str  # "chat" or "transcript"
+    system_role: str = "system"  # "user": the instruction stands in the first user turn
+    prompt_version: str  # of the wordings
+    scorer_version: str = ""  # of the reading of replies
+    w2s_icl: str = ""  # version of this package
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -159,207 +148,127 @@ IDENTITY = (
 
 
 class CellRecord(Record):
-    """Which cell a log is.
-
-    Attributes:
-        task: "zero_shot" or "few_shot".
-        split: "test" or "pool".
-        labels: Kind of labels, "" without demonstrations.
-        weak: Model that wrote the labels, or "file:NAME" of a file of labels; "" where neither.
-        shots: Demonstrations in the prompt.
-        draw: Number of the draw.
-        prompt: Arm of the prompt, "" for the plain one.
-        permutations: Rotations of the options in which each question is asked.
-        read: "reply", or "likelihood" where the answer is the most probable letter.
-    """
+    """Which cell a log is."""
 
     task: Literal["zero_shot", "few_shot"]
     split: Literal["test", "pool"]
-    labels: Text = ""
-    weak: Text = ""
-    shots: Count = 0
-    draw: Count = 0
-    prompt: Text = ""
-    permutations: Annotated[int, BeforeValidator(lambda v: 1 if v is None else v)] = Field(1, ge=1)
-    read: Annotated[str, BeforeValidator(lambda v: v or "reply")] = "reply"
+    labels: str = ""  # kind of labels, "" without demonstrations
+    weak: str = ""  # model that wrote the labels, or "file:NAME" of a file of labels
+    shots: Count = 0  # demonstrations in the prompt
+    draw: Count = 0  # number of the draw
+    order: Annotated[int, Field(ge=0, le=1000)] = (
+        0  # number of the order in which they are shown, 0 for the draw's own
+    )
+    prompt: str = ""  # arm of the prompt, "" for the plain one
+    permutations: Annotated[int, Field(ge=1)] = 1  # rotations of the options of each question
+    read: str = "reply"  # or "likelihood": the answer is the most probable letter
 
     def key(self, model: str) -> CellKey:
         """The cell's key, with the model that is prompted."""
-        return CellKey(
-            model,
-            self.task,
-            self.split,
-            self.labels,
-            self.weak,
-            self.shots,
-            self.draw,
-            self.prompt,
-        )
+        return CellKey(model, *(getattr(self, name) for name in CellKey._fields[1:]))
 
 
 class Shown(Record):
-    """The demonstrations of a cell.
+    """The demonstrations of a cell."""
 
-    Attributes:
-        ids: Their questions, in the order shown.
-        labels: Letters shown, "" where a demonstration has no label.
-        choices: Options of each demonstration, in the order shown.
-        right_share: Share of labels that are the gold answer; None without labels.
-        sha256: Digest of all of it.
-        skipped: Pool questions that the study passed over, for all cells alike.
-        unread: Pool questions passed over because their label could not be read.
-        prompt_sha256: Digest of the whole prefix of the prompt.
-        prompt_characters: Length of everything in the prompt but the question that is asked.
-        system_message: As sent.
-    """
-
-    ids: tuple[Id, ...] = Field((), alias="demo_ids")
-    labels: tuple[Text, ...] = Field((), alias="demo_labels")
-    choices: tuple[tuple[str, ...], ...] = Field((), alias="demo_choices")
-    right_share: float | None = Field(None, alias="demo_label_accuracy")
-    sha256: Text = Field("", alias="shown_sha256")
-    skipped: tuple[Id, ...] = ()
-    unread: tuple[Id, ...] = ()
-    prompt_sha256: Text = ""
-    prompt_characters: Count = 0
-    system_message: Text = ""
+    ids: tuple[Id, ...] = Field((), alias="demo_ids")  # questions, in the order shown
+    labels: tuple[Text, ...] = Field((), alias="demo_labels")  # letters; "" for one without a label
+    choices: tuple[tuple[str, ...], ...] = Field((), alias="demo_choices")  # in the order shown
+    right_share: float | None = Field(None, alias="demo_label_accuracy")  # None without labels
+    sha256: str = Field("", alias="shown_sha256")  # of all of it
+    skipped: tuple[Id, ...] = ()  # pool questions that the study passed over, for all cells alike
+    unread: tuple[Id, ...] = ()  # pool questions whose label could not be read
+    prompt_sha256: str = ""  # of the whole prefix of the prompt
+    prompt_characters: Count = 0  # everything in the prompt but the question that is asked
+    system_message: str = ""  # as sent
 
 
 class LabelRecord(Record):
-    """Where a cell's labels come from.
+    """Where a cell's labels come from."""
 
-    Attributes:
-        label_log: File name of the label run, or path of the file of labels.
-        label_eval_id: Inspect's id of the label run, "" for a table.
-        label_file_sha256: Digest of the file of labels, "" for a label run.
-        labels_sha256: Digest of the label set.
-        labels_n: Questions that were asked.
-        labels_unread: Those of them without a readable answer.
-        labels_coverage: Share of the pool that has a label.
-        labels_accuracy: Share of the labels that are the gold answer.
-        noise_errors: Wrong labels that a noise-matched set was given.
-    """
-
-    label_log: Text = ""
-    label_eval_id: Text = ""
-    label_file_sha256: Text = ""
-    labels_sha256: Text = ""
-    labels_n: Count = 0
-    labels_unread: Count = 0
-    labels_coverage: float | None = None
-    labels_accuracy: float | None = None
-    noise_errors: int | None = None
+    label_log: str = ""  # file name of the label run, or path of the file of labels
+    label_eval_id: str = ""  # Inspect's id of the label run, "" for a table
+    label_file_sha256: str = ""  # "" for a label run
+    labels_sha256: str = ""  # of the label set
+    labels_n: Count = 0  # questions that were asked
+    labels_unread: Count = 0  # those of them without a readable answer
+    labels_coverage: float | None = None  # share of the pool that has a label
+    labels_accuracy: float | None = None  # share of the labels that are the gold answer
+    noise_errors: int | None = None  # wrong labels that a noise-matched set was given
 
 
 Block = tuple[
     str, str, str, Text, Text, Text, tuple[Count, ...], Annotated[int, Field(ge=0, le=1000)]
 ]
+"""An arm: model, task, split, labels, weak, prompt, shot counts, and how many draws or orders."""
 
 
 def blocks_of(cells: Iterable[CellKey]) -> tuple[Block, ...]:
     """The arms of cells, as `PlanRecord.blocks` holds them; draws are numbered from 0."""
     arms: dict[tuple[str, str, str, str, str, str], tuple[set[int], set[int]]] = {}
-    for model, task, split, labels, weak, shots, draw, prompt in cells:
-        counts, draws = arms.setdefault((model, task, split, labels, weak, prompt), (set(), set()))
-        counts.add(shots)
-        draws.add(draw)
+    for key in cells:
+        arm = (key.model, key.task, key.split, key.labels, key.weak, key.prompt)
+        counts, draws = arms.setdefault(arm, (set(), set()))
+        counts.add(key.shots)
+        draws.add(key.draw)
     return tuple(
         (*arm, tuple(sorted(counts)), max(draws) + 1) for arm, (counts, draws) in arms.items()
     )
 
 
 class PlanRecord(Record):
-    """What the study planned, so that a reader of the logs can tell what is missing.
+    """What the study planned, so that a reader of the logs can tell what is missing."""
 
-    Attributes:
-        name: The study's.
-        models: In the study's order, weakest first.
-        pairs: (weak, strong).
-        headline: Shot counts that the verdict is about.
-        declared: Whether the study file itself names the headline.
-        margin: What the study calls no difference, a fraction.
-        blocks: A row per arm: model, task, split, labels, weak, prompt, shot counts, draws.
-    """
+    under: ClassVar[str] = "study"
 
-    name: Text = ""
-    models: tuple[str, ...] = ()
-    pairs: tuple[tuple[str, str], ...] = ()
-    headline: tuple[Count, ...] = ()
-    declared: bool = False
-    margin: Annotated[float, BeforeValidator(lambda v: MARGIN if v is None else v)] = MARGIN
+    name: str = ""
+    models: tuple[str, ...] = ()  # in the study's order, weakest first
+    pairs: tuple[tuple[str, str], ...] = ()  # (weak, strong)
+    headline: tuple[Count, ...] = ()  # shot counts that the verdict is about
+    declared: bool = False  # whether the study file itself names the headline
+    margin: float = MARGIN  # what the study calls no difference
     blocks: tuple[Block, ...] = ()
+    orders: Annotated[int, Field(ge=1, le=1000)] = 1  # in which each draw of `reordered` is shown
+    reordered: tuple[Block, ...] = ()
 
-    @field_validator("blocks")
-    @classmethod
-    def _few_cells(cls, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-        cells = sum(len(counts) * draws for *_, counts, draws in blocks)
-        if cells > 100_000:
-            raise ValueError(f"a plan has at most 100,000 cells, not {cells}")
-        return blocks
-
-    @classmethod
-    def from_log(cls, log: EvalLog) -> Self | None:  # type: ignore[override]
-        """The plan in a log's header; None where the log is of no study."""
-        plan = (log.eval.metadata or {}).get("study")
-        return None if plan is None else cls.from_metadata(plan, file_of(log), "study")
-
-    def to_metadata(self) -> dict[str, Any]:
-        """The plan under its key."""
-        return {"study": super().to_metadata()}
+    @model_validator(mode="after")
+    def _few_cells(self) -> Self:
+        times = ((self.blocks, 1), (self.reordered, self.orders - 1))
+        n = sum(len(counts) * draws * k for blocks, k in times for *_, counts, draws in blocks)
+        if n > 100_000:
+            raise ValueError(f"a plan has at most 100,000 cells, not {n}")
+        return self
 
     def cells(self) -> Iterator[CellKey]:
         """Every cell that was planned."""
-        for model, task, split, labels, weak, prompt, counts, draws in self.blocks:
-            for draw in range(draws):
-                for shots in counts:
-                    yield CellKey(model, task, split, labels, weak, shots, draw, prompt)
+        for blocks, orders in ((self.blocks, range(1)), (self.reordered, range(1, self.orders))):
+            for model, task, split, labels, weak, prompt, counts, draws in blocks:
+                arm = (model, task, split, labels, weak)
+                for draw, shots, order in product(range(draws), counts, orders):
+                    yield CellKey(*arm, shots, draw, prompt, order)
 
 
 class ImportRecord(Record):
-    """Where the answers of an imported log were recorded, and what they cannot show.
+    """Where the answers of an imported log were recorded, and what they cannot show."""
 
-    Attributes:
-        source: Who recorded them, as the user says it.
-        files: Name, sha256 and number of rows of each file.
-        imported_at: Date of the import, ISO 8601.
-        not_recorded: What the files do not say, in words.
-        notes: What was met on the way, in words.
-        as_shown: Whether the options stand in the order in which they were shown.
-        correct, total: Counts of a cell whose answers were not recorded, only how many were right.
-    """
+    under: ClassVar[str] = "imported"
 
-    source: Text = ""
-    files: tuple[tuple[str, str, int], ...] = ()
-    imported_at: Text = ""
-    not_recorded: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    as_shown: bool = False
-    correct: Count | None = None
-    total: Count | None = None
-
-    @classmethod
-    def from_log(cls, log: EvalLog) -> Self | None:  # type: ignore[override]
-        """The provenance in a log's header; None where the suite itself ran the cell."""
-        told = (log.eval.metadata or {}).get("imported")
-        return None if told is None else cls.from_metadata(told, file_of(log), "imported")
-
-    def to_metadata(self) -> dict[str, Any]:
-        """The provenance under its key."""
-        return {"imported": super().to_metadata()}
+    source: str = ""  # who recorded them, as the user says it
+    files: tuple[tuple[str, str, int], ...] = ()  # name, sha256 and number of rows
+    imported_at: str = ""  # date, ISO 8601
+    not_recorded: tuple[str, ...] = ()  # what the files do not say, in words
+    notes: tuple[str, ...] = ()  # what was met on the way, in words
+    as_shown: bool = False  # whether the options stand in the order in which they were shown
+    correct: Count | None = None  # right answers, of a cell of which only counts were recorded
+    total: Count | None = None  # all answers of such a cell
 
 
 class RunRecord(Record):
-    """What else a reader of a log must know.
+    """What else a reader of a log must know."""
 
-    Attributes:
-        warning: `BANNER` where a stand-in model answered or labelled, else "".
-        reused_from: Log whose answers this cell took over, since its prompts are the same.
-        price_per_million: Dollars by kind of token, as the study gave them; None where it did not.
-    """
-
-    warning: Text = ""
-    reused_from: Text = ""
-    price_per_million: Mapping[str, float] | None = None
+    warning: str = ""  # `BANNER` where a stand-in model answered or labelled
+    reused_from: str = ""  # log whose answers this cell took over: its prompts are the same
+    price_per_million: Mapping[str, float] | None = None  # dollars by kind of token, if given
 
     def to_metadata(self) -> dict[str, Any]:
         """Only what there is to say."""

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.experiment import Compared, Experiment
-from w2s_icl.analysis.stats import habit_seen, subgroup_difference, uniform_p, wilson
+from w2s_icl.analysis.stats import (
+    habit_seen,
+    subgroup_difference,
+    uniform_p,
+    variance_components,
+    wilson,
+)
 from w2s_icl.analysis.tables.cells import CELL, interval, scope, share, with_ends
 
 RUN = ("model", "labels", "weak", "shots", "prompt")
@@ -26,7 +32,10 @@ _POSITIONS = (
     *("errors", "errors_share", "errors_even", "wrong_n", "p_errors", "habit_seen"),
 )
 
-_REPEATS = (*RUN, "draw", "epochs", "n", *with_ends("changed"))
+_REPEATS = (
+    *(*RUN, "draw", "epochs", "n", *with_ends("changed"), "draws", "orders"),
+    *(*with_ends("sd_orders"), "sd_draws", "var_orders", "var_draws"),
+)
 
 _RULES = ("labels", "weak", "shots", "n", "draws", "scope", *with_ends("accuracy"))
 
@@ -52,7 +61,8 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
     where it finds none.
     """
     parts: list[pd.DataFrame] = []
-    for key, runs in _of_the_test(experiment).groupby(list(RUN), sort=False):
+    tested = _of_the_test(experiment)
+    for key, runs in tested[tested["order"] == 0].groupby(list(RUN), sort=False):
         last = max(len(of) for of in runs["positions"])
         if not last:
             continue
@@ -116,10 +126,13 @@ def _errors(experiment: Experiment, runs: NDArray[np.intp], places: int) -> dict
 
 
 def repeats_table(experiment: Experiment) -> pd.DataFrame:
-    """Answers that change between identical runs; one row per run that was repeated.
+    """What changes between runs that should agree: one row per run that was repeated.
 
     `changed` is the share of pairs of epochs with the same order of options that differ, averaged
-    over `n` questions. Two replies that could not be read do not differ.
+    over `n` questions. Two replies that could not be read do not differ. After these, one row per
+    arm whose demonstrations were shown in several orders: the variance of its accuracy on the `n`
+    questions that all its runs answered, between orders of the same demonstrations, and between
+    draws (`stats.variance_components`); `sd_draws` is 0 where that estimate is not above 0.
     """
     runs = _of_the_test(experiment)
     rows = [
@@ -128,17 +141,35 @@ def repeats_table(experiment: Experiment) -> pd.DataFrame:
             "n": run["changed_n"],
             **share("changed", run["changes"]),
         }
-        for run in runs[runs["changed_n"] > 0].to_dict("records")
+        for run in runs[(runs["changed_n"] > 0) & (runs["order"] == 0)].to_dict("records")
     ]
-    return pd.DataFrame(rows, columns=list(_REPEATS))
+    for key, arm in runs.groupby(list(RUN), sort=False):
+        rows_of = arm.index.to_numpy(dtype=np.intp)
+        common = experiment.common(rows_of)
+        if not arm["order"].any() or not common.usable:
+            continue
+        accuracy = experiment.logs.correct[np.ix_(rows_of, common.places)].mean(axis=1)
+        of_draw = [accuracy[arm["draw"] == draw] for draw in arm["draw"].unique()]
+        found = variance_components(of_draw)
+        rows.append(
+            {
+                **dict(zip(RUN, key, strict=True)),
+                **{"n": common.n, "draws": len(of_draw), "orders": max(map(len, of_draw))},
+                **interval("sd_orders", math.sqrt(found.orders), found.low, found.high),
+                "sd_draws": math.sqrt(max(found.draws, 0)),
+                **{"var_orders": found.orders, "var_draws": found.draws},
+            }
+        )
+    integers = dict.fromkeys(("draw", "epochs", "draws", "orders"), "Int64")
+    return pd.DataFrame(rows, columns=list(_REPEATS)).astype(integers)
 
 
 def _of_the_test(experiment: Experiment) -> pd.DataFrame:
-    """Runs on the test questions, by model and shot count."""
-    order = {name: i for i, name in enumerate(experiment.models)}
+    """Runs on the test questions, by model and shot count, further orders included."""
+    place = {name: i for i, name in enumerate(experiment.models)}
     runs = experiment.logs.runs[experiment.logs.runs["split"] == "test"]
-    by = ["_order", "prompt", "shots", "labels", "weak", "draw"]
-    return runs.assign(_order=runs["model"].map(order)).sort_values(by, kind="stable")
+    by = ["_place", "prompt", "shots", "labels", "weak", "draw", "order"]
+    return runs.assign(_place=runs["model"].map(place)).sort_values(by, kind="stable")
 
 
 @lru_cache(maxsize=2)

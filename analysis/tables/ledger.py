@@ -24,7 +24,7 @@ _MODELS = (
 
 _USAGE = ["calls", "input_tokens", "output_tokens", "cached_tokens", "cost"]
 
-_COSTS = ("model", "split", "labels", "weak", "shots", "draw", "prompt", *_USAGE, "cost_known")
+_COSTS = (*KEY[:1], *KEY[2:], *_USAGE, "cost_known")
 
 
 def models_table(experiment: Experiment) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def costs_table(experiment: Experiment) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for model in experiment.models:
         part = runs[runs["model"] == model].sort_values(
-            ["split", "prompt", "labels", "weak", "shots", "draw"], kind="stable"
+            ["split", "prompt", "labels", "weak", "shots", "draw", "order"], kind="stable"
         )
         if part.empty:
             continue
@@ -71,7 +71,7 @@ def costs_table(experiment: Experiment) -> pd.DataFrame:
         rows.append({"model": model, **everything, **part[_USAGE].sum(skipna=False)})
     table = pd.DataFrame(rows, columns=list(_COSTS))
     table["cost_known"] = table["cost"].notna()
-    integers = ["shots", "draw", *_USAGE[:-1]]
+    integers = ["shots", "draw", "order", *_USAGE[:-1]]
     return table.astype(dict.fromkeys(integers, "Int64") | {"cost": "float64"})
 
 

@@ -157,7 +157,7 @@ def _accuracies(study: Study, logs: Sequence[EvalLog]) -> Table:
     values: dict[str, dict[str, dict[int, list[float]]]] = {}
     for log in _in_order(study, logs):
         key = key_of(log)
-        if is_complete(log) and key.split == "test":
+        if is_complete(log) and key.split == "test" and not key.order:
             weak = short_name(key.weak) if key.weak else ""
             arm = arm_name(key.labels, weak, key.prompt) if key.labels or key.prompt else ""
             arms = values.setdefault(key.model, {"": {}})
@@ -186,6 +186,6 @@ def _in_order(study: Study, logs: Iterable[EvalLog]) -> list[EvalLog]:
         key = key_of(log)
         ranks = ((key.model, models), (key.labels, kinds), (key.weak, models))
         model, *of = (names.index(name) if name in names else len(names) for name, names in ranks)
-        return model, key.prompt, *of, key.shots, key.draw
+        return model, key.prompt, *of, key.shots, key.draw, key.order
 
     return sorted(logs, key=place)

@@ -14,6 +14,7 @@ from scipy.stats import norm
 from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.logs import KEY, Logs, Note
+from w2s_icl.record import CellKey
 
 NAMES = (
     "openrouter/meta-llama/llama-3.1-8b-instruct",
@@ -37,7 +38,7 @@ LEARNED: Mapping[str, float] = {
 }
 """Share of what gold labels teach that labels of a kind teach."""
 
-Key = tuple[str, str, str, str, str, int, int, str]
+Key = tuple[Any, ...]
 Letters = np.ndarray[Any, Any]
 
 
@@ -171,7 +172,7 @@ def logs_of(
         n = int((row != " ").sum())
         runs.append(
             {
-                **dict(zip(KEY, key, strict=True)),
+                **CellKey(*key)._asdict(),
                 **{"file": f"log{i}.eval", "eval_id": f"id{i}"},
                 **{"n": n, "asked": len(row), "epochs": 1, "replies": n, "permutations": 1},
                 **{"unparsed": int((row == "").sum()), "positions": _positions(row, gold)},
@@ -190,7 +191,7 @@ def logs_of(
         np.where(letters == " ", "", letters),
         np.where(letters == " ", np.nan, letters == gold),
         (letters == "").astype(np.intp),
-        pd.DataFrame(list(planned), columns=list(KEY)),
+        pd.DataFrame([CellKey(*key) for key in planned], columns=list(KEY)),
         {
             **{"dataset": "made up", "seed": 42, "inspect_ai": ["0.3.285"], "study": ["made-up"]},
             "system_message": "Answer.",

@@ -91,7 +91,7 @@ def with_label_run(study: Logs, right: float) -> Logs:
     correct = np.full(letters.shape, np.nan)
     correct[:-1, :n] = study.correct
     correct[-1, n:] = letters[-1, n:] == gold
-    key = dict(zip(KEY, (NAMES[0], "zero_shot", "pool", "", "", 0, 0, ""), strict=True))
+    key = dict(zip(KEY, (NAMES[0], "zero_shot", "pool", "", "", 0, 0, "", 0), strict=True))
     run = study.runs.iloc[0].to_dict() | key | {"eval_id": "labels", "file": "labels.eval"}
     runs = pd.concat([study.runs, pd.DataFrame([run])], ignore_index=True)
     for name, value in (

@@ -79,7 +79,7 @@ def experiment(
     correct = np.array([column[:asked] for column in columns.values()], dtype=float)
     rows = [
         {
-            **dict(zip(KEY, k, strict=True)),
+            **dict(zip(KEY, (*k, 0), strict=True)),
             **{"n": asked, "asked": asked, "demo_label_accuracy": 0.5},
             "demo_ids": tuple(f"d{i}" for i in range(k[5])),
             **{"file": "log.eval", "eval_id": str(k), "label_eval_id": ""},
@@ -285,7 +285,7 @@ def test_a_missing_arm_is_not_run_and_no_claim(arm: str) -> None:
 
 def test_without_the_main_arm_nothing_can_be_said() -> None:
     e = experiment(arms({name: a for name, a in HOLDING.items() if name != "weak"}))
-    e.logs.planned.loc[0] = list(key("weak", "w", "s", 8, 0))
+    e.logs.planned.loc[0] = [*key("weak", "w", "s", 8, 0), 0]
     verdict, _ = only(verdicts(e, {"w": "small", "s": "large"}))
 
     assert set(states(verdict).values()) == {"not run"}

@@ -48,6 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         labels=["gold", "weak", "self", *CONTROLS],
         prompts=list(PROMPTS),
         permutations=2,
+        orders=4,
     )
     with OpenAIServer(ROWS, unreadable=0.04) as server:
         done = finish(study, study.with_name("logs"), server)
@@ -59,7 +60,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 def arms(run: Finished) -> list[EvalLog]:
     """Headers of the cells with demonstrations."""
     logs = [read_eval_log(i, header_only=True) for i in list_eval_logs(str(run.log_dir))]
-    return [log for log in logs if CellRecord.from_log(log).labels]
+    cells = [(log, CellRecord.from_log(log)) for log in logs]
+    return [log for log, cell in cells if cell.labels and not cell.order]
 
 
 def shown(log: EvalLog) -> Turns:
@@ -96,6 +98,22 @@ def test_every_arm_shows_the_same_questions_in_the_same_order(
         seen[tuple(question_of(turn) for turn, _ in turns)] = log.eval.task
     assert len(arms) == 9 + 12  # plain prompts, others
     assert len(seen) == 1, seen
+
+
+def test_orders_send_the_same_demonstrations_in_four_orders(run: Finished) -> None:
+    arms: dict[tuple[str, str], list[Turns]] = {}
+    wire = {tuple(r.prompt.demonstrations) for r in run.answered}
+    for info in list_eval_logs(str(run.log_dir)):
+        log = read_eval_log(info, header_only=True)
+        cell = CellRecord.from_log(log)
+        if cell.labels in ("gold", "weak") and not cell.prompt:
+            arms.setdefault((cell.labels, cell.weak), []).append(shown(log))
+            assert arms[cell.labels, cell.weak][-1] in wire
+
+    assert len(arms) == 4
+    for orders in arms.values():
+        assert len(set(map(tuple, orders))) == len(orders) == 4
+        assert len({tuple(sorted(of)) for of in orders}) == 1
 
 
 def test_labels_are_what_the_server_answered(arms: list[EvalLog], run: Finished) -> None:

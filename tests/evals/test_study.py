@@ -106,6 +106,27 @@ def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
     assert [m for m, split, _ in first if split == "pool"] == [small, medium, large]
 
 
+def test_orders_are_cells_of_gold_and_weak_labels_at_the_headline(
+    study_file: Callable[..., Path],
+) -> None:
+    keys = {"dataset": "misconceptions", "test_size": 50, "shots": [0, 2, 8], "draws": 2}
+    kinds = {"labels": ["gold", "weak", "random"], "prompts": ["cot=bare"], "headline": 8}
+    study = load_study(study_file(**keys, **kinds, orders=3))
+    plain = load_study(study_file(**keys, **kinds))
+    split = study.load_split()
+    cells, before = (few_shot_cells(one, (), split) for one in (study, plain))
+    more = [cell for cell in cells if cell.order]
+
+    assert [cell for cell in cells if not cell.order] == before  # nothing old moves
+    assert len(more) == 2 * 2 * (3 + 6)
+    assert {(c.labels, c.shots, c.prompt) for c in more} == {("gold", 8, ""), ("weak", 8, "")}
+    plan = plan_record(study, cells)
+    assert sorted(plan.cells()) == sorted(cell.key for cell in cells)
+    assert PlanRecord.from_metadata(plan.to_metadata()) == plan
+    with pytest.raises(W2SError, match="of 2 there are 2, got 3"):
+        load_study(study_file(**keys, **{**kinds, "headline": [2, 8]}, orders=3))
+
+
 def test_files_of_labels_are_arms_beside_their_noise(
     study_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -188,7 +209,7 @@ def test_a_headline_is_declared_only_where_the_file_names_it(
     plan = plan_record(study, zero_shot_cells(study))
 
     assert (plan.headline, plan.declared) == ((64,), declared)
-    assert PlanRecord.from_metadata(plan.to_metadata()["study"]) == plan
+    assert PlanRecord.from_metadata(plan.to_metadata()) == plan
 
 
 def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> None:
@@ -205,10 +226,13 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"modles": ["a"]}, "modles is not a key of a study; the keys are name, dataset"),
+        ({"modles": ["a"]}, r"modles: not a key of a study; did you mean models\?"),
         ({"models": []}, "models: "),
         ({"models": ["a/b", "a/b"]}, "models: a/b stands there twice"),
-        ({"shots": [2, -1]}, r"shots.1: .*greater than or equal to 0, got -1"),
+        (
+            {"shots": [2, -1]},
+            r"shots: must be a list of numbers, such as \[0, 4, 16\], got -1 at shots.1",
+        ),
         ({"labels": ["gold", "silver"]}, "labels must be one of gold, weak.*got 'silver'"),
         ({"pairs": [MODELS[:2]]}, "models: simulated/large stands in no pair and would not be run"),
         ({"labels": ["file:x.csv"]}, "labels: there is no file x.csv"),
@@ -216,12 +240,12 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> 
         ({"read": "likelihood", "prompts": ["cot=bare"]}, "cot must be none, got 'bare'"),
         ({"pairs": [["simulated/small", "x/y"]]}, "pairs names 'x/y', which is not among models"),
         ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got \[5\]"),
-        ({"prompts": ["loud"]}, r"prompts.0: .*'disclosure=source'.*got 'loud'"),
+        ({"prompts": ["loud"]}, "prompts: must be a list of disclosure=source.*got 'loud'"),
         ({"epochs": {"golden": 2}}, "epochs: must be of zero_shot, gold.*got 'golden'"),
-        ({"chains": [["a", "b", "c"]]}, "chains is not a key of a study"),
-        ({"margin": 0.5}, "margin: .*less than or equal to 0.05, got 0.5"),
-        ({"test_size": "many"}, "test_size: .*got 'many'"),
-        ({"near_duplicates": "perhaps"}, "near_duplicates: .*'drop' or 'keep'"),
+        ({"chains": [["a", "b", "c"]]}, "chains: not a key of a study; the keys are name, plugins"),
+        ({"margin": 0.5}, "margin: must be a fraction from 0 to 0.05, got 0.5"),
+        ({"test_size": "many"}, "test_size: must be a whole number of at least 1, got 'many'"),
+        ({"near_duplicates": "perhaps"}, "near_duplicates: must be drop or keep, got 'perhaps'"),
         ({"prices": {"simulated/small": {"input": 1}}}, "prices.simulated/small.output is missing"),
     ],
 )

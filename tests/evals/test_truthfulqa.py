@@ -132,6 +132,21 @@ def test_prompts_are_nested_over_shots_and_equal_over_label_kinds(
     assert long != other
 
 
+def test_orders_show_the_same_demonstrations_in_other_places(
+    run: Run, questions: dict[str, Any]
+) -> None:
+    logs = [run(few_shot(shots=3, order=order, **questions), "A") for order in range(6)]
+    turns = [list(zip(*[iter(messages(log)[1:-2])] * 2, strict=True)) for log in logs]
+
+    assert [log.eval.task for log in logs[:2]] == ["gold_k03", "gold_k03_o1"]
+    assert len({tuple(of) for of in turns}) == 6  # no order twice
+    assert len({tuple(sorted(of)) for of in turns}) == 1  # each with its label
+    assert len({(messages(log)[0], *messages(log)[-2:]) for log in logs}) == 1
+    assert messages(logs[0]) == messages(run(few_shot(shots=3, **questions), "A"))
+    with pytest.raises(W2SError, match="order must be below 6, the orders of 3 demonstrations"):
+        few_shot(shots=3, order=6, **questions)
+
+
 def test_cells_of_other_labels_or_questions_are_other_tasks_to_inspect(
     run: Run, questions: dict[str, Any], write_jsonl: Write
 ) -> None:

@@ -38,7 +38,7 @@ GOLD = (
 )
 UNREAD = "-" * len(TARGET)
 
-Key = tuple[str, str, str, str, str, int, int, str]
+Key = tuple[Any, ...]
 
 
 def zero(model: str, split: str = "test") -> Key:
@@ -225,7 +225,7 @@ def test_a_cell_with_too_few_answers_has_counts_only() -> None:
     pooled = only(tables.pooled_table(e), scope="w → s, all shots")
     assert (pooled["cells"], pooled["pgr_pooled_status"]) == (0, "incomplete")
     assert math.isnan(pooled["pgr_pooled"])
-    expected = [(*key, "incomplete"), (*zero("w", "pool"), "not run")]
+    expected = [(*key, 0, "incomplete"), (*zero("w", "pool"), 0, "not run")]
     assert [tuple(row) for row in tables.missing_cells(e).to_numpy()] == expected
 
 
@@ -238,7 +238,9 @@ def test_without_a_strong_baseline_the_other_numbers_stand() -> None:
     assert (row["pgr_zero_status"], row["egr_status"]) == ("incomplete", "incomplete")
     assert set(tables.tests_table(e)["family"]) == {"w2s_vs_weak", "w2s_vs_gold"}
     assert_values(only(tables.arms_table(e), arm="weak"), {"gain": math.nan})
-    assert [tuple(row) for row in tables.missing_cells(e).to_numpy()] == [(*zero("s"), "not run")]
+    assert [tuple(row) for row in tables.missing_cells(e).to_numpy()] == [
+        (*zero("s"), 0, "not run")
+    ]
 
 
 def test_unread_replies_are_wrong_and_match_nothing() -> None:
@@ -529,6 +531,32 @@ def test_unknown_cost_is_never_zero_and_a_reused_answer_costs_nothing() -> None:
     assert known == [False, True, False, False, False, True]
     assert [row["calls"] for row in totals] == [40, 240, 40]
     assert table["shots"].isna().sum() == 3
+
+
+def test_orders_have_rows_of_their_own_and_move_no_other_number() -> None:
+    orders = {(*shown("s", "w", d), o): GOLD[(d + o) % 3] for d in range(3) for o in (1, 2)}
+    plain, more = experiment(EXAMPLE), experiment({**EXAMPLE, **orders})
+    right = np.array([[a == b for a, b in zip(of, TARGET, strict=True)] for of in orders.values()])
+    own = np.array([[a == b for a, b in zip(of, TARGET, strict=True)] for of in W2S])
+    accuracy = [[own[d].mean(), *right[2 * d : 2 * d + 2].mean(axis=1)] for d in range(3)]
+
+    (row,) = tables.repeats_table(more).to_dict("records")
+
+    assert (row["model"], row["weak"], row["draws"], row["orders"], row["n"]) == (
+        "s",
+        "w",
+        3,
+        3,
+        40,
+    )
+    assert row["var_orders"] == pytest.approx(np.var(accuracy, axis=1, ddof=1).mean())
+    between = np.mean(accuracy, axis=1).var(ddof=1) - row["var_orders"] / 3
+    assert row["var_draws"] == pytest.approx(between)
+    assert row["sd_draws"] == pytest.approx(max(between, 0) ** 0.5)
+    assert tables.repeats_table(plain).empty
+    for name in ("cells", "tests", "arms", "matching", "pooled", "positions"):
+        make = getattr(tables, f"{name}_table")
+        pd.testing.assert_frame_equal(make(more), make(plain))
 
 
 def test_columns_do_not_depend_on_the_rows() -> None:

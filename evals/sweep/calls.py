@@ -1,4 +1,4 @@
-"""What becomes of a call: answered, failed, or a reply that is none; its cost; no keys in errors.
+"""What becomes of a call: answered, failed, or a reply without an answer; its cost; no keys.
 
 `watched` replaces public methods of a model's API object. What the model is asked is left alone.
 """
@@ -6,25 +6,32 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import anyio
 from inspect_ai.model import (
+    ChatCompletionChoice,
     ChatMessage,
+    ChatMessageAssistant,
     GenerateConfig,
     Model,
     ModelCost,
     ModelOutput,
     ServedModelUsage,
 )
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, Timeout
+from openai.types import CompletionUsage
+from pydantic import ValidationError
 
-from w2s_icl.evals.sweep.stopping import cause_of, current, status_of
+from w2s_icl.evals.sweep.stopping import current, status_of
 from w2s_icl.scorers.multiple_choice import NO_LOGPROBS
 
 LONGEST_WAIT = 20
@@ -34,7 +41,6 @@ REPORTED_COST = "reported_cost"
 """Key of `ModelOutput.metadata`: dollars that the endpoint itself says the call cost."""
 
 KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{12,}")
-
 
 without_logprobs: dict[str, str] = {}
 """Models that sent no log-probabilities though asked for them in this run, and what to say of each:
@@ -51,20 +57,61 @@ class NoAnswerError(RuntimeError):
     status_code: int | None = None
 
 
-def watched(model: Model) -> Model:
+class Queue:
+    """The calls to a model that are under way, oldest first; a server may take them one by one.
+
+    A call is given up when the model has answered nothing for `timeout` seconds since it was made.
+    A call that waits while the model answers others is not lost, unless it is passed over again
+    and again.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        """No call is under way; with None, none is ever given up."""
+        self.timeout = timeout
+        self._passed: dict[anyio.CancelScope, int] = {}
+
+    async def call(self, make: Callable[[], Awaitable[Any]]) -> Any:
+        """What `make` returns; raises TimeoutError where the call is given up."""
+        if self.timeout is None:
+            return await make()
+        with anyio.move_on_after(self.timeout) as mine:
+            self._passed[mine] = 0
+            try:
+                result = await make()
+                self._answered(mine)
+                return result
+            finally:
+                del self._passed[mine]
+        raise TimeoutError(f"no reply within {self.timeout:g} s (timeout)")
+
+    def _answered(self, answered: anyio.CancelScope) -> None:
+        older = True
+        for scope in self._passed:
+            older = older and scope is not answered
+            self._passed[scope] += older
+            if self._passed[scope] < 2 * len(self._passed):
+                scope.deadline = anyio.current_time() + (self.timeout or 0)
+
+
+def watched(model: Model, timeout: float | None = None) -> Model:
     """The same model, its calls watched; doing it twice changes nothing.
 
     A client of the OpenAI kind makes each request once, so that Inspect sees each failure, and
     sends turns of text as they are: walking through 130 turns is most of what a call costs it.
     OpenRouter gets no session id: Inspect's, one per sample, would send the samples of a cell to
     different providers, whose caches would all be cold.
+
+    Args:
+        model: The model.
+        timeout: As in `Queue`.
     """
     api: Any = model.api
     if hasattr(api, "w2s_watched"):
         return model
     api.w2s_watched = True
     if isinstance(getattr(api, "client", None), AsyncOpenAI):
-        api.client = api.client.with_options(max_retries=0)
+        # how long a reply may take is the queue's to say
+        api.client = api.client.with_options(max_retries=0, timeout=Timeout(None, connect=10))
         api.client.chat.completions.create = _as_they_are(api.client.chat.completions.create)
     if hasattr(api, "chat_choices_from_completion"):
         api.chat_choices_from_completion = _checked(api.chat_choices_from_completion, str(model))
@@ -76,41 +123,43 @@ def watched(model: Model) -> Model:
     api.served_model_usage = _priced_as_reported(api.served_model_usage)
     api.should_retry = _may_pass(api.should_retry)
     api.retry_wait = lambda: _wait
-    api.generate = _watched(api, str(model))
+    api.generate = _watched(api, str(model), Queue(timeout))
     return model
 
 
-def _watched(api: Any, name: str) -> Callable[..., Any]:
+def _watched(api: Any, name: str, queue: Queue) -> Callable[..., Any]:
     generate = api.generate
 
     async def watched_generate(input: list[ChatMessage], *args: Any, **kwargs: Any) -> Any:
-        ending = current()
         if name in without_logprobs:
             raise NoAnswerError(without_logprobs[name])
-        try:
-            async with ending.call() if ending else nullcontext():
-                result = await generate(input, *args, **kwargs)
-        except Exception as error:
-            hidden = secrets(api)
-            scrub_error(error, hidden)
+        ending = current()
+        prompt = hash((name, *(message.text for message in input)))
+
+        def failed(error: Exception, passes: bool) -> None:
+            scrub_error(error, secrets(api))
             if ending:
-                ending.failed(name, input[-1].text, error, passes=bool(api.should_retry(error)))
+                ending.failed(name, prompt, error, passes=passes)
+
+        try:
+            async with ending.call(name, prompt) if ending else nullcontext():
+                result = await queue.call(partial(generate, input, *args, **kwargs))
+        except Exception as error:
+            failed(error, bool(api.should_retry(error)))
             raise
         output, call = result if isinstance(result, tuple) else (result, None)
+        if isinstance(output, Exception):
+            failed(output, passes=False)
+            call.response = scrub(call.response, secrets(api))
+            return result
         config = kwargs.get("config")
         if isinstance(config, GenerateConfig) and config.logprobs and _lacks_logprobs(output):
             without_logprobs[name] = NO_LOGPROBS.format(model=name, verb="sent none")
-        if isinstance(output, Exception):
-            scrub_error(output, secrets(api))
-            call.response = scrub(call.response, secrets(api))
-            if ending:
-                ending.failed(name, input[-1].text, output, passes=False)
-        else:
-            cost = _cost(((call and call.response) or {}).get("usage"))
-            if cost is not None:
-                output.metadata = {**(output.metadata or {}), REPORTED_COST: cost}
-            if ending:
-                ending.answered(name, counted=output.usage is not None)
+        cost = _cost(((call and call.response) or {}).get("usage"))
+        if cost is not None:
+            output.metadata = {**(output.metadata or {}), REPORTED_COST: cost}
+        if ending:
+            ending.answered(name, counted=output.usage is not None)
         return result
 
     return watched_generate
@@ -124,18 +173,19 @@ def _wait(state: Any) -> float:
     """Seconds before the next try: 0.5, 1, 2, 4, ... or as the server asks, and up to half more."""
     response = getattr(state.outcome.exception(), "response", None)
     asked = str(getattr(response, "headers", {}).get("retry-after", ""))
-    seconds = float(asked) if asked.isdecimal() else 2.0 ** (state.attempt_number - 2)
+    number = re.fullmatch(r"\d+(\.\d+)?", asked)
+    seconds = float(asked) if number else 2.0 ** (state.attempt_number - 2)
     return min(LONGEST_WAIT, seconds) * random.uniform(1, 1.5)
 
 
 def _may_pass(should_retry: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
     def may_pass(error: Exception) -> Any:
-        if "CERTIFICATE_VERIFY_FAILED" in cause_of(error):
+        if "CERTIFICATE_VERIFY_FAILED" in f"{error} {error.__cause__}":
             return False
         status = status_of(error)
         if status is not None:  # which may stand in a reply with status 200
-            return status in (408, 409, 429) or status >= 500
-        return isinstance(error, json.JSONDecodeError) or should_retry(error)
+            return status in (408, 409, 425, 429) or status >= 500
+        return isinstance(error, json.JSONDecodeError | TimeoutError) or should_retry(error)
 
     return may_pass
 
@@ -173,16 +223,31 @@ def _checked(choices_of: Any, name: str) -> Any:
             raise _no_answer("the reply reports an error", first)
         if message.content is None and not said and finish in ("stop", None):
             raise NoAnswerError("the reply has no content (null)")
-        if isinstance(message.content, list):
-            parts = [part.get("text") for part in message.content if isinstance(part, Mapping)]
-            message.content = "".join(text for text in parts if isinstance(text, str))
+        message.content = _text(message.content)
+        completion.id = str(completion.id)
         if not isinstance(completion.model, str):
             completion.model = name
         if not _counted(completion.usage):
             completion.usage = None
-        return choices_of(completion, tools)
+        try:
+            return choices_of(completion, tools)
+        except Exception:  # for something odd beside the answer
+            answer = ChatMessageAssistant(content=message.content or "", source="generate")
+            return [ChatCompletionChoice(message=answer, stop_reason="stop")]
 
     return choices
+
+
+def _text(content: Any) -> str | None:
+    """The text of a reply, which may come in parts."""
+    if content is None or isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [content]
+    said = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    texts = [text for text in said if isinstance(text, str)]
+    if parts and not texts:
+        raise NoAnswerError(f"the reply's content is no text but {type(content).__name__}")
+    return "".join(texts)
 
 
 def _no_answer(text: str, part: Any) -> NoAnswerError:
@@ -194,25 +259,28 @@ def _no_answer(text: str, part: Any) -> NoAnswerError:
 
 def _counted(usage: Any) -> bool:
     """Whether a reply says how many tokens it took; a part that it leaves out is unknown."""
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    details = [
-        getattr(getattr(usage, "prompt_tokens_details", None), name, None)
-        for name in ("cached_tokens", "cache_write_tokens")
-    ]
-    reasoning = getattr(getattr(usage, "completion_tokens_details", None), "reasoning_tokens", None)
-    return all(type(getattr(usage, name, None)) is int for name in names) and all(
-        value is None or type(value) is int for value in (*details, reasoning)
-    )
+    try:
+        CompletionUsage.model_validate(usage.model_dump(), strict=True)
+    except (AttributeError, ValidationError):
+        return False
+    return True
 
 
 def _cost(usage: Any) -> float | None:
     """Dollars: the endpoint's own charge, and what a provider charges to a key of one's own."""
-    cost = usage.get("cost") if isinstance(usage, Mapping) else None
-    if isinstance(cost, bool) or not isinstance(cost, int | float):
+
+    def number(of: Any, name: str) -> float | None:
+        value = of.get(name) if isinstance(of, Mapping) else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if 0 <= value < math.inf else None
+
+    cost, upstream = number(usage, "cost"), 0.0
+    if cost is None:
         return None
-    details = usage.get("cost_details")
-    upstream = details.get("upstream_inference_cost") if isinstance(details, Mapping) else None
-    return float(cost) + (float(upstream or 0) if usage.get("is_byok") else 0.0)
+    if usage.get("is_byok"):
+        upstream = number(usage.get("cost_details"), "upstream_inference_cost") or 0.0
+    return cost + upstream
 
 
 def _priced_as_reported(served_model_usage: Any) -> Any:

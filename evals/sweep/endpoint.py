@@ -1,13 +1,13 @@
-"""A study's models: how they are made, what they cost, whether their endpoints have them."""
+"""A study's models: how they are made, what they cost, what their endpoints say of them."""
 
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -33,8 +33,14 @@ CONNECTIONS = 20
 RETRIES = 8
 """How often a failed call is made again, within a minute and a half."""
 
-PATIENCE = 20.0
+PATIENCE = 8.0
 """Seconds that an endpoint may take to list its models."""
+
+OWN_SERVERS = ("openai-api", "ollama", "llama-cpp-python")
+"""Providers whose model names are what a server's owner calls them."""
+
+CONTEXT = ("max_model_len", "n_ctx", "context_length", "context_window", "max_context_length")
+"""Names under which servers tell how many tokens a prompt and its reply may have."""
 
 
 @contextmanager
@@ -49,13 +55,17 @@ def quiet_console(quiet: bool = True) -> Iterator[None]:
 
 
 def model_info(model: str) -> ModelInfo | None:
-    """What Inspect's model table says of a model; None where it is not there."""
-    # Inspect makes the model itself to look up a name that it does not know: that loads weights;
-    # and settles on a name that is only like it
-    if model.split("/")[0] in NOT_LOOKED_UP:
-        return None
-    with quiet_console():
-        return get_model_info(model)
+    """What Inspect's model table says of a model; None where it is not there by this very name."""
+    # the public look-up settles on a name that is only like it
+    from inspect_ai.model._model_info import (
+        _get_custom_model_info,
+        _strict_db_key,
+    )
+
+    own = model.split("/")[0] in (*NOT_LOOKED_UP, *OWN_SERVERS)
+    names = () if own else (model, model.partition("/")[2])
+    exact = next(filter(_strict_db_key, names), None)
+    return _get_custom_model_info(model) or (get_model_info(exact) if exact else None)
 
 
 def set_prices(study: Study) -> None:
@@ -83,12 +93,11 @@ def model_of(study: Study, name: str) -> Model:
         max_connections=study.max_connections or (None if batch else CONNECTIONS),
         batch=batch,
         max_retries=RETRIES,
-        # a batch takes hours
-        attempt_timeout=None if batch else math.ceil(study.timeout),
     )
     with quiet_console():  # with the first model, Inspect prints which hooks there are
         model = get_model(name, config=config, **dict(study.model_args.get(name, {})))
-    return watched(model)
+    # a batch takes hours
+    return watched(model, None if batch else study.timeout)
 
 
 LOADERS = {
@@ -126,48 +135,96 @@ def refuse_unusable_models(study: Study) -> None:
             raise W2SError(f"models: {model}: {said.removeprefix('ERROR: ')}") from None
 
 
-def refuse_unknown_models(study: Study, models: Iterable[str]) -> None:
+# --- what endpoints say ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the endpoint of a model says of it.
+
+    Attributes:
+        context: Tokens that a prompt and its reply may have; None where it does not say.
+        problem: Why the model cannot be asked, "" where nothing is known against it.
+    """
+
+    context: int | None = None
+    problem: str = ""
+
+
+def look_up(study: Study, models: Iterable[str]) -> dict[str, Served]:
     """Ask the endpoints of the models for their lists of models.
 
-    An endpoint that answers without a list cannot tell: the run goes on.
-
-    Raises:
-        W2SError: Nothing answers, the key is refused, or a list lacks a model.
+    An endpoint that answers without a list cannot tell, nor can one that is not of the OpenAI kind.
     """
-    lists: dict[tuple[str, str], list[str]] = {}
+    lists: dict[tuple[str, str], dict[str, Any] | str] = {}
+    served: dict[str, Served] = {}
     for model in models:
+        provider = model.split("/")[0]
+        if provider in LOADERS and not os.environ.get(f"{provider.upper()}_BASE_URL"):
+            continue
         api: Any = model_of(study, model).api
         url, key = getattr(api, "base_url", None), getattr(api, "api_key", None)
-        if not (isinstance(url, str) and isinstance(key, str) and hasattr(api, "client")):
-            continue  # no endpoint of the OpenAI kind
+        client = type(getattr(api, "client", None)).__module__.split(".")[0]
+        if not (study.check_models and client == "openai" and url and key):
+            continue
         if (url, key) not in lists:
-            lists[url, key] = _listed(model, api, url, key)
-        known = lists[url, key]
+            lists[url, key] = _listed(api, url, key)
         name = api.service_model_name() if hasattr(api, "service_model_name") else api.model_name
-        # variants of a model, as OpenRouter's `:free`, need not be listed
-        if known and name not in known and name.partition(":")[0] not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            raise W2SError(
-                f"models: {model} is not among the {len(known)} models that its endpoint lists"
-                + (f"; near are {', '.join(near)}" if near else "")
-                + ". If it is served all the same, set check_models: false"
-            )
+        served[model] = _served(name, lists[url, key])
+    return served
 
 
-def _listed(model: str, api: Any, url: str, key: str) -> list[str]:
-    """Names of the models that an endpoint lists; none where it cannot tell."""
+def refuse_unserved(served: Mapping[str, Served]) -> None:
+    """Raise W2SError where the endpoint of a model is not there, or does not have it."""
+    for model, of in served.items():
+        if of.problem:
+            raise W2SError(f"models: {model}: {of.problem}")
+
+
+def _served(name: str, listed: dict[str, Any] | str) -> Served:
+    if isinstance(listed, str):
+        return Served(problem=listed)
+    known = {id_.removesuffix(":latest"): about for id_, about in listed.items()}
+    # variants of a model, as OpenRouter's `:free`, need not be listed
+    about = known.get(name.removesuffix(":latest"), known.get(name.partition(":")[0]))
+    if about is not None or not known:
+        return Served(min(_contexts(about), default=None))
+    near = difflib.get_close_matches(name, known, n=3)
+    return Served(
+        problem=f"is not among the {len(known)} models that its endpoint lists"
+        + (f"; near are {', '.join(near)}" if near else "")
+        + ". If it is served all the same, set check_models: false"
+    )
+
+
+def _contexts(about: Any) -> Iterator[int]:
+    """Numbers of tokens in what a server says of a model, or of itself."""
+    for key, value in about.items() if isinstance(about, dict) else ():
+        if key in CONTEXT and type(value) is int and value > 0:
+            yield value
+        else:
+            yield from _contexts(value)
+
+
+def _listed(api: Any, url: str, key: str) -> dict[str, Any] | str:
+    """What an endpoint says of its models by name, none where it cannot tell; or what is wrong."""
     from openai import APIConnectionError, OpenAI
 
-    if type(api.client).__module__.split(".")[0] != "openai":
-        return []
     try:
-        with OpenAI(api_key=key, base_url=url, timeout=PATIENCE, max_retries=1) as client:
-            return [listed.id for listed in client.models.list()]
+        with OpenAI(api_key=key, base_url=url, timeout=PATIENCE, max_retries=0) as client:
+            listed = {one.id: one.to_dict() for one in client.models.list()}
+            if url.startswith("http://"):  # llama.cpp's context is a slot's, and stands elsewhere
+                with suppress(Exception):
+                    props = client.get(
+                        f"{url.rstrip('/').removesuffix('/v1')}/props", cast_to=object
+                    )
+                    listed = {id_: {**about, "props": props} for id_, about in listed.items()}
+            return listed
     except Exception as error:  # whatever a page that is no list makes the client raise
         scrub_error(error, secrets(api))
         said, shown = cause_of(error), scrub(url, secrets(api))
         if isinstance(error, APIConnectionError):
-            raise W2SError(f"models: {model}: nothing answers at {shown} ({said})") from None
+            return f"nothing answers at {shown} ({said})"
         if status_of(error) in (401, 402):
-            raise W2SError(f"models: {model}: the endpoint refuses: {said}") from None
-        return []
+            return f"the endpoint refuses: {said}"
+        return {}

@@ -61,11 +61,14 @@ def part_folder(log_dir: str, part: int) -> str:
     return f"{log_dir.rstrip('/')}/part-{part:02d}"
 
 
-def refuse_running_parts(log_dir: str) -> None:
-    """Stop a plain run while a part is being run, since both would ask the same; as `held`."""
-    files, root = fsspec.core.url_to_fs(log_dir)
-    for path in files.glob(f"{root.rstrip('/')}/part-*/{OWNER}"):
-        refuse_if_held(part_folder(log_dir, int(path.split("/")[-2].removeprefix("part-"))))
+@contextmanager
+def held_whole(log_dir: str, say: Callable[[str], None]) -> Iterator[None]:
+    """As `held`; raises HeldError also while a part is being run: both would ask the same."""
+    with held(log_dir, say):
+        files, root = fsspec.core.url_to_fs(log_dir)
+        for path in files.glob(f"{root.rstrip('/')}/part-*/{OWNER}"):
+            refuse_if_held(part_folder(log_dir, int(path.split("/")[-2].removeprefix("part-"))))
+        yield
 
 
 def _owner() -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import shutil
 import tempfile
+import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import fsspec
 from inspect_ai import Task
 from inspect_ai.log import (
     EvalError,
@@ -22,7 +24,7 @@ from inspect_ai.log import (
     write_eval_log,
 )
 
-from w2s_icl.errors import W2SError
+from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.cells import experiment_of
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import Study
@@ -47,8 +49,8 @@ from w2s_icl.solvers.label_logs import is_remote, log_headers
 TORN = ".torn"
 """What is added to the name of a log that cannot be read: Inspect stops at such a file."""
 
-QUESTIONS_FAILED = "questions failed"
-"""What the error ends with of a log that was marked because questions failed in it."""
+PATIENCE = 10.0
+"""Seconds that a store may take to list a directory."""
 
 
 def finished_cells(log_dir: str) -> set[CellKey]:
@@ -97,19 +99,66 @@ def log_of(key: CellKey, task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
     return next(iter(complete or ended[::-1] or same[::-1]), None)
 
 
-# --- torn and incomplete --------------------------------------------------------------------------
+# --- reached, whole and complete ------------------------------------------------------------------
 
 
-def set_torn_aside(log_dir: str) -> list[str]:
-    """Rename the logs that a full disk or a crash has torn; nothing in them can be read.
+def refuse_unreachable(log_dir: str) -> None:
+    """Stop where the store of a log directory does not answer; raises W2SError."""
+    if not is_remote(log_dir):
+        return
+    failed: list[Exception | None] = []
+
+    def reach() -> None:
+        try:
+            files, root = fsspec.core.url_to_fs(log_dir)
+            bucket = root.split("/")[0] if log_dir.startswith("s3://") else root
+            files.ls(bucket if files.exists(bucket) else root)
+            failed.append(None)
+        except Exception as error:  # each store has its own
+            failed.append(error)
+
+    # a store that is not there is tried for minutes by its client
+    thread = threading.Thread(target=reach, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    error = failed[0] if failed else TimeoutError(f"no reply within {PATIENCE:g} s")
+    if error is not None and not isinstance(error, FileNotFoundError):
+        raise W2SError(f"--log-dir {log_dir} cannot be reached: {first_line(error)}")
+
+
+@contextmanager
+def on_its_disk(log_dir: str) -> Iterator[None]:
+    """Keep Inspect's temporary files on the disk of a log directory: no other disk need have room.
+
+    Its trace, in the home directory, may fail to be written: nothing is lost by that.
+    """
+    before, logging.raiseExceptions = (tempfile.tempdir, logging.raiseExceptions), False
+    try:
+        if is_remote(log_dir):
+            yield
+        else:
+            place = Path(log_dir.removeprefix("file://"))
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as folder:
+                tempfile.tempdir = folder
+                yield
+    finally:
+        tempfile.tempdir, logging.raiseExceptions = before
+
+
+def repair(log_dir: str) -> list[str]:
+    """Rename torn logs, and have the questions asked again that a log of success lacks.
+
+    Nothing in a log can be read that a full disk or a crash has torn. Inspect would ask nothing
+    more of a log that says success though questions failed in it, as it does where failures are
+    tolerated: it gets the status "error". Inspect continues from the last written, so the fullest
+    log is written last.
 
     Returns:
-        Names of the files before.
+        Lines that say what was done.
     """
-    torn: list[str] = []
-    if is_remote(log_dir):
-        return torn  # there a file is written whole or not at all
-    for info in list_eval_logs(log_dir):
+    lines = []
+    for info in () if is_remote(log_dir) else list_eval_logs(log_dir):  # a store tears nothing
         try:
             read_eval_log(info, header_only=True)
             read_eval_log_sample_summaries(info)
@@ -118,57 +167,36 @@ def set_torn_aside(log_dir: str) -> list[str]:
         except Exception:  # a torn zip raises whatever its first bad byte leads to
             path = Path(info.name.removeprefix("file://"))
             path.rename(f"{path}{TORN}")
-            torn.append(path.name)
-    return torn
+            lines.append(f"{path.name} was torn and is kept as {path.name}{TORN}")
+    cells: dict[CellKey, list[EvalLog]] = defaultdict(list)
+    for log in filter(is_ours, log_headers(log_dir)):
+        cells[key_of(log)].append(log)
+    for log in [log for logs in cells.values() for log in unmarked(logs)]:
+        _mark(log.location)
+        lines.append(f"questions failed in {file_of(log)}; they are asked again")
+    return lines
 
 
 def unmarked(logs: Sequence[EvalLog]) -> list[EvalLog]:
-    """Those logs of a cell that Inspect would take for complete though they lack answers.
-
-    None where another log of the cell is complete.
-
-    Args:
-        logs: Headers of the logs of one cell, the last written last.
+    """Logs of one cell that Inspect would take for complete though they lack answers.
 
     Returns:
-        The fullest last.
+        The fullest last; none that another log of the cell makes up for.
     """
 
-    def asked(log: EvalLog) -> int:
-        return log.results.total_samples if log.results else log.eval.dataset.samples or 0
+    def made_up(log: EvalLog) -> bool:
+        calls = log.results.total_samples if log.results else log.eval.dataset.samples or 0
+        return any(answers_all(other, calls) for other in logs)
 
-    incomplete = [
-        log
-        for log in logs
-        if lacks_answers(log) and not any(answers_all(other, asked(log)) for other in logs)
-    ]
+    incomplete = [log for log in logs if lacks_answers(log) and not made_up(log)]
     return sorted(incomplete, key=precedence, reverse=True)
-
-
-def mark_incomplete_in(log_dir: str) -> list[str]:
-    """Give the logs that say success though questions failed in them the status "error".
-
-    Inspect then asks those questions again. Only the header is written anew. The fullest log of a
-    cell is marked last, since Inspect continues from the last written.
-
-    Returns:
-        Names of the logs.
-    """
-    cells: dict[tuple[CellKey, str], list[EvalLog]] = defaultdict(list)
-    for log in filter(is_ours, log_headers(log_dir)):
-        args = [log.eval.task_args_passed, log.eval.model_args]
-        cells[key_of(log), json.dumps(args, sort_keys=True, default=str)].append(log)
-    marked = [log for logs in cells.values() for log in unmarked(logs)]
-    for log in marked:
-        _mark(log.location)
-    return [file_of(log) for log in marked]
 
 
 def _mark(location: str) -> None:
     log = read_eval_log(location, header_only=True)
     calls = (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
     answered = log.results.completed_samples if log.results else 0
-    text = f"{calls - answered} of {calls} {QUESTIONS_FAILED}"
+    text = f"{calls - answered} of {calls} questions failed"
     log.status, log.error = "error", EvalError(message=text, traceback="", traceback_ansi="")
     if is_remote(location):
         with suppress(WriteConflictError):  # somebody else was faster

@@ -19,7 +19,7 @@ from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.cells import Cell, all_cells, cell_task
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import Price, Study
-from w2s_icl.evals.sweep.endpoint import model_info
+from w2s_icl.evals.sweep.endpoint import Served, model_info
 from w2s_icl.evals.sweep.labelling import Labelling, labelling, pool_ask
 from w2s_icl.evals.sweep.logged import NOTHING, Amount, Call, Logged
 from w2s_icl.evals.sweep.reuse import may_share, same_prompts
@@ -81,6 +81,7 @@ class Plan:
         finished: Cells that are complete.
         answered: Answers of the study's cells that are in the logs.
         spent: What the logs of the directory took.
+        problems: What a run would refuse that may be mended before it: endpoints that are away.
     """
 
     study: Study
@@ -95,6 +96,7 @@ class Plan:
     finished: frozenset[CellKey]
     answered: int
     spent: Amount
+    problems: Sequence[str] = ()
 
     @property
     def cells(self) -> int:
@@ -142,8 +144,16 @@ class _Planned:
     todo: list[Call]
 
 
-def make_plan(study: Study, log_dir: str | None = None, *, split: Split | None = None) -> Plan:
+def make_plan(
+    study: Study,
+    log_dir: str | None = None,
+    *,
+    split: Split | None = None,
+    served: Mapping[str, Served] | None = None,
+) -> Plan:
     """Count what a study still has to run, with what `log_dir` holds of it.
+
+    `served` is what the endpoints say of the models.
 
     Raises:
         W2SError: The study does not fit the questions.
@@ -160,7 +170,8 @@ def make_plan(study: Study, log_dir: str | None = None, *, split: Split | None =
     finished = frozenset(one.cell.key for one in planned if one.done)
     labelled = [(one.cell.key, one.task) for one in planned if one.labelled]
     repeated = same_prompts(labelled, finished) if state.complete else {}
-    models = {m: _model(study, m, logs) for m in study.models}
+    served = served or {}
+    models = {m: _model(study, m, logs, served.get(m, Served())) for m in study.models}
     stages: dict[str, Stage] = {}
     for one in planned:
         stage = stages.setdefault(one.cell.stage, Stage(one.cell.stage))
@@ -190,6 +201,7 @@ def make_plan(study: Study, log_dir: str | None = None, *, split: Split | None =
         finished=finished,
         answered=sum(one.answered for one in planned),
         spent=logs.spent,
+        problems=[f"{model}: {of.problem}" for model, of in served.items() if of.problem],
     )
 
 
@@ -245,10 +257,11 @@ def _savable(planned: Sequence[_Planned]) -> int:
     return saved
 
 
-def _model(study: Study, model: str, logs: Logged) -> ModelPlan:
+def _model(study: Study, model: str, logs: Logged, served: Served) -> ModelPlan:
     """A model, with nothing to run yet."""
     info = model_info(model)
     context, cost = (info.context_length, info.cost) if info else (None, None)
+    context = served.context or context
     price, source = study.prices.get(model), "the study file"
     if price is None:
         price = Price(input=cost.input, output=cost.output) if cost else None

@@ -172,6 +172,7 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
         of = ", ".join(f"{text} ({_listed(names)})" for text, names in basis.items())
         lines.append(f"tokens: about; {of}")
     lines += [f"{text}: {_listed(names)}" for text, names in longest.items()]
+    lines += [f"! {problem}" for problem in plan.problems]
     lines.append(f"connections: {study.max_connections or CONNECTIONS} to each model")
     if sources := dict.fromkeys(m.price_from for m in called if m.price_from):
         discounts = "cached or batched tokens" if study.batch else "cached tokens"

@@ -10,9 +10,7 @@ from typing import Any
 
 from inspect_ai.hooks import (
     Hooks,
-    ModelRetry,
     ModelUsageData,
-    SampleAttemptEnd,
     SampleEnd,
     TaskEnd,
     TaskStart,
@@ -174,12 +172,6 @@ class _Listener(Hooks):
 
     async def on_model_usage(self, data: ModelUsageData) -> None:
         self.progress.paid(data.model_name, data.usage)
-
-    async def on_model_retry(self, data: ModelRetry) -> None:
-        self.progress.retries += 1
-
-    async def on_sample_attempt_end(self, data: SampleAttemptEnd) -> None:
-        self.progress.retries += data.will_retry
 
     async def on_task_end(self, data: TaskEnd) -> None:
         self.progress.finished(data.log)

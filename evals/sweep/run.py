@@ -10,7 +10,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -32,23 +32,24 @@ from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.calls import without_logprobs
 from w2s_icl.evals.sweep.endpoint import (
     CONNECTIONS,
+    look_up,
     quiet_console,
-    refuse_unknown_models,
+    refuse_unserved,
     refuse_unusable_models,
     set_prices,
 )
 from w2s_icl.evals.sweep.labelling import labelling, pool_ask
-from w2s_icl.evals.sweep.lock import held, refuse_running_parts
+from w2s_icl.evals.sweep.lock import held_whole
 from w2s_icl.evals.sweep.logdir import (
-    TORN,
     answers_all,
     calls_of,
     finished_cells,
     log_of,
-    mark_incomplete_in,
+    on_its_disk,
     refuse_other_demonstrations,
     refuse_other_experiments,
-    set_torn_aside,
+    refuse_unreachable,
+    repair,
 )
 from w2s_icl.evals.sweep.plan import Plan, make_plan
 from w2s_icl.evals.sweep.plan_text import exact_line, print_plan
@@ -102,6 +103,10 @@ class Session:
     display: str = "none"
     log_buffer: int = 10
 
+    def __post_init__(self) -> None:
+        """Let what may end the run and what a person sees know each other."""
+        self.ending.progress, self.progress.stop = self.progress, self.ending.once_answered
+
 
 RunCells = Callable[[Sequence[CellTask], str, Session], list[EvalLog]]
 """Runs cells into a log directory; returns headers of their logs, as far as there are any."""
@@ -128,7 +133,7 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
         return [log for log in logs if log]
     study = session.study
     try:
-        with quiet_console(session.display == "none"):
+        with quiet_console(session.display == "none"), on_its_disk(log_dir):
             eval_set(
                 todo,
                 log_dir=log_dir,
@@ -142,8 +147,7 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
                 retry_immediate=False,
                 # a log of one phase is no dirt to the other; what must not mix has been refused
                 log_dir_allow_dirty=True,
-                # cells of one model that alternate throw each other out of a server's prompt cache
-                max_tasks=10 if study.batch else len({str(task.model) for task in todo}),
+                max_tasks=10 if study.batch else _cells_at_once(study, todo),
                 max_samples=None if study.batch else study.max_connections or CONNECTIONS,
                 log_realtime=False,
                 log_buffer=session.log_buffer,
@@ -153,18 +157,27 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
     except OSError as error:  # of the log directory: what a call meets is in the sample's log
         raise Stopped(f"{log_dir} cannot be written: {error.strerror or error}") from None
     except (KeyboardInterrupt, asyncio.CancelledError):
-        session.ending.interrupted()
+        raise Stopped(session.ending.interrupted()) from None
     except Exception as error:
         if type(error).__name__ != "PrerequisiteError":  # which Inspect does not export
             raise
         raise W2SError(str(error)) from None
-    if session.ending.reason:
-        raise Stopped(session.ending.reason)
     logs = logs_of(tasks, log_dir)
-    if any(log is None or log.status in ("cancelled", "started") for log in logs):
-        session.ending.interrupted()
-        raise Stopped(session.ending.reason)
+    cut = any(log is None or log.status in ("cancelled", "started") for log in logs)
+    if cut or session.ending.reason:
+        raise Stopped(session.ending.interrupted())
     return [log for log in logs if log]
+
+
+def _cells_at_once(study: Study, tasks: Sequence[Task]) -> int:
+    """One for each model: cells that alternate throw each other out of a server's prompt cache.
+
+    With one connection, one for each server.
+    """
+    models = {str(task.model): getattr(task.model, "api", None) for task in tasks}
+    if study.max_connections != 1:
+        return len(models)
+    return len({getattr(api, "base_url", None) or name for name, api in models.items()})
 
 
 def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
@@ -173,16 +186,26 @@ def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
     return [log_of(one.cell.key, one.task, logs) for one in tasks]
 
 
-def checked_plan(study: Study, log_dir: str | None = None) -> Plan:
-    """The plan of a study, once all is refused that a run would refuse."""
+def checked_plan(study: Study, log_dir: str | None = None, *, runs: bool = False) -> Plan:
+    """The plan of a study, once all is refused that a run would refuse.
+
+    An endpoint that is not there is refused if `runs`, else noted.
+    """
     refuse_unusable_models(study)
     for model in study.models if study.read == "likelihood" else ():
         refuse_without_logprobs(model)
+    if log_dir:
+        refuse_unreachable(log_dir)
+    done = finished_cells(log_dir) if log_dir else set()
     split = study.load_split()
+    todo = [cell.model for cell in all_cells(study, split) if cell.key not in done]
+    served = look_up(study, dict.fromkeys(todo))
+    if runs:
+        refuse_unserved(served)
     set_prices(study)
     if log_dir:
         refuse_other_experiments(study, split, log_dir)
-    return make_plan(study, log_dir, split=split)
+    return make_plan(study, log_dir, split=split, served=served)
 
 
 def prepare(
@@ -192,9 +215,10 @@ def prepare(
     console: Console | None = None,
     max_cost: float | None = None,
     detects: Mapping[str, Any] | None = None,
+    runs: bool = False,
 ) -> Plan:
     """Say what a run would do, and refuse what it must not; as `run_study`, but nothing is run."""
-    plan = checked_plan(study, log_dir)
+    plan = checked_plan(study, log_dir, runs=runs)
     print_plan(plan, console, max_cost=max_cost, detects=detects)
     plan.check_budget(max_cost)
     return plan
@@ -232,79 +256,55 @@ def run_study(
             confirmed. No model has been asked anything then.
     """
     console = console or Console(soft_wrap=True)
-    with ExitStack() as locked:
-        if run_cells is evaluate:  # else each part has its lock
-            locked.enter_context(held(log_dir, partial(say, console)))
-            refuse_running_parts(log_dir)
-        options = (max_cost, confirm, detects, run_cells, of_all)
-        return _run_locked(study, log_dir, console, display, *options)
-
-
-def _run_locked(
-    study: Study,
-    log_dir: str,
-    console: Console,
-    display: str | None,
-    max_cost: float | None,
-    confirm: Callable[[], bool] | None,
-    detects: Mapping[str, Any] | None,
-    run_cells: RunCells,
-    of_all: float,
-) -> Outcome:
-    plan = prepare(study, log_dir, console=console, max_cost=max_cost, detects=detects)
-    if plan.to_run.calls and confirm and not confirm():
-        raise W2SError("the plan was not confirmed; nothing has been asked")
-    ending = Ending()
-    without_logprobs.clear()
-    progress = StudyProgress(
-        console,
-        shown=display is None,
-        max_cost=max_cost and plan.spent.known + (max_cost - plan.spent.known) * of_all,
-        before=plan.spent,
-        stop=ending.once_answered,
-    )
-    progress.follow(plan)
-    ending.say = lambda text: progress.say_once(f"! {text}")
-    ending.uncounted = progress.paid
-    planned = plan_record(study, all_cells(study, plan.split))
-    session = Session(study, planned, progress, ending, display or "none")
-    # of replies with parts that no OpenAI server would send; they are mended
-    warnings.filterwarnings("ignore", "Pydantic serializer warnings")
-    with ending.listening(), _fewer_collections():
-        try:
-            outcome = _run(session, log_dir, plan, run_cells)
-        except (Stopped, KeyboardInterrupt, ConnectionError) as stopped:
-            reason = ending.reason or str(stopped) or "SIGINT"
-            code = 130 if reason == "SIGINT" else ending.code
-            outcome = Outcome((), progress.planned, stopped=reason, code=code)
-        except W2SError as error:
-            if not progress.now.calls:
-                raise
-            outcome = Outcome((), progress.planned, stopped=error.message)
-    if outcome.stopped:
-        print_bill(progress, plan)
-        say(
-            console,
-            f"stopped: {outcome.stopped}. The answers so far are in {log_dir}; run the same "
-            "command to continue",
+    tell = partial(say, console)
+    alone = run_cells is evaluate  # else each part has its lock
+    refuse_unreachable(log_dir)
+    with held_whole(log_dir, tell) if alone else nullcontext():
+        for line in repair(log_dir) if alone else ():
+            tell(f"! {line}")
+        plan = prepare(
+            study, log_dir, console=console, max_cost=max_cost, detects=detects, runs=True
         )
-    write_summary(outcome, log_dir, progress, plan)
-    return outcome
+        if plan.to_run.calls and confirm and not confirm():
+            raise W2SError("the plan was not confirmed; nothing has been asked")
+        without_logprobs.clear()
+        budget = max_cost and plan.spent.known + (max_cost - plan.spent.known) * of_all
+        progress = StudyProgress(console, shown=display is None, max_cost=budget, before=plan.spent)
+        progress.follow(plan)
+        planned = plan_record(study, all_cells(study, plan.split))
+        session = Session(study, planned, progress, display=display or "none")
+        # of replies with parts that no OpenAI server would send; they are mended
+        warnings.filterwarnings("ignore", "Pydantic serializer warnings")
+        with session.ending.listening(), _fewer_collections():
+            outcome = _outcome(session, log_dir, plan, run_cells)
+        if outcome.stopped:
+            print_bill(progress, plan)
+            tell(
+                f"stopped: {outcome.stopped}. The answers so far are in {log_dir}; run the same "
+                "command to continue"
+            )
+        write_summary(outcome, log_dir, progress, plan)
+        return outcome
+
+
+def _outcome(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Outcome:
+    """How the run ends, whatever ends it."""
+    progress, ending = session.progress, session.ending
+    try:
+        return _run(session, log_dir, plan, run_cells)
+    except (Stopped, KeyboardInterrupt, ConnectionError) as stopped:
+        reason = ending.reason or str(stopped) or ending.interrupted()
+        return Outcome((), progress.planned, stopped=reason, code=ending.code)
+    except W2SError as error:
+        if not progress.now.calls:
+            raise
+        return Outcome((), progress.planned, stopped=error.message)
 
 
 def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Outcome:
     """The two phases."""
     study, split, progress = session.study, plan.split, session.progress
     tell = partial(say, progress.console)
-    alone = run_cells is evaluate
-    for name in set_torn_aside(log_dir) if alone else ():
-        tell(f"! {name} was torn and is kept as {name}{TORN}")
-    for name in mark_incomplete_in(log_dir) if alone else ():
-        tell(f"! questions failed in {name}; they are asked again")
-    if study.check_models:
-        done = finished_cells(log_dir)
-        todo = [cell.model for cell in all_cells(study, split) if cell.key not in done]
-        refuse_unknown_models(study, dict.fromkeys(todo))
     state = labelling(study, split, log_dir, without_logprobs)
     no_labels: dict[str, None] = {}
 

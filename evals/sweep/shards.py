@@ -28,10 +28,10 @@ from w2s_icl.evals.cells import Cell, build
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.endpoint import set_prices
 from w2s_icl.evals.sweep.lock import HeldError, held, part_folder, refuse_if_held
-from w2s_icl.evals.sweep.logdir import mark_incomplete_in, set_torn_aside
+from w2s_icl.evals.sweep.logdir import repair
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.run import CellTask, RunCells, Session, evaluate, logs_of
-from w2s_icl.evals.sweep.stopping import Ending, Stopped
+from w2s_icl.evals.sweep.stopping import Stopped
 from w2s_icl.record import PlanRecord, RunRecord, is_complete
 from w2s_icl.solvers.label_logs import is_remote
 from w2s_icl.words import say
@@ -108,8 +108,7 @@ def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Sessio
     folder = part_folder(log_dir, part)
     with held(folder):
         refuse_if_held(log_dir)
-        set_torn_aside(folder)
-        mark_incomplete_in(folder)
+        repair(folder)
         name = folder.rsplit("/", 1)[-1]
         # a lost machine is the rule here: each answer is written at once, where that is cheap
         session = session if is_remote(folder) else replace(session, log_buffer=1)
@@ -253,11 +252,9 @@ def _work(
     """
     for name, value in environment.items():
         os.environ.setdefault(name, value)
-    ending = Ending()
-    console = Console(quiet=True)
-    progress = StudyProgress(console, shown=False, max_cost=budget, stop=ending.once_answered)
-    session = Session(study, planned, progress, ending)
-    with ending.listening(), progress:
+    progress = StudyProgress(Console(quiet=True), shown=False, max_cost=budget)
+    session = Session(study, planned, progress)
+    with session.ending.listening(), progress:
         try:
             set_prices(study)
             tasks = [

@@ -11,15 +11,17 @@ import re
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 from w2s_icl.errors import first_line
 
 REFUSALS = 3
-"""Questions in a row that a model's endpoint refuses for good, after which the run ends."""
+"""Prompts in a row that a model's endpoint refuses for good, after which the run ends."""
 
 FAILURES, SECONDS = 60, 120
 """Failed calls in a row to a model, and for how long, after which the run ends."""
@@ -28,15 +30,21 @@ LOGGED_AFTER = 1
 """Seconds in which an answer is scored and logged."""
 
 SAID_AFTER = 10
-"""Seconds of failing calls after which their cause is said."""
+"""Seconds without an answer after which the cause is said."""
 
+NO_CREDIT = 402
 REFUSED = {
     401: "the key is refused",
-    402: "no credit is left",
+    NO_CREDIT: "no credit is left",
     403: "the endpoint refuses the model",
     404: "the endpoint does not have the model",
 }
+WITHOUT_CREDIT = re.compile(
+    r"insufficient[_ ](quota|balance|credit|funds)|credit balance|billing_(hard_limit|not_active)"
+)
+"""What servers say of an empty account with statuses that mean other things (400, 403, 429)."""
 
+NO_REPLY = "no reply yet"
 
 UNSUPPORTED = r"\bnot (be )?(supported|allowed|support\b)|\bunsupported"
 REMEDIES = {
@@ -47,26 +55,26 @@ REMEDIES = {
 }
 """The study's key that helps where a server does not support a part of the requests."""
 
+IN_WORDS = {
+    "WRONG_VERSION_NUMBER": "the address says https, the server speaks http",
+    "CERTIFICATE_VERIFY_FAILED": "the server's certificate is not trusted; SSL_CERT_FILE names one",
+    "All connection attempts failed": "connection refused",
+}
+"""What is said of the network's own words."""
+
 
 class Stopped(Exception):  # noqa: N818 - it says how a run ended, which need not be an error
     """A run ended before its last call; the answers so far are in its logs."""
 
 
 @dataclass
-class _Streak:
-    """Failed calls to a model since its last answer.
-
-    Attributes:
-        since: Time of the first.
-        failed: How many.
-        refused: Last turns of the prompts that were refused.
-        said: The last cause.
-    """
+class _Silence:
+    """A model's calls since its last answer: `refused` are the prompts refused for good."""
 
     since: float
     failed: int = 0
-    refused: set[str] = field(default_factory=set)
-    said: str = ""
+    refused: set[int] = field(default_factory=set)
+    said: str = NO_REPLY
 
 
 @dataclass
@@ -74,31 +82,82 @@ class Ending:
     """Whether the run of this process is to end, and why.
 
     Attributes:
-        say: Shows a line to the person who watches.
-        uncounted: Told the model of an answer that came without its number of tokens.
+        progress: The run's `StudyProgress`: it says lines, and counts repeated requests and
+            answers without a number of tokens.
         reason: Why the run ends; "" while it goes on.
         code: Exit code: 128 and the number of a signal, else 1.
     """
 
-    say: Callable[[str], None] = field(default=lambda line: None)
-    uncounted: Callable[[str], None] = field(default=lambda model: None)
+    progress: Any = None
     reason: str = ""
     code: int = 1
-    _streaks: dict[str, _Streak] = field(default_factory=dict)
+    _silent: dict[str, _Silence] = field(default_factory=dict)
+    _failed: Counter[int] = field(default_factory=Counter)
     _under_way: int = 0
     _waits: bool = False
 
     @asynccontextmanager
-    async def call(self) -> AsyncIterator[None]:
-        """Around each call; once the run is to end, a call waits here until it is cancelled."""
+    async def call(self, model: str, prompt: int) -> AsyncIterator[None]:
+        """Around each call; once the run is to end, a call waits here until it is cancelled.
+
+        Args:
+            model: Its name.
+            prompt: Digest of what it is asked.
+        """
         if self.reason:
             await asyncio.Event().wait()
+        if self._failed[prompt]:
+            self._failed[prompt] -= 1
+            if self.progress:
+                self.progress.retries += 1
+        self._silence(model)
         self._under_way += 1
         try:
             yield
         finally:
             self._under_way -= 1
             self._end_if_idle()
+
+    def answered(self, model: str, *, counted: bool) -> None:
+        """A call was answered; `counted` is whether the reply says how many tokens it took."""
+        self._silent.pop(model, None)
+        if self.progress and not counted:
+            self.progress.paid(model)
+
+    def failed(self, model: str, prompt: int, error: Exception, *, passes: bool) -> None:
+        """A call failed; end the run where that cannot pass, or has not for long.
+
+        Args:
+            model: As in `call`.
+            prompt: As in `call`.
+            error: What came of the call, without keys.
+            passes: Whether the call may be answered if it is made again.
+        """
+        self._failed[prompt] += 1
+        silence = self._silence(model)
+        silence.said = cause_of(error)
+        silence.failed += passes
+        status = status_of(error)
+        if status in REFUSED:
+            silence.refused.add(prompt)
+            if len(silence.refused) >= REFUSALS:
+                self.now(f"{model}: {REFUSED[status]} ({silence.said})")
+        lasted = time.monotonic() - silence.since
+        if silence.failed >= FAILURES and lasted >= SECONDS:
+            self.now(f"{model}: no answer for {lasted:.0f} s ({silence.said})")
+
+    def _silence(self, model: str) -> _Silence:
+        if model not in self._silent:
+            self._silent[model] = silence = _Silence(time.monotonic())
+            asyncio.get_running_loop().call_later(SAID_AFTER, self._tell, model, silence)
+        return self._silent[model]
+
+    def _tell(self, model: str, silence: _Silence) -> None:
+        if self.progress and self._silent.get(model) is silence and not self.reason:
+            said = f"no answer for {SAID_AFTER} s, still trying: {silence.said}"
+            self.progress.say_once(f"! {model}: {said}")
+            if silence.said == NO_REPLY:  # the cause may come later
+                asyncio.get_running_loop().call_later(SAID_AFTER, self._tell, model, silence)
 
     def once_answered(self, reason: str) -> None:
         """End the run when the calls under way are answered, and make no other."""
@@ -117,44 +176,12 @@ class Ending:
             self.reason, self.code = reason, code
             _interrupt()
 
-    def interrupted(self) -> None:
-        """The run was cancelled: by the one who has given a reason, else by Ctrl-C."""
+    def interrupted(self) -> str:
+        """Why the run was cancelled: what is known, else Ctrl-C."""
         if not self.reason:
-            self.reason, self.code = "SIGINT", 128 + signal.SIGINT
-
-    def answered(self, model: str, *, counted: bool) -> None:
-        """A call was answered; `counted` is whether the reply says how many tokens it took."""
-        self._streaks.pop(model, None)
-        if not counted:
-            self.uncounted(model)
-
-    def failed(self, model: str, turn: str, error: Exception, *, passes: bool) -> None:
-        """A call failed; end the run where that cannot pass, or has not for long.
-
-        Args:
-            model: Its name.
-            turn: Last turn of the prompt.
-            error: What came of the call, without keys.
-            passes: Whether the call may be answered if it is made again.
-        """
-        streak = self._streaks.get(model)
-        if streak is None:
-            streak = self._streaks[model] = _Streak(time.monotonic())
-            asyncio.get_running_loop().call_later(SAID_AFTER, self._tell, model, streak)
-        streak.said = cause_of(error)
-        status = status_of(error)
-        if status in REFUSED:
-            streak.refused.add(turn)
-            if len(streak.refused) >= REFUSALS:
-                self.now(f"{model}: {REFUSED[status]} ({streak.said})")
-        streak.failed += passes
-        lasted = time.monotonic() - streak.since
-        if streak.failed >= FAILURES and lasted >= SECONDS:
-            self.now(f"{model}: no answer for {lasted:.0f} s ({streak.said})")
-
-    def _tell(self, model: str, streak: _Streak) -> None:
-        if self._streaks.get(model) is streak and not self.reason:
-            self.say(f"{model}: no answer for {SAID_AFTER} s, still trying: {streak.said}")
+            causes = [f"{m}: {of.said}" for m, of in self._silent.items() if of.failed]
+            self.reason, self.code = "; ".join(["SIGINT", *causes]), 128 + signal.SIGINT
+        return self.reason
 
     @contextmanager
     def listening(self) -> Iterator[Ending]:
@@ -168,11 +195,11 @@ class Ending:
             for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     before.setdefault(number, signal.signal(number, self._on_signal))
-        outer, _Current.ending = _Current.ending, self
+        _endings.append(self)
         try:
             yield self
         finally:
-            _Current.ending = outer
+            _endings.pop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -182,35 +209,39 @@ class Ending:
         _interrupt()
 
 
-def _interrupt() -> None:
-    signal.raise_signal(signal.SIGINT)
-
-
-class _Current:
-    ending: Ending | None = None
+_endings: list[Ending] = []
 
 
 def current() -> Ending | None:
     """The ending of the run that goes on in this process, if one does."""
-    return _Current.ending
+    return _endings[-1] if _endings else None
+
+
+def _interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def status_of(error: BaseException) -> int | None:
     """HTTP status of a failed call, also where it stands in the body of a reply with status 200."""
-    if "insufficient_quota" in f"{getattr(error, 'code', '')} {error}":
-        return 402  # it comes as 429, which passes
     body = getattr(error, "response", None)
     values = [getattr(error, "status_code", None), getattr(error, "code", None)]
     if isinstance(body, dict):
         values.append(body.get("code"))
-    return next((int(v) for v in values if isinstance(v, int | str) and str(v).isdecimal()), None)
+    status = next((int(v) for v in values if isinstance(v, int | str) and str(v).isdecimal()), None)
+    if status is None or 400 <= status < 500:
+        text = f"{getattr(error, 'code', '')} {getattr(error, 'type', '')} {error}".lower()
+        status = NO_CREDIT if WITHOUT_CREDIT.search(text) else status
+    return status
 
 
 def cause_of(error: BaseException) -> str:
     """First line of what the server or the network said: of an error's last cause, without one."""
-    while "connection error" in str(error).lower() and error.__cause__:
-        error = error.__cause__
-    return first_line(error)
+    while str(error).lower() in ("", "connection error.") and (
+        error.__cause__ or error.__context__
+    ):
+        error = error.__cause__ or error.__context__ or error
+    said = first_line(error)
+    return next((words for part, words in IN_WORDS.items() if part in said), said)
 
 
 def with_remedy(said: str) -> str:

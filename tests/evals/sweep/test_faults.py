@@ -53,7 +53,7 @@ from w2s_icl.evals.cells import all_cells, build, plan_record, zero_shot_cells
 from w2s_icl.evals.study import Study, load_study
 from w2s_icl.evals.sweep import calls, stopping, unread
 from w2s_icl.evals.sweep.labelling import labelling, pool_ask
-from w2s_icl.evals.sweep.logdir import mark_incomplete_in
+from w2s_icl.evals.sweep.logdir import repair
 from w2s_icl.record import is_complete
 
 KILLS = int(os.environ.get("W2S_KILLS", "1"))
@@ -587,8 +587,8 @@ def test_marking_a_log_as_incomplete_loses_nothing_that_is_in_it(
     path = Path(header.location.removeprefix("file://"))
     before, members = read_eval_log(str(path)), contents(path)
 
-    assert mark_incomplete_in(str(log_dir)) == [path.name]
-    assert mark_incomplete_in(str(log_dir)) == []
+    assert repair(str(log_dir)) == [f"questions failed in {path.name}; they are asked again"]
+    assert repair(str(log_dir)) == []
 
     after = read_eval_log(str(path))
     assert after.status == "error"
@@ -608,14 +608,14 @@ def contents(path: Path) -> dict[str, bytes]:
 def test_fullest_log_is_marked_last_and_none_of_a_cell_that_is_complete(tmp_path: Path) -> None:
     write(tmp_path, "fuller", ["ABC "])
     write(tmp_path, "emptier", ["A   "], spec={"task_id": "of another run"})
-    assert mark_incomplete_in(str(tmp_path)) == ["emptier.eval", "fuller.eval"]
+    assert [line.split()[3] for line in repair(str(tmp_path))] == ["emptier.eval;", "fuller.eval;"]
 
     write(tmp_path, "lacking", ["AB  "])
     write(tmp_path, "finished", ["ABCD"])
-    assert mark_incomplete_in(str(tmp_path)) == []
+    assert repair(str(tmp_path)) == []
     # a label run that has grown is not finished because it once was
     write(tmp_path, "grown", ["ABCD", "ABC "])
-    assert mark_incomplete_in(str(tmp_path)) == ["grown.eval"]
+    assert [line.split()[3] for line in repair(str(tmp_path))] == ["grown.eval;"]
 
 
 # --- again, and other studies ---------------------------------------------------------------------

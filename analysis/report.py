@@ -34,13 +34,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Written:
-    """What a report consists of.
-
-    Attributes:
-        files: In the order written.
-        summary: For the terminal: accuracies and the ratio at the headline's shot count, the
-            verdict of each pair, and what is wrong with the logs.
-    """
+    """What a report consists of: files, in the order written, and a summary for the terminal."""
 
     files: Sequence[Path]
     summary: str
@@ -48,15 +42,13 @@ class Written:
 
 @dataclass(frozen=True)
 class View:
-    """One figure of the report.
+    """One figure of the report, or one table without a figure.
 
     Attributes:
         name: Of its files, and its anchor in the page.
-        heading: In the words of the notebook that the project began from.
         sentence: What it shows, from the numbers and their intervals, or why it is not there.
         caption: What is drawn, and by which method.
-        table: The numbers drawn.
-        figure: Draws them; None where there is nothing to draw.
+        figure: Draws `table`; None where there is nothing to draw.
         columns: Pattern of the columns that are written.
         shown: The rows of `table` that the page prints, where not all.
     """
@@ -266,8 +258,6 @@ def _accuracy_sentence(r: Results, weak: str, strong: str) -> str:
     if changes := [f"{name} {sentences.change(gain)}" for name, gain in tested if gain]:
         them = "; ".join(changes)
         parts.append(f"With {r.last} of its own labels, against its own zero-shot run: {them}.")
-    what = "the change against the model's own zero-shot run"
-    parts.append(sentences.over_cells(r.tests, "w2s_vs_strong0", what))
     return " ".join(filter(None, parts))
 
 

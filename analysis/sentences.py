@@ -210,20 +210,6 @@ def orders(row: Row | None, weak: str, strong: str) -> str:
     return f"{text}; between {int(row['draws'])} draws, {more} points beyond that."
 
 
-def over_cells(tests: pd.DataFrame, family: str, what: str) -> str:
-    """How many intervals of a family of tests.csv lie above 0, below it, and around it."""
-    rows = tests[tests["family"] == family]
-    if rows.empty:
-        return ""
-    above, below = int((rows["lo"] > 0).sum()), int((rows["hi"] < 0).sum())
-    adjusted = int((rows["p_holm"] < 0.05).sum())
-    return (
-        f"Over all {len(rows)} cells with demonstrations, the interval of {what} lies above 0 in "
-        f"{above}, below 0 in {below} and covers 0 in {len(rows) - above - below}; after Holm's "
-        f"adjustment over these {len(rows)} comparisons, {adjusted} differ from 0 (p below 0.05)."
-    )
-
-
 def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
     """One ratio of a cell, the column `definition` of cells.csv, or why there is none."""
     ceiling = {"pgr_gold": "its ceiling with gold labels", "pgr_zero": "its own zero-shot accuracy"}

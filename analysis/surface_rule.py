@@ -113,7 +113,7 @@ def _named_features(texts: Question) -> dict[str, Sequence[float]]:
 
 
 FEATURES: Final = tuple(_named_features(("", "")))
-"""Names of the features, in the order of the columns of `option_features`."""
+"""Names of the features, in the order of the columns of `Options.features`."""
 
 
 @lru_cache(maxsize=20_000)
@@ -125,32 +125,17 @@ def _sorted_features(texts: tuple[str, ...]) -> Floats:
     return table
 
 
-def option_features(choices: Question) -> Floats:
-    """Surface features of the options of one question; shape (options, len(FEATURES)).
-
-    Each column has mean 0 over the options: the rule compares options of one question, so what
-    they share says nothing. Units are the same for every question: logarithms of lengths, shares in
-    [0, 1], and 1 or 0 for having a mark.
-
-    Raises:
-        ValueError: There are fewer than two options.
-
-    Example:
-        >>> table = option_features(["It may help.", "It cures cancer.", "It cures colds."])
-        >>> table[:, FEATURES.index("may")].round(2).tolist()
-        [0.67, -0.33, -0.33]
-    """
-    options = _Options([choices])
-    return options.parted(options.features)[0]
-
-
-class _Options:
+class Options:
     """The options of several questions below one another, in each sorted by text.
 
-    Sorted, no rounding depends on the order in which options are given.
+    Sorted, no rounding depends on the order in which options are given. `features` has a row per
+    option and a column per name in `FEATURES`: logarithms of lengths, shares in [0, 1], and 1 or 0
+    for having a mark, minus their mean over the options of the question. What these share says
+    nothing.
     """
 
     def __init__(self, questions: Sequence[Question]) -> None:
+        """Take the options of each question; there must be two."""
         for choices in questions:
             if len(choices) < 2:
                 raise ValueError(f"a question must have at least two options, got {list(choices)}")
@@ -185,7 +170,7 @@ class SurfaceRule:
         """Probability of each option, an array per question that sums to 1."""
         if not len(questions):
             return []
-        options = _Options(questions)
+        options = Options(questions)
         return options.parted(options.softmax(self.weights)[0])
 
     def choose(self, questions: Sequence[Question]) -> NDArray[np.intp]:
@@ -209,9 +194,9 @@ class SurfaceRule:
 def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRule:
     """Fit the rule on labelled questions, such as the demonstrations of one prompt.
 
-    The label is the index of an option, right or wrong. The weights have the largest likelihood
-    minus RIDGE / 2 times the squared weights: one question is enough, and weights that the labels
-    say nothing about are 0. The order of options and questions does not matter.
+    A label is the index of an option, right or wrong. The weights have the largest likelihood minus
+    RIDGE / 2 times the squared weights: one question is enough, and weights that the labels say
+    nothing about are 0.
 
     Raises:
         ValueError: There are no questions, not one label each, a label is not the index of an
@@ -219,19 +204,13 @@ def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRul
 
     References:
         McFadden (1974), Conditional Logit Analysis of Qualitative Choice Behavior.
-
-    Example:
-        >>> shown = [["It may help.", "It cures cancer."], ["It kills.", "It may hurt."]]
-        >>> rule = fit_rule(shown, [0, 1])
-        >>> bool(rule.weights[FEATURES.index("may")] > 0)
-        True
     """
     if not len(questions) or len(questions) != len(labels):
         raise ValueError(
             f"questions must be at least one, with a label each, got {len(questions)} and "
             f"{len(labels)} labels"
         )
-    options = _Options(questions)
+    options = Options(questions)
     for choices, label in zip(questions, labels, strict=True):
         if not 0 <= label < len(choices):
             raise ValueError(f"a label must be 0 to {len(choices) - 1}, an option, got {label!r}")

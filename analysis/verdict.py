@@ -25,6 +25,7 @@ from w2s_icl.analysis.stats import (
     MIN_RANDOM_DRAWS,
     Difference,
     Floats,
+    Line,
     gain_line,
     gap_recovered,
     holm,
@@ -34,17 +35,6 @@ from w2s_icl.analysis.tables import scope
 from w2s_icl.analysis.verdict_words import ALPHA, Pair, lead, rest
 
 State = Literal["holds", "fails", "equal", "undecided", "not run"]
-Reading = Literal[
-    "no gain",
-    "format",
-    "imitation",
-    "no better than weak",
-    "surface rule",
-    "generalization",
-    "not tested",
-    "undecided",
-]
-
 SURFACE = "survives_surface_rule"
 
 CONTRASTS: Mapping[str, Mapping[str, float]] = {
@@ -136,7 +126,7 @@ class Verdict:
     void: tuple[str, ...]
     cautions: tuple[str, ...]
     claim: bool
-    reading: Reading
+    reading: str
     fit: tuple[Mapping[str, Any], ...]
     lead: str = ""
     rest: str = ""
@@ -170,6 +160,7 @@ class _Headline:
     ) -> None:
         self.experiment, self.weak, self.strong = experiment, weak, strong
         self.words = Pair(names.get(weak, weak), names.get(strong, strong))
+        self._categories = experiment.logs.questions["category"].to_numpy()
         self._arms = {k: experiment.arms(weak, strong, k) for k in experiment.headline}
 
     def verdict(self, p_holm: float) -> Verdict:
@@ -283,12 +274,10 @@ class _Headline:
             detail = f"only {n} questions, of at least {MIN_QUESTIONS}"
             return replace(blank, state="undecided", n=n, detail=detail)
         columns = {arm: of[kept] for arm, of in zip(_arms(blank.name), joined.columns, strict=True)}
-        clusters = self._clusters(joined)[kept]
         if blank.name == SURFACE:
-            known = self._known(joined)[kept]
-            line = gain_line(columns["weak"], columns["strong0"], known, clusters=clusters)
+            line = self._line(joined, kept)
             return self._state(blank, line.intercept, against=line.slope.low > 0)
-        found = _contrast(columns, CONTRASTS[blank.name], clusters)
+        found = self._contrast(columns, CONTRASTS[blank.name], joined.places[kept])
         condition = self._state(blank, found, against=found.high < 0)
         if blank.name == "gap_established" and condition.state == "holds":
             ratio = gap_recovered(columns["weak0"], columns["weak"], columns["gold"])
@@ -297,8 +286,20 @@ class _Headline:
                 return replace(condition, state="undecided", detail=detail)
         return condition
 
-    def _clusters(self, joined: Compared) -> NDArray[Any]:
-        return self.experiment.logs.questions["category"].to_numpy()[joined.places]
+    def _line(self, joined: Compared, kept: NDArray[np.bool_] | slice = slice(None)) -> Line:
+        """The gain as a line of what the surface rule knows."""
+        treated, base = (column[kept] for column in joined.columns)
+        clusters = self._categories[joined.places]
+        return gain_line(treated, base, self._known(joined)[kept], clusters=clusters[kept])
+
+    def _contrast(
+        self, columns: Mapping[str, Floats], weights: Mapping[str, float], places: NDArray[np.intp]
+    ) -> Difference:
+        def side(sign: int) -> Any:
+            of_sign = [(arm, sign * w) for arm, w in weights.items() if sign * w > 0]
+            return sum(w * columns[arm].reshape(len(places), -1) for arm, w in of_sign)
+
+        return paired_difference(side(1), side(-1), clusters=self._categories[places])
 
     def _state(self, blank: Condition, d: Difference, *, against: bool) -> Condition:
         """A measured condition; `against`: there is evidence that it does not hold."""
@@ -321,14 +322,13 @@ class _Headline:
             except _NotRunError:
                 continue
             columns = dict(zip(weights, joined.columns, strict=True))
-            found = _contrast(columns, weights, self._clusters(joined))
+            found = self._contrast(columns, weights, joined.places)
             blank = Condition(name, self.words.contrast(name), "")
             yield replace(self._state(blank, found, against=False), state="")
 
     def _fit(self) -> Iterator[Mapping[str, Any]]:
         """Five equal-count bins of the questions, and the line with its band over their range."""
-        condition = self.conditions[-1]
-        if math.isnan(condition.estimate):
+        if math.isnan(self.conditions[-1].estimate):
             return
 
         def row(kind: str, x: float, d: Difference) -> Mapping[str, Any]:
@@ -338,7 +338,7 @@ class _Headline:
         joined, _ = self._joined(*_arms(SURFACE))
         treated, base = joined.columns
         known = self._known(joined)
-        line = gain_line(treated, base, known, clusters=self._clusters(joined))
+        line = self._line(joined)
         for of in np.array_split(np.argsort(known, kind="stable"), BINS):
             yield row("bin", known[of].mean(), paired_difference(treated[of], base[of]))
         for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
@@ -350,17 +350,7 @@ def _arms(condition: str) -> list[str]:
     return list(dict.fromkeys([*CONTRASTS[condition], "weak"]))
 
 
-def _contrast(
-    columns: Mapping[str, Floats], weights: Mapping[str, float], clusters: Any
-) -> Difference:
-    def side(sign: int) -> Any:
-        of_sign = [(arm, sign * w) for arm, w in weights.items() if sign * w > 0]
-        return sum(w * columns[arm].reshape(len(clusters), -1) for arm, w in of_sign)
-
-    return paired_difference(side(1), side(-1), clusters=clusters)
-
-
-def _reading(states: Mapping[str, str], *, claim: bool) -> Reading:
+def _reading(states: Mapping[str, str], *, claim: bool) -> str:
     """The first explanation that the data support."""
     lost = ("equal", "fails")
     if states["beats_zero_shot"] in lost:

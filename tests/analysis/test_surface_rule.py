@@ -12,9 +12,10 @@ from tests.conftest import SHARED, needs_shared
 from w2s_icl.analysis.surface_rule import (
     FEATURES,
     RIDGE,
+    Floats,
+    Options,
     cross_fitted,
     fit_rule,
-    option_features,
 )
 from w2s_icl.evals.sources import load_questions
 
@@ -44,6 +45,11 @@ def made_up(n: int, seed: int = 0) -> tuple[list[list[str]], list[int]]:
         questions.append([f"It {verb} {w}{i}." for verb, w in zip(verbs, words, strict=True)])
         gold.append(right)
     return questions, gold
+
+
+def option_features(choices: list[str]) -> Floats:
+    options = Options([choices])
+    return options.parted(options.features)[0]
 
 
 def value(choices: list[str], name: str) -> list[float]:
@@ -102,17 +108,6 @@ def test_features_are_finite_and_relative_to_the_other_options(choices: list[str
     assert table.mean(axis=0) == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("choices", [[], ["one"]])
-def test_a_question_needs_two_options(choices: list[str]) -> None:
-    for call in (
-        lambda: option_features(choices),
-        lambda: fit_rule([choices], [0]),
-        lambda: fit_rule([["a", "b"]], [0]).choose([choices]),
-    ):
-        with pytest.raises(ValueError, match="at least two options"):
-            call()
-
-
 # --- The rule ---------------------------------------------------------------------------------
 
 
@@ -137,20 +132,6 @@ def test_a_fit_has_the_largest_penalized_likelihood() -> None:
     assert slope == pytest.approx(0, abs=1e-6)
 
 
-@given(labelled)
-def test_probabilities_sum_to_1_and_the_choice_has_the_largest(
-    pairs: list[tuple[list[str], int]],
-) -> None:
-    questions, labels = apart(pairs)
-    rule = fit_rule(questions, labels)
-    chosen = rule.choose(questions)
-    assert chosen.dtype == np.intp
-    for choices, p, pick in zip(questions, rule.probabilities(questions), chosen, strict=True):
-        assert len(p) == len(choices)
-        assert p.sum() == pytest.approx(1)
-        assert p[pick] == pytest.approx(p.max())
-
-
 @given(labelled, st.integers(0, 1000))
 def test_the_order_of_options_changes_nothing(
     pairs: list[tuple[list[str], int]], seed: int
@@ -169,13 +150,7 @@ def test_the_order_of_options_changes_nothing(
         here.probabilities(questions), there.probabilities(moved), orders, strict=True
     ):
         assert p[order] == pytest.approx(q)
-
-
-def test_ties_go_to_the_text_that_sorts_first() -> None:
-    rule = fit_rule(*made_up(5))
-    for choices in permutations(["Cat.", "Ant.", "Bee."]):
-        (pick,) = rule.choose([choices])
-        assert choices[pick] == "Ant."
+        assert p.sum() == pytest.approx(1)
 
 
 def test_one_question_and_equal_options_are_enough() -> None:
@@ -185,6 +160,8 @@ def test_one_question_and_equal_options_are_enough() -> None:
     alike = fit_rule([["same", "same", "same"]], [2])
     assert not alike.weights.any()
     assert alike.probabilities([["a", "not b"]])[0].tolist() == [0.5, 0.5]
+    for choices in permutations(["Cat.", "Ant.", "Bee."]):  # a tie: the text that sorts first
+        assert choices[alike.choose([choices])[0]] == "Ant."
 
 
 def test_other_languages_and_odd_text_do_not_crash() -> None:
@@ -206,9 +183,11 @@ def test_other_languages_and_odd_text_do_not_crash() -> None:
         ([["a", "b"]], [0, 1], "at least one, with a label each, got 1 and 2 labels"),
         ([["a", "b"], ["c", "d"]], [0, 2], "a label must be 0 to 1, an option, got 2"),
         ([["a", "b"]], [-1], "a label must be 0 to 1, an option, got -1"),
+        ([["one"]], [0], "at least two options, got .'one'."),
+        ([[]], [0], "at least two options"),
     ],
 )
-def test_bad_labels_are_refused(
+def test_bad_questions_and_labels_are_refused(
     questions: list[list[str]], labels: list[int], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -231,11 +210,6 @@ def test_cross_fitting_uses_no_question_on_itself() -> None:
         rule = fit_rule([questions[j] for j in rest], [gold[j] for j in rest])
         assert pick == rule.choose([questions[i]])[0]
         assert p == rule.probabilities([questions[i]])[0][1]
-
-
-def test_cross_fitting_refuses_what_it_cannot_split() -> None:
-    with pytest.raises(ValueError, match="at least two questions, got 1"):
-        cross_fitted([["a", "b"]], [0])
 
 
 # --- Real questions ---------------------------------------------------------------------------

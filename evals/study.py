@@ -45,7 +45,7 @@ PromptArm = Literal["disclosure=source", "disclosure=accuracy", "cot=bare", "que
 MAIN_KINDS = ("gold", "weak")
 """Kinds of labels that are run at every shot count, and with every prompt arm."""
 
-VERDICT_KINDS = (*MAIN_KINDS, "random", "noise_matched", "unlabelled", SELF)
+VERDICT_KINDS = (*MAIN_KINDS, "random", "noise_matched", "unlabelled")
 """Kinds of labels without which the report's verdict has a condition that is not run."""
 
 BATCH_PROVIDERS = ("openai", "anthropic", "google", "grok", "together")
@@ -288,9 +288,6 @@ class Study(BaseModel):
             return VERDICT_KINDS
         at_headline = set(self.verdict_shots) <= set(self.control_shots or self.shots)
         there = {k for k in self.labels if k in MAIN_KINDS or at_headline}
-        taught = {s for w, s in self.all_pairs if w != s}
-        if "weak" in there and all((s, s) in self.all_pairs for s in taught):
-            there.add(SELF)  # its own labels are those of the pair with itself
         return tuple(kind for kind in VERDICT_KINDS if kind not in there)
 
     def arm_shots(self, kind: str) -> tuple[int, ...]:

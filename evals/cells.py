@@ -70,11 +70,12 @@ class Cell:
     @property
     def stage(self) -> str:
         """Which line of the plan it belongs to."""
-        if self.labels:
-            name = f"{'own' if self.own else self.labels} demonstrations"
-        else:
-            name = "zero-shot, test" if self.split == "test" else "weak labels, pool"
-        return ", ".join(filter(None, (name, self.prompt, "other orders" if self.order else "")))
+        name = ("own" if self.own else self.labels) or "zero-shot"
+        if changed := self.prompt or ("other orders" if self.order else ""):
+            return f"{name}, {changed}"
+        if self.split == "pool":
+            return "weak labels, pool"
+        return f"{name} demonstrations" if self.labels else "zero-shot, test"
 
 
 SHARED = (

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from w2s_icl.evals.cells import Cell, experiment_of, settings_of_labels, without_file_label
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Study
 from w2s_icl.evals.sweep.unread import stopped_unread
-from w2s_icl.record import CellRecord, ExperimentRecord, Shown, is_complete, is_ours
+from w2s_icl.record import CellRecord, ExperimentRecord, Id, Shown, is_complete, is_ours
 from w2s_icl.solvers.label_logs import find_answers, log_headers
 from w2s_icl.solvers.labels import id_of
-
-Id = int | str
 
 
 @dataclass(frozen=True)
@@ -54,37 +53,39 @@ def labelling(
     how = (experiment_of(study, split), settings_of_labels(study), log_dir)
     without = _ended_runs(study, split, log_dir)
     without |= {m: text for m, text in (useless or {}).items() if m in study.weak_models}
-    letters: dict[str, Mapping[Id, str | None]] = {}
+    labels: dict[str, Mapping[Id, str | None]] = {}
     for model in study.weak_models:
         if model not in without:
             answers = find_answers(model, "pool", *how)
-            letters[model] = answers.labels if answers else {}
+            labels[model] = answers.labels if answers else {}
+    have = {model: frozenset(of) for model, of in labels.items()}
+    none = {id_ for of in labels.values() for id_, label in of.items() if label is None}
     unlabelled = without_file_label(study, split)
     passed = _passed_over_before(split, log_dir) | unlabelled
-
-    def unread_in(asked: Collection[Id]) -> set[Id]:
-        none = {id_ for of in letters.values() for id_, letter in of.items() if letter is None}
-        return passed | (none & set(asked))
-
-    shots = max(study.shots)
     # what a file of labels lacks is not asked either
-    draws = [
-        [id_of(s) for s in split.draw(n) if id_of(s) not in unlabelled] for n in range(study.draws)
-    ]
-    first = {id_ for order in draws for id_ in order[: shots + RESERVE]}
-    if study.label_pool == "all":
-        first = {id_ for order in draws for id_ in order}
-    unread = unread_in(first)
-    reaches = [_reach(order, unread, shots) for order in draws]
-    needed = {id_ for order, n in zip(draws, reaches, strict=True) for id_ in order[:n]}
-    second = {id_ for order, n in zip(draws, reaches, strict=True) for id_ in order[: n + RESERVE]}
+    pools = [[id_of(s) for s in split.draw(n)] for n in range(study.draws)]
+    draws = [[id_ for id_ in pool if id_ not in unlabelled] for pool in pools]
+    shots = max(study.shots)
 
-    have = {model: frozenset(of) for model, of in letters.items()}
-    more: set[Id] = set()
+    def front(unread: Collection[Id], more: int) -> frozenset[Id]:
+        """The demonstrations of all draws, those passed over, and `more` questions after them."""
+        ids: set[Id] = set()
+        for order in draws:
+            usable = [place for place, id_ in enumerate(order, 1) if id_ not in unread]
+            enough = len(usable) >= shots
+            reach = 0 if shots == 0 else usable[shots - 1] if enough else len(order)
+            ids.update(order[: reach + more])
+        return frozenset(ids)
+
+    everything = study.label_pool == "all"
+    first = frozenset().union(*draws) if everything else front((), RESERVE)
+    unread = passed | (none & first)
+    needed, second = front(unread, 0), front(unread, RESERVE)
+    more: frozenset[Id] = frozenset()
     if not all(needed <= ids for ids in have.values()):
         more = second if all(first <= ids for ids in have.values()) else first
-    every = frozenset.intersection(*have.values()) if have else frozenset(second)
-    unread = unread_in(every | needed)
+    every = frozenset.intersection(*have.values()) if have else second
+    unread = passed | (none & (every | needed))
     return Labelling(
         {model: ids | more for model, ids in have.items()},
         frozenset(unread),
@@ -99,21 +100,15 @@ def pool_ask(cell: Cell, state: Labelling) -> Collection[Id] | None:
     return state.ask.get(cell.model, ()) if cell.split == "pool" else None
 
 
-def _reach(order: Sequence[Id], unread: Collection[Id], shots: int) -> int:
-    """How far down a draw the demonstrations reach; the whole of it where they do not suffice."""
-    usable = [place for place, id_ in enumerate(order, 1) if id_ not in unread]
-    return 0 if shots == 0 else usable[shots - 1] if len(usable) >= shots else len(order)
-
-
 def _ended_runs(study: Study, split: Split, log_dir: str) -> dict[str, str]:
     """Weak models whose label runs were ended as unreadable, and what is to be said of each."""
     mine = experiment_of(study, split).identity
-    runs: dict[str, list[str]] = {}
+    runs: dict[str, list[str]] = defaultdict(list)
     for log in filter(is_ours, log_headers(log_dir)):
         cell = CellRecord.from_log(log)
         same = ExperimentRecord.from_log(log).identity == mine
         if same and (cell.task, cell.split, cell.prompt) == ("zero_shot", "pool", ""):
-            runs.setdefault(log.eval.model, []).append(stopped_unread(log))
+            runs[log.eval.model].append(stopped_unread(log))
     return {m: texts[-1] for m, texts in runs.items() if m in study.weak_models and all(texts)}
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from w2s_icl.evals.study import RESERVE, Study
 from w2s_icl.evals.sweep.endpoint import CONNECTIONS
-from w2s_icl.evals.sweep.logged import Amount
-from w2s_icl.evals.sweep.plan import ModelPlan, Plan
-from w2s_icl.words import model_name, money, printable, say, tokens
+from w2s_icl.evals.sweep.plan import NOTHING, Amount, Plan, PlannedCell
+from w2s_icl.words import fitted, model_name, money, printable, say, tokens
 
 VERDICT_DRAWS = 3
 """Draws below which nothing is said about other demonstrations than those shown."""
@@ -36,125 +33,120 @@ def print_plan(
 
     Of `detects`, what the study can detect, the `lines` are printed.
     """
-    console = console or Console(soft_wrap=True)
     study, split = plan.study, plan.split
-    _say(
-        console,
-        f"Plan: study {study.name}" + (f", logs in {plan.log_dir}" if plan.log_dir else ""),
-        f"{len(split.test)} test questions, {len(split.pool)} in the pool ({len(split.barred)} "
-        f"near-duplicates barred), seed {study.seed}, {study.draws} draw{'s' * (study.draws > 1)}",
-    )
-    console.print()
-    console.print(_table(plan), width=WIDTH)
-    console.print()
     at = ", ".join(map(str, study.verdict_shots))
     verdict = f"verdict at {at} shots: every arm that it needs is planned"
     if lacks := _lacks(study):
         verdict = f"! the verdict at {at} shots lacks {'; '.join(lacks)}: no claim can be made"
-    _say(console, *_notes(plan, max_cost), *(detects or {}).get("lines", ()), verdict)
+    lines = [
+        f"Plan: study {study.name}" + (f", logs in {plan.log_dir}" if plan.log_dir else ""),
+        f"{len(split.test)} test questions, {len(split.pool)} in the pool ({len(split.barred)} "
+        f"near-duplicates barred), seed {study.seed}, {study.draws} draw{'s' * (study.draws > 1)}",
+        "",
+        *_stages(plan),
+        "",
+        *_notes(plan, max_cost),
+        *(detects or {}).get("lines", ()),
+        verdict,
+    ]
+    say(console or Console(soft_wrap=True), *(part for line in lines for part in _folded(line)))
 
 
 def exact_line(plan: Plan) -> str:
     """What is left to run, once all labels are there."""
-    shared = f"; {plan.shared} cells have the prompts of another" if plan.shared else ""
-    text = f"all labels are there; left: {plan.to_run.text}{shared}"
-    return "\n  ".join(textwrap.wrap(text, WIDTH - 2))
+    shared = sum(one.shared for one in plan.cells)
+    text = f"all labels are there; left: {plan.to_run.text}"
+    return "\n".join(_folded(text + f"; {shared} cells have the prompts of another" * (shared > 0)))
 
 
-def plan_json(
-    plan: Plan, *, max_cost: float | None = None, detects: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """The plan for a program; null where something is not known."""
-    study = plan.study
-    stages = [
-        {"stage": s.name, "cells": s.cells, "done": s.done, "same_prompts": s.shared}
-        | s.to_run.to_json()
-        for s in plan.stages
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: names in the first column, shortened so that no line is over 80 columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = 2 if sum(widths) + 2 * len(widths[1:]) <= WIDTH else 1
+    left = max(12, WIDTH - sum(width + gap for width in widths[1:]))
+    return [
+        fitted(printable(name), left).ljust(min(widths[0], left))
+        + "".join(text.rjust(width + gap) for text, width in zip(texts, widths[1:], strict=True))
+        for name, *texts in rows
     ]
-    models = [
+
+
+def plan_json(plan: Plan, *, detects: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The plan for a program; null where something is not known."""
+    stages = [
         {
-            "model": m.name,
-            **m.to_run.to_json(),
-            "tokens_per_character": m.tokens_per_character,
-            "logged_calls": m.logged_calls,
-            "price": m.price and m.price.model_dump(exclude_none=True),
-            "price_from": m.price_from or None,
-            "longest_prompt": {
-                "shots": m.longest_shots,
-                "tokens": round(m.longest) or None,
-                "context_length": m.context,
-            },
+            "stage": name,
+            "cells": len(cells),
+            "done": sum(one.done for one in cells),
+            "same_prompts": sum(one.shared for one in cells),
+            **_sum(cells).to_json(),
         }
-        for m in plan.models.values()
+        for name, cells in _by_stage(plan).items()
     ]
     return {
-        "study": study.name,
+        "study": plan.study.name,
         "log_dir": plan.log_dir,
         "test_questions": len(plan.split.test),
         "pool_questions": len(plan.split.pool),
-        "seed": study.seed,
-        "draws": study.draws,
         "stages": stages,
         "to_run": {
-            "cells": plan.cells - len(plan.finished),
+            "cells": len(plan.cells) - len(plan.finished),
             **plan.to_run.to_json(),
             "calls_exact": plan.exact,
             "calls_at_least": plan.calls_at_least,
             "calls_second_round": plan.second_round,
         },
-        "models": models,
         "unpriced": plan.to_run.unpriced,
         "spent": plan.spent.to_json()["cost"],
-        "max_cost": max_cost,
-        "max_connections": study.max_connections,
-        "verdict_lacks": _lacks(study),
+        "verdict_lacks": _lacks(plan.study),
         "detects": {k: v for k, v in (detects or {}).items() if k != "lines"} or None,
     }
 
 
-def _say(console: Console, *lines: str) -> None:
-    """Print lines, broken between words; a path stays whole."""
-    for line in lines:
-        indent = " " * (len(line) - len(line.lstrip()) + 2)
-        whole: Any = {"break_long_words": False, "break_on_hyphens": False}
-        for part in textwrap.wrap(printable(line), WIDTH, subsequent_indent=indent, **whole):
-            say(console, part)
+def _folded(line: str) -> list[str]:
+    """A line, broken between words; a path stays whole."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    whole: Any = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(printable(line), WIDTH, subsequent_indent=indent, **whole) or [""]
 
 
-def _table(plan: Plan) -> Table:
+def _sum(cells: Iterable[PlannedCell]) -> Amount:
+    return sum((one.to_run for one in cells), NOTHING)
+
+
+def _by_stage(plan: Plan) -> dict[str, list[PlannedCell]]:
+    stages: dict[str, list[PlannedCell]] = defaultdict(list)
+    for one in plan.cells:
+        stages[one.cell.stage].append(one)
+    return stages
+
+
+def _stages(plan: Plan) -> list[str]:
     """A row per stage, and what is left in all."""
 
-    def row(amount: Amount) -> list[str]:
-        if not amount.calls:
-            return ["0", "-", "-", "-"]
-        sizes = tokens(amount.tokens_in), tokens(amount.tokens_out)
-        return [f"{amount.calls:,}", *sizes, amount.dollars.removeprefix("cost ")]
+    def row(name: str, cells: Sequence[PlannedCell], count: int, done: str) -> list[str]:
+        of = _sum(cells)
+        sizes = [f"{of.calls:,}", tokens(of.tokens_in), tokens(of.tokens_out)]
+        cost = of.dollars.removeprefix("cost ")
+        return [name, str(count), done, *([*sizes, cost] if of.calls else ["0", "-", "-", "-"])]
 
-    table = Table(box=None, pad_edge=False, show_footer=True)
-    table.add_column("stage", footer="left to run")
-    headers = ("cells", "done", "calls", "tokens in", "tokens out", "cost")
-    left = [str(plan.cells - len(plan.finished)), "", *row(plan.to_run)]
-    for header, footer in zip(headers, left, strict=True):
-        table.add_column(header, footer=footer, justify="right", no_wrap=True)
-    for stage in plan.stages:
-        done = str(stage.done or "-")
-        table.add_row(escape(printable(stage.name)), str(stage.cells), done, *row(stage.to_run))
-    return table
+    rows = [["stage", "cells", "done", "calls", "tokens in", "tokens out", "cost"]]
+    for name, cells in _by_stage(plan).items():
+        rows.append(row(name, cells, len(cells), str(sum(one.done for one in cells) or "-")))
+    left = len(plan.cells) - len(plan.finished)
+    return table([*rows, row("left to run", plan.cells, left, "")])
 
 
 def _notes(plan: Plan, max_cost: float | None) -> list[str]:
     """What stands below the table."""
-    study, shared, spent = plan.study, plan.shared, plan.spent
-    called = [m for m in plan.models.values() if m.to_run.calls]
+    study, spent, left = plan.study, plan.spent, plan.to_run
+    shared = sum(one.shared for one in plan.cells)
     lines = []
     if shared:
-        lines.append(
-            f"{shared} cell{'s have' if shared > 1 else ' has'} the prompts of another cell and "
-            f"take{'s' * (shared == 1)} over its answers"
-        )
+        lines.append(f"cells with the prompts of another, whose answers they take over: {shared}")
     if not plan.exact:
         lines.append(
-            f"calls: {plan.calls_at_least:,} to {plan.to_run.calls:,}; cells whose prompts turn "
+            f"calls: {plan.calls_at_least:,} to {left.calls:,}; cells whose prompts turn "
             "out the same are asked once, which is known when the labels are there"
         )
     if plan.second_round:
@@ -162,23 +154,26 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
             f"label runs: in one round; if over {RESERVE} labels of a draw cannot be read, in a "
             f"second one of at most {plan.second_round:,} more calls"
         )
-    basis: dict[str, list[str]] = defaultdict(list)
-    longest: dict[str, list[str]] = defaultdict(list)
-    for m in called:
-        ratio = f"{m.tokens_per_character:.2f} per character"
-        basis[ratio if m.logged_calls else "a quarter of the characters"].append(m.name)
-        longest[_longest(m)].append(m.name)
-    if called:
-        of = ", ".join(f"{text} ({_listed(names)})" for text, names in basis.items())
-        lines.append(f"tokens: about; {of}")
-    lines += [f"{text}: {_listed(names)}" for text, names in longest.items()]
+    said: dict[str, list[str]] = defaultdict(list)
+    for name in study.models:
+        cells = [one for one in plan.cells if one.cell.model == name and one.todo]
+        if not cells:
+            continue
+        ratio, calls = plan.per_character[name]
+        basis = f"{ratio:.2f} per character" if calls else "a quarter of the characters"
+        said[f"tokens: about {basis}"].append(name)
+        longest = max(cells, key=lambda one: one.longest)
+        context = plan.context[name] or math.inf
+        said[
+            f"{'! too long' if longest.longest > context else 'longest prompt'}: about "
+            f"{tokens(longest.longest)} tokens at {longest.cell.shots} demonstrations "
+            f"(limit {'unknown' if context == math.inf else tokens(context)})"
+        ].append(name)
+    lines += [f"{text}: {_listed(names)}" for text, names in sorted(said.items(), reverse=True)]
     lines += [f"! {problem}" for problem in plan.problems]
     lines.append(f"connections: {study.max_connections or CONNECTIONS} to each model")
-    if sources := dict.fromkeys(m.price_from for m in called if m.price_from):
-        discounts = "cached or batched tokens" if study.batch else "cached tokens"
-        lines.append(f"prices: {', '.join(sources)}; without discounts for {discounts}")
-    if unpriced := plan.to_run.unpriced:
-        lines.append(f"! price unknown (prices: in the study file): {_listed(unpriced)}")
+    if left.unpriced:
+        lines.append(f"! price unknown (prices: in the study file): {_listed(left.unpriced)}")
     if spent.known or spent.unpriced:
         unknown = f", unknown for {_listed(spent.unpriced)}" if spent.unpriced else ""
         lines.append(f"spent so far: {money(spent.known)}{unknown}")
@@ -187,18 +182,8 @@ def _notes(plan: Plan, max_cost: float | None) -> list[str]:
     return lines
 
 
-def _longest(model: ModelPlan) -> str:
-    """How long a model's longest prompt is, and how long it may be."""
-    limit = f"limit {tokens(model.context)}" if model.context else "limit unknown"
-    too_long = model.longest > (model.context or math.inf)
-    return (
-        f"{'! too long' if too_long else 'longest prompt'}: about {tokens(model.longest)} "
-        f"tokens at {model.longest_shots} demonstrations ({limit})"
-    )
-
-
 def _listed(models: Iterable[str]) -> str:
-    return ", ".join(map(model_name, models))
+    return ", ".join(fitted(model_name(model), 60) for model in models)
 
 
 def _lacks(study: Study) -> list[str]:

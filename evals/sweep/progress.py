@@ -21,14 +21,14 @@ from inspect_ai.model import ModelUsage
 from inspect_ai.scorer import NOANSWER
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from w2s_icl.errors import first_line
-from w2s_icl.evals.sweep.logged import NOTHING, Amount
-from w2s_icl.evals.sweep.plan import Plan
+from w2s_icl.evals.sweep.plan import NOTHING, Amount, Plan
 from w2s_icl.evals.sweep.stopping import with_remedy
 from w2s_icl.evals.sweep.unread import stopped_unread
 from w2s_icl.record import UNREAD_LIMIT, CellKey, is_complete, key_of
-from w2s_icl.words import model_name, money, say
+from w2s_icl.words import fitted, model_name, money, printable, say
 
 Z95 = 1.959964
 
@@ -40,14 +40,12 @@ class StudyProgress:
     Attributes:
         shown: Whether lines are printed.
         max_cost: Dollars that the study may cost in all; None for any.
-        before: What the study had taken before this run.
+        before: What the study had taken before this run; `now` is what this run took.
         stop: Called with the reason when the money is spent: no call is launched from then on.
         last_call: Number of the last call of this run, where it is known: after that one there is
             nothing to stop.
         retries: Requests that had to be sent again.
-        now: What this run took.
-        planned, done: Cells of the study, and those that are complete.
-        answers, answers_planned: Answers of the study that are there, and that it is to have.
+        planned, answers_planned: Cells and answers of the study; `done` and `answers` are there.
     """
 
     console: Console
@@ -79,9 +77,9 @@ class StudyProgress:
 
     def follow(self, plan: Plan) -> None:
         """Count from where the study stands: cells and answers that are there, and those left."""
-        self.planned, self.done = plan.cells, set(plan.finished)
-        self.answers = plan.answered
-        self.answers_planned = plan.answered + plan.to_run.calls
+        self.planned, self.done = len(plan.cells), set(plan.finished)
+        self.answers = sum(one.answered for one in plan.cells)
+        self.answers_planned = self.answers + plan.to_run.calls
         self.last_call = self.now.calls + plan.to_run.calls if plan.exact else None
         self._update()
 
@@ -91,7 +89,7 @@ class StudyProgress:
             return
         self._bar = Progress(
             TextColumn("cells {task.fields[cells]}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
             TextColumn("answers {task.fields[answers]}"),
             TextColumn("{task.fields[cost]}"),
             *("elapsed", TimeElapsedColumn(), "about left", TimeRemainingColumn()),
@@ -199,18 +197,19 @@ def readable(log: EvalLog) -> float:
 
 def cell_line(log: EvalLog) -> str:
     """How a cell ended: its accuracy with the half width of a 95% interval, or what went wrong."""
-    name = f"{log.eval.task:<16} {model_name(log.eval.model):<26}"
+    name = f"{fitted(log.eval.task, 20):<16} {fitted(model_name(log.eval.model), 26):<26}"
     if is_complete(log):
         value, half = 100 * metric(log, "accuracy"), 100 * Z95 * metric(log, "stderr")
         read = readable(log)
         mark = "✔" if 1 - read <= UNREAD_LIMIT else "!"
         return f"  {mark} {name} {value:5.1f} ± {half:.1f}   readable {100 * read:.0f}%"
-    ended = stopped_unread(log)
-    errors = []
-    if log.location and not ended:
-        errors = [s.error for s in read_eval_log_sample_summaries(log.location) if s.error]
-    failed = f" {len(errors)} of {log.eval.dataset.samples} questions failed" if errors else ""
+    ended, failed = stopped_unread(log), ""
     error = log.error.message if log.error else log.status
-    message = ended or with_remedy(first_line(ValueError([*errors, error][0])))
+    if log.location and not ended:
+        samples = read_eval_log_sample_summaries(log.location)
+        if errors := [sample.error for sample in samples if sample.error]:
+            error = errors[0]
+            failed = f" {len(errors)} of {log.eval.dataset.samples} questions failed"
+    message = printable(ended or with_remedy(first_line(ValueError(error))))
     said = textwrap.fill(message, 80, initial_indent="    ", subsequent_indent="    ")
     return f"  ✗ {name}{failed}\n{said}"

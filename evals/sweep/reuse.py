@@ -22,11 +22,7 @@ def same_prompts(
 
     With few demonstrations the weak labels are often all right: the weak arm's prompts are then the
     gold arm's. A second call would cost money, and would put the noise of a rerun between two arms
-    that do not differ.
-
-    Args:
-        tasks: Cells and their tasks.
-        finished: Cells that have a complete log.
+    that do not differ. `finished` are the cells that have a complete log.
     """
     groups: dict[tuple[str, str], list[CellKey]] = defaultdict(list)
     for key, task in tasks:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,15 +11,13 @@ from functools import partial
 from typing import Any
 
 import fsspec
+import pandas as pd
 from inspect_ai.log import EvalLog
-from rich.markup import escape
-from rich.table import Table
 
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.logdir import lacks_answers
-from w2s_icl.evals.sweep.logged import NOTHING, Amount, amount_of
-from w2s_icl.evals.sweep.plan import Plan
-from w2s_icl.evals.sweep.plan_text import WIDTH, plan_json
+from w2s_icl.evals.sweep.plan import Logged, Plan
+from w2s_icl.evals.sweep.plan_text import table
 from w2s_icl.evals.sweep.progress import StudyProgress, cell_line, metric, readable
 from w2s_icl.record import (
     BANNER,
@@ -33,8 +29,8 @@ from w2s_icl.record import (
     key_of,
     short_name,
 )
-from w2s_icl.solvers.label_logs import log_headers, summaries
-from w2s_icl.words import arm_name, model_name, printable, say
+from w2s_icl.solvers.label_logs import log_headers
+from w2s_icl.words import arm_name, model_name, say
 
 
 @dataclass(frozen=True)
@@ -72,22 +68,20 @@ class Outcome:
 def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Accuracy by prompted model and labels against shots; what went wrong; what to do next."""
     study, tell = plan.study, partial(say, progress.console)
-    tell("")
-    progress.console.print(_accuracies(study, outcome.logs), width=WIDTH)
+    tell("", *_accuracies(study, outcome.logs))
     for log in outcome.logs:
         if is_complete(log) and 1 - (read := readable(log)) > UNREAD_LIMIT:
             tell(
                 f"! {log.eval.task} {model_name(log.eval.model)}: {100 * (1 - read):.1f}% of the "
                 "replies could not be read"
             )
-    for log in outcome.failed:
-        tell(cell_line(log))
+    tell(*map(cell_line, outcome.failed))
     if missing := outcome.planned - len(outcome.logs):
         tell(f"! {missing} of {outcome.planned} cells were not run")
     if any(model.startswith(STANDIN) for model in study.models):
         tell(f"! {BANNER}")
     print_bill(progress, plan)
-    total = sum(_amounts(outcome.logs).values(), NOTHING)
+    total = Logged(log_dir, plan.split).spent
     unknown = ", ".join(sorted(map(model_name, total.unpriced)))
     of = f" ({unknown})" if unknown else ""
     tell(f"study   {total.dollars}{of}, {progress.retries} retries")
@@ -106,8 +100,7 @@ def print_bill(progress: StudyProgress, plan: Plan) -> None:
 def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Write `summary.csv` and `summary.json`, which Inspect takes for no logs, into `log_dir`."""
     logs = _in_order(plan.study, outcome.logs or filter(is_ours, log_headers(log_dir)))
-    amounts = _amounts(logs)
-    rows = [_row(log, amounts.get(log.location, NOTHING)) for log in logs]
+    rows = list(map(_row, logs))
     content = {
         "study": plan.study.name,
         "ok": outcome.ok,
@@ -115,25 +108,24 @@ def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan:
         "stopped": outcome.stopped or None,
         "retries": progress.retries,
         "this_run": progress.now.to_json(),
-        "planned": plan_json(plan)["to_run"],
+        "planned": plan.to_run.to_json(),
         "spent_before": plan.spent.to_json()["cost"],
         "cells": rows,
     }
-    open_file = partial(fsspec.open, mode="w", encoding="utf-8", newline="")
+    texts = {
+        "json": json.dumps(content, indent=1, ensure_ascii=False),
+        "csv": pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n"),
+    }
     with suppress(OSError):  # a full disk has lost the logs already, which the run says by itself
-        with open_file(f"{log_dir.rstrip('/')}/summary.csv") as file:
-            writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        with open_file(f"{log_dir.rstrip('/')}/summary.json") as file:
-            json.dump(content, file, indent=1, ensure_ascii=False)
+        for kind, text in texts.items():
+            path = f"{log_dir.rstrip('/')}/summary.{kind}"
+            with fsspec.open(path, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
 
 
-def _row(log: EvalLog, amount: Amount) -> dict[str, Any]:
+def _row(log: EvalLog) -> dict[str, Any]:
     """One cell for a program; None where there is no number."""
-    took = amount.to_json() if amount.calls else {}
-    numbers = {name: metric(log, name) for name in ("accuracy", "stderr")}
-    numbers["readable"] = readable(log)
+    numbers = {"readable": readable(log)} | {n: metric(log, n) for n in ("accuracy", "stderr")}
     complete = is_complete(log)
     return {
         "cell": log.eval.task,
@@ -141,41 +133,28 @@ def _row(log: EvalLog, amount: Amount) -> dict[str, Any]:
         "status": "incomplete" if lacks_answers(log) else log.status,
         "questions": log.eval.dataset.samples,
         **{k: v if complete and not math.isnan(v) else None for k, v in numbers.items()},
-        **{name: took.get(name) for name in ("tokens_in", "tokens_out", "cost")},
         "log": file_of(log),
     }
 
 
-def _amounts(logs: Sequence[EvalLog]) -> dict[str, Amount]:
-    """What the answers of each log took, by its place."""
-    names = [log.location for log in logs if log.location and log.status != "started"]
-    return {name: amount_of(samples) for name, samples in summaries(list(dict.fromkeys(names)))}
-
-
-def _accuracies(study: Study, logs: Sequence[EvalLog]) -> Table:
-    """A heading per prompted model with its zero-shot accuracy, and a row per arm below it."""
-    values: dict[str, dict[str, dict[int, list[float]]]] = {}
+def _accuracies(study: Study, logs: Sequence[EvalLog]) -> list[str]:
+    """A line per prompted model with its zero-shot accuracy, and a line per arm below it."""
+    values: dict[tuple[str, str], dict[int, list[float]]] = {}
     for log in _in_order(study, logs):
         key = key_of(log)
         if is_complete(log) and key.split == "test" and not key.order:
             weak = short_name(key.weak) if key.weak else ""
             arm = arm_name(key.labels, weak, key.prompt) if key.labels or key.prompt else ""
-            arms = values.setdefault(key.model, {"": {}})
-            by_shots = arms.setdefault(arm, defaultdict(list))
+            values.setdefault((key.model, ""), {})  # the model's own line stands first
+            by_shots = values.setdefault((key.model, arm), {})
             by_shots.setdefault(key.shots, []).append(metric(log, "accuracy"))
     shots = sorted({0, *study.shots})
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("accuracy, %, by demonstrations")
-    for k in shots:
-        table.add_column(str(k), justify="right", no_wrap=True)
-    for model, arms in values.items():
-        for arm, by_shots in arms.items():
-            means = {k: f"{100 * sum(v) / len(v):.1f}" for k, v in by_shots.items()}
-            table.add_row(
-                escape(printable(f"  {arm}" if arm else model_name(model))),
-                *(means.get(k, "").replace("100.0", "100") for k in shots),
-            )
-    return table
+    rows = [["accuracy, %, by demonstrations", *map(str, shots)]]
+    for (model, arm), by_shots in values.items():
+        means = {k: f"{100 * sum(v) / len(v):.1f}" for k, v in by_shots.items()}
+        numbers = [means.get(k, "").replace("100.0", "100") for k in shots]
+        rows.append([f"  {arm}" if arm else model_name(model), *numbers])
+    return table(rows)
 
 
 def _in_order(study: Study, logs: Iterable[EvalLog]) -> list[EvalLog]:

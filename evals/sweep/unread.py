@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from inspect_ai.dataset import Sample
@@ -30,13 +31,15 @@ SAID = {
 }
 
 
+@dataclass
 class UnreadStop:
-    """Early stopping of one cell: Inspect asks it before each question."""
+    """Early stopping of one cell: Inspect asks it before each question.
 
-    def __init__(self) -> None:
-        """No reply has come."""
-        self.reasons: list[str] = []
-        self.decides = FIRST_REPLIES
+    `reasons` of the first replies: why each could not be read, "" where it could.
+    """
+
+    reasons: list[str] = field(default_factory=list)
+    decides: int = FIRST_REPLIES
 
     async def start_task(self, task: EvalSpec, samples: list[Sample], epochs: int) -> str:
         """The cell begins."""
@@ -58,23 +61,21 @@ class UnreadStop:
 
     async def complete_task(self) -> dict[str, Any]:
         """For the log: how many replies could not be read, and why; nothing of a readable cell."""
-        return {"unread": self._unread(), "of": len(self.reasons)} if self._unread() else {}
+        unread = self._unread()
+        return {"unread": unread, "of": len(self.reasons)} if unread else {}
 
     def _unread(self) -> dict[str, int]:
         """Numbers of unread replies by reason, once they are too many; else none."""
-        unread = [reason for reason in self.reasons if reason]
+        unread = Counter(filter(None, self.reasons))
         decided = 0 < len(self.reasons) == self.decides
-        return (
-            dict(Counter(unread)) if decided and len(unread) > UNREAD_SHARE * self.decides else {}
-        )
+        return dict(unread) if decided and unread.total() > UNREAD_SHARE * self.decides else {}
 
 
 def stopped_unread(log: EvalLog) -> str:
     """Why a cell was ended whose replies could not be read; "" where it was not."""
     stopping = log.results.early_stopping if log.results else None
     metadata = stopping.metadata if stopping else {}
-    unread = metadata.get("unread")
-    if not isinstance(unread, dict):
+    if not isinstance(unread := metadata.get("unread"), dict):
         return ""
     counts = [f"{n} {SAID.get(reason, reason)}" for reason, n in unread.items()]
     text = f"of the first {metadata['of']} replies {', '.join(counts)}"

@@ -105,9 +105,9 @@ def test_tokens_are_a_quarter_of_the_characters_until_calls_are_logged(tmp_path:
     after = make_plan(study_of(tmp_path, models=[SMALL], prices={}, labels=["gold"]), str(logs))
 
     assert before.to_run.tokens_in == pytest.approx(Meter.tokens() * 0.25 / 0.3, rel=0.01)
-    assert "a quarter of the characters (metered/small)" in said_of(before)
-    assert after.models[SMALL].tokens_per_character == pytest.approx(0.3, rel=0.01)
-    assert "0.30 per character (metered/small)" in said_of(after)
+    assert "a quarter of the characters: metered/small" in said_of(before)
+    assert after.per_character[SMALL][0] == pytest.approx(0.3, rel=0.01)
+    assert "0.30 per character: metered/small" in said_of(after)
 
 
 @pytest.mark.parametrize("style", ["chat", "transcript"])
@@ -163,26 +163,36 @@ def test_prompt_longer_than_the_context_is_marked(tmp_path: Path) -> None:
     assert "! too long: about" in said_of(plan)
 
 
-def test_plan_has_at_most_80_columns_and_loses_no_number(tmp_path: Path) -> None:
-    names = [f"metered/a-rather-long-name-of-model-{i}" for i in range(2)]
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("width", [80, 120])
+def test_rows_of_the_plan_are_whole_in_80_columns(
+    width: int, terminal: bool, tmp_path: Path
+) -> None:
+    names = [f"openrouter/someone/{'a-rather-long-name-' * 4}{i}" for i in range(2)]
     study = study_of(
         tmp_path,
         models=names,
         prices={name: {"input": 900.0, "output": 900.0} for name in names},
-        labels=["gold", "weak", "noise_matched", "random"],
-        prompts=["disclosure=accuracy"],
-        shots=[0, 60],
+        labels=["gold", "weak", "noise_matched", "random", "self"],
+        prompts=["disclosure=accuracy", "question=hidden"],
+        shots=[0, 1, 2, 3, 4, 6, 8, 16, 32, 60],
         test_size=100,
     )
+    said = io.StringIO()
+    console = Console(file=said, width=width, soft_wrap=True, force_terminal=terminal)
 
-    plan = make_plan(study)
-    for width in (80, 200):
-        said = said_of(plan, width, detects={"lines": ["  can detect: " + "word " * 40]})
+    print_plan(make_plan(study), console, detects={"lines": ["  can detect: " + "word " * 40]})
 
-        assert max(map(len, said.splitlines())) <= 80
-        assert "…" not in said
-        assert re.search(r"calls: [\d,]+ to [\d,]+; ", said)
-        assert "in one round" in said
+    lines = said.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    first, last = lines.index("") + 1, next(i for i, x in enumerate(lines) if "left to" in x)
+    rows = [line.split() for line in lines[first : last + 1]]
+    stages = [re.sub(r"  .*", "", line) for line in lines[first + 1 : last]]
+    assert {"zero-shot, question=hidden", "weak, disclosure=accuracy"} <= set(stages)
+    assert not any("…" in line for line in lines[first:last])
+    assert all(re.fullmatch(r"\$[\d.]+", row[-1]) for row in rows[1:])
+    assert re.search(r"calls: [\d,]+ to [\d,]+; ", said.getvalue())
+    assert "in one round" in said.getvalue()
 
 
 # --- the budget -----------------------------------------------------------------------------------
@@ -236,8 +246,7 @@ def test_spent_budget_stops_and_a_larger_one_continues(tmp_path: Path) -> None:
     assert outcome.ok, said
     assert len(Meter.calls) == len(set(Meter.calls)) == asked
     # an interrupted cell has cost what its kept answers cost, too
-    cells = json.loads((logs / "summary.json").read_text("utf-8"))["cells"]
-    assert sum(cell["cost"] for cell in cells) == pytest.approx(Meter.bill())
+    assert make_plan(study, str(logs)).spent.cost == pytest.approx(Meter.bill())
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -316,11 +325,11 @@ def test_model_that_cannot_be_asked_is_refused_in_one_line(
 
 
 def test_terminal_gets_no_control_characters_and_no_codec_error(tmp_path: Path) -> None:
-    name = "z\u00fcrich \u2713 \x1b[31m [red]x[/red]"
+    name = "z\u00fcrich \u2713 [red]x[/red]"
     path = write_study(tmp_path, **{**BASE, "name": name, "shots": [0]})
     missing = str(tmp_path / "\u00e9\x1b[0m.yaml")
 
     results = [invoke("plan", of, charset="ascii") for of in (str(path), missing)]
 
-    assert "Plan: study z?rich ? \\x1b[31m [red]x[/red]\n" in results[0][1]
+    assert "Plan: study z?rich ? [red]x[/red]\n" in results[0][1]
     assert "?\\x1b[0m.yaml: cannot be read" in results[1][2]

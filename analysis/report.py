@@ -24,6 +24,7 @@ from w2s_icl.analysis.results import Results
 from w2s_icl.analysis.shown_checks import Check
 from w2s_icl.analysis.verdict_words import surface_rule
 from w2s_icl.errors import W2SError
+from w2s_icl.words import printable
 
 TABLES = (
     *("verdict", "cells", "arms", "classes", "surface_rule", "rules", "positions", "repeats"),
@@ -286,10 +287,7 @@ def summary(results: Results) -> str:
     for v in r.verdicts:
         lines.append(f"verdict, {r.pair_text(v.weak, v.strong)}: {v.reading}. {v.lead}")
     lines += [line for check in r.checks for line in _check_lines(check)]
-    return "\n".join(
-        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-        for line in lines
-    )
+    return printable("\n".join(lines))
 
 
 def _check_lines(check: Check, most: int = 8) -> list[str]:

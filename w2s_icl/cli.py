@@ -191,7 +191,7 @@ def compare(logs: tuple[str, ...], out: str, renamed: tuple[str, ...]) -> None:
     if len(logs) < 2:
         raise click.UsageError("give two log directories or more")
     written = write_comparison(logs, out, renamed)
-    click.echo(written.summary)
+    _echo(written.summary)
     click.echo(f"wrote {written.files[-1]}, and beside it {len(written.files) - 1} files")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import fsspec
 from inspect_ai.log import EvalLog
 
-from w2s_icl.record import MARGIN, CellRecord, PlanRecord, file_of, is_complete
+from w2s_icl.errors import W2SError, first_line
+from w2s_icl.record import MARGIN, PLANS, CellRecord, PlanRecord, file_of, is_complete
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,28 @@ class Declaration:
     plans: Mapping[PlanRecord, str] = field(default_factory=dict)
 
 
-def declaration_of(logs: Sequence[tuple[EvalLog, PlanRecord | None]]) -> Declaration:
+def plans_beside(directory: str) -> list[PlanRecord]:
+    """Plans of runs that wrote no log, since nothing was left to ask.
+
+    Raises:
+        W2SError: `plans.jsonl` is damaged.
+    """
+    files, path = fsspec.core.url_to_fs(f"{directory.rstrip('/')}/{PLANS}")
+    lines = files.cat_file(path).decode(errors="replace").splitlines() if files.exists(path) else []
+    try:
+        return [PlanRecord.from_metadata(json.loads(line), PLANS) for line in lines]
+    except (json.JSONDecodeError, TypeError, AttributeError, RecursionError) as error:
+        raise W2SError(f"{path}: a line is no plan ({first_line(error)}): remove it") from None
+
+
+def declaration_of(
+    logs: Sequence[tuple[EvalLog, PlanRecord | None]], beside: Sequence[PlanRecord] = ()
+) -> Declaration:
     """The declaration of the earliest log, held against the plans of the others.
 
     Args:
         logs: Headers of all logs of this suite, unfinished ones too, with their plans.
+        beside: As `plans_beside`.
     """
     # Inspect writes all times as UTC in ISO 8601, which sort as texts
     first_arm = min((log.stats.completed_at for log, _ in logs if _is_arm(log)), default="")
@@ -55,6 +75,7 @@ def declaration_of(logs: Sequence[tuple[EvalLog, PlanRecord | None]]) -> Declara
         for plan, log in plans.items()
         for conflict in _conflicts(first, plan, late="" < first_arm < log.eval.created)
     ]
+    conflicts += [text for plan in beside for text in _conflicts(first, plan, late=False)]
     return Declaration(
         tuple(sorted(first.headline)),
         first.declared,

@@ -36,7 +36,7 @@ from w2s_icl.analysis.answers import (
     matrices_of,
     positions_of,
 )
-from w2s_icl.analysis.declaration import Declaration, declaration_of
+from w2s_icl.analysis.declaration import Declaration, declaration_of, plans_beside
 from w2s_icl.errors import W2SError, damage
 from w2s_icl.record import (
     SCORER,
@@ -241,7 +241,7 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
     notes += [
         Note("problem", run.file, f"not finished: status {run.log.status}") for run in unfinished
     ]
-    declaration = declaration_of([(run.log, run.plan) for run in parsed])
+    declaration = declaration_of([(run.log, run.plan) for run in parsed], plans_beside(directory))
     first, *others = declaration.plans.values() or [""]
     notes += [Note("remark", file, f"its plan differs from that of {first}") for file in others]
     ids, letters, correct, unread = matrices_of([run.answers for run in runs], questions)

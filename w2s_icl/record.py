@@ -44,6 +44,9 @@ READ_BY = "scorer_version"
 """Key of `Score.metadata`: version of the reading. A log that was scored again keeps the old one in
 its header."""
 
+PLANS = "plans.jsonl"
+"""Beside the logs: plans of runs that had nothing left to ask, and so wrote no log that says so."""
+
 SELF = "self"
 """`labels=self` is `labels=weak` with the prompted model as its own weak model."""
 

@@ -56,7 +56,13 @@ from w2s_icl.evals.sweep.plan_text import exact_line, print_plan
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.reuse import same_prompts, take_answers
 from w2s_icl.evals.sweep.stopping import Ending, Stopped
-from w2s_icl.evals.sweep.summary import Outcome, print_bill, print_results, write_summary
+from w2s_icl.evals.sweep.summary import (
+    Outcome,
+    print_bill,
+    print_results,
+    write_plan,
+    write_summary,
+)
 from w2s_icl.evals.sweep.unread import FIRST_REPLIES, UnreadStop, stopped_unread, way_out
 from w2s_icl.record import PlanRecord, is_ours, key_of
 from w2s_icl.scorers.multiple_choice import refuse_without_logprobs
@@ -272,6 +278,8 @@ def run_study(
         progress = StudyProgress(console, shown=display is None, max_cost=budget, before=plan.spent)
         progress.follow(plan)
         planned = plan_record(study, all_cells(study, plan.split))
+        if alone and not plan.to_run.calls:
+            write_plan(log_dir, planned)
         session = Session(study, planned, progress, display=display or "none")
         # of replies with parts that no OpenAI server would send; they are mended
         warnings.filterwarnings("ignore", "Pydantic serializer warnings")

@@ -21,8 +21,10 @@ from w2s_icl.evals.sweep.plan_text import table
 from w2s_icl.evals.sweep.progress import StudyProgress, cell_line, metric, readable
 from w2s_icl.record import (
     BANNER,
+    PLANS,
     STANDIN,
     UNREAD_LIMIT,
+    PlanRecord,
     file_of,
     is_complete,
     is_ours,
@@ -121,6 +123,16 @@ def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan:
             path = f"{log_dir.rstrip('/')}/summary.{kind}"
             with fsspec.open(path, "w", encoding="utf-8", newline="") as file:
                 file.write(text)
+
+
+def write_plan(log_dir: str, planned: PlanRecord) -> None:
+    """Add a plan to `plans.jsonl`: what a study declares later must be seen by the report."""
+    files, path = fsspec.core.url_to_fs(f"{log_dir.rstrip('/')}/{PLANS}")
+    line = json.dumps(planned.to_metadata())
+    with suppress(OSError):
+        lines = files.cat_file(path).decode().splitlines() if files.exists(path) else []
+        if line not in lines:
+            files.pipe_file(path, "".join(f"{of}\n" for of in [*lines, line]).encode())
 
 
 def _row(log: EvalLog) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -394,6 +395,19 @@ def test_the_earliest_study_declares_and_what_later_ones_change_is_named(
 
     assert (declared.headline, declared.declared) == ((2,), True)
     assert declared.conflicts == ((conflict,) if conflict else ())
+
+
+def test_what_a_study_declares_when_nothing_is_left_to_ask_is_named_too(tmp_path: Path) -> None:
+    write(tmp_path, "a", ["ABCD"], study=study(headline=[2], declared=True))
+    plans = [{"study": study(headline=[k], declared=True)} for k in (2, 4)]
+    (tmp_path / "plans.jsonl").write_text("".join(f"{json.dumps(plan)}\n" for plan in plans))
+
+    declared = read_logs(str(tmp_path)).declaration
+    assert declared.headline == (2,)
+    assert declared.conflicts == ("the headline was changed from 2 shots to 4 shots",)
+    (tmp_path / "plans.jsonl").write_text("[")
+    with pytest.raises(W2SError, match=r"plans\.jsonl: a line is no plan"):
+        read_logs(str(tmp_path))
 
 
 # --- logs that do not fit -------------------------------------------------------------------------

@@ -103,12 +103,9 @@ NOTHING = Amount()
 class PlannedCell:
     """A cell, and what of it is left to run.
 
-    Attributes:
-        task: It shows gold labels where the cell's own are not there yet.
-        labelled: Whether `task` shows the cell's own labels.
-        answered: Answers that the logs hold.
-        todo: Calls that are left, none where another cell has the same prompts (`shared`).
-        longest: Tokens of the longest prompt that is left, reply included.
+    `task` shows gold labels until the cell's own are there (`labelled`). `answered` answers are in
+    the logs, the calls `todo` are left: none where another cell has the same prompts (`shared`).
+    `longest` is the longest prompt that is left, in tokens, reply included.
     """
 
     cell: Cell
@@ -127,8 +124,6 @@ class Plan:
     """What a study consists of, what of it is done, and what the rest takes.
 
     Attributes:
-        log_dir: Where complete cells were looked for.
-        cells: In the order in which they run.
         per_character: By model, tokens per character of its prompts, and the number of logged
             calls that say so; 0 of them for what is usual.
         context: By model, tokens that it can read; None where unknown.
@@ -164,11 +159,7 @@ class Plan:
         return frozenset(one.cell.key for one in self.cells if one.done)
 
     def check_budget(self, max_cost: float | None) -> None:
-        """Refuse a plan that costs too much, or whose cost is not known.
-
-        Args:
-            max_cost: Dollars that the whole study may cost, what the logs have cost included.
-        """
+        """Refuse a plan that with what is spent costs over `max_cost` dollars, or is unpriced."""
         total = self.to_run + self.spent
         if max_cost is None or not self.to_run.calls:
             return
@@ -181,9 +172,8 @@ class Plan:
         if total.cost > max_cost:
             spent = f", {money(self.spent.cost)} spent already included" if self.spent.cost else ""
             raise W2SError(
-                f"the plan comes to about {money(total.cost)}{spent}, which is over --max-cost "
-                f"{max_cost:g}. Nothing has been asked. Give a larger --max-cost, or plan less: "
-                "fewer shots, draws or labels"
+                f"the plan comes to about {money(total.cost)}{spent}, over --max-cost "
+                f"{max_cost:g}. Nothing has been asked. Give more, or plan fewer shots or draws"
             )
 
 

@@ -29,10 +29,7 @@ def print_plan(
     max_cost: float | None = None,
     detects: Mapping[str, Any] | None = None,
 ) -> None:
-    """Say what a study consists of, what is left to run and costs, and what it can show.
-
-    Of `detects`, what the study can detect, the `lines` are printed.
-    """
+    """Say what a study consists of, what is left to run and costs, and what it can detect."""
     study, split = plan.study, plan.split
     at = ", ".join(map(str, study.verdict_shots))
     verdict = f"verdict at {at} shots: every arm that it needs is planned"

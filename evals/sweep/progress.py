@@ -184,12 +184,9 @@ def metric(log: EvalLog, name: str) -> float:
 
 
 def readable(log: EvalLog) -> float:
-    """Share of the replies that could be read.
-
-    Inspect hands a question's answer on to its metrics only where it is the same in every epoch.
-    """
+    """Share of the replies that could be read, in all epochs."""
     if (log.eval.config.epochs or 1) == 1 or not log.location:
-        return metric(log, "readable")
+        return metric(log, "readable")  # of several, where all agree
     samples = read_eval_log_sample_summaries(log.location)
     values = [score.value for sample in samples for score in (sample.scores or {}).values()]
     return sum(value != NOANSWER for value in values) / len(values) if values else math.nan

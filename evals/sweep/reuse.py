@@ -20,9 +20,8 @@ def same_prompts(
 ) -> dict[CellKey, CellKey]:
     """Cells whose prompts are another cell's to the byte, with that cell.
 
-    With few demonstrations the weak labels are often all right: the weak arm's prompts are then the
-    gold arm's. A second call would cost money, and would put the noise of a rerun between two arms
-    that do not differ. `finished` are the cells that have a complete log.
+    Where all weak labels are right, the weak arm's prompts are the gold arm's. A second call would
+    put the noise of a rerun between two arms that do not differ. `finished` cells have a log.
     """
     groups: dict[tuple[str, str], list[CellKey]] = defaultdict(list)
     for key, task in tasks:

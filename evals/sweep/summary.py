@@ -14,7 +14,6 @@ import fsspec
 import pandas as pd
 from inspect_ai.log import EvalLog
 
-from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.logdir import lacks_answers
 from w2s_icl.evals.sweep.plan import Logged, Plan
 from w2s_icl.evals.sweep.plan_text import table
@@ -37,13 +36,9 @@ from w2s_icl.words import arm_name, model_name, say
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """How a run of `planned` cells ended.
 
-    Attributes:
-        logs: Headers of all cells' logs, in the order of the plan.
-        planned: Number of planned cells.
-        stopped: Why the run was stopped before its end, "" where it was not; `logs` is empty then.
-        code: Exit code of a stopped run.
+    `stopped` says why it ended early, and `code` is its exit code then; there are no `logs` then.
     """
 
     logs: Sequence[EvalLog]
@@ -69,8 +64,8 @@ class Outcome:
 
 def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Accuracy by prompted model and labels against shots; what went wrong; what to do next."""
-    study, tell = plan.study, partial(say, progress.console)
-    tell("", *_accuracies(study, outcome.logs))
+    tell = partial(say, progress.console)
+    tell("", *_accuracies(plan, outcome.logs))
     for log in outcome.logs:
         if is_complete(log) and 1 - (read := readable(log)) > UNREAD_LIMIT:
             tell(
@@ -80,7 +75,7 @@ def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan:
     tell(*map(cell_line, outcome.failed))
     if missing := outcome.planned - len(outcome.logs):
         tell(f"! {missing} of {outcome.planned} cells were not run")
-    if any(model.startswith(STANDIN) for model in study.models):
+    if any(model.startswith(STANDIN) for model in plan.study.models):
         tell(f"! {BANNER}")
     print_bill(progress, plan)
     total = Logged(log_dir, plan.split).spent
@@ -101,7 +96,7 @@ def print_bill(progress: StudyProgress, plan: Plan) -> None:
 
 def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Write `summary.csv` and `summary.json`, which Inspect takes for no logs, into `log_dir`."""
-    logs = _in_order(plan.study, outcome.logs or filter(is_ours, log_headers(log_dir)))
+    logs = _in_order(plan, outcome.logs or filter(is_ours, log_headers(log_dir)))
     rows = list(map(_row, logs))
     content = {
         "study": plan.study.name,
@@ -149,10 +144,10 @@ def _row(log: EvalLog) -> dict[str, Any]:
     }
 
 
-def _accuracies(study: Study, logs: Sequence[EvalLog]) -> list[str]:
+def _accuracies(plan: Plan, logs: Sequence[EvalLog]) -> list[str]:
     """A line per prompted model with its zero-shot accuracy, and a line per arm below it."""
     values: dict[tuple[str, str], dict[int, list[float]]] = {}
-    for log in _in_order(study, logs):
+    for log in _in_order(plan, logs):
         key = key_of(log)
         if is_complete(log) and key.split == "test" and not key.order:
             weak = short_name(key.weak) if key.weak else ""
@@ -160,7 +155,7 @@ def _accuracies(study: Study, logs: Sequence[EvalLog]) -> list[str]:
             values.setdefault((key.model, ""), {})  # the model's own line stands first
             by_shots = values.setdefault((key.model, arm), {})
             by_shots.setdefault(key.shots, []).append(metric(log, "accuracy"))
-    shots = sorted({0, *study.shots})
+    shots = sorted({0, *plan.study.shots})
     rows = [["accuracy, %, by demonstrations", *map(str, shots)]]
     for (model, arm), by_shots in values.items():
         means = {k: f"{100 * sum(v) / len(v):.1f}" for k, v in by_shots.items()}
@@ -169,14 +164,13 @@ def _accuracies(study: Study, logs: Sequence[EvalLog]) -> list[str]:
     return table(rows)
 
 
-def _in_order(study: Study, logs: Iterable[EvalLog]) -> list[EvalLog]:
-    """Prompted models as in the study; of one model zero-shot, then by kind of labels and weak."""
-    models, kinds = [*study.models], ["", *study.labels]
+def _in_order(plan: Plan, logs: Iterable[EvalLog]) -> list[EvalLog]:
+    """By prompted model as in the study; of one model as planned."""
+    models = {model: i for i, model in enumerate(plan.study.models)}
+    places = {one.cell.key: i for i, one in enumerate(plan.cells)}
+    end = len(places)
 
-    def place(log: EvalLog) -> tuple[Any, ...]:
-        key = key_of(log)
-        ranks = ((key.model, models), (key.labels, kinds), (key.weak, models))
-        model, *of = (names.index(name) if name in names else len(names) for name, names in ranks)
-        return model, key.prompt, *of, key.shots, key.draw, key.order
+    def place(log: EvalLog) -> tuple[int, int]:
+        return models.get(log.eval.model, end), places.get(key_of(log), end)
 
     return sorted(logs, key=place)

@@ -240,7 +240,7 @@ def views(results: Results) -> list[View]:
             "correlation",
             "Correlations per pair",
             sentences.correlations,
-            "Intervals are in the table: question bootstrap on the atanh scale. Phi rises with "
+            "Intervals are of a question bootstrap on the atanh scale. Phi rises with "
             "accuracy; `error_consistency` and `capa` in matching.csv correct for it.",
             figures.correlation,
             f"{_CELL}phi",

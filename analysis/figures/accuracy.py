@@ -19,11 +19,7 @@ _ALONE: Any = {"linestyle": ":", "linewidth": 1.2}
 
 @styled
 def accuracy(
-    curves: pd.DataFrame,
-    models: Sequence[str],
-    *,
-    chance: float = np.nan,
-    banner: str = "",
+    curves: pd.DataFrame, models: Sequence[str], *, chance: float = np.nan, banner: str = ""
 ) -> Figure:
     """Accuracy against demonstrations: a panel per prompted model, a curve per source of labels.
 
@@ -34,36 +30,34 @@ def accuracy(
     shots, zero = sorted({0, *style.shots_of(curves)}), curves["shots"] == 0
     shown = [m for m in models if (curves.loc[~zero, "model"] == m).any()] or list(models)
     sheet = Sheet(models, style.in_lines(len(shown)), 3.4)
+    low = max(-0.02, curves["accuracy_lo"].min() - 0.03)
+    high = min(1.015, curves["accuracy_hi"].max() + 0.03)
     for axes, model in zip(sheet.panels, shown, strict=True):
         there = (curves.loc[zero, "model"] == model).any()
         sheet.title(axes, f"prompted: {sheet.names[model]}")
         sheet.shot_axis(axes, shots, "" if there else "zero-shot run missing")
-        _panel(sheet, axes, curves, model, shots)
-    low = max(-0.02, curves["accuracy_lo"].min() - 0.03)
-    high = min(1.015, curves["accuracy_hi"].max() + 0.03)
+        axes.grid(axis="y")
+        _curves(sheet, axes, curves, model, shots)
+        if low < chance < high:
+            axes.axhline(chance, zorder=1, **_CHANCE)
     sheet.panels[0].set_ylim(low, high)
     style.percent_axis(sheet.panels[0].yaxis)
-    sheet.figure.supylabel(
-        f"accuracy in %, {style.n_text(curves['n'])} test questions", fontsize=10
-    )
+    questions = f"{style.n_text(curves['n'])} test questions"
+    sheet.figure.supylabel(f"accuracy in %, {questions}", fontsize=10)
     sheet.keys_of_labels(curves["weak"])
     gold: Any = {"marker": "D", "markerfacecolor": PAPER, "linestyle": style.DASHED}
     sheet.key("gold labels", (curves["labels"] == "gold").any(), color=INK, **gold)
     sheet.key("zero-shot: no demonstrations", zero.any(), color=INK, **style.HOLLOW)
     others = ((curves["weak"] != "") & (curves["weak"] != curves["model"])).any()
     sheet.key("zero-shot accuracy of that weak model", others, color=MUTED, **_ALONE)
-    if low < chance < high:
-        sheet.key(f"chance, {100 * chance:.1f}", **_CHANCE)
-        for axes in sheet.panels:
-            axes.axhline(chance, zorder=1, **_CHANCE)
+    sheet.key(f"chance, {100 * chance:.1f}", low < chance < high, **_CHANCE)
     return sheet.finish(style.scope_text(curves), banner)
 
 
-def _panel(
+def _curves(
     sheet: Sheet, axes: Axes, curves: pd.DataFrame, model: str, shots: Sequence[int]
 ) -> None:
     """One prompted model; each weak model's zero-shot accuracy as a dotted line."""
-    axes.grid(axis="y")
     mine = curves[curves["model"] == model]
     zero = mine[mine["shots"] == 0]
     weak_models = [m for m in sheet.names if (mine["weak"] == m).any()]

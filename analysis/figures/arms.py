@@ -52,7 +52,7 @@ def arm_text(arm: str, names: Mapping[str, str], weak: str = "the weak model") -
     parts = ["no demonstrations" if kind == "zero_shot" else text]
     for word, by in re.findall(r"(?:(of|via) )?(\S+)", rest):
         parts.append(f"{word} {names.get(by, by)}" if word else _PROMPTS.get(by, by))
-    return ", ".join(parts)
+    return style.shortened(", ".join(parts), 48)
 
 
 def arm_order(arms: Iterable[str]) -> list[str]:
@@ -97,9 +97,17 @@ def arms(
     pairs, order = style.pairs_of(rows), arm_order([*rows["arm"], *planned])
     sheet = Sheet(models, style.in_lines(len(pairs)), 0.25 * len(order) + 0.85)
     limits = _limits(rows)
+    margin = 0.03 * (limits[1] - limits[0])
     for axes, pair, mine in sheet.by_pair(pairs):
         axes.set_xlabel(f"points over zero-shot, n = {style.n_text(mine['n'])}")
-        _panel(sheet, axes, pair, mine.set_index("arm").reindex(order), limits)
+        axes.set_xlim(limits[0] - margin, limits[1] + margin)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        style.points_axis(axes.xaxis)
+        axes.grid(axis="x")
+        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0, pad=8)
+        _gains(sheet, axes, pair, mine.set_index("arm").reindex(order), limits)
     weak = [sheet.names[of] for of in {weak for weak, _ in pairs}]
     words = [arm_text(arm, sheet.names, *weak[: len(weak) == 1]) for arm in ["weak", *order]]
     sheet.panels[0].set_yticks(range(len(order)), words[1:])
@@ -110,18 +118,10 @@ def arms(
     return sheet.finish(style.scope_text(rows) + arrows, banner)
 
 
-def _panel(
+def _gains(
     sheet: Sheet, axes: Axes, pair: style.Pair, rows: pd.DataFrame, limits: tuple[float, float]
 ) -> None:
     """One pair, an arm per row from the top."""
-    span = limits[1] - limits[0]
-    axes.set_xlim(limits[0] - 0.03 * span, limits[1] + 0.03 * span)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    style.points_axis(axes.xaxis)
-    axes.grid(axis="x")
-    axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
     for height, (arm, gain) in enumerate(rows["gain"].items()):
         row = rows[height : height + 1]
         if pd.isna(gain):
@@ -183,9 +183,8 @@ def surface_fit(fit: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
     style.points_axis(sheet.panels[0].yaxis)
     for axes in sheet.first_of_lines:
         axes.set_ylabel("gain over zero-shot, in points")
-    fifth: Any = {"color": MUTED, "marker": "o", "linestyle": ""}
-    sheet.key("a fifth of the questions, 95% interval", **fifth)
-    sheet.handles.append(Patch(label="fitted line, 95% band", color=MUTED, alpha=0.3))
+    sheet.keys_of_labels(fit["weak"])
+    sheet.handles.append(Patch(label="95% band of the fitted line", color=MUTED, alpha=0.3))
     sheet.key("the rule knows nothing", color=MUTED, linestyle=":", linewidth=1)
     return sheet.finish(_SURFACE, banner)
 
@@ -193,5 +192,6 @@ def surface_fit(fit: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
 _SURFACE = (
     "From left to right: the probability that a surface rule gives the right option. The rule "
     "reads only the options (length, negation, hedges, digits), never the question. A gain at the "
-    "dotted line owes nothing to it; a model that only follows it gains nothing there."
+    "dotted line owes nothing to it; a model that only follows it gains nothing there. Marks: a "
+    "fifth of the questions each, with 95% intervals."
 )

@@ -26,12 +26,8 @@ from scipy.optimize import isotonic_regression
 
 from w2s_icl.analysis.sentences import points
 
-INK = "#1c1f25"
-MUTED = "#5b6571"
-GRID = "#e3e6ea"
-BAND = "#f1f3f5"
-PAPER = "#ffffff"
-RIGHT = "#187d5f"
+INK, MUTED, GRID, BAND = "#1c1f25", "#5b6571", "#e3e6ea", "#f1f3f5"
+PAPER, RIGHT = "#ffffff", "#187d5f"
 
 LABEL_STYLE: tuple[tuple[str, str, str], ...] = (
     ("#0072b2", "#56b4e9", "o"),
@@ -92,8 +88,17 @@ STYLE: Any = {
 styled = mpl.rc_context(STYLE)
 """Decorator: draw a figure in the house style."""
 
+Pair = tuple[Any, Any]
+"""(weak, strong)."""
+
 
 # --- words ----------------------------------------------------------------------------------------
+
+
+def shortened(text: str, most: int = 22) -> str:
+    """A text on one line, its middle left out where it is too long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= most else f"{line[: most // 2]}…{line[1 - most + most // 2 :]}"
 
 
 def display_names(models: Sequence[str]) -> dict[str, str]:
@@ -106,15 +111,11 @@ def display_names(models: Sequence[str]) -> dict[str, str]:
         >>> display_names(["one/llama-8b", "two/llama-8b"])["two/llama-8b"]
         'two/llama-8b'
     """
-
-    def short(name: str) -> str:
-        return name if len(name) <= 22 else f"{name[:12]}…{name[-9:]}"
-
     forms: tuple[Callable[[str], str], ...] = (
-        lambda m: short(re.sub(r"-(?:instruct|chat|it)$", "", m.rsplit("/", 1)[-1])),
-        lambda m: short(m.rsplit("/", 1)[-1]),
-        short,
-        lambda m: m,
+        lambda m: shortened(re.sub(r"-(?:instruct|chat|it)$", "", m.rsplit("/", 1)[-1])),
+        lambda m: shortened(m.rsplit("/", 1)[-1]),
+        shortened,
+        lambda m: f"{shortened(m, 18)} #{models.index(m) + 1}",
     )
     names: dict[str, str] = {}
     for form in forms:
@@ -124,7 +125,7 @@ def display_names(models: Sequence[str]) -> dict[str, str]:
     return {model: names[model] for model in models}
 
 
-def arrow(pair: tuple[str, str], names: Mapping[str, str]) -> str:
+def arrow(pair: Pair, names: Mapping[str, str]) -> str:
     """A pair in words: who writes the labels → who is prompted."""
     weak, strong = pair
     return f"{names[weak]} → {'itself' if weak == strong else names[strong]}"
@@ -141,12 +142,7 @@ def percent_axis(axis: Axis) -> None:
 
 
 def n_text(counts: Iterable[float]) -> str:
-    """How many questions, as "200", or "190 to 200" where cells differ.
-
-    Example:
-        >>> n_text([200, 190, 200])
-        '190 to 200'
-    """
+    """How many questions, as "200", or "190 to 200" where cells differ."""
     known = sorted({int(n) for n in counts if n == n and n > 0})
     return " to ".join(str(n) for n in dict.fromkeys((known[0], known[-1]))) if known else "no"
 
@@ -158,10 +154,6 @@ def scope_text(table: pd.DataFrame) -> str:
 
 
 # --- rows of a table ------------------------------------------------------------------------------
-
-
-Pair = tuple[Any, Any]
-"""(weak, strong)."""
 
 
 def pairs_of(table: pd.DataFrame) -> dict[Pair, pd.DataFrame]:
@@ -195,14 +187,9 @@ class Sheet:
     """A figure of equal panels that share the y axis.
 
     Texts are placed after the panels are laid out, from their measured sizes. Texts beside a panel
-    stand right of it, outside the data, and are pushed apart.
-
-    Attributes:
-        names: Of the models, for people.
-        panels: By number.
-        first_of_lines: The leftmost panel of each line.
-        handles: Entries of the legend.
-        cut: Whether an interval left its panel.
+    stand right of it, outside the data, and are pushed apart. `panels` are by number,
+    `first_of_lines` the leftmost of each line, `handles` the entries of the legend; `cut` says
+    whether an interval left its panel.
     """
 
     def __init__(self, models: Sequence[str], layout: list[list[Any]], height: float) -> None:
@@ -220,7 +207,7 @@ class Sheet:
         self.handles: list[Any] = []
         self.cut = False
         self._models = models
-        self._titles: list[tuple[Axes, Text]] = []
+        self._titles: dict[Axes, Text] = {}
         self._beside: dict[Axes, list[Annotation]] = {}
         self._shots: list[Axes] = []
 
@@ -275,7 +262,7 @@ class Sheet:
 
     def title(self, axes: Axes, text: str) -> None:
         """Head a panel, on two lines where one is too short."""
-        self._titles.append((axes, axes.set_title(text)))
+        self._titles[axes] = axes.set_title(text)
 
     def by_pair(
         self, pairs: Mapping[Pair, pd.DataFrame]
@@ -297,11 +284,10 @@ class Sheet:
     ) -> None:
         """A text right of a panel, as near as others allow to a height of its y axis."""
         where: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-        weight = "bold" if bold else "normal"
+        how: Any = {"fontsize": 9, "fontweight": "bold" if bold else "normal", "va": "center"}
         made = axes.annotate(
-            text, (1, height), (5, 0), va="center", color=colour, fontsize=9, fontweight=weight,
-            annotation_clip=False, **where,
-        )  # fmt: skip
+            text, (1, height), (5, 0), color=colour, annotation_clip=False, **where, **how
+        )
         self._beside.setdefault(axes, []).append(made)
 
     def finish(self, note: str, banner: str, legend_title: str | None = None) -> Figure:
@@ -318,7 +304,7 @@ class Sheet:
         text = "\n".join(filter(None, (note, banner)))
         self.figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color=MUTED, wrap=True)
         self.figure.draw_without_rendering()
-        if any([_fit_title(axes, title) for axes, title in self._titles]):
+        if any([_fit_title(axes, title) for axes, title in self._titles.items()]):
             self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
         for axes in self._shots:

@@ -22,7 +22,7 @@ from tests.analysis.synthetic import NAMES, logs, without_zero_shot
 from w2s_icl.analysis import figures
 from w2s_icl.analysis.figures.matching import MATCH_CLASSES
 from w2s_icl.analysis.figures.pgr import PGR_ROWS
-from w2s_icl.analysis.figures.style import LABEL_STYLE, PAPER
+from w2s_icl.analysis.figures.style import LABEL_STYLE, PAPER, RIGHT
 from w2s_icl.analysis.report import views
 from w2s_icl.analysis.results import Results
 
@@ -153,15 +153,19 @@ def test_no_text_stands_on_anything(case: str) -> None:
     assert {name: of for name, of in bad.items() if of} == {}
 
 
-def test_names_of_models_are_text_not_mathematics(tmp_path: Path) -> None:
-    odd = {NAMES[0]: "hf/$a_b$", NAMES[1]: "hf/=1+1 <b>&amp;"}
-    curves = study("pair").curves.replace(odd)
-    figure = figures.accuracy(curves, list(odd.values()))
-    written = figures.save(figure, tmp_path / "x", curves)
-
-    assert "prompted: =1+1 <b>&amp;" in [t.get_text() for t, _ in texts(figure)]
-    assert all(not t.get_parse_math() for t, _ in texts(figure))
-    assert "<b>" not in written[1].read_text("utf-8")
+def test_names_of_models_are_text_and_never_too_long(tmp_path: Path) -> None:
+    odd = {
+        NAMES[0]: "hf/$a_b$ on\nseveral lines, and longer than any panel of any figure is wide",
+        NAMES[1]: r"hf/$\frac{a$ <b>&amp;",
+    }
+    for view in views(study("pair")):
+        if view.figure:
+            figure = view.figure(view.table.replace(odd), list(odd.values()))
+            assert list(collisions(figure)) == [], view.name
+            assert all(not t.get_parse_math() for t, _ in texts(figure))
+            assert any(r"$\frac{a$ <b>&amp;" in t.get_text() for t, _ in texts(figure)), view.name
+            written = figures.save(figure, tmp_path / "x", view.table)
+            assert "<b>" not in written[1].read_text("utf-8")
 
 
 # --- what is drawn is what the tables say ---------------------------------------------------------
@@ -249,12 +253,17 @@ def test_bars_are_the_shares_of_the_table() -> None:
     np.testing.assert_allclose(heights.sum(axis=0), 1)
 
 
-def test_phi_is_explained_and_a_dash_only_where_one_is_drawn() -> None:
-    unread = figures.correlation(study("unread").matching, NAMES[:2])
+def test_phi_is_drawn_with_its_interval_and_explained() -> None:
+    table, figure = study("pair").matching, drawn("pair")["correlation"]
+    (axes,) = figure.axes
 
-    assert "correlation, over questions" in words(drawn("pair")["correlation"])
-    assert "–" not in words(drawn("pair")["correlation"])
-    assert "–: a run is all right, all wrong or missing" in words(unread)
+    assert ys(axes, RIGHT) == [table["phi_strong"].tolist()]
+    bars = [c for c in axes.collections if isinstance(c, LineCollection)]
+    ends = np.array([np.asarray(of)[:, 1] for c in bars for of in c.get_segments()])
+    shown = table[["phi_strong_lo", "phi_strong_hi", "phi_weak_lo", "phi_weak_hi"]].to_numpy()
+    np.testing.assert_allclose(ends, np.concatenate([shown[:, :2], shown[:, 2:]]))
+    assert "correlation, over questions" in words(figure)
+    assert "no φ: see below" in words(drawn("unread")["correlation"])
 
 
 def markers(axes: Axes, marker: str) -> list[tuple[float, float]]:

@@ -20,7 +20,6 @@ from w2s_icl.analysis.stats.paired import (
     holm,
     mean_interval,
     paired_difference,
-    subgroup_difference,
     uniform_p,
     wilson,
 )
@@ -35,6 +34,6 @@ from w2s_icl.analysis.stats.variance import variance_components
 __all__ = [
     "HABIT_P", "LEVEL", "MIN_QUESTIONS", "MIN_RANDOM_DRAWS", "Difference", "Floats", "Line",
     "QuestionBootstrap", "Ratio", "clustered_ratio", "gain_line", "gap_recovered", "habit_seen",
-    "holm", "mean_interval", "paired_difference", "pooled_gap_recovered", "subgroup_difference",
-    "uniform_p", "variance_components", "wilson",
+    "holm", "mean_interval", "paired_difference", "pooled_gap_recovered", "uniform_p",
+    "variance_components", "wilson",
 ]  # fmt: skip

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
-_T = TypeVar("_T", bound=np.generic)
 
 LEVEL: Final = 0.95
 """Coverage of all intervals."""
@@ -47,21 +46,15 @@ def columns_of(**arrays: ArrayLike) -> list[Floats]:
     Raises:
         ValueError: Shapes differ, an array is empty, or a value is not in [0, 1].
     """
-    columns = aligned({k: np.asarray(array, dtype=np.float64) for k, array in arrays.items()})
-    for name, column in zip(arrays, columns, strict=True):
+    columns = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
+    shapes = {name: column.shape for name, column in columns.items()}
+    for name, column in columns.items():
+        if column.ndim not in (1, 2) or not column.size:
+            raise ValueError(
+                f"{name} must have shape (n,) or (n, draws) and not be empty, got {column.shape}"
+            )
         if not np.all((column >= 0) & (column <= 1)):  # nan fails too
             raise ValueError(f"{name} must be finite and in [0, 1]")
-    return columns
-
-
-def aligned(columns: dict[str, NDArray[_T]]) -> list[NDArray[_T]]:
-    """Columns of the same questions, repeated to one number of draws."""
-    shapes = {name: column.shape for name, column in columns.items()}
-    for name, shape in shapes.items():
-        if len(shape) not in (1, 2) or 0 in shape:
-            raise ValueError(
-                f"{name} must have shape (n,) or (n, draws) and not be empty, got {shape}"
-            )
     if len({shape[0] for shape in shapes.values()}) != 1:
         raise ValueError(f"columns must hold the same questions, got shapes {shapes}")
     tables = [column.reshape(len(column), -1) for column in columns.values()]

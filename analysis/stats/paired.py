@@ -192,43 +192,6 @@ def paired_difference(
     return Difference.tested(n, draws, diff, floored(variance, n), df, *exact)
 
 
-def subgroup_difference(a: ArrayLike, b: ArrayLike, where: ArrayLike) -> Difference:
-    """Mean of a - b over a subgroup of the questions that may differ from draw to draw.
-
-    The estimate is a ratio, d = sum of where (a - b) / sum of where, over questions and draws.
-    Its variance is that of the mean of e = where (a - b - d) / mean(where) over the m questions
-    that count in any draw, as in `paired_difference`: over questions, from three draws on also
-    over draws, with degrees of freedom from m - 1. It is at least 4 / k^2, k the mean number of
-    questions of a draw. Where the subgroup is the same in every draw, or there is one draw, all
-    this is `paired_difference` of the subgroup, and that is what is returned.
-
-    `where` says of each question, 0/1, and maybe draw, whether it counts. `n` is k, rounded, at
-    least 1; it is 0 and all is nan when no question counts.
-
-    References:
-        Cochran (1977), Sampling Techniques, 3rd edition, chapter 6 (the linearized ratio).
-
-    Example:
-        >>> right = np.arange(200)
-        >>> d = subgroup_difference(right < 150, right < 145, right >= 100)
-        >>> d.n, round(d.diff, 3), round(d.low, 3), round(d.high, 3)
-        (100, 0.05, 0.007, 0.093)
-    """
-    left, right, mask = columns_of(a=a, b=b, where=where)
-    counted = mask.any(axis=1)
-    left, right, mask = left[counted], right[counted], mask[counted]
-    draws = mask.shape[1]
-    if not len(mask):
-        return Difference(0, draws, np.nan, np.nan, np.nan, np.nan)
-    if mask.all():
-        return paired_difference(left, right)
-    difference = left - right
-    diff = float((mask * difference).sum() / mask.sum())
-    _, variance, df = means_of(mask * (difference - diff) / mask.mean()).combine(1)
-    k = float(mask.sum() / draws)
-    return Difference.tested(max(round(k), 1), draws, diff, floored(variance, k), df)
-
-
 def holm(p: ArrayLike) -> Floats:
     """P values of one family, shape (m,), adjusted for their number by Holm's step-down rule.
 

@@ -174,16 +174,11 @@ def clustered_ratio(
 ) -> float:
     """Standard error of the ratio with clustered questions over the one without.
 
-    With r = numerator / gap, e_q = mean over draws of (treated - base) - r (ceiling - base) on
-    question q (their sum is 0) and K clusters, the variance over questions is
-
-        plain:     sum_q e_q^2 / (n (n - 1))
-        clustered: K / (K - 1) * sum_k (sum_{q in k} e_q)^2 / n^2
-
-    From three draws on, the variance over draws is added to both. A clustered interval would also
-    use K - 1 degrees of freedom, which this number leaves out. Above 1.15 the plain interval is too
-    short to be shown without a warning. It is 1 for clusters of one question each, and nan when the
-    gap is 0, there is one cluster, or the plain standard error is 0.
+    Of e_q = (treated - base) - ratio (ceiling - base), mean over draws, on question q: the variance
+    over questions by `means_of`, clustered and not; from three draws on, that over draws is added
+    to both. The K - 1 degrees of freedom are left out. Above 1.15 the plain interval is too short
+    to be shown without a warning. It is 1 for clusters of one question each, and nan when the gap
+    is 0, there is one cluster, or the plain standard error is 0.
 
     References:
         Cameron and Miller (2015), A Practitioner's Guide to Cluster-Robust Inference, Journal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -11,7 +10,7 @@ import pandas as pd
 
 from w2s_icl.analysis.experiment import ARMS, ArmRuns, Experiment
 from w2s_icl.analysis.stats import Difference, holm, paired_difference
-from w2s_icl.analysis.tables.cells import CELL, interval, scope, share, with_ends
+from w2s_icl.analysis.tables.cells import CELL, difference, scope, share, with_ends
 
 FAMILIES: Mapping[str, tuple[str, str]] = {
     "w2s_vs_weak": ("w2s", "weak"),
@@ -55,18 +54,13 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
     for (weak, strong, shots, arm), found in _against_the_main_arm(experiment).items():
         if arm != "gold":  # that is w2s_vs_gold
             tested.append((arm, (weak, strong, shots), found))
-    order = ["weak", "strong0", *ARMS[1:]]
-    rank = {arm: i for i, arm in enumerate(order)}
+    rank = {arm: i for i, arm in enumerate(["weak", "strong0", *ARMS[1:]])}
     tested.sort(key=lambda test: (rank.get(test[0], len(rank)), test[0]))
     rows = [
-        {
-            "family": f"w2s_vs_{arm}",
-            **dict(zip(CELL, place, strict=True)),
-            "contrast": f"w2s - {arm}",
-            **{"diff": found.diff, "lo": found.low, "hi": found.high},
-            **{"n10": found.n10, "n01": found.n01, "p": found.p, "p_exact": found.p_exact},
-        }
-        for arm, place, found in tested
+        {"family": f"w2s_vs_{arm}", **dict(zip(CELL, place, strict=True))}
+        | {"contrast": f"w2s - {arm}", "diff": d.diff, "lo": d.low, "hi": d.high}
+        | {"n10": d.n10, "n01": d.n01, "p": d.p, "p_exact": d.p_exact}
+        for arm, place, d in tested
     ]
     table = pd.DataFrame(rows, columns=list(_TESTS))
     table["p_holm"] = table.groupby("family")["p"].transform(holm)
@@ -111,29 +105,18 @@ def arms_table(experiment: Experiment) -> pd.DataFrame:
         for arm in of.values()
     ]
     ahead = _against_the_main_arm(experiment)
+    labels_right = runs["demo_label_accuracy"]
     rows: list[dict[str, Any]] = []
     for weak, strong, shots, arm, (base, run) in arms:
         own = experiment.compare([arm.runs])
         both = None if run is None else experiment.compare([arm.runs], run)
         gain = paired_difference(*both.columns) if both and both.usable else None
-        rows.append(
-            {
-                **{"weak": weak, "strong": strong, "shots": shots, "arm": arm.name},
-                **{"labels": arm.labels, "labelled_by": arm.labelled_by, "prompt": arm.prompt},
-                **{"base": base, "n": own.n, "draws": len(own.draws) if shots else 0},
-                "scope": scope(len(own.draws)),
-                **share("accuracy", own.columns[0] if own.usable else ()),
-                **_gain("gain", gain),
-                **_gain("ahead", ahead.get((weak, strong, shots, arm.name))),
-                "demo_label_accuracy": runs["demo_label_accuracy"]
-                .iloc[list(arm.runs.values())]
-                .mean(skipna=False),
-            }
-        )
+        row: dict[str, Any] = {"weak": weak, "strong": strong, "shots": shots, "arm": arm.name}
+        row |= {"labels": arm.labels, "labelled_by": arm.labelled_by, "prompt": arm.prompt}
+        row |= {"base": base, "n": own.n, "draws": len(own.draws) if shots else 0}
+        row |= {"scope": scope(len(own.draws))}
+        row |= share("accuracy", own.columns[0] if own.usable else ()) | difference("gain", gain)
+        row |= difference("ahead", ahead.get((weak, strong, shots, arm.name)))
+        shown = labels_right.iloc[list(arm.runs.values())].mean(skipna=False)
+        rows.append(row | {"demo_label_accuracy": shown})
     return pd.DataFrame(rows, columns=list(_ARMS))
-
-
-def _gain(name: str, found: Difference | None) -> dict[str, float]:
-    if found is None:
-        return interval(name, math.nan, math.nan, math.nan) | {f"{name}_p": math.nan}
-    return interval(name, found.diff, found.low, found.high) | {f"{name}_p": found.p}

@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from w2s_icl.analysis.answers import Position
-from w2s_icl.analysis.experiment import Compared, Experiment
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.stats import (
     habit_seen,
-    subgroup_difference,
+    paired_difference,
     uniform_p,
     variance_components,
     wilson,
@@ -39,10 +39,8 @@ _REPEATS = (
 
 _RULES = ("labels", "weak", "shots", "n", "draws", "scope", *with_ends("accuracy"))
 
-_SHORTCUTS = (
-    *(*CELL, "arm", "rule", "n", "draws"),
-    *with_ends("rule_accuracy"),
-    *("right_n", "wrong_n"),
+_SURFACE_RULE = (
+    *(*CELL, "arm", "n", "draws", *with_ends("rule_accuracy"), "right_n", "wrong_n"),
     *with_ends("gain_right", "gain_wrong"),
 )
 
@@ -60,7 +58,7 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
     share of errors at one place which that test finds (p below 0.001) in 80% of such runs, above 1
     where it finds none.
     """
-    parts: list[pd.DataFrame] = []
+    rows: list[dict[str, Any]] = []
     tested = _of_the_test(experiment)
     for key, runs in tested[tested["order"] == 0].groupby(list(RUN), sort=False):
         last = max(len(of) for of in runs["positions"])
@@ -70,36 +68,25 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
         for i, of in enumerate(runs["positions"]):
             places[i, : len(of)] = np.reshape(of, (len(of), -1))
         asked, right, answers, expected, _ = places.sum(axis=0).T
-        with np.errstate(invalid="ignore"):  # 0 / 0: nothing to report
-            accuracy, share = right / asked, answers / answers.sum()
-            uniform = expected / expected.sum()
         questions = places[:, :, -1].max(axis=0)
-        ends = [
-            wilson(round(a * n), int(n)) if n else (math.nan, math.nan)
-            for a, n in zip(accuracy, questions, strict=True)
-        ]
-        parts.append(
-            pd.DataFrame(
-                {
-                    **dict(zip(RUN, key, strict=True)),
-                    "position": list(ascii_uppercase[:last]),
-                    "asked": asked.astype(int),
-                    "right_here": right.astype(int),
-                    "accuracy": accuracy,
-                    **dict(zip(("accuracy_lo", "accuracy_hi"), np.transpose(ends), strict=True)),
-                    "answers": answers.astype(int),
-                    "share": share,
-                    "uniform": uniform,
-                    **_errors(experiment, runs.index.to_numpy(), last),
-                }
-            )
-        )
-    if not parts:
-        return pd.DataFrame(columns=list(_POSITIONS))
-    return pd.concat(parts, ignore_index=True)
+        errors = _errors(experiment, runs.index.to_numpy(), last)
+        for i, letter in enumerate(ascii_uppercase[:last]):
+            accuracy = right[i] / asked[i] if asked[i] else math.nan
+            ends = (math.nan, math.nan)
+            if questions[i]:
+                ends = wilson(round(accuracy * questions[i]), int(questions[i]))
+            row = dict(zip(RUN, key, strict=True)) | {"position": letter}
+            row |= {"asked": int(asked[i]), "right_here": int(right[i])}
+            row |= interval("accuracy", accuracy, *ends) | {"answers": int(answers[i])}
+            row["share"] = answers[i] / answers.sum() if answers.sum() else math.nan
+            row["uniform"] = expected[i] / expected.sum() if expected.sum() else math.nan
+            rows.append(row | {name: of[i] for name, of in errors.items()})
+    return pd.DataFrame(rows, columns=list(_POSITIONS))
 
 
-def _errors(experiment: Experiment, runs: NDArray[np.intp], places: int) -> dict[str, Any]:
+def _errors(
+    experiment: Experiment, runs: NDArray[np.intp], places: int
+) -> dict[str, NDArray[np.float64]]:
     """The columns of the errors, by place."""
     questions = experiment.logs.questions
     letters = experiment.logs.letters[runs]
@@ -117,11 +104,11 @@ def _errors(experiment: Experiment, runs: NDArray[np.intp], places: int) -> dict
     p = uniform_p(errors, even) if n else math.nan
     return {
         "errors": errors,
-        "errors_share": errors / n if n else math.nan,
-        "errors_even": even / n if n else math.nan,
-        "wrong_n": n,
-        "p_errors": p,
-        "habit_seen": math.nan if math.isnan(p) else habit_seen(even),
+        "errors_share": errors / (n or math.nan),
+        "errors_even": even / (n or math.nan),
+        "wrong_n": np.full(places, n),
+        "p_errors": np.full(places, p),
+        "habit_seen": np.full(places, math.nan if math.isnan(p) else habit_seen(even)),
     }
 
 
@@ -176,30 +163,24 @@ def _of_the_test(experiment: Experiment) -> pd.DataFrame:
 def rules_table(experiment: Experiment) -> pd.DataFrame:
     """Accuracy on the test of a rule that never sees a question, by whose labels it was fitted on.
 
-    The rule is fitted on the options and labels of each draw's demonstrations (`shortcuts`), gold
+    The rule is fitted on the options and labels of each draw's demonstrations, gold
     ones and those of each model. No row where the logs do not say what was shown.
     """
     runs = experiment.logs.runs
     labelled = runs[(runs["split"] == "test") & runs["labels"].isin(("gold", "weak"))]
-    order = {name: i for i, name in enumerate(["", *experiment.models])}
+    models = {name: i for i, name in enumerate(["", *experiment.models])}
     rows: list[dict[str, Any]] = []
     by_cell = labelled.sort_values("draw", kind="stable").groupby(["labels", "weak", "shots"])
     for key, of in by_cell:
         by_draw: dict[int, NDArray[np.bool_]] = {}
         for run, draw in of[["draw"]].itertuples(name=None):
-            right = None if draw in by_draw else experiment.rule_right(run)
-            if right is not None:
+            if draw not in by_draw and (right := experiment.rule_right(run)) is not None:
                 by_draw[draw] = right[experiment.test]
         if by_draw:
-            rows.append(
-                {
-                    **dict(zip(("labels", "weak", "shots"), key, strict=True)),
-                    **{"n": len(experiment.test), "draws": len(by_draw)},
-                    "scope": scope(len(by_draw)),
-                    **share("accuracy", np.column_stack(list(by_draw.values()))),
-                }
-            )
-    rows.sort(key=lambda row: (row["labels"], order[row["weak"]], row["shots"]))
+            row = dict(zip(("labels", "weak", "shots"), key, strict=True))
+            row |= {"n": len(experiment.test), "draws": len(by_draw), "scope": scope(len(by_draw))}
+            rows.append(row | share("accuracy", np.column_stack(list(by_draw.values()))))
+    rows.sort(key=lambda row: (row["labels"], models[row["weak"]], row["shots"]))
     return pd.DataFrame(rows, columns=list(_RULES))
 
 
@@ -207,41 +188,23 @@ def rules_table(experiment: Experiment) -> pd.DataFrame:
 def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
     """Each arm's gain where a rule that never sees a question is right, and where it is wrong.
 
-    One row per (weak, strong, shots, arm) and rule. All arms of a cell are split by one rule: that
-    fitted on the labels which the plain arm with weak labels was shown in the same draw
-    ("demonstrations"), or that cross-fitted on the gold answers of the test ("cross-fitted").
-    `right_n` and `wrong_n` are questions, averaged over draws.
+    One row per (weak, strong, shots, arm). The rule is cross-fitted on the gold answers of the
+    test; `right_n` and `wrong_n` count the questions.
     """
     rows: list[dict[str, Any]] = []
     for weak, strong, shots, arms in experiment.all_arms():
-        main = arms["weak"].runs if "weak" in arms else {}
-        rules = {draw: experiment.rule_right(run) for draw, run in main.items()}
-        fitted = {draw: right for draw, right in rules.items() if right is not None}
         for name, arm in arms.items():
+            row = {"weak": weak, "strong": strong, "shots": shots, "arm": name, "n": 0, "draws": 0}
             _, base = experiment.base(strong, arm.prompt)
-            cross_fitted = dict.fromkeys(arm.runs, experiment.cross_fitted_right)
-            for rule, right in (("demonstrations", fitted), ("cross-fitted", cross_fitted)):
-                row = {"weak": weak, "strong": strong, "shots": shots, "arm": name, "rule": rule}
-                runs = {draw: run for draw, run in arm.runs.items() if draw in right}
-                both = None if base is None else experiment.compare([runs], base)
-                if both is not None and both.usable:
-                    split = np.column_stack([right[draw] for draw in both.draws])
-                    row |= _split_gain(both, split[both.places])
-                rows.append({"n": 0, "draws": 0} | row)
-    return pd.DataFrame(rows, columns=list(_SHORTCUTS))
-
-
-def _split_gain(both: Compared, right: NDArray[np.bool_]) -> dict[str, Any]:
-    """The gain of the first column over the second, by whether a rule is right; (n, draws)."""
-    row: dict[str, Any] = {
-        "n": both.n,
-        "draws": len(both.draws),
-        **share("rule_accuracy", right),
-        "right_n": float(right.sum(axis=0).mean()),
-        "wrong_n": float((~right).sum(axis=0).mean()),
-    }
-    arm, base = both.columns
-    for name, where in (("gain_right", right), ("gain_wrong", ~right)):
-        found = subgroup_difference(arm, base, where)
-        row |= interval(name, found.diff, found.low, found.high)
-    return row
+            both = None if base is None else experiment.compare([arm.runs], base)
+            if both is not None and both.usable:
+                right = experiment.cross_fitted_right[both.places]
+                row |= {"n": both.n, "draws": len(both.draws)}
+                row |= share("rule_accuracy", np.repeat(right[:, None], len(both.draws), axis=1))
+                for end, where in (("right", right), ("wrong", ~right)):
+                    row[f"{end}_n"] = int(where.sum())
+                    if where.any():
+                        gain = paired_difference(*(column[where] for column in both.columns))
+                        row |= interval(f"gain_{end}", gain.diff, gain.low, gain.high)
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(_SURFACE_RULE))

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from w2s_icl.analysis.experiment import COLUMNS, DEFINITIONS, Cell, Experiment
 from w2s_icl.analysis.stats import (
     MIN_RANDOM_DRAWS,
+    Difference,
     Ratio,
     clustered_ratio,
     gap_recovered,
@@ -43,6 +44,13 @@ def scope(draws: int) -> str:
 def interval(name: str, value: float, low: float, high: float) -> dict[str, float]:
     """The three columns of an estimate."""
     return {name: value, f"{name}_lo": low, f"{name}_hi": high}
+
+
+def difference(name: str, found: Difference | None) -> dict[str, float]:
+    """The columns of a paired difference; nan where there is none."""
+    if found is None:
+        return interval(name, math.nan, math.nan, math.nan) | {f"{name}_p": math.nan}
+    return interval(name, found.diff, found.low, found.high) | {f"{name}_p": found.p}
 
 
 def share(name: str, events: ArrayLike) -> dict[str, float]:

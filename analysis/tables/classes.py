@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from w2s_icl.analysis.experiment import COLUMNS, Cell, Experiment
 from w2s_icl.analysis.stats import gap_recovered, holm, paired_difference
-from w2s_icl.analysis.tables.cells import CELL, interval, ratio_columns, scope, share, with_ends
+from w2s_icl.analysis.tables.cells import CELL, difference, ratio_columns, scope, share, with_ends
 
 ALL, CATEGORY, RIGHT_ANSWER = "all", "category", "right answer"
 """What questions are classed by."""
@@ -98,6 +98,5 @@ def _row(cell: Cell, of: NDArray[np.bool_], clusters: NDArray[Any] | None) -> di
     row: dict[str, Any] = {"n": gain.n, "draws": cell.draws, "scope": scope(cell.draws)}
     for name in COLUMNS:
         row |= share(f"acc_{name}", arms.get(name, ()))
-    row |= interval("gain", gain.diff, gain.low, gain.high)
-    row |= {"gain_p": gain.p, "gain_part": gain.diff * gain.n / cell.n}
+    row |= difference("gain", gain) | {"gain_part": gain.diff * gain.n / cell.n}
     return row | ratio_columns("pgr_gold", ratio, status)

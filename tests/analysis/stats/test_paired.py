@@ -1,5 +1,4 @@
 import math
-from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from w2s_icl.analysis.stats.paired import (
     mcnemar,
     mean_interval,
     paired_difference,
-    subgroup_difference,
     wilson,
 )
 from w2s_icl.analysis.stats.ratio import gap_recovered
@@ -120,58 +118,6 @@ def test_one_question_has_no_interval() -> None:
     assert (d.diff, d.p_exact) == (1, 1)
     assert np.isnan([d.low, d.high, d.p]).all()
     assert np.isnan(mean_interval([0.5])).all()
-
-
-@given(triples(), st.integers(0, 1000))
-def test_a_subgroup_of_all_or_the_same_questions_is_a_paired_difference(
-    tables: list[Bools], seed: int
-) -> None:
-    a, b, _ = tables
-    same = np.random.default_rng(seed).random(len(a)) < 0.6
-    same[0] = True
-    for where in (np.ones(len(a), dtype=bool), same):
-        assert astuple(subgroup_difference(a, b, where)) == pytest.approx(
-            astuple(paired_difference(a[where], b[where])), rel=0, abs=0, nan_ok=True
-        )
-
-
-def test_a_subgroup_of_its_own_in_each_draw_by_hand() -> None:
-    # Four kinds of question, 100 of each; a - b where it counts: (1, 0), (1, -), (-, 0), (-, -).
-    # d = 200 / 400. m = 300, and e = 1.5 (a - b - 0.5) has the row means 0, 3/8, -3/8.
-    a = np.repeat([[1, 0], [1, 1], [1, 0], [1, 1]], 100, axis=0)
-    b = np.zeros(400)
-    where = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], 100, axis=0).astype(bool)
-    vq = 200 * (3 / 8) ** 2 / 299 / 300
-
-    d = subgroup_difference(a, b, where)
-
-    half = scipy_stats.t.ppf(0.975, 299) * math.sqrt(vq)
-    assert (d.n, d.draws, d.diff) == (200, 2, 0.5)
-    assert (d.low, d.high) == pytest.approx((0.5 - half, 0.5 + half))
-    assert d.p == pytest.approx(2 * scipy_stats.t.sf(0.5 / math.sqrt(vq), 299))
-    assert math.isnan(d.n10)
-
-    # A third draw without any: e = 2.25 (a - b - 0.5), row means as before, column means
-    # 3/4, -3/4, 0. Both kinds of variance are in the interval now.
-    a, where = (np.concatenate([t, np.zeros_like(t[:, :1])], axis=1) for t in (a, where))
-    vs = 2 * (3 / 4) ** 2 / 2 / 3
-    df = (vq + vs) ** 2 / (vq**2 / 299 + vs**2 / 2)
-
-    d = subgroup_difference(a, b, where)
-
-    half = scipy_stats.t.ppf(0.975, df) * math.sqrt(vq + vs)
-    assert (d.n, d.draws, d.diff) == (133, 3, 0.5)
-    assert (d.low, d.high) == pytest.approx((0.5 - half, 0.5 + half))
-
-
-def test_a_subgroup_without_questions_is_nan_and_one_question_has_no_interval() -> None:
-    none = subgroup_difference([1, 0], [0, 0], [[False] * 3] * 2)
-    assert (none.n, none.draws) == (0, 3)
-    assert np.isnan([none.diff, none.low, none.high, none.n10, none.n01, none.p]).all()
-
-    one = subgroup_difference([1, 0], [0, 0], [[True, False, False], [False] * 3])
-    assert (one.n, one.diff) == (1, 1)
-    assert np.isnan([one.low, one.high, one.p]).all()
 
 
 @given(st.lists(st.one_of(st.just(NAN), st.floats(0, 1)), max_size=12))

@@ -462,22 +462,17 @@ def with_options(e: Experiment, long: Sequence[bool], *, labelled: bool = True) 
     return Experiment(dataclasses.replace(e.logs, runs=runs, questions=questions))
 
 
-def test_gains_are_split_by_one_rule_for_all_arms() -> None:
+def test_gains_are_split_by_the_rule_and_rules_are_fitted_on_the_labels_shown() -> None:
     long = np.arange(40) % 4 != 0
     e = with_options(experiment(EXAMPLE | CONTROLS), long.tolist())
 
-    table = tables.surface_rule_table(e)
-    row = only(table, weak="w", arm="weak", rule="demonstrations")
-    assert_values(row, {"n": 40, "draws": 3, "rule_accuracy": 0.75})
-    assert_values(row, {"right_n": 30, "wrong_n": 10})
+    row = only(tables.surface_rule_table(e), weak="w", arm="weak")
+    where = e.cross_fitted_right
+    assert_values(row, {"n": 40, "draws": 3, "rule_accuracy": where.mean()})
+    assert_values(row, {"right_n": where.sum(), "wrong_n": (~where).sum()})
     gain = right(*W2S) - right(STRONG)
-    assert_values(row, {"gain_right": gain[long].mean(), "gain_wrong": gain[~long].mean()})
+    assert_values(row, {"gain_right": gain[where].mean(), "gain_wrong": gain[~where].mean()})
     assert row["gain_wrong_lo"] <= row["gain_wrong"] <= row["gain_wrong_hi"]
-    # the arm without labels is split by the rule of the labelled one
-    unlabelled = only(table, weak="w", arm="unlabelled", rule="demonstrations")
-    assert_values(unlabelled, {"draws": 1, "rule_accuracy": 0.75, "gain_right": 0})
-    cross = only(table, weak="w", arm="weak", rule="cross-fitted")
-    assert_values(cross, {"right_n": 40 * cross["rule_accuracy"]})
     rules = tables.rules_table(e)
     labelled = rules[["labels", "weak", "draws"]].to_numpy().tolist()
     assert labelled == [["gold", "", 3], ["weak", "w", 3], ["weak", "s", 1]]
@@ -487,9 +482,7 @@ def test_gains_are_split_by_one_rule_for_all_arms() -> None:
 def test_without_labels_in_the_logs_there_is_no_rule() -> None:
     e = with_options(experiment(EXAMPLE), [True] * 40, labelled=False)
 
-    row = only(tables.surface_rule_table(e), arm="weak", rule="demonstrations")
-    assert_values(row, {"n": 0, "rule_accuracy": math.nan, "gain_wrong": math.nan})
-    assert only(tables.surface_rule_table(e), arm="weak", rule="cross-fitted")["n"] == 40
+    assert only(tables.surface_rule_table(e), arm="weak")["n"] == 40
     assert tables.rules_table(e).empty
 
 

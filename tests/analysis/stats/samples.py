@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
@@ -38,11 +37,6 @@ def graded(*rows: str) -> Floats:
 
 RIGHT_WEAK, RIGHT_STRONG = graded(WEAK), graded(STRONG)
 RIGHT_W2S, RIGHT_GOLD = graded(*W2S), graded(*GOLD)
-
-
-def printed(*values: float) -> object:
-    """The values to the six decimals of the specification."""
-    return pytest.approx(values, abs=5.1e-7, nan_ok=True)
 
 
 def stairs(n: int, *thresholds: int) -> list[Bools]:

@@ -8,47 +8,17 @@ from scipy import stats as scipy_stats
 
 from tests.analysis.stats.samples import (
     NAN,
-    RIGHT_GOLD,
-    RIGHT_STRONG,
-    RIGHT_W2S,
-    RIGHT_WEAK,
     Bools,
-    Floats,
-    printed,
     stairs,
     triples,
 )
 from w2s_icl.analysis.stats.paired import (
     holm,
-    mcnemar,
     mean_interval,
     paired_difference,
     wilson,
 )
 from w2s_icl.analysis.stats.ratio import gap_recovered
-
-
-def test_example_accuracies() -> None:
-    assert RIGHT_WEAK.mean() == 0.35
-    assert RIGHT_STRONG.mean() == 0.725
-    assert RIGHT_W2S.mean(axis=0).tolist() == [0.825, 0.875, 0.875]
-    assert RIGHT_GOLD.mean(axis=0).tolist() == [0.925, 0.95, 0.875]
-    assert wilson(14, 40) == printed(0.221345, 0.504941)
-    assert mean_interval(RIGHT_WEAK) == wilson(14, 40)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
-        (RIGHT_W2S[:, 0], RIGHT_WEAK, (20, 1, 2.098083e-05)),
-        (RIGHT_GOLD[:, 0], RIGHT_W2S[:, 0], (4, 0, 0.125)),
-        (RIGHT_W2S[:, 0], RIGHT_STRONG, (5, 1, 0.21875)),
-    ],
-)
-def test_example_mcnemar(a: Floats, b: Floats, expected: tuple[int, int, float]) -> None:
-    assert mcnemar(a, b) == pytest.approx(expected, rel=1e-6)
-    d = paired_difference(a, b)
-    assert (d.n10, d.n01, d.p_exact) == mcnemar(a, b)
 
 
 def test_wilson_without_trials_is_nan() -> None:

@@ -11,14 +11,11 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from tests.analysis.stats.samples import (
-    NAN,
     RIGHT_GOLD,
-    RIGHT_STRONG,
     RIGHT_W2S,
     RIGHT_WEAK,
     Bools,
     Floats,
-    printed,
     random_table,
     random_triple,
     slow_gap_recovered,
@@ -34,8 +31,6 @@ from w2s_icl.analysis.stats.ratio import (
     pooled_gap_recovered,
 )
 
-Triple = tuple[Floats, Floats, Floats]
-
 
 def test_example_covariances() -> None:
     base = RIGHT_WEAK[:, None]
@@ -46,61 +41,6 @@ def test_example_covariances() -> None:
     assert means.over_questions[0][0] == pytest.approx(np.array(expected), abs=5.1e-9)
     expected = [[0.000277778, -0.0000694444], [-0.0000694444, 0.000486111]]
     assert means.over_draws == pytest.approx(np.array(expected), abs=5.1e-10)
-
-
-@pytest.mark.parametrize(
-    ("triple", "gap", "ratio", "status"),
-    [
-        pytest.param(
-            (RIGHT_WEAK, RIGHT_W2S[:, 0], RIGHT_GOLD[:, 0]),
-            (0.475, 0.575, 0.414887, 0.735113, 7.263932, 39),
-            (0.826087, 0.640064, 1.002164),
-            ("ok", 1),
-            id="pgr_gold, draw 0 only",
-        ),
-        pytest.param(
-            (RIGHT_WEAK, RIGHT_W2S, RIGHT_GOLD),
-            (0.508333, 0.566667, 0.407238, 0.726095, 7.189368, 9.414050),
-            (0.897059, 0.719901, 1.106712),
-            ("ok", 3),
-            id="pgr_gold, all draws",
-        ),
-        pytest.param(
-            (RIGHT_WEAK, RIGHT_W2S, RIGHT_STRONG),
-            (0.508333, 0.375, 0.187710, 0.562290, 4.049922, 39),
-            (1.355556, 1.043848, 2.102374),
-            ("ok", 3),
-            id="pgr_zero, all draws",
-        ),
-        pytest.param(
-            (RIGHT_STRONG, RIGHT_W2S, RIGHT_GOLD),
-            (0.133333, 0.191667, 0.065246, 0.318088, 3.073504, 10.070793),
-            (0.695652, 0.100787, 1.436265),
-            ("ok", 3),
-            id="egr, all draws",
-        ),
-        pytest.param(
-            (RIGHT_GOLD[:, 0], RIGHT_W2S[:, 0], RIGHT_WEAK),
-            (-0.1, -0.575, -0.735113, -0.414887, -7.263932, 39),
-            (NAN, NAN, NAN),
-            ("gap_reversed", 1),
-            id="reversed",
-        ),
-    ],
-)
-def test_example_ratios(
-    triple: Triple,
-    gap: tuple[float, ...],
-    ratio: tuple[float, ...],
-    status: tuple[str, int],
-) -> None:
-    r = gap_recovered(*triple)
-
-    assert (r.numerator, r.gap, r.gap_low, r.gap_high, r.t_gap, r.df) == printed(*gap)
-    assert (r.value, r.low, r.high) == printed(*ratio)
-    assert (r.status, r.draws) == status
-    assert r.n == 40
-    assert not r.fragile
 
 
 def test_example_quadratic() -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from tests.analysis.stats.samples import GOLD, STRONG, TARGET, W2S, WEAK
 from tests.analysis.synthetic import logs_of
 from w2s_icl.analysis import tables  # as a module: pytest would collect `tests_table` by its name
 from w2s_icl.analysis.experiment import Experiment
@@ -23,19 +24,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # what other tests left open
 ]
 
-TARGET = "ACAABBDDDDAADAAADBBABCDCDABCCAABADCDCCBB"
-WEAK = "AABDC-DCBDADCABABABDCBBDABBABAACBBCDBBBB"
-STRONG = "ABCACBCDDDAADAAADDBABDACAABACAAAADCDCCBC"
-W2S = (
-    "AABABBADDDAADABADCBABCBCAABCCAABADCDCCBB",
-    "AAAAB-DDDDAADAAADBBABBACAABCCAABADCDCCBB",
-    "AABABBDDDDAADAAADBBABCACBABCCAABADCDCCBC",
-)
-GOLD = (
-    "ABDABBDDDDAADAAADBBABCACDABCCAABADCDCCBB",
-    "AAAABBDDDDAADAAADBBABCACDABCCAABADCDCCBB",
-    "ABAACBDDDDAADAAADDBABDACDABCCAABADCDCCBB",
-)
 UNREAD = "-" * len(TARGET)
 
 Key = tuple[Any, ...]
@@ -558,19 +546,10 @@ def test_columns_do_not_depend_on_the_rows() -> None:
     full.logs.runs["changed_n"] = 2
     empty = experiment(ZERO)
 
-    names = [
-        "tests",
-        "matching",
-        "pooled",
-        "models",
-        "costs",
-        "arms",
-        "classes",
-        "rules",
-        "surface_rule",
-        "positions",
-        "repeats",
-    ]
-    for make in (tables.missing_cells, *(getattr(tables, f"{name}_table") for name in names)):
+    names = "tests matching pooled models costs arms classes rules surface_rule positions repeats"
+    for make in (
+        tables.missing_cells,
+        *(getattr(tables, f"{name}_table") for name in names.split()),
+    ):
         assert make(empty).columns.tolist() == make(full).columns.tolist()
         assert not make(full).empty

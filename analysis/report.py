@@ -131,7 +131,7 @@ def views(results: Results) -> list[View]:
     no_pair = "No pair of different models was planned or run: there is no gap to recover."
     nothing = "No run with weak labels was planned or run."
     arms = figures.at_shots(r.arms, r.last)
-    words = {arm: figures.arm_text(arm, r.names, weak) for arm in _COMPARED}
+    words = {arm: figures.arm_text(arm, weak) for arm in _COMPARED}
     recovered = [
         sentences.recovered(pair, of, weak, strong) for of in ("pgr_gold", "pgr_zero") if pair
     ]

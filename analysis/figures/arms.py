@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,21 +37,17 @@ _FAR = "flipped|zero_shot|question=hidden"
 """Arms that may lie far off, and must not squeeze the others."""
 
 
-def arm_text(arm: str, names: Mapping[str, str], weak: str = "the weak model") -> str:
-    """An arm of `tables.arms_table` in words; `names` are of models, for people.
+def arm_text(arm: str, weak: str = "the weak model") -> str:
+    """An arm of `tables.arms_table` in words.
 
     Example:
-        >>> arm_text("noise_matched", {}), arm_text("weak disclosure=source", {}, "small")
+        >>> arm_text("noise_matched"), arm_text("weak disclosure=source", "small")
         ('gold with as many errors', 'labels by small, weak model named')
-        >>> arm_text("random of hf/mid cot=bare", {"hf/mid": "mid"})
-        'random labels, of mid, reasoning first'
     """
-    kind, _, rest = arm.partition(" ")
-    text = ARMS.get(kind, kind.replace("_", " ")).format(weak=weak)
-    parts = ["no demonstrations" if kind == "zero_shot" else text]
-    for word, by in re.findall(r"(?:(of|via) )?(\S+)", rest):
-        parts.append(f"{word} {names.get(by, by)}" if word else _PROMPTS.get(by, by))
-    return style.shortened(", ".join(parts), 48)
+    kind, *rest = arm.split(" ")
+    text = ARMS[kind].format(weak=weak) if kind in ARMS else kind.replace("_", " ")
+    first = "no demonstrations" if kind == "zero_shot" else text
+    return style.shortened(", ".join([first, *(_PROMPTS.get(word, word) for word in rest)]), 48)
 
 
 def arm_order(arms: Iterable[str]) -> list[str]:
@@ -109,7 +104,7 @@ def arms(
         axes.tick_params(axis="y", length=0, pad=8)
         _gains(sheet, axes, pair, mine.set_index("arm").reindex(order), limits)
     weak = [sheet.names[of] for of in {weak for weak, _ in pairs}]
-    words = [arm_text(arm, sheet.names, *weak[: len(weak) == 1]) for arm in ["weak", *order]]
+    words = [arm_text(arm, *weak[: len(weak) == 1]) for arm in ["weak", *order]]
     sheet.panels[0].set_yticks(range(len(order)), words[1:])
     sheet.panels[0].set_ylim(len(order) - 0.5, -0.5)
     if rows.loc[rows["arm"] == "weak", "gain"].notna().any():

@@ -97,7 +97,7 @@ class Estimates:
     def variance(self, over_questions: Floats, df: float, *weights: float) -> tuple[float, float]:
         """Variance of a weighted sum, with its degrees of freedom, by one of `over_questions`."""
         w = np.array(weights)
-        vq, vs = float(w @ over_questions @ w), float(w @ self.over_draws @ w)
+        vq, vs = (max(float(w @ of @ w), 0.0) for of in (over_questions, self.over_draws))
         return vq + vs, satterthwaite(vq, df, vs, self.draws, NO_VARIANCE * float(w @ w))
 
 

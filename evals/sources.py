@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import ast
-import json
+import http.client
+import logging
+import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from string import ascii_uppercase
-from typing import Annotated, Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from platformdirs import user_cache_path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from w2s_icl.errors import W2SError, first_line
-from w2s_icl.evals.questions import Question, QuestionSet
-from w2s_icl.inputs import absolute, read_rows
+from w2s_icl.evals.columns import BINARY, MC1, Columns, columns_of, questions_of, read_columns
+from w2s_icl.evals.questions import QuestionSet
+from w2s_icl.inputs import absolute
+from w2s_icl.rows import Row, read_rows
 
-TRUTHFULQA_CSV = "https://raw.githubusercontent.com/sylinrl/TruthfulQA/main/TruthfulQA.csv"
+TRUTHFULQA_CSV: Final = "https://raw.githubusercontent.com/sylinrl/TruthfulQA/main/TruthfulQA.csv"
 """The authors' own file (2025 release), which `binary` reads."""
 
 BINARY_SHA256 = "814e81017a70b5d5b0143843f30594b5194600337a2ade45a36ac738d9578259"
@@ -30,7 +31,6 @@ MISCONCEPTIONS = Path(__file__).parent / "data" / "misconceptions.jsonl"
 """The bundled questions."""
 
 NETWORK_TIMEOUT = 5.0
-MAX_OPTIONS = len(ascii_uppercase)
 
 
 class HubFile(NamedTuple):
@@ -39,12 +39,14 @@ class HubFile(NamedTuple):
     repo: str
     revision: str
     path: str
+    columns: Columns
 
 
 TRUTHFULQA = HubFile(
     "truthfulqa/truthful_qa",
     "741b8276f2d1982aa3d5b832d3ee81ed3b896490",
     "multiple_choice/validation-00000-of-00001.parquet",
+    MC1.model_copy(update={"rows": 817}),
 )
 
 HUB_FILES = {
@@ -55,6 +57,7 @@ HUB_FILES = {
         "EleutherAI/truthful_qa_mc",
         "refs/convert/parquet",
         "multiple_choice/validation/0000.parquet",
+        Columns(path="", rows=684),
     ),
 }
 
@@ -66,204 +69,225 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
     """Read a question set by name or path.
 
     Args:
-        dataset: A name of `DATASETS`; or a path: a folder in the hub's layout, or a `.jsonl`,
-            `.json`, `.csv` or `.parquet` file with the columns `question`, `choices` and `label`
-            (0-based; `id` and `category` optional). TruthfulQA's own files, with `mc1_targets` or
-            with `Best Answer` and `Best Incorrect Answer`, are read as they are.
+        dataset: A name of `DATASETS`; or a path: a `.yaml` file that maps columns (see
+            `columns.Columns`); or a folder in the hub's layout, or a `.jsonl`, `.json`, `.csv`,
+            `.tsv` or `.parquet` file, with the columns `question`, `choices` and `label` (`id` and
+            `category` optional). TruthfulQA's own files, with `mc1_targets` or with `Best Answer`
+            and `Best Incorrect Answer`, are read as they are.
         seed: Draws the three wrong options that `mc4` keeps; other sets do not depend on it.
 
     Raises:
         W2SError: The set is unknown, cannot be fetched, or holds a bad row.
     """
     if dataset in DATASETS:
-        return _load(dataset, seed, ())
-    path = absolute(dataset)
+        return _load(dataset, seed, None, ())
+    path, columns = absolute(dataset), None
     if not path.exists():
+        hint = "; a dataset of the hub needs a mapping file, see docs/questions.md"
         raise W2SError(
-            f"dataset must be one of {', '.join(DATASETS)}, or the path of a folder or a .jsonl, "
-            f".json, .csv or .parquet file; got {dataset!r}, and there is no {path}"
+            f"dataset must be one of {', '.join(DATASETS)}, or the path of a mapping (.yaml), a "
+            f"folder or a .jsonl, .json, .csv or .parquet file; got {dataset!r}, and there is no "
+            f"{path}{hint if re.fullmatch(HUB_ID, dataset) else ''}"
         )
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stamps = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
-    return _load(str(path), seed, stamps)
+    place = path
+    if path.suffix in (".yaml", ".yml"):
+        columns = read_columns(path)
+        place = path.parent / Path(columns.path).expanduser()
+    files = sorted(place.rglob("*")) if place.is_dir() else [place] if place.exists() else []
+    stamps = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
+    return _load(str(path), seed, columns, stamps)
 
 
 @lru_cache(maxsize=8)
-def _load(dataset: str, seed: int, stamps: tuple[tuple[str, int, int], ...]) -> QuestionSet:
-    del stamps  # part of the key only: a changed file is read again
-    where = dataset
+def _load(
+    dataset: str, seed: int, columns: Columns | None, stamps: tuple[tuple[str, int, int], ...]
+) -> QuestionSet:
     if dataset in HUB_FILES:
         hub = HUB_FILES[dataset]
-        path, where = _fetch_from_hub(dataset, hub), f"{hub.repo}@{hub.revision}/{hub.path}"
+        source = f"{hub.repo}@{hub.revision}/{hub.path}"
+        questions = questions_of(_cached_rows([_fetch_file(dataset, hub)]), hub.columns)
     elif dataset == "binary":
-        path, where = _fetch_csv(), TRUTHFULQA_CSV
-    elif dataset == "misconceptions":
-        path, where = MISCONCEPTIONS, f"w2s_icl/evals/data/{MISCONCEPTIONS.name}"
+        return _binary()
+    elif columns is not None:
+        files, source = _files_of(Path(dataset), columns)
+        questions = questions_of(_cached_rows(files) if not stamps else _rows(files), columns)
     else:
-        path = Path(dataset)
-    source, where = where, path.name if where == dataset else where
-    rows = _rows_of_folder(path) if path.is_dir() else read_rows(path)
-    questions = [question_of(row, i, where) for i, row in enumerate(rows)]
+        path = MISCONCEPTIONS if dataset == "misconceptions" else Path(dataset)
+        source = f"w2s_icl/evals/data/{path.name}" if path is MISCONCEPTIONS else dataset
+        rows = _rows(_data_files(path, Columns(path="")) if path.is_dir() else [path])
+        questions = questions_of(rows, columns_of(rows[0].values))
     if dataset == "mc4":
         questions = [q.with_four_choices(seed) for q in questions if len(q.choices) >= 4]
-    if not questions:
-        raise W2SError(f"{where}: no questions found; at least two are needed")
-    loaded = QuestionSet(dataset, source, tuple(questions))
-    for i, q in enumerate(questions):
-        if (first := loaded.places[str(q.id)]) != i:
+    if len(questions) < 2:
+        raise W2SError(f"{source}: {len(questions)} questions found; at least two are needed")
+    return QuestionSet(dataset, source, tuple(questions))
+
+
+def _rows(files: list[Path]) -> list[Row]:
+    return [row for file in files for row in read_rows(file)]
+
+
+def _cached_rows(files: list[Path]) -> list[Row]:
+    """Rows of fetched files; one that cannot be read is taken out of the cache."""
+    for file in files:
+        try:
+            read_rows(file)
+        except W2SError as error:
+            file.resolve().unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
             raise W2SError(
-                f"{where}: row {i} (the first is 0): id {q.id!r} stands in row {first} already; "
-                "ids must be different"
-            )
-    if dataset == "binary" and loaded.fingerprint != BINARY_SHA256:
+                f"{error.message} (what was fetched is removed from the cache: run it again, where "
+                "the network lets the hub's own files through)"
+            ) from None
+    return _rows(files)
+
+
+# --- mappings and folders -------------------------------------------------------------------------
+
+HUB_ID: Final = r"[\w.-]+/[\w.-]+"
+
+
+def _files_of(mapping: Path, columns: Columns) -> tuple[list[Path], str]:
+    """Files of the set that a mapping names, and where they are from."""
+    path = mapping.parent / Path(columns.path).expanduser()
+    if path.exists():
+        if columns.revision:
+            raise W2SError(f"{mapping}: revision is for the hub only, {path} is on this disk")
+        return (_data_files(path, columns) if path.is_dir() else [path]), str(path)
+    if not re.fullmatch(HUB_ID, columns.path) or columns.path.startswith("."):
         raise W2SError(
-            f"dataset binary: {TRUTHFULQA_CSV} holds other questions than the 2025 release "
-            f"(digest {loaded.fingerprint[:12]}, expected {BINARY_SHA256[:12]}). Use a copy "
-            "of that release, or the new file under its own name, with -T dataset=PATH"
+            f"{mapping}: path must be a file, a folder, or a dataset of the hub as owner/name; "
+            f"there is no {path}"
         )
-    return loaded
+    folder = _fetch_folder(columns)
+    commit = folder.name
+    if columns.revision != commit:
+        logging.getLogger(__name__).warning(
+            f"{mapping}: revision {columns.revision or 'is not given and'} may change on the hub: "
+            f"pin what is read now with revision: {commit}"
+        )
+    parts = [f"{columns.path}@{commit}", columns.name, columns.split]
+    return _data_files(folder, columns, fetched=True), " ".join(filter(None, parts))
 
 
-# --- from a row to a question ---------------------------------------------------------------------
+def _data_files(path: Path, columns: Columns, *, fetched: bool = False) -> list[Path]:
+    """Data files of a folder in the hub's layout, as `datasets` finds them.
 
-
-def _as_list(value: Any) -> Any:
-    """A list, also from a cell of a CSV file (a JSON list, or one as Python prints it)."""
-    if isinstance(value, str) and value.strip().startswith("["):
-        for read in (json.loads, ast.literal_eval):
-            with suppress(ValueError, SyntaxError):
-                return read(value)
-    return value
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError("must be a whole number")
-    return None if value == "" else value
-
-
-class Row(BaseModel):
-    """One row of a file of questions."""
-
-    model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
-
-    question: str
-    choices: Annotated[list[str], BeforeValidator(_as_list)]
-    label: Annotated[int, BeforeValidator(_whole)]
-    id: Annotated[int | str | None, BeforeValidator(_whole)] = None
-    category: Annotated[str, BeforeValidator(lambda v: v or "")] = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _columns(cls, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The row with the columns above, also where it is one of TruthfulQA's own."""
-        if "mc1_targets" in row:
-            targets = row["mc1_targets"]
-            right = list(targets["labels"]) if isinstance(targets, Mapping) else []
-            if right.count(1) != 1:
-                raise ValueError(
-                    "mc1_targets must hold choices and labels with exactly one right choice, "
-                    f"got {targets!r:.120}"
-                )
-            return {**row, "choices": targets["choices"], "label": right.index(1)}
-        if "Best Incorrect Answer" in row and "choices" not in row:
-            choices = [row.get("Best Answer"), row["Best Incorrect Answer"]]
-            own = {"question": row.get("Question"), "category": row.get("Category")}
-            return {**own, **row, "choices": choices, "label": 0}
-        return row
-
-    @model_validator(mode="after")
-    def _usable(self) -> Row:
-        n = len(self.choices)
-        if not self.question:
-            raise ValueError("question must not be empty")
-        if not 2 <= n <= MAX_OPTIONS:
-            raise ValueError(f"2 to {MAX_OPTIONS} choices are allowed, got {n}")
-        if "" in self.choices:
-            raise ValueError(f"choices must not be empty, got {self.choices!r:.120}")
-        plain = [choice.casefold() for choice in self.choices]
-        if twice := [c for c in self.choices if plain.count(c.casefold()) > 1]:
-            raise ValueError(f"choices must be different, {twice[0]!r} stands there twice")
-        if not 0 <= self.label < n:
-            raise ValueError(
-                f"label must be from 0 to {n - 1}, the place of the right choice, got {self.label}"
-            )
-        return self
-
-
-def question_of(row: Mapping[str, Any], i: int, where: str) -> Question:
-    """The question in row `i` of `where`, checked.
-
-    Raises:
-        W2SError: Names file, row, column, what is wrong and what came.
-    """
-    try:
-        read = Row.model_validate(row)
-    except ValidationError as error:
-        first = error.errors()[0]
-        column = ".".join(map(str, first["loc"]))
-        text = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "missing":
-            needed = "needed are question, choices and label"
-            text = f"no {column} among the columns {', '.join(map(str, row))}; {needed}"
-        elif column:
-            text = f"{column}: {text}, got {first['input']!r:.120}"
-        raise W2SError(f"{where}: row {i} (the first is 0): {text}") from None
-    id_ = i if read.id is None else read.id
-    return Question(id_, read.question, tuple(read.choices), read.label, read.category)
-
-
-# --- from a place to rows -------------------------------------------------------------------------
-
-
-def _rows_of_folder(path: Path) -> list[dict[str, Any]]:
-    """Rows of a folder in the hub's layout.
-
-    Streaming reads the data files themselves. `load_dataset` without it hands out rows from its
-    cache, stale ones when the files have changed, even another folder's of the same name.
+    The files are read by us: `datasets` would hand out rows from its cache, stale ones when a file
+    has changed, and takes texts such as "None" for empty ones.
     """
     import datasets
 
+    if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
+        raise W2SError(
+            f"{path}: was written by save_to_disk, which only the version of datasets that wrote "
+            f"it is sure to read: datasets.load_from_disk(PATH), then to_parquet(FILE) of a split"
+        )
     try:
-        configs = datasets.get_dataset_config_names(str(path))
-        if len(configs) > 1 and "multiple_choice" not in configs:
-            raise W2SError(
-                f"{path}: holds the configs {', '.join(configs)}; a folder must hold one, "
-                "or one that is called multiple_choice"
-            )
-        config = "multiple_choice" if len(configs) > 1 else configs[0]
-        splits = datasets.load_dataset(str(path), config, streaming=True)
-        if len(splits) != 1:
-            raise W2SError(f"{path}: holds the splits {', '.join(splits)}; a folder must hold one")
-        return list(next(iter(splits.values())))
-    except (FileNotFoundError, datasets.exceptions.DatasetsError, OSError, IndexError) as error:
+        config = _one_of(
+            "name", datasets.get_dataset_config_names(str(path)), columns.name, path,
+            "multiple_choice",
+        )  # fmt: skip
+        builder = datasets.load_dataset_builder(str(path), config)
+        files = builder.config.data_files or {}
+    except (FileNotFoundError, datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         raise W2SError(
             f"{path}: no data files of the hub's layout found ({first_line(error)})"
         ) from None
+    split = _one_of("split", list(map(str, files)), columns.split, path)
+    found = [Path(file) for file in files[split]]
+    known = (builder.info.splits or {}).get(split)
+    if fetched and known and known.num_examples:
+        n = sum(len(read_rows(file)) for file in found)
+        if n != known.num_examples:
+            raise W2SError(f"{path}: {n} rows of {split}, the hub's card says {known.num_examples}")
+    return found
 
 
-def _fetch_from_hub(name: str, hub: HubFile) -> Path:
-    """The file in the hub's cache, fetched when it is not there yet: a revision never changes."""
+def _one_of(key: str, there: list[str], named: str, path: Path, usual: str = "") -> str:
+    """The config or split that is named, or the only one."""
+    wanted = named or (there[0] if len(there) == 1 else usual)
+    if wanted not in there:
+        raise W2SError(
+            f"{path}: {key} must be one of {', '.join(there)}"
+            + (
+                f", got {named!r}"
+                if named
+                else "; give it in a mapping file, see docs/questions.md"
+            )
+        )
+    return wanted
+
+
+# --- fetching -------------------------------------------------------------------------------------
+
+
+def _fetch(
+    get: Callable[..., str], repo: str, revision: str, wanted: str, way_out: str, **given: Any
+) -> Path:
+    """A file or folder of the hub from its cache, fetched where it is not there yet."""
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-    file = {"repo_type": "dataset", "revision": hub.revision}
-    fetch = partial(huggingface_hub.hf_hub_download, hub.repo, hub.path, **file)
-    try:
-        return Path(fetch(local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
+    get = partial(get, repo, repo_type="dataset", revision=revision, **given)
+    with suppress(LocalEntryNotFoundError):
+        return Path(get(local_files_only=True))
     try:
         if not huggingface_hub.constants.HF_HUB_OFFLINE:
             _reach(huggingface_hub.constants.ENDPOINT)
-        return Path(fetch(etag_timeout=NETWORK_TIMEOUT))
+        return Path(get(etag_timeout=NETWORK_TIMEOUT))
     except (OSError, HfHubHTTPError, ValueError) as error:
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            raise
         raise W2SError(
-            f"dataset {name}: cannot fetch {hub.path} of the dataset {hub.repo} at revision "
-            f"{hub.revision} from the hub ({first_line(error)}). Fetch it where there is a network "
-            "(it then works offline from the hub's cache), or use a local copy with -T "
-            "dataset=PATH (in a study, dataset: PATH), or the bundled -T dataset=misconceptions"
+            f"cannot fetch {wanted} of the dataset {repo} at revision {revision} from the hub "
+            f"({first_line(error)}). Fetch it where there is a network (it then works offline from "
+            f"the hub's cache), {way_out}"
         ) from None
+
+
+def _fetch_file(name: str, hub: HubFile) -> Path:
+    """The file of a set that has a name here."""
+    from huggingface_hub import hf_hub_download
+
+    local = (
+        f"or use a local copy with -T dataset=PATH (in a study, dataset: PATH) in place of {name}, "
+        "or the bundled -T dataset=misconceptions"
+    )
+    return _fetch(hf_hub_download, hub.repo, hub.revision, hub.path, local, filename=hub.path)
+
+
+def _fetch_folder(columns: Columns) -> Path:
+    """The card and the data files of one config of a dataset of the hub, at one commit."""
+    from huggingface_hub import DatasetCard, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repo, revision = columns.path, columns.revision or "main"
+    files = f"{columns.name or 'data'}/*"
+    local = (
+        "or put it into a folder: hf download "
+        f"{repo} --repo-type dataset --revision {revision} --include README.md '{files}' "
+        "--local-dir FOLDER, and give path: FOLDER without revision"
+    )
+    wanted, patterns = f"README.md and {files}", None
+    try:
+        card = _fetch(hf_hub_download, repo, revision, wanted, local, filename="README.md")
+        revision = card.parent.name
+        for config in DatasetCard.load(card).data.to_dict().get("configs") or ():
+            if config.get("config_name") == (columns.name or "default"):
+                patterns = ["README.md", *_patterns(config.get("data_files") or ())]
+    except (EntryNotFoundError, ValueError):  # no card, or one that says nothing
+        pass
+    return _fetch(snapshot_download, repo, revision, wanted, local, allow_patterns=patterns)
+
+
+def _patterns(data_files: Any) -> list[str]:
+    """The paths in the `data_files` of a dataset card, which may be nested in several ways."""
+    if isinstance(data_files, str):
+        return [data_files]
+    if isinstance(data_files, Mapping):
+        return _patterns(data_files.get("path") or list(data_files.values()))
+    return [pattern for part in data_files for pattern in _patterns(part)]
 
 
 def _reach(url: str) -> None:
@@ -273,22 +297,37 @@ def _reach(url: str) -> None:
         urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
 
 
-def _fetch_csv() -> Path:
-    """The authors' CSV file in the user's cache, fetched when it is not there yet."""
+def _binary() -> QuestionSet:
+    """The authors' file, from the user's cache; only the 2025 release gets there."""
     path = user_cache_path("w2s-icl") / "TruthfulQA.csv"
     if path.exists():
-        return path
+        with suppress(W2SError):  # what an earlier version kept unchecked
+            return _checked_binary(path)
+    part = path.with_name("TruthfulQA.part.csv")
     try:
         with urllib.request.urlopen(TRUTHFULQA_CSV, timeout=NETWORK_TIMEOUT) as reply:
             content = reply.read()
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
         part.write_bytes(content)
+        loaded = _checked_binary(part)
         part.replace(path)
-    except OSError as error:
+        return loaded
+    except (OSError, http.client.HTTPException) as error:
         raise W2SError(
             f"dataset binary: cannot fetch {TRUTHFULQA_CSV} ({first_line(error)}). Fetch it where "
             "there is a network and use it with -T dataset=PATH/TruthfulQA.csv (in a study, "
             "dataset: PATH/TruthfulQA.csv)"
         ) from None
-    return path
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _checked_binary(path: Path) -> QuestionSet:
+    loaded = QuestionSet("binary", TRUTHFULQA_CSV, tuple(questions_of(read_rows(path), BINARY)))
+    if loaded.fingerprint != BINARY_SHA256:
+        raise W2SError(
+            f"dataset binary: {TRUTHFULQA_CSV} holds other questions than the 2025 release "
+            f"(digest {loaded.fingerprint[:12]}, expected {BINARY_SHA256[:12]}). Use a copy "
+            "of that release, or the new file under its own name, with -T dataset=PATH"
+        )
+    return loaded

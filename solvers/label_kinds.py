@@ -11,8 +11,9 @@ from typing import Any
 from inspect_ai.dataset import Sample
 
 from w2s_icl.errors import LabelsMissingError, W2SError
-from w2s_icl.inputs import absolute, read_rows
+from w2s_icl.inputs import absolute
 from w2s_icl.record import FILE, LabelRecord, file_of
+from w2s_icl.rows import read_rows
 from w2s_icl.solvers.label_logs import answers_of, find_answers, label_command, other_runs
 from w2s_icl.solvers.labels import LabelRequest, LabelSet, id_of, label_source, labels_sha256
 
@@ -136,9 +137,8 @@ def _table(path: Path, request: LabelRequest) -> dict[int | str, str | None]:
     """Option texts by question id, every row checked."""
     questions = {str(s.id): s for s in (*request.pool, *request.skipped, *request.others)}
     labels: dict[int | str, str | None] = {}
-    rows: dict[str, int] = {}
-    for i, row in enumerate(read_rows(path)):
-        where = f"{path.name}: row {i} (the first is 0)"
+    places: dict[str, str] = {}
+    for where, row in read_rows(path):
         id_ = str(row.get("question", row.get("id", ""))).strip()
         if not {"question", "id"} & row.keys() or "label" not in row:
             raise W2SError(
@@ -147,8 +147,8 @@ def _table(path: Path, request: LabelRequest) -> dict[int | str, str | None]:
             )
         if id_ not in questions:
             raise W2SError(f"{where}: question {id_!r} is none of the dataset's ids")
-        if rows.setdefault(id_, i) != i:
-            raise W2SError(f"{where}: question {id_!r} has a label in row {rows[id_]} already")
+        if places.setdefault(id_, where) != where:
+            raise W2SError(f"{where}: question {id_!r} has a label in {places[id_]} already")
         labels[id_of(questions[id_])] = _option(row["label"], questions[id_], where)
     return labels
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from inspect_ai import Task, eval
 from inspect_ai.event import ModelEvent
@@ -98,6 +100,18 @@ def rows(n: int, options: int = 4) -> list[dict[str, Any]]:
 
 def write_questions(path: Path, content: Sequence[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in content), "utf-8")
+    return path
+
+
+def hub_folder(path: Path, content: Sequence[dict[str, Any]], split: str = "validation") -> Path:
+    """A dataset folder in the hub's layout, with one config, multiple_choice."""
+    (path / "multiple_choice").mkdir(parents=True)
+    file = path / "multiple_choice" / f"{split}-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist(list(content)), file)
+    (path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: multiple_choice\n  data_files:\n"
+        f"  - split: {split}\n    path: multiple_choice/{split}-*\n---\n"
+    )
     return path
 
 

@@ -1,13 +1,10 @@
-"""What a user names on the command line: files, tables, the log directory, settings of a run.
+"""What a user names on the command line: files, the log directory, settings of a run.
 
 `inspect eval` makes a task before it says where logs go. It is a click program, so click tells.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import os
 import re
@@ -77,58 +74,6 @@ def log_directory() -> str:
     """
     named = _LOG_DIR.get() or _option("log_dir") or os.environ.get("INSPECT_LOG_DIR") or "logs"
     return str(named) if "://" in str(named) else str(absolute(named))
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a `.csv`, `.jsonl`, `.json` or `.parquet` file; all texts in a CSV file.
-
-    Raises:
-        W2SError: The file is of another kind or cannot be read; names the file and, where the
-            reader knows it, the line.
-    """
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("csv", "jsonl", "json", "parquet"):
-        raise W2SError(f"{path}: must be a .jsonl, .json, .csv or .parquet file")
-    try:
-        rows = _rows(path, kind)
-    except OSError as error:
-        raise W2SError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
-    except (ValueError, csv.Error) as error:  # not this kind of file, not UTF-8
-        raise W2SError(f"{path.name}: not a {kind} file: {first_line(error)}") from None
-    if not isinstance(rows, list):
-        raise W2SError(f"{path.name}: must hold a list of rows, got one {type(rows).__name__}")
-    for i, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise W2SError(
-                f"{path.name}: row {i} (the first is 0): must be an object with the columns as "
-                f"keys, got {row!r:.80}"
-            )
-    return rows
-
-
-def _rows(path: Path, kind: str) -> Any:
-    if kind == "parquet":
-        import pyarrow.parquet
-
-        return pyarrow.parquet.read_table(path).to_pylist()
-    text = path.read_bytes().decode("utf-8-sig")
-    if kind == "json":
-        return json.loads(text)
-    rows = []
-    if kind == "csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
-        for row in reader:
-            if None in row:
-                raise ValueError(f"line {reader.line_num} has more fields than there are columns")
-            rows.append(row)
-        return rows
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number}: {error}") from None
-    return rows
 
 
 VALUES = 10_000

@@ -41,7 +41,7 @@ def import_answers(
     Raises:
         W2SError: A row cannot be used; names file and row. Nothing has been written.
     """
-    refuse_logs(log_dir)
+    _refuse_logs(log_dir)
     recording = read_answers(Path(answers), load_questions(questions))
     if demonstrations:
         read_demonstrations(Path(demonstrations), recording)
@@ -60,13 +60,13 @@ def import_notebook(
     source: str = "",
 ) -> Recording:
     """Make logs of the JSON files of the notebook's sweeps and baselines; as `import_answers`."""
-    refuse_logs(log_dir)
+    _refuse_logs(log_dir)
     recording = read_notebook(Path(folder), load_questions(questions))
     write_logs(recording, log_dir, name or "notebook", source)
     return recording
 
 
-def refuse_logs(log_dir: str) -> None:
+def _refuse_logs(log_dir: str) -> None:
     """Stop where a directory holds logs already: an import never mixes with other runs."""
     if list_eval_logs(log_dir):
         raise W2SError(

@@ -35,6 +35,7 @@ from w2s_icl.record import (
     ExperimentRecord,
     ImportRecord,
     PlanRecord,
+    Record,
     Shown,
     blocks_of,
 )
@@ -43,105 +44,80 @@ from w2s_icl.scorers.multiple_choice import SCORER_VERSION
 
 def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> None:
     """Write a log for each cell of a recording."""
+    Path(log_dir).mkdir(parents=True, exist_ok=True)
+    keys = list(dict.fromkeys([*recording.cells, *recording.counts]))
+    records = [_experiment(recording), _plan(name, list(recording.cells))]
+    for place, key in enumerate(keys):
+        counts = recording.counts.get(key, (None, None))
+        told = ImportRecord(
+            source=source,
+            files=tuple(recording.files),
+            imported_at=datetime.now(UTC).date().isoformat(),
+            not_recorded=tuple(recording.not_recorded),
+            notes=tuple(recording.notes),
+            as_shown=recording.as_shown,
+            correct=counts[0],
+            total=counts[1],
+        )
+        log = _log(key, recording, [*records, told, recording.shown.get(key, Shown())])
+        stamp = log.eval.created.replace(":", "-").replace("+", "-")
+        write_eval_log(log, f"{log_dir}/{stamp}_{log.eval.task.replace('_', '-')}_{place:03d}.eval")
+
+
+def _experiment(recording: Recording) -> ExperimentRecord:
+    asked = {a.question.id for k, of in recording.cells.items() if k.split == "test" for a in of}
     digest = hashlib.sha256(json.dumps(recording.files).encode()).hexdigest()[:12]
-    keys = [*recording.cells, *(key for key in recording.counts if key not in recording.cells)]
-    tests = [a for key, answers in recording.cells.items() if key.split == "test" for a in answers]
-    experiment = ExperimentRecord(
+    return ExperimentRecord(
         dataset=recording.questions.name,
         dataset_sha256=recording.questions.fingerprint,
         dataset_source=recording.questions.source,
-        test_size=len({answer.question.id for answer in tests}),
+        test_size=len(asked),
         seed=0,
         near_duplicates="not recorded",
         style="not recorded",
         prompt_version=f"imported {digest}",
         scorer_version=SCORER_VERSION,
     )
-    record = ImportRecord(
-        source=source,
-        files=tuple(recording.files),
-        imported_at=datetime.now(UTC).date().isoformat(),
-        not_recorded=tuple(recording.not_recorded),
-        notes=tuple(recording.notes),
-        as_shown=recording.as_shown,
-    )
-    plan = _plan(name, list(recording.cells))
-    Path(log_dir).mkdir(parents=True, exist_ok=True)
-    for place, key in enumerate(keys):
-        told = record
-        if key in recording.counts:
-            correct, total = recording.counts[key]
-            told = record.model_copy(update={"correct": correct, "total": total})
-        parts = (experiment, plan, told, recording.shown.get(key, Shown()))
-        log = _log(key, recording.cells.get(key, []), *parts)
-        stamp = log.eval.created.replace(":", "-").replace("+", "-")
-        write_eval_log(log, f"{log_dir}/{stamp}_{log.eval.task.replace('_', '-')}_{place:03d}.eval")
 
 
 def _plan(name: str, keys: Sequence[CellKey]) -> PlanRecord:
     """What was recorded, in the order of the files; nothing was declared."""
     models = dict.fromkeys([k.model for k in keys if not k.labels] + [k.model for k in keys])
     pairs = dict.fromkeys((k.weak, k.model) for k in keys if k.labels == "weak")
-    return PlanRecord(
-        name=name,
-        models=tuple(models),
-        pairs=tuple(pairs),
-        blocks=blocks_of(keys),
-    )
+    return PlanRecord(name=name, models=tuple(models), pairs=tuple(pairs), blocks=blocks_of(keys))
 
 
-def _log(
-    key: CellKey,
-    answers: Sequence[Answer],
-    experiment: ExperimentRecord,
-    plan: PlanRecord,
-    record: ImportRecord,
-    shown: Shown,
-) -> EvalLog:
+def _log(key: CellKey, recording: Recording, records: Sequence[Record]) -> EvalLog:
     cell = CellRecord(**{k: v for k, v in key._asdict().items() if k != "model"})
-    name = cell_name(cell)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    samples = [_sample(key.model, answer) for answer in answers]
-    right = [sample.scores[SCORER].value == CORRECT for sample in samples if sample.scores]
-    share = sum(right) / len(right) if right else math.nan
-    if record.total:
-        share = (record.correct or 0) / record.total
+    answers = recording.cells.get(key, [])
+    asked = list(dict.fromkeys(a.question.id for a in answers))
+    right, n = recording.counts.get(key, (sum(a.letter == a.target for a in answers), len(answers)))
+    accuracy = EvalMetric(name="accuracy", value=right / n if n else math.nan)
     return EvalLog(
         status="success",
         eval=EvalSpec(
             created=now,
-            task=name,
+            task=cell_name(cell),
             dataset=EvalDataset(
-                name=f"{experiment.dataset} {key.split}",
-                location=experiment.dataset_source,
-                samples=len({a.question.id for a in answers}),
-                sample_ids=list(dict.fromkeys(a.question.id for a in answers)),
+                name=f"{recording.questions.name} {key.split}",
+                location=recording.questions.source,
+                samples=len(asked),
+                sample_ids=asked,
             ),
             model=key.model,
             config=EvalConfig(epochs=max((a.epoch for a in answers), default=1)),
             tags=["imported"],
-            metadata={
-                **cell.to_metadata(),
-                **experiment.to_metadata(),
-                **shown.to_metadata(),
-                **plan.to_metadata(),
-                **record.to_metadata(),
-            },
+            metadata={k: v for part in (cell, *records) for k, v in part.to_metadata().items()},
         ),
         plan=EvalPlan(),
         results=EvalResults(
-            total_samples=len(samples),
-            completed_samples=len(samples),
-            scores=[
-                EvalScore(
-                    name=SCORER,
-                    scorer=SCORER,
-                    metrics={"accuracy": EvalMetric(name="accuracy", value=share)},
-                )
-            ],
+            total_samples=len(answers),
+            completed_samples=len(answers),
+            scores=[EvalScore(name=SCORER, scorer=SCORER, metrics={"accuracy": accuracy})],
         ),
         stats=EvalStats(started_at=now, completed_at=now),
-        samples=samples,
+        samples=[_sample(key.model, answer) for answer in answers],
     )
 
 

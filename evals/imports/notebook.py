@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from w2s_icl.errors import W2SError
-from w2s_icl.evals.imports.recording import Answer, Recording, sha256_of
+from w2s_icl.evals.imports.recording import Answer, Recording
 from w2s_icl.evals.questions import QuestionSet
-from w2s_icl.record import (
-    CellKey,
-)
+from w2s_icl.record import CellKey
 
 NOTEBOOK_SEED = 42
 """Seed of the notebook's split; plus the row number, of the order of its options."""
@@ -51,41 +50,34 @@ class _File(BaseModel):
     model: str = ""
     results: _Result | None = None
 
+    def cells(self) -> Iterator[tuple[CellKey, _Result]]:
+        """What each of the file's results is of."""
+        found = [(of.strong_model, "weak", of.weak_model, of) for of in self.model_pairs.values()]
+        found += [(model, "gold", "", of) for model, of in self.models.items()]
+        if self.results:
+            found.append((self.model, "", "", _Of(results=[self.results])))
+        for model, labels, weak, of in found:
+            for result in of.results:
+                if shots := result.num_few_shot:
+                    yield CellKey(model, "few_shot", "test", labels, weak, shots, 0, ""), result
+                else:
+                    yield CellKey(model, "zero_shot", "test", "", "", 0, 0, ""), result
+
 
 def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
     """Read and check the notebook's JSON files; raises as `import_answers`."""
-    recording = Recording(
-        questions,
-        as_shown=True,
-        not_recorded=[
-            "prompts",
-            "sampling settings",
-            "replies",
-            "which demonstrations were shown, and their labels",
-        ],
-    )
-    paths = sorted(folder.rglob("*.json"))
-    if not paths:
+    shown = "which demonstrations were shown, and their labels"
+    recording = Recording(questions, ["prompts", "sampling settings", "replies", shown], True)
+    files = {path: _read(path) for path in sorted(folder.rglob("*.json"))}
+    if not files:
         raise W2SError(f"{folder}: no JSON files; give the notebook's folder of results")
-    files = {path: _notebook_file(path) for path in paths}
     # of two runs of one cell the sweep's is taken: sweeps come first
     for path, file in sorted(files.items(), key=lambda item: item[1].experiment == "baseline"):
-        cells = 0
-        for of in file.model_pairs.values():
-            for result in of.results:
-                labels = "weak" if result.num_few_shot else ""
-                weak = of.weak_model if labels else ""
-                _add(recording, file, path, of.strong_model, labels, weak, result)
-                cells += 1
-        for model, of in file.models.items():
-            for result in of.results:
-                labels = "gold" if result.num_few_shot else ""
-                _add(recording, file, path, model, labels, "", result)
-                cells += 1
-        if file.results is not None:
-            _add(recording, file, path, file.model, "", "", file.results)
-            cells += 1
-        recording.files.append((path.name, sha256_of(path), cells))
+        cells = list(file.cells())
+        for key, result in cells:
+            arm = f"{key.labels or 'zero-shot'}, {key.shots} shots"
+            _add(recording, file, f"{path.name}: {key.model}, {arm}", key, result)
+        recording.add_file(path, len(cells))
     unread = sum(not answer.letter for of in recording.cells.values() for answer in of)
     if unread:
         recording.notes.append(f"{unread} answers are none of the options: unread")
@@ -97,7 +89,7 @@ def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
     return recording
 
 
-def _notebook_file(path: Path) -> _File:
+def _read(path: Path) -> _File:
     try:
         file = _File.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -106,88 +98,70 @@ def _notebook_file(path: Path) -> _File:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "the file"
         raise W2SError(f"{path.name}: {name}: {first['msg'][:120].lower()}") from None
-    if not (file.model_pairs or file.models or (file.results and file.model)):
+    if not any(True for _ in file.cells()):
         raise W2SError(f"{path.name}: no model_pairs, models or results of a model in it")
+    for key, _ in file.cells():
+        if not key.model or (key.labels == "weak" and not key.weak):
+            raise W2SError(f"{path.name}: the name of a model is missing")
     return file
 
 
-def _add(
-    recording: Recording,
-    file: _File,
-    path: Path,
-    model: str,
-    labels: str,
-    weak: str,
-    result: _Result,
-) -> None:
-    """Add one cell of the notebook, or say why its answers are not taken."""
-    where = f"{path.name}: {model}, {labels or 'zero-shot'}, {result.num_few_shot} shots"
-    if not model or (labels == "weak" and not weak):
-        raise W2SError(f"{where}: the name of a model is missing")
-    task = "few_shot" if labels else "zero_shot"
-    key = CellKey(model, task, "test", labels, weak, result.num_few_shot, 0, "")
-    if result.num_correct > result.num_total:
-        raise W2SError(f"{where}: {result.num_correct} right of {result.num_total}")
+def _add(recording: Recording, file: _File, where: str, key: CellKey, result: _Result) -> None:
+    """Add one cell of the notebook; raises W2SError where two files disagree about it."""
     if result.predictions is None:
-        if key not in recording.cells:
-            known = recording.counts.setdefault(key, (result.num_correct, result.num_total))
-            if known != (result.num_correct, result.num_total):
-                raise W2SError(
-                    f"{where}: given twice, with {known[0]} and {result.num_correct} "
-                    "right; keep the file that counts"
-                )
-        return
-    answers = _notebook_answers(recording, file, where, result)
-    if key in recording.cells:
-        mine = [a.letter for a in recording.cells[key]]
-        other = sum(a.letter != b for a, b in zip(answers, mine, strict=False))
-        if other and file.experiment != "baseline":
+        count = (result.num_correct, result.num_total)
+        if count[0] > count[1]:
+            raise W2SError(f"{where}: {count[0]} right of {count[1]}")
+        if key not in recording.cells and recording.counts.setdefault(key, count) != count:
             raise W2SError(
-                f"{where}: given twice, with {other} different answers; keep the file that counts"
-            )
-        if file.experiment == "baseline":
-            recording.notes.append(
-                f"{path.name} is another run of {model} zero-shot, {other} answers differ; the "
-                "sweep's run is taken"
+                f"{where}: given twice, with {recording.counts[key][0]} and {count[0]} right; keep "
+                "the file that counts"
             )
         return
-    recording.cells[key] = answers
-    recording.counts.pop(key, None)
-
-
-def _notebook_answers(
-    recording: Recording, file: _File, where: str, result: _Result
-) -> list[Answer]:
-    """The answers of a cell, in the notebook's split and order of options."""
-    questions, size = recording.questions.questions, file.dataset
-    n = len(questions)
-    if size.test_size + size.train_size != n:
+    answers = _answers(recording.questions, file, where, result)
+    if key not in recording.cells:
+        recording.cells[key] = answers
+        recording.counts.pop(key, None)
+        return
+    taken = [answer.letter for answer in recording.cells[key]]
+    differ = sum(a.letter != b for a, b in zip(answers, taken, strict=False))
+    if file.experiment == "baseline":
+        recording.notes.append(
+            f"{where}: another run of this cell, {differ} answers differ; the sweep's run is taken"
+        )
+    elif differ:
         raise W2SError(
-            f"{where}: the file is of {size.test_size + size.train_size} questions, but "
-            f"{recording.questions.name} holds {n}; name the notebook's set with --questions"
+            f"{where}: given twice, with {differ} different answers; keep the file that counts"
+        )
+
+
+def _answers(questions: QuestionSet, file: _File, where: str, result: _Result) -> list[Answer]:
+    """The answers of a cell, in the notebook's split and order of options."""
+    n, test = len(questions.questions), file.dataset.test_size
+    if (of_file := test + file.dataset.train_size) != n:
+        raise W2SError(
+            f"{where}: the file is of {of_file} questions, but {questions.name} holds {n}; name "
+            "the notebook's set with --questions"
         )
     given = result.predictions or []
-    if not len(given) == result.num_total == size.test_size:
+    if not len(given) == result.num_total == test:
         raise W2SError(
-            f"{where}: {len(given)} predictions, num_total {result.num_total} and test_size "
-            f"{size.test_size} must be the same number"
+            f"{where}: {len(given)} predictions, num_total {result.num_total} and test_size {test} "
+            "must be the same number"
         )
-    rows = random.Random(NOTEBOOK_SEED).sample(range(n), n)[: size.test_size]
     answers = []
-    for row, letter in zip(rows, given, strict=True):
-        question = questions[row]
+    for row, said in zip(random.Random(NOTEBOOK_SEED).sample(range(n), n), given, strict=False):
+        question = questions.questions[row]
         right = question.choices[question.gold]
         choices = [right, *(c for i, c in enumerate(question.choices) if i != question.gold)]
         random.Random(row + NOTEBOOK_SEED).shuffle(choices)
-        read = (letter or "").strip().upper()
-        if len(read) != 1 or read not in ascii_uppercase[: len(choices)]:
-            read = ""
-        answers.append(Answer(question, tuple(choices), read))
-    right_n = sum(answer.letter == answer.target for answer in answers)
-    if right_n != result.num_correct:
+        letter = (said or "").strip().upper()
+        read = len(letter) == 1 and letter in ascii_uppercase[: len(choices)]
+        answers.append(Answer(question, tuple(choices), letter if read else ""))
+    if (right_n := sum(a.letter == a.target for a in answers)) != result.num_correct:
         raise W2SError(
             f"{where}: its predictions are right {right_n} times, num_correct says "
             f"{result.num_correct}; the file is damaged, or of other questions than "
-            f"{recording.questions.name}"
+            f"{questions.name}"
         )
     return answers

@@ -11,10 +11,7 @@ from string import ascii_uppercase
 from inspect_ai.model import ModelUsage
 
 from w2s_icl.evals.questions import Question, QuestionSet
-from w2s_icl.record import (
-    CellKey,
-    Shown,
-)
+from w2s_icl.record import CellKey, Shown
 
 
 @dataclass(frozen=True)
@@ -40,25 +37,24 @@ class Recording:
 
     Attributes:
         questions: The question set.
+        not_recorded: What the files do not say.
+        as_shown: Whether the options stand in the order in which they were shown.
         cells: Answers by cell; a cell of which only counts are known has none.
         counts: Right answers and all answers of cells of which nothing else is known.
         shown: Demonstrations by cell.
         files: Name, sha256 and number of rows of each file.
-        not_recorded: What the files do not say.
         notes: What was met on the way.
-        as_shown: Whether the options stand in the order in which they were shown.
     """
 
     questions: QuestionSet
+    not_recorded: list[str]
+    as_shown: bool = False
     cells: dict[CellKey, list[Answer]] = field(default_factory=lambda: defaultdict(list))
     counts: dict[CellKey, tuple[int, int]] = field(default_factory=dict)
     shown: dict[CellKey, Shown] = field(default_factory=dict)
     files: list[tuple[str, str, int]] = field(default_factory=list)
-    not_recorded: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    as_shown: bool = False
 
-
-def sha256_of(path: Path) -> str:
-    """Digest of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    def add_file(self, path: Path, rows: int) -> None:
+        """Note a file that was read."""
+        self.files.append((path.name, hashlib.sha256(path.read_bytes()).hexdigest(), rows))

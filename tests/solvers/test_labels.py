@@ -159,17 +159,20 @@ def test_a_bad_row_of_labels_is_named_with_file_and_row(
     row: dict[str, Any], message: str, table: Table, questions: dict[str, Any]
 ) -> None:
     good = [row for row in votes(questions) if row["question"] != 0][:3]
-    with pytest.raises(W2SError, match=rf"^votes.jsonl: row 3 .*{message}"):
+    with pytest.raises(W2SError, match=rf"^votes.jsonl: line 4: .*{message}"):
         few_shot(labels=table([*good, row]), shots=2, **questions)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("question,label\n1,A\n2,B\n1,C\n", r"row 2 .* question '1' has a label in row 0 already"),
-        ("question,label\n1,A,B\n", "not a csv file"),
-        ("", "only 0 of the"),
-        ("\udcff".encode("utf-8", "surrogateescape"), "not a csv file"),
+        (
+            "question,label\n1,A\n2,B\n1,C\n",
+            "line 4: question '1' has a label in votes.csv: line 2",
+        ),
+        ("question,label\n1,A,B\n", "line 2 has 3 fields, the header 2"),
+        ("", "is empty"),
+        ("\udcff".encode("utf-8", "surrogateescape"), "line 1 is not UTF-8"),
         (None, "cannot be read: No such file"),
     ],
 )

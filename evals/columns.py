@@ -14,11 +14,11 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import Question
+from w2s_icl.inputs import read_yaml
 from w2s_icl.rows import Row
 
 MAX_OPTIONS = len(ascii_uppercase)
@@ -95,21 +95,9 @@ def read_columns(path: Path) -> Columns:
         W2SError: It is not YAML, or a key or value is not allowed.
     """
     keys = ", ".join(Columns.model_fields)
+    content = read_yaml(path, texts=True)
     try:
-        text = path.read_text("utf-8-sig")
-        # every value as it is written: no is a text, 0123 a revision
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
-        aliases = any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, yaml.BaseLoader))
-        if not isinstance(node, yaml.MappingNode) or aliases:
-            raise W2SError(f"{path}: must hold keys and values and no aliases; the keys are {keys}")
-        names = [str(key.value) for key, _ in node.value]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise W2SError(f"{path}: the key {twice[0]} stands there twice")
-        return Columns.model_validate(yaml.load(text, Loader=yaml.BaseLoader))
-    except OSError as error:
-        raise W2SError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise W2SError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        return Columns.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
@@ -313,6 +301,8 @@ def _no_gold(item: _Item, first: int) -> str:
         return "label is empty"
     if str(label) == "-1":
         return "label is -1: this split does not give its answers"
+    if str(label) == str(n + first) and not first:
+        return f"label must be a place from 0 to {n - 1}, got {n}; label_from: 1 counts from 1"
     letters = f"a letter from A to {ascii_uppercase[n - 1]}"
     own = f" or one of {', '.join(item.own)}" if item.own else ""
     return (

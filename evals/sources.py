@@ -102,20 +102,22 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
 def _load(
     dataset: str, seed: int, columns: Columns | None, stamps: tuple[tuple[str, int, int], ...]
 ) -> QuestionSet:
+    if dataset == "binary":
+        return _binary()
     if dataset in HUB_FILES:
         hub = HUB_FILES[dataset]
-        source = f"{hub.repo}@{hub.revision}/{hub.path}"
-        questions = questions_of(_cached_rows([_fetch_file(dataset, hub)]), hub.columns)
-    elif dataset == "binary":
-        return _binary()
-    elif columns is not None:
-        files, source = _files_of(Path(dataset), columns)
-        questions = questions_of(_cached_rows(files) if not stamps else _rows(files), columns)
+        source, columns = f"{hub.repo}@{hub.revision}/{hub.path}", hub.columns
+        rows = _rows([_fetch_file(dataset, hub)], fetched=True)
+    elif columns:
+        files, source, n = _files_of(Path(dataset), columns)
+        columns = columns.model_copy(update={"rows": columns.rows or n})
+        rows = _rows(files, fetched=not stamps)
     else:
         path = MISCONCEPTIONS if dataset == "misconceptions" else Path(dataset)
         source = f"w2s_icl/evals/data/{path.name}" if path is MISCONCEPTIONS else dataset
-        rows = _rows(_data_files(path, Columns(path="")) if path.is_dir() else [path])
-        questions = questions_of(rows, columns_of(rows[0].values))
+        rows = _rows(_data_files(path, Columns(path=""))[0] if path.is_dir() else [path])
+        columns = columns_of(rows[0].values)
+    questions = questions_of(rows, columns)
     if dataset == "mc4":
         questions = [q.with_four_choices(seed) for q in questions if len(q.choices) >= 4]
     if len(questions) < 2:
@@ -123,23 +125,22 @@ def _load(
     return QuestionSet(dataset, source, tuple(questions))
 
 
-def _rows(files: list[Path]) -> list[Row]:
-    return [row for file in files for row in read_rows(file)]
-
-
-def _cached_rows(files: list[Path]) -> list[Row]:
-    """Rows of fetched files; one that cannot be read is taken out of the cache."""
+def _rows(files: list[Path], *, fetched: bool = False) -> list[Row]:
+    """Rows of several files; a fetched one that cannot be read is taken out of the cache."""
+    rows: list[Row] = []
     for file in files:
         try:
-            read_rows(file)
+            rows += read_rows(file)
         except W2SError as error:
+            if not fetched:
+                raise
             file.resolve().unlink(missing_ok=True)
             file.unlink(missing_ok=True)
             raise W2SError(
-                f"{error.message} (what was fetched is removed from the cache: run it again, where "
-                "the network lets the hub's own files through)"
+                f"{error.message} (it is taken out of the cache: run this again where the network "
+                "lets the hub's own files through)"
             ) from None
-    return _rows(files)
+    return rows
 
 
 # --- mappings and folders -------------------------------------------------------------------------
@@ -147,31 +148,31 @@ def _cached_rows(files: list[Path]) -> list[Row]:
 HUB_ID: Final = r"[\w.-]+/[\w.-]+"
 
 
-def _files_of(mapping: Path, columns: Columns) -> tuple[list[Path], str]:
-    """Files of the set that a mapping names, and where they are from."""
+def _files_of(mapping: Path, columns: Columns) -> tuple[list[Path], str, int | None]:
+    """Files of the set that a mapping names, their source, and the rows that the hub says."""
     path = mapping.parent / Path(columns.path).expanduser()
     if path.exists():
         if columns.revision:
             raise W2SError(f"{mapping}: revision is for the hub only, {path} is on this disk")
-        return (_data_files(path, columns) if path.is_dir() else [path]), str(path)
+        return _data_files(path, columns)[0] if path.is_dir() else [path], str(path), None
     if not re.fullmatch(HUB_ID, columns.path) or columns.path.startswith("."):
         raise W2SError(
             f"{mapping}: path must be a file, a folder, or a dataset of the hub as owner/name; "
             f"there is no {path}"
         )
     folder = _fetch_folder(columns)
-    commit = folder.name
-    if columns.revision != commit:
+    if columns.revision != (commit := folder.name):
         logging.getLogger(__name__).warning(
             f"{mapping}: revision {columns.revision or 'is not given and'} may change on the hub: "
             f"pin what is read now with revision: {commit}"
         )
-    parts = [f"{columns.path}@{commit}", columns.name, columns.split]
-    return _data_files(folder, columns, fetched=True), " ".join(filter(None, parts))
+    files, n = _data_files(folder, columns)
+    named = [f"{columns.path}@{commit}", columns.name, columns.split]
+    return files, " ".join(filter(None, named)), n
 
 
-def _data_files(path: Path, columns: Columns, *, fetched: bool = False) -> list[Path]:
-    """Data files of a folder in the hub's layout, as `datasets` finds them.
+def _data_files(path: Path, columns: Columns) -> tuple[list[Path], int | None]:
+    """Data files of a folder in the hub's layout, as `datasets` finds them, and the card's count.
 
     The files are read by us: `datasets` would hand out rows from its cache, stale ones when a file
     has changed, and takes texts such as "None" for empty ones.
@@ -180,28 +181,21 @@ def _data_files(path: Path, columns: Columns, *, fetched: bool = False) -> list[
 
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         raise W2SError(
-            f"{path}: was written by save_to_disk, which only the version of datasets that wrote "
-            f"it is sure to read: datasets.load_from_disk(PATH), then to_parquet(FILE) of a split"
+            f"{path}: was written by save_to_disk: read it with datasets.load_from_disk(PATH) and "
+            "write a split with to_parquet(FILE)"
         )
     try:
-        config = _one_of(
-            "name", datasets.get_dataset_config_names(str(path)), columns.name, path,
-            "multiple_choice",
-        )  # fmt: skip
+        configs = datasets.get_dataset_config_names(str(path))
+        config = _one_of("name", configs, columns.name, path, "multiple_choice")
         builder = datasets.load_dataset_builder(str(path), config)
-        files = builder.config.data_files or {}
-    except (FileNotFoundError, datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         raise W2SError(
             f"{path}: no data files of the hub's layout found ({first_line(error)})"
         ) from None
+    files = builder.config.data_files or {}
     split = _one_of("split", list(map(str, files)), columns.split, path)
-    found = [Path(file) for file in files[split]]
     known = (builder.info.splits or {}).get(split)
-    if fetched and known and known.num_examples:
-        n = sum(len(read_rows(file)) for file in found)
-        if n != known.num_examples:
-            raise W2SError(f"{path}: {n} rows of {split}, the hub's card says {known.num_examples}")
-    return found
+    return [Path(file) for file in files[split]], (known.num_examples or None) if known else None
 
 
 def _one_of(key: str, there: list[str], named: str, path: Path, usual: str = "") -> str:

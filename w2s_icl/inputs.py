@@ -112,8 +112,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> dict[Any, Any]:
-    """Keys and values of a YAML file.
+class _Texts(_Loader):
+    """Every value as it is written: `no` is a text, and so is the commit 0123."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as its base class has it
+
+
+def read_yaml(path: Path, *, texts: bool = False) -> dict[Any, Any]:
+    """Keys and values of a YAML file, with `texts` all of them as texts.
 
     Raises:
         W2SError: It cannot be read, is not YAML, too long, or holds something else.
@@ -126,7 +132,7 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     if len(text) > CHARACTERS:
         raise W2SError(f"{path}: must have at most {CHARACTERS:,} characters, got {len(text):,}")
     try:
-        content = yaml.load(text, _Loader)
+        content = yaml.load(text, _Texts if texts else _Loader)
     except yaml.YAMLError as error:
         raise W2SError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except Exception as error:  # what a tag or a number of 5,000 digits makes the reader raise

@@ -70,6 +70,5 @@ def _refuse_logs(log_dir: str) -> None:
     """Stop where a directory holds logs already: an import never mixes with other runs."""
     if list_eval_logs(log_dir):
         raise W2SError(
-            f"--log-dir {log_dir} holds logs already; imported answers need a directory of their "
-            "own"
+            f"--log-dir {log_dir} holds logs already; imported answers need their own directory"
         )

@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
-
-from w2s_icl.errors import W2SError
+from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.imports.recording import Answer, Recording
 from w2s_icl.evals.questions import QuestionSet
 from w2s_icl.record import CellKey
 
 NOTEBOOK_SEED = 42
 """Seed of the notebook's split; plus the row number, of the order of its options."""
-
-
-class _Result(BaseModel):
-    """Accuracy and answers of one cell of the notebook."""
-
-    num_few_shot: NonNegativeInt = 0
-    num_correct: NonNegativeInt
-    num_total: int = Field(gt=0)
-    predictions: list[str | None] | None = None
-
-
-class _Of(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
-
-    results: list[_Result]
-    weak_model: str = ""
-    strong_model: str = ""
-
-
-class _Size(BaseModel):
-    test_size: int = Field(gt=0)
-    train_size: NonNegativeInt
-
-
-class _File(BaseModel):
-    """One JSON file of the notebook: a sweep over gold labels, over weak labels, or a baseline."""
-
-    experiment: str = "baseline"
-    dataset: _Size
-    models: dict[str, _Of] = {}
-    model_pairs: dict[str, _Of] = {}
-    model: str = ""
-    results: _Result | None = None
-
-    def cells(self) -> Iterator[tuple[CellKey, _Result]]:
-        """What each of the file's results is of."""
-        found = [(of.strong_model, "weak", of.weak_model, of) for of in self.model_pairs.values()]
-        found += [(model, "gold", "", of) for model, of in self.models.items()]
-        if self.results:
-            found.append((self.model, "", "", _Of(results=[self.results])))
-        for model, labels, weak, of in found:
-            for result in of.results:
-                if shots := result.num_few_shot:
-                    yield CellKey(model, "few_shot", "test", labels, weak, shots, 0, ""), result
-                else:
-                    yield CellKey(model, "zero_shot", "test", "", "", 0, 0, ""), result
 
 
 def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
@@ -71,15 +25,21 @@ def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
     files = {path: _read(path) for path in sorted(folder.rglob("*.json"))}
     if not files:
         raise W2SError(f"{folder}: no JSON files; give the notebook's folder of results")
-    # of two runs of one cell the sweep's is taken: sweeps come first
-    for path, file in sorted(files.items(), key=lambda item: item[1].experiment == "baseline"):
-        cells = list(file.cells())
-        for key, result in cells:
-            arm = f"{key.labels or 'zero-shot'}, {key.shots} shots"
-            _add(recording, file, f"{path.name}: {key.model}, {arm}", key, result)
+    # of two runs of one cell the sweep's is taken: baselines, which name a model, come last
+    for path, file in sorted(files.items(), key=lambda item: "model" in item[1]):
+        try:
+            cells = list(_cells(file))
+            for key, result in cells:
+                arm = f"{key.labels or 'zero-shot'}, {key.shots} shots"
+                _add(recording, file, f"{path.name}: {key.model}, {arm}", key, result)
+        except KeyError as error:
+            raise W2SError(f"{path.name}: {error} is missing in it") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            raise W2SError(f"{path.name}: is damaged: {first_line(error)}") from None
+        if not cells:
+            raise W2SError(f"{path.name}: no model_pairs, models or results of a model in it")
         recording.add_file(path, len(cells))
-    unread = sum(not answer.letter for of in recording.cells.values() for answer in of)
-    if unread:
+    if unread := sum(not answer.letter for of in recording.cells.values() for answer in of):
         recording.notes.append(f"{unread} answers are none of the options: unread")
     if recording.counts:
         recording.not_recorded.append(
@@ -89,43 +49,54 @@ def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
     return recording
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        file = _File.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise W2SError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "the file"
-        raise W2SError(f"{path.name}: {name}: {first['msg'][:120].lower()}") from None
-    if not any(True for _ in file.cells()):
-        raise W2SError(f"{path.name}: no model_pairs, models or results of a model in it")
-    for key, _ in file.cells():
-        if not key.model or (key.labels == "weak" and not key.weak):
-            raise W2SError(f"{path.name}: the name of a model is missing")
-    return file
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, TypeError, ValueError) as error:
+        raise W2SError(f"{path.name}: is damaged: {first_line(error)}") from None
 
 
-def _add(recording: Recording, file: _File, where: str, key: CellKey, result: _Result) -> None:
+def _cells(file: dict[str, Any]) -> Iterator[tuple[CellKey, dict[str, Any]]]:
+    """The cells of one file: a sweep over weak labels, over gold labels, or a baseline."""
+    found = [(of["strong_model"], "weak", of["weak_model"], of["results"])
+             for of in file.get("model_pairs", {}).values()]  # fmt: skip
+    found += [(model, "gold", "", of["results"]) for model, of in file.get("models", {}).items()]
+    if "model" in file:
+        found.append((file["model"], "", "", [file["results"]]))
+    for model, labels, weak, results in found:
+        for result in results:
+            shots = int(result.get("num_few_shot", 0))
+            key = CellKey(model, "few_shot", "test", labels, weak, shots, 0, "")
+            yield key if shots else CellKey(model, "zero_shot", "test", "", "", 0, 0, ""), result
+
+
+def _add(
+    recording: Recording, file: dict[str, Any], where: str, key: CellKey, result: dict[str, Any]
+) -> None:
     """Add one cell of the notebook; raises W2SError where two files disagree about it."""
-    if result.predictions is None:
-        count = (result.num_correct, result.num_total)
-        if count[0] > count[1]:
-            raise W2SError(f"{where}: {count[0]} right of {count[1]}")
-        if key not in recording.cells and recording.counts.setdefault(key, count) != count:
-            raise W2SError(
-                f"{where}: given twice, with {recording.counts[key][0]} and {count[0]} right; keep "
-                "the file that counts"
-            )
+    right, n = int(result["num_correct"]), int(result["num_total"])
+    if not 0 <= right <= n:
+        raise W2SError(f"{where}: {right} right of {n}")
+    if result.get("predictions") is None:
+        if key not in recording.cells and recording.counts.setdefault(key, (right, n)) != (
+            right,
+            n,
+        ):
+            raise W2SError(f"{where}: given twice, with other counts; keep the file that counts")
         return
-    answers = _answers(recording.questions, file, where, result)
+    answers = _answers(recording.questions, file["dataset"], where, result)
+    if sum(a.letter == a.target for a in answers) != right:
+        raise W2SError(
+            f"{where}: its predictions are right {sum(a.letter == a.target for a in answers)} "
+            f"times, num_correct says {right}; the file is damaged, or of other questions than "
+            f"{recording.questions.name}"
+        )
     if key not in recording.cells:
         recording.cells[key] = answers
         recording.counts.pop(key, None)
         return
-    taken = [answer.letter for answer in recording.cells[key]]
-    differ = sum(a.letter != b for a, b in zip(answers, taken, strict=False))
-    if file.experiment == "baseline":
+    differ = sum(a != b for a, b in zip(answers, recording.cells[key], strict=True))
+    if "model" in file:
         recording.notes.append(
             f"{where}: another run of this cell, {differ} answers differ; the sweep's run is taken"
         )
@@ -135,19 +106,20 @@ def _add(recording: Recording, file: _File, where: str, key: CellKey, result: _R
         )
 
 
-def _answers(questions: QuestionSet, file: _File, where: str, result: _Result) -> list[Answer]:
+def _answers(
+    questions: QuestionSet, size: dict[str, int], where: str, result: dict[str, Any]
+) -> list[Answer]:
     """The answers of a cell, in the notebook's split and order of options."""
-    n, test = len(questions.questions), file.dataset.test_size
-    if (of_file := test + file.dataset.train_size) != n:
+    n, test, given = len(questions.questions), size["test_size"], result["predictions"]
+    if test + size["train_size"] != n:
         raise W2SError(
-            f"{where}: the file is of {of_file} questions, but {questions.name} holds {n}; name "
-            "the notebook's set with --questions"
+            f"{where}: the file is of {test + size['train_size']} questions, but {questions.name} "
+            f"holds {n}; name the notebook's set with --questions"
         )
-    given = result.predictions or []
-    if not len(given) == result.num_total == test:
+    if not len(given) == result["num_total"] == test:
         raise W2SError(
-            f"{where}: {len(given)} predictions, num_total {result.num_total} and test_size {test} "
-            "must be the same number"
+            f"{where}: {len(given)} predictions, num_total {result['num_total']} and test_size "
+            f"{test} must be the same number"
         )
     answers = []
     for row, said in zip(random.Random(NOTEBOOK_SEED).sample(range(n), n), given, strict=False):
@@ -158,10 +130,4 @@ def _answers(questions: QuestionSet, file: _File, where: str, result: _Result) -
         letter = (said or "").strip().upper()
         read = len(letter) == 1 and letter in ascii_uppercase[: len(choices)]
         answers.append(Answer(question, tuple(choices), letter if read else ""))
-    if (right_n := sum(a.letter == a.target for a in answers)) != result.num_correct:
-        raise W2SError(
-            f"{where}: its predictions are right {right_n} times, num_correct says "
-            f"{result.num_correct}; the file is damaged, or of other questions than "
-            f"{questions.name}"
-        )
     return answers

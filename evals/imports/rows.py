@@ -57,13 +57,11 @@ class AnswerRow(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if not self.labels and (self.shots or self.weak):
+        few_shot = bool(self.labels and self.shots)
+        if few_shot != bool(self.labels or self.shots or self.weak):
             raise ValueError(
-                "labels is empty, but shots or weak is given; say who labelled (gold, weak, ...)"
-            )
-        if self.labels and not self.shots:
-            raise ValueError(
-                f"shots is 0, but labels is {self.labels!r}; without demonstrations leave it empty"
+                f"labels is {self.labels!r}, weak {self.weak!r} and shots {self.shots}: with "
+                "demonstrations labels and shots are needed, without them all three stay empty"
             )
         if self.labels == "weak" and not self.weak:
             raise ValueError("labels is weak, but weak, the model that labelled, is empty")
@@ -79,15 +77,11 @@ class AnswerRow(BaseModel):
     @property
     def usage(self) -> ModelUsage | None:
         """Tokens and dollars; None where none are recorded."""
-        if self.input_tokens is None and self.output_tokens is None and self.cost is None:
+        read, written, cost = self.input_tokens, self.output_tokens, self.cost
+        if (read, written, cost) == (None, None, None):
             return None
-        read, written = self.input_tokens or 0, self.output_tokens or 0
-        return ModelUsage(
-            input_tokens=read,
-            output_tokens=written,
-            total_tokens=read + written,
-            total_cost=self.cost,
-        )
+        tokens = {"input_tokens": read or 0, "output_tokens": written or 0}
+        return ModelUsage(**tokens, total_tokens=sum(tokens.values()), total_cost=cost)
 
 
 class DemonstrationRow(BaseModel):

@@ -69,7 +69,8 @@ def write(path: Path, content: list[dict[str, Any]]) -> Path:
 def test_rows_become_one_log_per_cell(suffix: str, tmp_path: Path, questions: Path) -> None:
     answers = write(tmp_path / f"answers{suffix}", recorded())
 
-    done = invoke(answers, "--questions", questions, "--log-dir", tmp_path / "logs")
+    done = invoke(answers, "--questions", questions, "--log-dir", tmp_path / "logs", "--source",
+                  "somebody")  # fmt: skip
 
     assert done.exit_code == 0, done.output
     right = {
@@ -82,51 +83,29 @@ def test_rows_become_one_log_per_cell(suffix: str, tmp_path: Path, questions: Pa
         ("m/large", "few_shot", "test", "weak", "m/small", 4): 10,
     }
     assert len(samples_df(str(tmp_path / "logs"), quiet=True)) == 3 * N
-
-
-def test_a_log_says_where_its_answers_come_from(tmp_path: Path, questions: Path) -> None:
-    answers = write(tmp_path / "answers.csv", recorded())
-
-    invoke(
-        answers, "--questions", questions, "--log-dir", tmp_path / "logs", "--source", "somebody"
-    )
-
-    (log, *_) = logs_of(tmp_path / "logs")
-    told = ImportRecord.from_log(log)
+    told = ImportRecord.from_log(logs_of(tmp_path / "logs")[0])
     assert told is not None
     assert told.source == "somebody"
-    assert [(name, n) for name, _, n in told.files] == [("answers.csv", 3 * N)]
+    assert [(name, n) for name, _, n in told.files] == [(answers.name, 3 * N)]
     assert "prompts" in told.not_recorded
-    assert log.eval.tags == ["imported"]
 
 
-def test_replies_are_read_and_disagreements_listed(tmp_path: Path, questions: Path) -> None:
+def test_replies_are_read_and_what_is_odd_is_listed(tmp_path: Path, questions: Path) -> None:
     content = recorded()
     content[0] |= {"reply": "ANSWER: B", "answer": ""}  # gold of question 0 is A
     content[1] |= {"reply": "ANSWER: D"}  # the file says the right one, B
+    content[2] |= {"answer": "E"}
     answers = write(tmp_path / "answers.csv", content)
 
     done = invoke(answers, "--questions", questions, "--log-dir", tmp_path / "logs")
 
     assert "in 1 of 36 rows the suite reads another answer" in done.output
     assert "line 3 (B, read as D)" in done.output
-    small = next(log for log in logs_of(tmp_path / "logs") if log.eval.model == "m/small")
-    letters = {s.id: s.scores["letter"].answer for s in small.samples or () if s.scores}
-    assert (letters[0], letters[1]) == ("B", "B")
-
-
-def test_a_letter_beyond_the_options_is_unread_and_counted(tmp_path: Path, questions: Path) -> None:
-    content = recorded()
-    content[0]["answer"] = "E"
-    answers = write(tmp_path / "answers.csv", content)
-
-    done = invoke(answers, "--questions", questions, "--log-dir", tmp_path / "logs")
-
     assert "1 answers are a letter beyond the options and count as unread" in done.output
     small = next(log for log in logs_of(tmp_path / "logs") if log.eval.model == "m/small")
-    assert small.samples is not None
-    assert small.samples[0].scores is not None
-    assert small.samples[0].scores["letter"].value == "N"
+    read = [(s.scores["letter"].answer, s.scores["letter"].value)
+            for s in small.samples or () if s.scores]  # fmt: skip
+    assert read[:3] == [("B", "I"), ("B", "C"), ("", "N")]
 
 
 def test_demonstrations_are_kept_where_they_are_recorded(tmp_path: Path, questions: Path) -> None:
@@ -163,15 +142,15 @@ Damage = Callable[[list[dict[str, Any]]], Any]
         (lambda c: [r.update(answer="other set") for r in c], "line 2: answer 'other set' is none"),
         (lambda c: c.append(dict(c[0])), "line 38: question 0 was answered in line 2 already"),
         (lambda c: c[30].update(weak=""), "line 32: labels is weak, but weak"),
-        (lambda c: c[30].update(labels=""), "line 32: labels is empty, but shots"),
-        (lambda c: c[30].update(shots=0), "line 32: shots is 0, but labels"),
+        (lambda c: c[30].update(labels=""), "line 32: labels is '', weak 'm/small' and shots 4"),
+        (lambda c: c[30].update(shots=0), "line 32: labels is 'weak', weak 'm/small' and shots 0"),
         (lambda c: c[30].update(shots=-4), "line 32: shots"),
         (lambda c: c[30].update(shots="many"), "line 32: shots"),
         (lambda c: c[2].update(model=""), "line 4: model"),
         (lambda c: c[2].update(split="train"), "line 4: split"),
         (lambda c: c[2].update(epoch=0), "line 4: epoch"),
         (lambda c: c[2].update(input_tokens="x"), "line 4: input_tokens"),
-        (lambda c: c.clear(), "is empty"),
+        (lambda c: c.clear(), "answers.csv: is empty"),
     ],
 )
 def test_a_damaged_row_is_refused_by_line(
@@ -186,30 +165,6 @@ def test_a_damaged_row_is_refused_by_line(
     assert done.exit_code == 2
     assert len(done.output.strip().splitlines()) == 1
     assert said in done.output
-    assert not (tmp_path / "logs").exists()
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda text: text.encode()[:-20] + b'"',
-        lambda text: text.replace("answer 3", '"answer 3', 1).encode(),
-        lambda text: b"<!doctype html><p>not found</p>",
-        lambda text: text.replace("m/small,", "m/small,,", 1).encode(),
-        lambda text: b"",
-    ],
-)
-def test_a_damaged_file_is_refused_in_one_line(
-    spoil: Callable[[str], bytes], tmp_path: Path, questions: Path
-) -> None:
-    answers = write(tmp_path / "answers.csv", recorded())
-    answers.write_bytes(spoil(answers.read_text("utf-8")))
-
-    done = invoke(answers, "--questions", questions, "--log-dir", tmp_path / "logs")
-
-    assert done.exit_code == 2
-    assert len(done.output.strip().splitlines()) == 1
-    assert "answers.csv" in done.output
     assert not (tmp_path / "logs").exists()
 
 

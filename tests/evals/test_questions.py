@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,18 +42,13 @@ def mc1(n: int, options: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_changed_file_is_read_again_and_has_another_fingerprint(write_jsonl: Write) -> None:
-    before = load_questions(write_jsonl(rows(5)))
-    after = load_questions(write_jsonl(rows(6)))
-
-    assert (len(before.questions), len(after.questions)) == (5, 6)
-    assert before.fingerprint != after.fingerprint
-
-
-def test_a_folder_is_never_read_from_a_cache_of_another_one(tmp_path: Path) -> None:
+def test_what_has_changed_is_read_again(write_jsonl: Write, tmp_path: Path) -> None:
+    before, after = load_questions(write_jsonl(rows(5))), load_questions(write_jsonl(rows(6)))
     first = load_questions(str(hub_folder(tmp_path / "a" / "same", rows(3))))
     second = load_questions(str(hub_folder(tmp_path / "b" / "same", rows(5)[2:])))
 
+    assert (len(before.questions), len(after.questions)) == (5, 6)
+    assert before.fingerprint != after.fingerprint
     assert first.questions[0].question != second.questions[0].question
 
 
@@ -134,26 +132,31 @@ def test_bad_arguments_are_refused(
 
 # --- the hub ------------------------------------------------------------------------------------
 
+COMMIT = "c" * 40
+CARD = (
+    "---\ndataset_info:\n- config_name: all\n  splits:\n  - {name: test, num_bytes: 1, "
+    "num_examples: 30}\n  download_size: 1\n  dataset_size: 1\nconfigs:\n- config_name: all\n"
+    "  data_files:\n  - {split: test, path: all/test-*}\n---\n"
+)
+
 
 def fetch(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a process of its own: the hub's client reads its settings at import."""
-    import os
-
     full = f"from w2s_icl.evals.sources import *\n{code}"
     return subprocess.run(
         [sys.executable, "-c", full],
         env={**os.environ, **env},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
 
 class _Hub(BaseHTTPRequestHandler):
-    """The two requests that fetching a file at a commit makes of the hub."""
+    """The requests that fetching files at a commit makes of the hub."""
 
-    content = b""
+    files: dict[str, bytes]
     asked: list[str]
 
     def do_HEAD(self) -> None:
@@ -164,28 +167,47 @@ class _Hub(BaseHTTPRequestHandler):
 
     def _reply(self, *, body: bool) -> None:
         self.asked.append(f"{self.command} {self.path}")
-        known = self.path.startswith("/datasets/") and TRUTHFULQA.revision in self.path
-        self.send_response(200 if known or self.path == "/" else 404)
-        self.send_header("X-Repo-Commit", TRUTHFULQA.revision)
-        self.send_header("ETag", '"0123456789abcdef"')
-        self.send_header("Content-Length", str(len(self.content) if known else 0))
+        path = self.path.partition("?")[0]
+        content = next((c for name, c in self.files.items() if path.endswith(name)), None)
+        if "/tree/" in path:
+            listed = [{"type": "file", "path": n, "size": len(c), "oid": n}
+                      for n, c in self.files.items()]  # fmt: skip
+            content = json.dumps(listed).encode()
+        elif "/revision/" in path:
+            content = json.dumps({"id": "owner/set", "sha": COMMIT}).encode()
+        revision = TRUTHFULQA.revision if TRUTHFULQA.revision in path else COMMIT
+        self.send_response(404 if content is None and path != "/" else 200)
+        self.send_header("X-Repo-Commit", revision)
+        self.send_header("ETag", f'"{abs(hash(content))}"')
+        self.send_header("Content-Length", str(len(content or b"")))
         self.end_headers()
-        if body and known:
-            self.wfile.write(self.content)
+        if body:
+            self.wfile.write(content or b"")
 
     def log_message(self, *_: Any) -> None:
         pass
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[str]:
-    source = hub_folder(tmp_path / "source", mc1(800, 5) + mc1(17, 3))
-    _Hub.content = (source / HUB_FILES["mc4"].path).read_bytes()
+def hub(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What the environment must say for the hub to be one on loopback."""
+    folder = hub_folder(tmp_path / "source", mc1(800, 5) + mc1(17, 3))
+    path = HUB_FILES["mc4"].path
+    pq.write_table(pa.Table.from_pylist(rows(30)), tmp_path / "q.parquet")
+    _Hub.files = {
+        path: (folder / path).read_bytes(),
+        "README.md": CARD.encode(),
+        "all/test-00000-of-00001.parquet": (tmp_path / "q.parquet").read_bytes(),
+    }
     _Hub.asked = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
     server.shutdown()
     thread.join()
     server.server_close()
@@ -193,23 +215,57 @@ def hub(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_hub_file_is_fetched_at_its_revision_once_and_then_works_offline(
-    hub: str, tmp_path: Path
+    hub: dict[str, str],
 ) -> None:
     code = (
         "a, b = load_questions('mc4'), load_questions('mc1')\n"
         "print(len(a.questions), len(b.questions), {len(q.choices) for q in a.questions},\n"
         "      {q.choices[q.gold][-1] for q in b.questions}, a.questions[-1].id)"
     )
-    env = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
 
-    online = fetch(code, **env)
+    online = fetch(code, **hub)
     asked = len(_Hub.asked)
-    offline = fetch(code, **env | {"HF_HUB_OFFLINE": "1"})
+    offline = fetch(code, **hub, HF_HUB_OFFLINE="1")
 
     assert online.stdout == "800 817 {4} {'w'} 799\n", online.stderr
     assert any(TRUTHFULQA.revision in request for request in _Hub.asked)
     assert offline.stdout == online.stdout
     assert len(_Hub.asked) == asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("revision", ["", COMMIT])
+def test_a_mapped_dataset_of_the_hub_is_fetched_once_and_pinned_or_warned_about(
+    revision: str, hub: dict[str, str], tmp_path: Path
+) -> None:
+    mapping = tmp_path / "map.yaml"
+    mapping.write_text(
+        "path: owner/set\nname: all\nsplit: test\n" + (f"revision: {revision}" if revision else "")
+    )
+    code = f"q = load_questions({str(mapping)!r}); print(len(q.questions), q.source)"
+
+    online, asked = fetch(code, **hub), len(_Hub.asked)
+    offline = fetch(code, **hub, HF_HUB_OFFLINE="1")
+
+    assert online.stdout == offline.stdout == f"30 owner/set@{COMMIT} all test\n", online.stderr
+    assert len(_Hub.asked) == asked
+    assert (f"pin what is read now with revision: {COMMIT}" in online.stderr) == (not revision)
+    _Hub.files["README.md"] = CARD.replace(": 30", ": 31").encode()
+    cut = fetch(code, **hub | {"HF_HOME": str(tmp_path / "other")})
+    assert "30 rows were read, 31 must be there" in cut.stderr
+
+
+@pytest.mark.slow
+def test_a_web_page_in_place_of_data_does_not_stay_in_the_cache(hub: dict[str, str]) -> None:
+    path = HUB_FILES["mc4"].path
+    good, _Hub.files[path] = _Hub.files[path], b"<!doctype html><p>log in first</p>"
+
+    refused = fetch("load_questions('mc4')", **hub)
+    _Hub.files[path] = good
+    again = fetch("print(len(load_questions('mc4').questions))", **hub)
+
+    assert "is a web page, not data" in refused.stderr
+    assert again.stdout == "800\n", again.stderr
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import click
 import rich
+from inspect_ai.log import transcript
 from inspect_ai.model import (
     ChatMessage,
     GenerateConfig,
@@ -232,6 +233,7 @@ class StandInAPI(ModelAPI):
         config: GenerateConfig,
     ) -> ModelOutput:
         """Answer the last question of the prompt."""
+        transcript().info(BANNER, source="simulated")  # a script makes tasks before it names models
         prompt = read_prompt(input)
         limit = config.max_tokens or 1_000_000
         if prompt.asked is None:

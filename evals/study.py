@@ -57,7 +57,7 @@ RESERVE = 8
 NOT_LOOKED_UP = ("hf", "mockllm", "nnterp", "sglang", "simulated", "transformer_lens", "vllm")
 """Providers that load a model when it is named, and stand-ins whose names are like another's."""
 
-CELLS = 20_000
+CELLS = 5_000
 """Most cells of a study."""
 
 
@@ -365,10 +365,10 @@ def load_study(path: str | Path) -> Study:
                 "(OPENROUTER_API_KEY, OPENAI_API_KEY, ...)"
             )
         return Study.model_validate({"name": path.stem, **raw}, context=path.parent)
-    except ValidationError as error:
-        raise W2SError(f"{path}: {_line(error, raw)}") from None
-    except W2SError as error:
-        raise W2SError(f"{path}: {error.message}") from None
+    except (ValidationError, W2SError) as error:
+        wrong = error.message if isinstance(error, W2SError) else _line(error, raw)
+        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in wrong)
+        raise W2SError(f"{path}: {shown}") from None
 
 
 def bundled_study(name: str) -> Path | None:
@@ -425,11 +425,11 @@ def _line(error: ValidationError, raw: Mapping[Any, Any]) -> str:
     elif first["type"] == "value_error":
         text = f"{where}: {text}" if where else text
     else:
-        text = f"{key}: must be {Study.model_fields[key].description}"
+        must_be = Study.model_fields[key].description
+        text = f"{key}: must be {must_be}, got {first['input']!r:.80}"
+        text += f" at {where}" if where != key else ""
         if first["type"] == "missing":
-            text += f"; {'.'.join(map(str, loc))} is missing"
-        else:
-            text += f", got {first['input']!r:.80}" + (f" at {where}" if where != key else "")
+            text = f"{'.'.join(map(str, loc))} is missing: {key} must be {must_be}"
     more = {str(item["loc"][0]) for item in others if item["loc"]} - {key}
     return text + (f"; also wrong: {', '.join(sorted(more))!s:.80}" if more else "")
 

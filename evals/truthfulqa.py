@@ -8,6 +8,7 @@
 Once installed, the same as `w2s_icl/zero_shot` and `w2s_icl/few_shot` from any directory.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal, get_args
@@ -53,6 +54,11 @@ from w2s_icl.solvers.label_logs import find_answers
 from w2s_icl.solvers.labels import LabelRequest, check_kind, demonstrations, id_of, read_labels
 
 Part = Literal["test", "pool"]
+
+VERSION = version("w2s-icl")
+
+TRUTHFULQA = ("mc1", "mc4", "truthful_qa_mc", "binary")
+"""Question sets that are TruthfulQA."""
 
 MAX_TOKENS = 16
 """Tokens of a reply: enough for a letter and a few words round it."""
@@ -204,26 +210,30 @@ def _cell_record(**fields: Any) -> CellRecord:
         return CellRecord.model_validate(fields, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        allowed = first["msg"].removeprefix("Input ").removeprefix("should ")
-        raise W2SError(f"{first['loc'][0]}: should {allowed}, got {first['input']!r}") from None
+        name, least = str(first["loc"][0]), int(first["loc"][0] == "permutations")
+        text = {
+            "split": "test or pool",
+            "weak": "the name of a model",
+            "labels": "a kind of labels",
+        }
+        allowed = text.get(name, f"a whole number of at least {least}")
+        raise W2SError(f"{name} must be {allowed}, got {first['input']!r:.80}") from None
 
 
 def experiment_record(questions: Split, prompt: Prompt) -> ExperimentRecord:
     """What all logs of one experiment share."""
     return ExperimentRecord(
-        dataset=questions.dataset,
+        **{name: getattr(questions, name) for name in ("dataset", "seed", "near_duplicates")},
         dataset_sha256=questions.sha256,
         dataset_source=questions.source,
         test_size=len(questions.test),
-        seed=questions.seed,
-        near_duplicates=questions.near_duplicates,
         n_pool=len(questions.pool),
         n_near_duplicates=len(questions.barred),
         style=prompt.style,
         system_role=prompt.system_role,
         prompt_version=prompt.version,
         scorer_version=SCORER_VERSION,
-        w2s_icl=version("w2s-icl"),
+        w2s_icl=VERSION,
     )
 
 
@@ -252,11 +262,21 @@ def call_settings(
     unknown = sorted(set(generate or ()) - set(GenerateConfig.model_fields))
     if unknown:
         raise W2SError(f"generate: Inspect's GenerateConfig has no {', '.join(unknown)}")
+    settings |= generate or {}
+    odd = [k for k, v in settings.items() if isinstance(v, float) and not math.isfinite(v)]
+    tokens = settings["max_tokens"]
     try:
-        return GenerateConfig(**{**settings, **(generate or {})})
+        config = GenerateConfig.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise W2SError(f"generate: {first['loc'][0]}: {first['msg']}") from None
+        odd.append(str(error.errors()[0]["loc"][0]))
+    if not odd and isinstance(tokens, int) and (tokens < 1 or isinstance(tokens, bool)):
+        odd.append("max_tokens")
+    if odd:
+        raise W2SError(
+            f"generate: {odd[0]} must be as Inspect's GenerateConfig has it, a finite number or a "
+            f"text, got {settings[odd[0]]!r:.80}"
+        )
+    return config
 
 
 def label_settings(
@@ -306,6 +326,8 @@ def _task(
     **passed_over: Any,
 ) -> Task:
     digest = prompt.sha256(shown)
+    longest = given_settings(["max_tokens"]).get("max_tokens", config.max_tokens)
+    cell = cell.model_copy(update={"max_tokens": longest})
     # only what differs from the defaults: Inspect tells cells apart by these arguments too
     changed: dict[str, Any] = {k: v for k, v in vars(prompt).items() if v != getattr(Prompt, k)}
     changed |= {"permutations": cell.permutations} if cell.permutations > 1 else {}
@@ -342,7 +364,7 @@ def _task(
         # other questions or other labels an unfinished log must not be continued
         version=f"{prompt.version}.{SCORER_VERSION}-{questions.sha256[:12]}-{digest[:12]}",
         metadata={key: value for part in parts for key, value in part.to_metadata().items()},
-        tags=["truthfulqa", kind],
+        tags=[*(["truthfulqa"] if questions.dataset in TRUTHFULQA else []), kind],
         viewer=VIEWER,
         headline_metric=HeadlineMetric(scorer=SCORER, metric="accuracy"),
     )

@@ -7,6 +7,7 @@ The running half is `w2s_icl.evals`, `w2s_icl.solvers` and `w2s_icl.scorers`; th
     from w2s_icl import few_shot, zero_shot
 
     eval(zero_shot(split="pool"), model="openai/gpt-4o-mini")
+    eval(few_shot(labels="weak", weak="openai/gpt-4o-mini", shots=16), model="openai/gpt-4o")
 """
 
 from importlib.metadata import version

@@ -164,6 +164,7 @@ class CellRecord(Record):
     )
     prompt: str = ""  # arm of the prompt, "" for the plain one
     permutations: Annotated[int, Field(ge=1)] = 1  # rotations of the options of each question
+    max_tokens: int | None = None  # longest reply that a call may give, as used
     read: str = "reply"  # or "likelihood": the answer is the most probable letter
 
     def key(self, model: str) -> CellKey:

@@ -137,24 +137,6 @@ def test_labels_move_the_accuracy_by_their_quality(
     assert zero - 0.12 < random < zero - 0.02
 
 
-def test_the_demo_is_instructive() -> None:
-    asked = load_split("misconceptions", test_size=100).test
-
-    small, medium, large = (right(StandInAPI(n, refusal_rate=0), asked).mean() for n in ABILITY)
-
-    assert 0.10 < medium - small < 0.18
-    assert 0.10 < large - medium < 0.18
-
-
-def test_errors_of_models_overlap_more_than_by_chance(world: str, samples: list[Sample]) -> None:
-    small, large = (
-        ~right(StandInAPI(name, questions=world, refusal_rate=0), samples)
-        for name in ("small", "large")
-    )
-
-    assert (small & large).mean() > 1.5 * small.mean() * large.mean()
-
-
 @pytest.mark.parametrize("prompt", PROMPTS, ids=name_of)
 def test_wording_and_place_of_options_move_no_answer(
     prompt: Prompt, world: str, samples: list[Sample]

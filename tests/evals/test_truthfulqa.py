@@ -288,9 +288,9 @@ def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
         ({"labels": "silver"}, "labels must be one of gold, weak.*got 'silver'"),
         ({"labels": "weak"}, "labels=weak needs weak"),
         ({"labels": "gold", "weak": WEAK}, "no meaning with labels=gold"),
-        ({"shots": -1}, "shots: should be greater than or equal to 0, got -1"),
+        ({"shots": -1}, "shots must be a whole number of at least 0, got -1"),
         ({"shots": 33}, r"shots must be between 0 and \d+ \(the pool\), got 33"),
-        ({"draw": -1}, "draw: should be greater than or equal to 0, got -1"),
+        ({"draw": -1}, "draw must be a whole number of at least 0, got -1"),
         ({"style": "poem"}, "style must be chat or transcript"),
         ({"dataset": "/nowhere.jsonl"}, "there is no /nowhere.jsonl"),
         ({"labels": "noise_matched"}, "labels=noise_matched needs weak"),
@@ -300,7 +300,7 @@ def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
         ({"question": "half"}, "question must be shown or hidden"),
         ({"system_role": "poet"}, "system_role must be system or user"),
         ({"read": "minds"}, "read must be reply or likelihood"),
-        ({"permutations": 0}, "permutations: should be greater than or equal to 1, got 0"),
+        ({"permutations": 0}, "permutations must be a whole number of at least 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused_in_plain_words(
@@ -330,9 +330,10 @@ def test_log_carries_what_the_viewer_and_the_analysis_need(
 
     assert log.eval.task == "w2s_weak_k04"
     assert log.eval.task_registry_name == "w2s_icl/few_shot"
-    assert set(log.eval.tags or []) == {"truthfulqa", "weak"}
+    assert log.eval.tags == ["weak"]  # these questions are not TruthfulQA
     assert log.eval.headline_metric
     metadata = log.eval.metadata or {}
+    assert metadata["max_tokens"] == 16
     for key in ("labels", "weak", "shots", "demo_ids", "labels_sha256", "dataset_sha256", "seed"):
         assert metadata[key] is not None
     assert log.samples

@@ -21,11 +21,6 @@ from w2s_icl.record import READ_BY, SCORER, Id, rotation
 Replies = Mapping[Id, Mapping[int, str]]
 """Letters by question and epoch, the epochs in order; "" where a reply could not be read."""
 
-Spent = tuple[str | None, int, int, int, float | None]
-"""What a sample took: its uuid; tokens in, out and cached; dollars, None where a price is unknown.
-
-Thousands are kept, and plain tuples cost the garbage collector nothing."""
-
 MOST = 1e12
 """Tokens or dollars of one sample, above which the number is no count."""
 
@@ -96,12 +91,30 @@ class Answers:
     Attributes:
         replies: Of the questions that have an answer; an epoch may lack some.
         versions: Of the reading, where the scores say it.
-        spent: Of each sample that called a model.
+        tokens: In, out and cached, of each sample that called a model.
+        dollars: Of each of them; nan where a price is unknown.
     """
 
     replies: dict[Id, dict[int, str]] = field(default_factory=dict)
     versions: set[str] = field(default_factory=set)
-    spent: list[Spent] = field(default_factory=list)
+    tokens: list[tuple[int, int, int]] = field(default_factory=list)
+    dollars: list[float] = field(default_factory=list)
+
+    def given(self) -> dict[tuple[Id, int], str]:
+        """The letters by question and epoch."""
+        return {(id_, e): letter for id_, of in self.replies.items() for e, letter in of.items()}
+
+    def add_usage(self, sample: EvalSampleSummary, where: str) -> None:
+        """Count what a sample took."""
+        usage = sample.model_usage.values()
+        tokens = [(u.input_tokens, u.output_tokens, u.input_tokens_cache_read or 0) for u in usage]
+        costs = [of.total_cost for of in usage if of.total_cost is not None]
+        if not all(0 <= amount < MOST for amount in (*chain(*tokens), *costs)):
+            raise W2SError(f"{where}: tokens and dollars must be 0 or more, got {tokens}, {costs}")
+        if usage:
+            read, written, cached = map(sum, zip(*tokens, strict=True))
+            self.tokens.append((read, written, cached))
+            self.dollars.append(math.fsum(costs) if len(costs) == len(usage) else math.nan)
 
 
 def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file: str) -> Answers:
@@ -114,12 +127,12 @@ def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file:
     answers = Answers()
     seen: set[tuple[Id, int]] = set()
     for sample in sorted(samples, key=lambda sample: sample.epoch):
+        where = f"{file}: question {sample.id!r}"
         if (sample.id, sample.epoch) in seen:
-            raise W2SError(f"{file}: question {sample.id!r} is in it twice (epoch {sample.epoch})")
+            raise W2SError(f"{where} is in it twice (epoch {sample.epoch})")
         seen.add((sample.id, sample.epoch))
-        question, where = questions.check(sample, file), f"{file}: question {sample.id!r}"
-        if sample.model_usage:
-            answers.spent.append(_spent(sample, where))
+        question = questions.check(sample, file)
+        answers.add_usage(sample, where)
         if sample.scores and not sample.error:
             letter = _letter(sample.scores, question, where)
             answers.replies.setdefault(sample.id, {})[sample.epoch] = letter
@@ -203,39 +216,14 @@ def positions_of(
             if letter:
                 answers[(ascii_uppercase.index(letter) - back) % k] += 1
                 read[k] += 1
-    last = max([*asked, *(k - 1 for k in read)], default=-1)
+    expected = [
+        math.fsum(times / k for k, times in read.items() if k > place)
+        for place in range(max([*(place + 1 for place in asked), *read], default=0))
+    ]
     return tuple(
-        Position(
-            asked[place],
-            right[place],
-            answers[place],
-            math.fsum(times / k for k, times in read.items() if k > place),
-            len(met[place]),
-        )
-        for place in range(last + 1)
+        Position(asked[place], right[place], answers[place], even, len(met[place]))
+        for place, even in enumerate(expected)
     )
-
-
-def _spent(sample: EvalSampleSummary, where: str) -> Spent:
-    usage = sample.model_usage.values()
-    tokens = [(u.input_tokens, u.output_tokens, u.input_tokens_cache_read or 0) for u in usage]
-    costs = [of.total_cost for of in usage if of.total_cost is not None]
-    if not all(0 <= amount < MOST for amount in (*chain(*tokens), *costs)):
-        raise W2SError(f"{where}: tokens and dollars must be 0 or more, got {tokens}, {costs}")
-    read, written, cached = map(sum, zip(*tokens, strict=True))
-    return (
-        sample.uuid,
-        read,
-        written,
-        cached,
-        math.fsum(costs) if len(costs) == len(usage) else None,
-    )
-
-
-def cost_of(spent: Sequence[Spent], *, free: bool) -> float:
-    """Dollars; nan where a price is unknown, or a run that made calls reports no usage."""
-    known = [cost for *_, cost in spent if cost is not None]
-    return math.fsum(known) if len(known) == len(spent) and (known or free) else math.nan
 
 
 def _letters(choices: Sequence[str]) -> tuple[str, ...]:

@@ -16,17 +16,11 @@ from w2s_icl.record import MARGIN, PLANS, CellRecord, PlanRecord, file_of, is_co
 
 @dataclass(frozen=True)
 class Declaration:
-    """What the study of the earliest log declared, before any result was there.
+    """What the study of the earliest log declared, before any result was there: see `PlanRecord`.
 
-    Attributes:
-        headline: Shot counts that the verdict is about, () where no study says.
-        declared: Whether the study file itself names them.
-        margin: What the study calls no difference, a fraction.
-        models: In the study's order, then those that later studies added.
-        pairs: (weak, strong), in the study's order, then those that later studies added.
-        conflicts: Why the declaration does not bind the results: what later logs of the directory
-            changed, each in a few words.
-        plans: All plans, each once and with the first log that holds it, the earliest first.
+    `models` and `pairs` are followed by those that later studies added. `conflicts` say why it does
+    not bind the results: what later logs of the directory changed, each in a few words. `plans` are
+    all plans, each with the first log that holds it, the earliest first.
     """
 
     headline: tuple[int, ...] = ()
@@ -105,8 +99,8 @@ def _conflicts(first: PlanRecord, plan: PlanRecord, *, late: bool) -> Iterator[s
 
 def _is_arm(log: EvalLog) -> bool:
     cell = CellRecord.from_log(log)
-    arm = cell.task == "few_shot" and cell.split == "test" and is_complete(log)
-    return arm and bool(log.stats.completed_at)
+    ended = is_complete(log) and log.stats.completed_at
+    return bool(ended) and (cell.task, cell.split) == ("few_shot", "test")
 
 
 def _counts(plan: PlanRecord) -> str:

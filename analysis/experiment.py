@@ -29,7 +29,6 @@ COLUMNS = ("weak", "strong0", "w2s", "gold")
 """Runs whose accuracy every row of `cells` carries."""
 
 Floats = NDArray[np.float64]
-Texts = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,12 @@ class Common:
 class Arm:
     """One kind of run of a cell, on the questions of the cell.
 
-    Attributes:
-        runs: Rows of the logs, one per draw.
-        letters: Of the first epoch, shape (n, draws); "" where unread.
-        correct: Shape (n, draws).
-        unparsed: Replies that could not be read, over all draws and epochs.
+    `runs` are rows of the logs, one per draw. `letters` of the first epoch, "" where unread, and
+    `correct` have shape (n, draws); `unparsed` counts over all draws and epochs.
     """
 
     runs: tuple[int, ...]
-    letters: Texts
+    letters: NDArray[np.str_]
     correct: Floats
     unparsed: int
 
@@ -81,11 +77,7 @@ class Arm:
 class Cell(Common):
     """Everything that one (weak, strong, shots) compares, on the same questions.
 
-    Attributes:
-        weak: The model that wrote the labels.
-        strong: The model that was prompted.
-        shots: Demonstrations in the prompt.
-        arms: By name: weak, strong0, w2s, gold, weak_gold; those that were run.
+    `arms` are those that were run, by name: weak, strong0, w2s, gold, weak_gold.
     """
 
     weak: str
@@ -120,13 +112,8 @@ class Cell(Common):
 class ArmRuns:
     """One way to prompt the strong model of a pair, at one shot count.
 
-    Attributes:
-        name: weak, gold, self or the kind of a control, with the prompt behind it where that is
-            not the plain one.
-        labels: Kind of the labels.
-        labelled_by: Model that wrote them, as the logs write it; "" where none did.
-        prompt: As the logs write it.
-        runs: Rows of the logs by draw.
+    `name` is weak, gold, self or the kind of a control, with the prompt behind it where that is not
+    the plain one; `runs` are rows of the logs by draw, the rest is as the logs write it.
     """
 
     name: str
@@ -144,10 +131,8 @@ Column = int | Sequence[Mapping[int, int]]
 class Compared(Common):
     """Columns on the questions and draws that all of them have.
 
-    Attributes:
-        draws: In order.
-        columns: Correctness, averaged over the shot counts of a column; shape (n,) for a run
-            without draws, else (n, draws).
+    `draws` are in order; `columns` hold correctness, averaged over the shot counts of a column:
+    shape (n,) for a run without draws, else (n, draws).
     """
 
     draws: tuple[int, ...]
@@ -247,12 +232,10 @@ class Experiment:
         """
         shown = self.logs.runs[["demo_ids", "demo_choices"]].to_numpy()
 
-        def same(a: int, b: int) -> bool:
-            return all(x == y for x, y in zip(shown[a], shown[b], strict=True) if x and y)
+        def differ(a: int, b: int) -> bool:
+            return any(x and y and x != y for x, y in zip(shown[a], shown[b], strict=True))
 
-        return {
-            draw: run for draw, run in second.items() if draw not in first or same(first[draw], run)
-        }
+        return {draw: run for draw, run in second.items() if not differ(first.get(draw, run), run)}
 
     def arms(self, weak: str, strong: str, shots: int) -> dict[str, ArmRuns]:
         """The arms of a pair that were run, by name; the main one first, then its controls."""
@@ -276,13 +259,8 @@ class Experiment:
     def all_arms(self) -> Iterator[tuple[str, str, int, dict[str, ArmRuns]]]:
         """Weak, strong, shots and arms of every pair, at all shot counts of its strong model."""
         for weak, strong in self.pairs:
-            for shots in sorted(
-                {
-                    k
-                    for split, model, labels, _, k, _ in self.draws
-                    if labels and (split, model) == ("test", strong)
-                }
-            ):
+            mine = [key for key in self.draws if key[:2] == ("test", strong) and key[2]]
+            for shots in sorted({shots for *_, shots, _ in mine}):
                 yield weak, strong, shots, self.arms(weak, strong, shots)
 
     def compare(self, *columns: Column) -> Compared:
@@ -309,43 +287,36 @@ class Experiment:
         if not shown or len(shown) != len(labels) or not all(labels):
             return None
         if (shown, labels) not in self._rules:
-            rule = fit_rule(shown, [ascii_uppercase.index(letter) for letter in labels])
-            self._rules[shown, labels] = self._right(rule.choose(self._test_choices))
+            rule = fit_rule(shown, list(map(ascii_uppercase.index, labels)))
+            self._rules[shown, labels] = self._right(rule.choose(self.asked["choices"].tolist()))
         return self._rules[shown, labels]
 
     @cached_property
-    def _cross_fitted(self) -> tuple[NDArray[np.intp], Floats]:
-        return cross_fitted(self._test_choices, self._test_gold.tolist())
+    def _cross_fitted(self) -> tuple[NDArray[np.bool_], Floats]:
+        choices, gold = self.asked["choices"], self.asked["gold"].map(ascii_uppercase.index)
+        chosen, probability = cross_fitted(choices.tolist(), gold.tolist())
+        knows = np.full(len(self.logs.questions), np.nan)
+        knows[self.test] = probability - 1 / choices.map(len).to_numpy()
+        return self._right(chosen), knows
 
-    @cached_property
+    @property
+    def rule_knows(self) -> Floats:
+        """Probability of the right option by the cross-fitted rule minus a guess's; nan off test."""
+        return self._cross_fitted[1]
+
+    @property
     def cross_fitted_right(self) -> NDArray[np.bool_]:
         """Where the surface rule cross-fitted on the gold answers of the test is right."""
-        return self._right(self._cross_fitted[0])
-
-    @cached_property
-    def rule_knows(self) -> Floats:
-        """That rule's probability of the right option minus a guess's; nan off the test."""
-        knows = np.full(len(self.logs.questions), np.nan)
-        guess = 1 / np.array([len(choices) for choices in self._test_choices])
-        knows[self.test] = self._cross_fitted[1] - guess
-        return knows
+        return self._cross_fitted[0]
 
     @property
     def asked(self) -> pd.DataFrame:
         """The test questions, as `Logs.questions`."""
         return self.logs.questions.iloc[self.test]
 
-    @property
-    def _test_choices(self) -> list[tuple[str, ...]]:
-        return self.asked["choices"].tolist()
-
-    @cached_property
-    def _test_gold(self) -> NDArray[np.intp]:
-        return np.array([ascii_uppercase.index(letter) for letter in self.asked["gold"]])
-
     def _right(self, chosen: NDArray[np.intp]) -> NDArray[np.bool_]:
         right = np.zeros(len(self.logs.questions), dtype=bool)
-        right[self.test] = chosen == self._test_gold
+        right[self.test] = chosen == self.asked["gold"].map(ascii_uppercase.index)
         return right
 
     @cached_property
@@ -358,14 +329,9 @@ class Experiment:
         w2s = self.by_draw(strong, "weak", shots, weak)
         gold = self.matched(w2s, self.by_draw(strong, "gold", shots))
         if w2s and gold:  # a draw that one lacks is dropped from both
-            both = [draw for draw in w2s if draw in gold]
-            w2s, gold = {d: w2s[d] for d in both}, {d: gold[d] for d in both}
-        by_draw = {
-            "weak": self.by_draw(weak, "", 0),
-            "strong0": self.by_draw(strong, "", 0),
-            "w2s": w2s,
-            "gold": gold,
-        }
+            w2s, gold = ({d: of[d] for d in w2s if d in gold} for of in (w2s, gold))
+        weak0, strong0 = (self.by_draw(model, "", 0) for model in (weak, strong))
+        by_draw = {"weak": weak0, "strong0": strong0, "w2s": w2s, "gold": gold}
         runs = {arm: list(of.values()) for arm, of in by_draw.items() if of}
         common = self.common([run for of in runs.values() for run in of])
         places, n_union = common.places, common.n_union

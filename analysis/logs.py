@@ -32,7 +32,6 @@ from w2s_icl.analysis.answers import (
     Questions,
     answers_of,
     changes_of,
-    cost_of,
     matrices_of,
     positions_of,
 )
@@ -43,7 +42,6 @@ from w2s_icl.record import (
     CellKey,
     CellRecord,
     ExperimentRecord,
-    Id,
     ImportRecord,
     LabelRecord,
     PlanRecord,
@@ -79,18 +77,17 @@ class Logs:
 
     Attributes:
         directory: Where they were read.
-        runs: One row per cell, index 0.. = row of the matrices. Columns: those of `KEY`,
-            and file, eval_id, n (questions with an answer), asked, epochs, replies (answers over
-            all epochs), unparsed (those of the replies that could not be read), demo_ids,
-            demo_labels (letters, "" where none is shown), demo_choices (the options of each
-            demonstration), demo_label_accuracy, passed_over (pool questions that the prompt left
-            out, for want of a label), permutations (orders in which each question was
-            shown), changed (share of pairs of identical reruns that differ, mean over the
-            `changed_n` questions that have any), changes (that share by question), positions (a
-            `Position` by place on the page), label_eval_id, reused_from, calls, input_tokens,
-            output_tokens, cached_tokens, cost (dollars, nan where a call's price is unknown),
-            endpoint (address and arguments of the model), settings (of the calls, and how replies
-            are read), simulated.
+        runs: One row per cell, index 0.. = row of the matrices. Columns: those of `KEY`, and file,
+            eval_id, n (questions with an answer), asked, epochs, replies (answers over all epochs),
+            unparsed (those of the replies that could not be read), demo_ids, demo_labels (letters,
+            "" where none is shown), demo_choices (the options of each demonstration),
+            demo_label_accuracy, passed_over (pool questions that the prompt left out, for want of a
+            label), permutations (orders in which each question was shown), changes (share of pairs
+            of identical reruns that differ, by question that has any), changed and changed_n (their
+            mean and number), positions (a `Position` by place on the page), label_eval_id,
+            reused_from, calls, input_tokens, output_tokens, cached_tokens, cost (dollars, nan where
+            a call's price is unknown), endpoint (address and arguments of the model), settings (of
+            the calls, and how replies are read), simulated.
         questions: One row per question, index = id. Columns: question, choices, gold (letter),
             n_options, category.
         letters: Answer of run i to question j, of the first epoch that has one; "" where the reply
@@ -127,30 +124,21 @@ class Logs:
         return bool(self.runs["simulated"].any())
 
 
-@dataclass
 class _Run:
-    """One log that was parsed, before alignment."""
+    """The header of a log of this suite, its parts checked, and its answers once they are read."""
 
-    info: EvalLogInfo
-    log: EvalLog
-    key: CellKey
-    experiment: ExperimentRecord
-    cell: CellRecord
-    shown: Shown
-    labels: LabelRecord
-    run: RunRecord
-    plan: PlanRecord | None
-    imported: ImportRecord | None
-    answers: Answers = field(default_factory=Answers)
-
-    @property
-    def file(self) -> str:
-        return file_of(self.log)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run came to its end; single questions may lack an answer."""
-        return self.log.status == "success" and not self.log.invalidated
+    def __init__(self, info: EvalLogInfo, log: EvalLog) -> None:
+        self.info, self.log, self.file = info, log, file_of(log)
+        self.experiment = ExperimentRecord.from_log(log)
+        self.cell = CellRecord.from_log(log)
+        self.shown = Shown.from_log(log)
+        self.labels = LabelRecord.from_log(log)
+        self.run = RunRecord.from_log(log)
+        self.plan = PlanRecord.in_log(log)
+        self.imported = ImportRecord.in_log(log)
+        self.key = self.cell.key(log.eval.model)
+        self.finished = log.status == "success" and not log.invalidated
+        self.answers = Answers()
 
 
 def read_logs(directory: str) -> Logs:
@@ -210,7 +198,12 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
     parsed: list[_Run] = []
     for info in infos:
         with _damage_noted(info, notes):
-            parsed += _parsed(info, notes)
+            log = read_eval_log(info, header_only=True)
+            if is_ours(log):
+                parsed.append(_Run(info, log))
+            else:
+                other = f"left out: a log of the task {log.eval.task}"
+                notes.append(Note("remark", _file(info), other))
     finished = [run for run in parsed if run.finished]
     _refuse_different(finished)
     questions = Questions()
@@ -269,29 +262,6 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
     )
 
 
-def _parsed(info: EvalLogInfo, notes: list[Note]) -> list[_Run]:
-    """The header of a log; none, and a note, where it is none of this suite's."""
-    log = read_eval_log(info, header_only=True)
-    if not is_ours(log):
-        notes.append(Note("remark", _file(info), f"left out: a log of the task {log.eval.task}"))
-        return []
-    cell = CellRecord.from_log(log)
-    return [
-        _Run(
-            info,
-            log,
-            cell.key(log.eval.model),
-            ExperimentRecord.from_log(log),
-            cell,
-            Shown.from_log(log),
-            LabelRecord.from_log(log),
-            RunRecord.from_log(log),
-            PlanRecord.in_log(log),
-            ImportRecord.in_log(log),
-        )
-    ]
-
-
 APART = "Analyse each from a directory of its own"
 
 
@@ -322,17 +292,17 @@ def _refuse_different(runs: Sequence[_Run]) -> None:
 
 def _scorer_version(runs: Sequence[_Run]) -> str:
     """The version of the reading; refuse several."""
-    versions: dict[str, str] = {}
+    files: dict[str, str] = {}
     for run in runs:
         for version in run.answers.versions or {run.experiment.scorer_version}:
-            versions.setdefault(version, run.file)
-    if len(versions) > 1:
-        (one, file), (other, another), *_ = versions.items()
+            files.setdefault(version, run.file)
+    (one, file), *others = files.items()
+    for other, another in others:
         raise W2SError(
             f"{another} and {file} were read by different versions of the scorer ({other!r} and "
             f"{one!r}): score the older again with `inspect score LOG --scorer {SCORER}`. {APART}"
         )
-    return next(iter(versions))
+    return one
 
 
 def _metadata(runs: Sequence[_Run]) -> dict[str, Any]:
@@ -352,7 +322,7 @@ def _row(run: _Run, questions: Questions) -> dict[str, Any]:
     """A row of `Logs.runs`."""
     log, replies, permutations = run.log, run.answers.replies, run.cell.permutations
     # by sample: the header of a resumed run counts its last attempt only
-    spent = run.answers.spent
+    tokens, dollars = run.answers.tokens, run.answers.dollars
     epochs = log.eval.config.epochs or 1
     # a run that tolerates failed questions has no results where all of them failed
     samples = log.eval.dataset.samples or len(replies)
@@ -383,11 +353,11 @@ def _row(run: _Run, questions: Questions) -> dict[str, Any]:
         "reused_from": run.run.reused_from,
         "endpoint": f"{log.eval.model_base_url} {sorted(log.eval.model_args.items())}",
         "settings": {**settings_of(log), "read": run.cell.read, "permutations": permutations},
-        "calls": len(spent),
-        "input_tokens": sum(tokens for _, tokens, *_ in spent),
-        "output_tokens": sum(tokens for _, _, tokens, *_ in spent),
-        "cached_tokens": sum(tokens for *_, tokens, _ in spent),
-        "cost": cost_of(spent, free=bool(run.run.reused_from)),
+        "calls": len(tokens),
+        "input_tokens": sum(read for read, _, _ in tokens),
+        "output_tokens": sum(written for _, written, _ in tokens),
+        "cached_tokens": sum(cached for *_, cached in tokens),
+        "cost": math.fsum(dollars) if dollars or run.run.reused_from else math.nan,
         "simulated": is_simulated(log),
     }
 
@@ -402,10 +372,10 @@ def _one_per_cell(runs: Sequence[_Run], notes: list[Note]) -> _Run:
         W2SError: Logs of different runs answer the same question differently.
     """
     kept, *others = sorted(runs, key=lambda run: precedence(run.log))
-    mine, attempts = _given(kept), {attempt_of(kept.log)}
+    mine, attempts = kept.answers.given(), {attempt_of(kept.log)}
     for other in others:
-        attempt, text = attempt_of(other.log), f"left out: the same cell as {kept.file}"
-        differ = [key for key, letter in _given(other).items() if mine.get(key, letter) != letter]
+        attempt, theirs = attempt_of(other.log), other.answers.given()
+        differ = [key for key, letter in theirs.items() if mine.get(key, letter) != letter]
         if differ and not (attempt and attempt in attempts):
             raise W2SError(
                 f"{kept.file} and {other.file} are both finished logs of one cell and differ in "
@@ -413,23 +383,7 @@ def _one_per_cell(runs: Sequence[_Run], notes: list[Note]) -> _Run:
                 "counts and move the other out of the directory"
             )
         attempts.add(attempt)
-        text += f", {len(differ)} answers differ" if differ else ""
-        notes.append(Note("remark", other.file, text + _paid_besides(other, kept)))
+        unlike = f", {len(differ)} answers differ" if differ else ""
+        text = f"left out: the same cell as {kept.file}{unlike}; the costs are of that log alone"
+        notes.append(Note("remark", other.file, text))
     return kept
-
-
-def _given(run: _Run) -> dict[tuple[Id, int], str]:
-    """The letters of a run by question and epoch."""
-    replies = run.answers.replies.items()
-    return {(id_, epoch): letter for id_, of in replies for epoch, letter in of.items()}
-
-
-def _paid_besides(left: _Run, kept: _Run) -> str:
-    """What the answers of a log that is left out took, but those that the other took over."""
-    there = {uuid for uuid, *_ in kept.answers.spent} - {None}
-    spent = [of for of in left.answers.spent if of[0] not in there]
-    if not spent:
-        return ""
-    cost = cost_of(spent, free=False)
-    bill = "whose cost is unknown" if math.isnan(cost) else f"${cost:.3g}"
-    return f"; its {len(spent)} calls ({bill}) were paid as well and are not in the costs"

@@ -16,6 +16,7 @@ from w2s_icl.analysis.stats.paired import (
     holm,
     mean_interval,
     paired_difference,
+    uniform_p,
     wilson,
 )
 from w2s_icl.analysis.stats.ratio import gap_recovered
@@ -113,3 +114,13 @@ def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_0() -> None:
         assert (d.p < 0.05) == (d.low > 0 or d.high < 0)
         excluded += d.p < 0.05
     assert 200 < excluded < 1_800
+
+
+def test_places_where_little_is_expected_are_taken_together() -> None:
+    square = 0.5**2 / 11.5 + 0.5**2 / 9.5  # the third place goes with the first
+
+    assert uniform_p([11, 10, 0], [9.5, 9.5, 2]) == pytest.approx(scipy_stats.chi2.sf(square, 1))
+    assert uniform_p([11, 10, 3, 3], [9.5, 9.5, 4, 4]) == pytest.approx(
+        scipy_stats.chi2.sf(2.25 / 9.5 + 0.25 / 9.5 + 4 / 8, 2)
+    )
+    assert math.isnan(uniform_p([9, 1], [8, 2]))

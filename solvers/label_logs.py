@@ -28,8 +28,9 @@ from inspect_ai.log import (
 )
 from inspect_ai.scorer import CORRECT
 
-from w2s_icl.errors import W2SError, first_line
+from w2s_icl.errors import W2SError, damage, first_line
 from w2s_icl.record import (
+    SCORER,
     CellRecord,
     ExperimentRecord,
     attempt_of,
@@ -277,7 +278,15 @@ def _difference(log: EvalLog, settings: Settings) -> str:
 
 @lru_cache(maxsize=16)
 def _summaries(stamp: Stamp) -> list[EvalSampleSummary]:
-    return sorted(read_eval_log_sample_summaries(stamp.name), key=lambda s: s.epoch)
+    try:
+        return sorted(read_eval_log_sample_summaries(stamp.name), key=lambda s: s.epoch)
+    except Exception as error:  # a damaged log raises whatever its first bad byte leads to
+        if is_remote(stamp.name):  # the store may not answer, and the log be whole
+            raise
+        raise W2SError(
+            f"{Path(stamp.name).name}: cannot be read: {damage(error)}; it holds answers that were "
+            "paid for: repair it, or move it away to have them asked again"
+        ) from None
 
 
 def _answers(stamp: Stamp, log: EvalLog) -> Answers:
@@ -286,9 +295,15 @@ def _answers(stamp: Stamp, log: EvalLog) -> Answers:
     failed = 0
     for summary in _summaries(stamp):
         if summary.id not in labels:  # the first epoch is the label
-            score = next(iter((summary.scores or {}).values()), None)
-            place = ascii_uppercase.index(score.answer) if score and score.answer else None
-            labels[summary.id] = None if place is None else (summary.choices or [])[place]
+            score = (summary.scores or {}).get(SCORER)
+            options = dict(zip(ascii_uppercase, summary.choices or (), strict=False))
+            given = score.answer or "" if score else ""
+            if (summary.scores and not score) or given not in ("", *options):
+                raise W2SError(
+                    f"{file_of(log)}: question {summary.id!r} must be scored by {SCORER} with one "
+                    f"of its options, got {given or ', '.join(summary.scores or ())!r:.40}"
+                )
+            labels[summary.id] = options.get(given)
             correct[summary.id] = score is not None and score.value == CORRECT
             failed += summary.error is not None
     # a run that failed may lack a question altogether

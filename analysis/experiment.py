@@ -301,7 +301,7 @@ class Experiment:
 
     @property
     def rule_knows(self) -> Floats:
-        """Probability of the right option by the cross-fitted rule minus a guess's; nan off test."""
+        """Its probability of the right option minus that of a guess; nan off the test."""
         return self._cross_fitted[1]
 
     @property

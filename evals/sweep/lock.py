@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import fsspec
 from filelock import FileLock, Timeout
 
-from w2s_icl.errors import W2SError
+from w2s_icl.errors import W2SError, first_line
 from w2s_icl.solvers.label_logs import is_remote
 
 LOCK, OWNER = ".w2s-lock", ".w2s-run.json"
@@ -29,6 +29,9 @@ LOCK, OWNER = ".w2s-lock", ".w2s-run.json"
 
 RENEWED, SILENT = 10.0, 35.0
 """Seconds between two renewals of a store's object, and without one after which it is stale."""
+
+
+TAKEN_OVER = "! {}: the run before did not end in order; this one continues it"
 
 
 class HeldError(W2SError):
@@ -99,7 +102,7 @@ def _locked(folder: str, say: Callable[[str], None]) -> Iterator[None]:
         raise W2SError(f"{folder} cannot be written: {error.strerror or error}") from None
     try:
         if owner.exists():
-            say(f"! {folder}: the run before did not end in order; this one continues it")
+            say(TAKEN_OVER.format(folder))
         owner.write_text(json.dumps(_owner()), "utf-8")
         yield
     finally:
@@ -110,19 +113,28 @@ def _locked(folder: str, say: Callable[[str], None]) -> Iterator[None]:
 @contextmanager
 def _leased(folder: str, say: Callable[[str], None]) -> Iterator[None]:
     files, root = fsspec.core.url_to_fs(folder)
-    path = f"{root.rstrip('/')}/{OWNER}"
-    mine = _owner()
-    if (before := _read(files, path)) and not _gone(files, path, before):
-        raise _held_by(folder, before)
-    if before:
-        say(f"! {folder}: the run before did not end in order; this one continues it")
+    path, mine = f"{root.rstrip('/')}/{OWNER}", _owner()
+    if before := _read(files, path):
+        if not _gone(files, path, before):
+            raise _held_by(folder, before)
+        say(TAKEN_OVER.format(folder))
         files.rm_file(path)
     try:
         files.pipe_file(path, json.dumps(mine).encode(), mode="create")
     except FileExistsError:  # another run was faster
         raise _held_by(folder, _read(files, path)) from None
+    except OSError as error:
+        raise W2SError(f"{folder} cannot be written: {first_line(error)}") from None
     ended = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(files, path, mine, ended), daemon=True)
+
+    def renew() -> None:
+        times = 0
+        while not ended.wait(RENEWED):
+            times += 1
+            with suppress(Exception):  # the store may be away for a moment
+                files.pipe_file(path, json.dumps({**mine, "renewed": times}).encode())
+
+    renewing = threading.Thread(target=renew, daemon=True)
     renewing.start()
     try:
         yield
@@ -159,12 +171,5 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True
-
-
-def _renew(files: Any, path: str, mine: dict[str, Any], ended: threading.Event) -> None:
-    times = 0
-    while not ended.wait(RENEWED):
-        times += 1
-        files.pipe_file(path, json.dumps({**mine, "renewed": times}).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -48,6 +49,9 @@ from w2s_icl.solvers.label_logs import is_remote, log_headers
 
 TORN = ".torn"
 """What is added to the name of a log that cannot be read: Inspect stops at such a file."""
+
+ROOM = 1 << 20
+"""Bytes that Inspect's trace may take."""
 
 PATIENCE = 10.0
 """Seconds that a store may take to list a directory."""
@@ -104,33 +108,33 @@ def log_of(key: CellKey, task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
 
 def refuse_unreachable(log_dir: str) -> None:
     """Stop where the store of a log directory does not answer; raises W2SError."""
-    if not is_remote(log_dir):
-        return
-    failed: list[Exception | None] = []
+    outcome: list[Exception | None] = []
 
     def reach() -> None:
         try:
             files, root = fsspec.core.url_to_fs(log_dir)
-            bucket = root.split("/")[0] if log_dir.startswith("s3://") else root
-            files.ls(bucket if files.exists(bucket) else root)
-            failed.append(None)
+            files.ls(root)
+            outcome.append(None)
+        except FileNotFoundError:
+            outcome.append(None)
         except Exception as error:  # each store has its own
-            failed.append(error)
+            outcome.append(error)
 
-    # a store that is not there is tried for minutes by its client
-    thread = threading.Thread(target=reach, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    error = failed[0] if failed else TimeoutError(f"no reply within {PATIENCE:g} s")
-    if error is not None and not isinstance(error, FileNotFoundError):
-        raise W2SError(f"--log-dir {log_dir} cannot be reached: {first_line(error)}")
+    if is_remote(log_dir):
+        # a store that is not there is tried for minutes by its client
+        thread = threading.Thread(target=reach, daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        error = outcome[0] if outcome else TimeoutError(f"no reply within {PATIENCE:g} s")
+        if error:
+            raise W2SError(f"--log-dir {log_dir} cannot be reached: {first_line(error)}")
 
 
 @contextmanager
 def on_its_disk(log_dir: str) -> Iterator[None]:
     """Keep Inspect's temporary files on the disk of a log directory: no other disk need have room.
 
-    Its trace, in the home directory, may fail to be written: nothing is lost by that.
+    Its trace goes there where the home directory has no room; else nothing is lost by that.
     """
     before, logging.raiseExceptions = (tempfile.tempdir, logging.raiseExceptions), False
     try:
@@ -140,6 +144,12 @@ def on_its_disk(log_dir: str) -> Iterator[None]:
             place = Path(log_dir.removeprefix("file://"))
             place.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as folder:
+                try:
+                    home = os.environ.get("XDG_DATA_HOME") or Path.home()
+                    with tempfile.TemporaryFile(dir=home) as file:
+                        file.write(bytes(ROOM))
+                except OSError:
+                    os.environ["XDG_DATA_HOME"] = folder
                 tempfile.tempdir = folder
                 yield
     finally:

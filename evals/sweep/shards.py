@@ -134,12 +134,13 @@ def runner(
     """
     if share:
         yield log_dir, Share(*share), 1 / share[1]
-    elif ray is not None:
-        with connected(ray):  # workers have another working directory
+    elif ray is None:
+        yield log_dir, evaluate, 1.0
+    else:
+        with connected(ray or os.environ.get("RAY_ADDRESS") or "local"):
+            # workers have another working directory
             folder = log_dir if is_remote(log_dir) else str(Path(log_dir).absolute())
             yield folder, run_on_ray, 1.0
-    else:
-        yield log_dir, evaluate, 1.0
 
 
 # --- a cluster ------------------------------------------------------------------------------------
@@ -147,16 +148,11 @@ def runner(
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """A connection to the Ray cluster at `address`, at RAY_ADDRESS, or to one made here.
-
-    Raises:
-        W2SError: Ray is not installed, or there is no cluster.
-    """
+    """A connection to a Ray cluster; raises W2SError without Ray or the cluster."""
     try:
         import ray
     except ImportError:
         raise W2SError('--ray needs Ray: pip install "w2s-icl[ray]"') from None
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
         host, _, port = address.removeprefix("ray://").rpartition(":")
         if host and port.isdecimal():  # Ray itself takes minutes to see that nobody is there
@@ -179,20 +175,17 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
     import ray
 
     progress, study = session.progress, session.study
-    run = ray.remote(num_cpus=1, max_calls=1, max_retries=RETRIES)(_work)
     environment = {k: v for k, v in os.environ.items() if PASSED_ON.search(k)}
     # what takes over others' answers costs no call, and is made here
     free = [task for task in tasks if RunRecord.from_metadata(task.task.metadata or {}).reused_from]
     for part, of in _divided(free, study.parts).items():
         run_part(of, log_dir, part, session)
-    parts = _divided([task for task in tasks if task not in free], study.parts)
-    there = {part: logs_of(of, log_dir) for part, of in parts.items()}
-    todo = {
-        part: of
-        for part, of in parts.items()
-        if not all(log is not None and is_complete(log) for log in there[part])
-    }
+    logs = zip(tasks, logs_of(tasks, log_dir), strict=True)
+    missing = {id(task) for task, log in logs if log is None or not is_complete(log)}
+    asked = _divided([task for task in tasks if task not in free], study.parts)
+    todo = {part: of for part, of in asked.items() if missing & set(map(id, of))}
     calls = {part: sum(len(task.task.dataset) for task in of) for part, of in todo.items()}
+    run = ray.remote(num_cpus=1, max_calls=1, max_retries=RETRIES)(_work)
     running: dict[Any, int] = {}
     for part, of in todo.items():
         budget = None
@@ -205,36 +198,28 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
     if running:
         say(progress.console, f"ray: {len(running)} parts")
     try:
-        _watch(running, session)
+        while running:
+            for done in ray.wait(list(running), timeout=1)[0]:
+                part = running.pop(done)
+                try:
+                    reason, cells = ray.get(done)
+                except ray.exceptions.RayError as error:
+                    reason, cells = f"part {part} was lost: {first_line(error)}", 0
+                if reason:
+                    raise Stopped(reason)
+                say(progress.console, f"part {part}: {cells} cells done")
     except BaseException:
         for one in running:
             ray.cancel(one)
         ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
         raise
-    logs = [log for log in logs_of(tasks, log_dir) if log]
-    if len(logs) < len(tasks):
+    there = [log for log in logs_of(tasks, log_dir) if log]
+    if len(there) < len(tasks):
         raise Stopped(
-            f"{len(tasks) - len(logs)} cells were run whose logs are not in {log_dir}: it must be "
+            f"{len(tasks) - len(there)} cells were run whose logs are not in {log_dir}: it must be "
             "one directory that all machines reach"
         )
-    return logs
-
-
-def _watch(running: dict[Any, int], session: Session) -> None:
-    """Wait for all parts; end the run where one says that it cannot go on."""
-    import ray
-
-    while running:
-        done, _ = ray.wait(list(running), timeout=1)
-        for one in done:
-            part = running.pop(one)
-            try:
-                reason, cells = ray.get(one)
-            except ray.exceptions.RayError as error:
-                reason, cells = f"part {part} was lost: {first_line(error)}", 0
-            if reason:
-                raise Stopped(reason)
-            say(session.progress.console, f"part {part}: {cells} cells done")
+    return there
 
 
 def _work(

@@ -50,8 +50,7 @@ no more calls are made to them."""
 class NoAnswerError(RuntimeError):
     """A reply without an answer: the question is asked again.
 
-    Attributes:
-        status_code: The HTTP status that it should have had, where it is an error.
+    `status_code` is the HTTP status that it should have had, where it is an error.
     """
 
     status_code: int | None = None
@@ -99,11 +98,7 @@ def watched(model: Model, timeout: float | None = None) -> Model:
     A client of the OpenAI kind makes each request once, so that Inspect sees each failure, and
     sends turns of text as they are: walking through 130 turns is most of what a call costs it.
     OpenRouter gets no session id: Inspect's, one per sample, would send the samples of a cell to
-    different providers, whose caches would all be cold.
-
-    Args:
-        model: The model.
-        timeout: As in `Queue`.
+    different providers, whose caches would all be cold. `timeout` is as in `Queue`.
     """
     api: Any = model.api
     if hasattr(api, "w2s_watched"):

@@ -142,9 +142,8 @@ def refuse_unusable_models(study: Study) -> None:
 class Served:
     """What the endpoint of a model says of it.
 
-    Attributes:
-        context: Tokens that a prompt and its reply may have; None where it does not say.
-        problem: Why the model cannot be asked, "" where nothing is known against it.
+    `context` is how many tokens a prompt and its reply may have, None where it does not say;
+    `problem` why the model cannot be asked, "" where nothing is known against it.
     """
 
     context: int | None = None

@@ -75,12 +75,9 @@ COLLECT_AT = (10_000, 4, 3)
 
 @dataclass(frozen=True)
 class CellTask:
-    """A cell that is about to run.
+    """A cell that is about to run; `ask` are the only questions that it asks, in a label run.
 
-    Attributes:
-        cell: The cell.
-        ask: Ids of the only questions that it asks, in a label run.
-        task: Its task; any machine makes the same from cell, ask and the label runs' logs.
+    Any machine makes the same task from the cell, `ask` and the label runs' logs.
     """
 
     cell: Cell
@@ -92,14 +89,8 @@ class CellTask:
 class Session:
     """One run of a study in this process.
 
-    Attributes:
-        study: The study.
-        planned: As `cells.plan_record`, for every log.
-        progress: What a person sees of the run.
-        ending: What may end it early.
-        display: One of Inspect's displays.
-        log_buffer: Answers after which a running cell's log is written: kill -9 loses fewer. With 1
-            a call costs a quarter more CPU.
+    A running cell's log is written after each `log_buffer` answers: with fewer, kill -9 loses
+    fewer; with 1, a call costs a quarter more CPU.
     """
 
     study: Study
@@ -197,9 +188,9 @@ def checked_plan(study: Study, log_dir: str | None = None, *, runs: bool = False
 
     An endpoint that is not there is refused if `runs`, else noted.
     """
-    refuse_unusable_models(study)
     for model in study.models if study.read == "likelihood" else ():
         refuse_without_logprobs(model)
+    refuse_unusable_models(study)
     if log_dir:
         refuse_unreachable(log_dir)
     done = finished_cells(log_dir) if log_dir else set()

@@ -61,10 +61,7 @@ class Share:
     """The i-th of n workers; called in place of `run.evaluate`, it runs its parts first.
 
     When they are done it runs what no other worker is running, and returns when nothing is left.
-
-    Attributes:
-        index: From 1.
-        n: Number of workers.
+    `index` counts from 1.
     """
 
     index: int = 1

@@ -100,9 +100,7 @@ class Ending:
     async def call(self, model: str, prompt: int) -> AsyncIterator[None]:
         """Around each call; once the run is to end, a call waits here until it is cancelled.
 
-        Args:
-            model: Its name.
-            prompt: Digest of what it is asked.
+        `prompt` is a digest of what is asked.
         """
         if self.reason:
             await asyncio.Event().wait()
@@ -127,11 +125,7 @@ class Ending:
     def failed(self, model: str, prompt: int, error: Exception, *, passes: bool) -> None:
         """A call failed; end the run where that cannot pass, or has not for long.
 
-        Args:
-            model: As in `call`.
-            prompt: As in `call`.
-            error: What came of the call, without keys.
-            passes: Whether the call may be answered if it is made again.
+        `error` holds no key; `passes` is whether the call may be answered if it is made again.
         """
         self._failed[prompt] += 1
         silence = self._silence(model)
@@ -170,10 +164,10 @@ class Ending:
             self._waits = False
             asyncio.get_running_loop().call_later(LOGGED_AFTER, _interrupt)
 
-    def now(self, reason: str, code: int = 1) -> None:
+    def now(self, reason: str) -> None:
         """End the run; the first reason counts."""
         if not self.reason:
-            self.reason, self.code = reason, code
+            self.reason = reason
             _interrupt()
 
     def interrupted(self) -> str:

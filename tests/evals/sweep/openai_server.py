@@ -19,9 +19,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -48,9 +49,6 @@ CLOSED = 499
 
 SPOILT = 599
 """Status, in the record, of a request whose reply was none that a client can use."""
-
-FAULTS = ("stall", "reset", "malformed", "html", "no_choices", "null", "error_200", "error_choice")
-"""Ways to spoil a reply: `OpenAIServer.faults` says how often."""
 
 Demonstration = tuple[str, str]
 """A user turn and the assistant's turn after it, "" where there is none."""
@@ -83,6 +81,7 @@ class Request:
         tokens: Of prompt and reply, as the reply says.
         cost: Dollars, where the server has a price.
         fault: How the reply was spoilt, "" where it was not.
+        cached: Share of the prompt that a server with one slot has from the call before.
     """
 
     number: int
@@ -96,6 +95,7 @@ class Request:
     tokens: tuple[int, int] = (0, 0)
     cost: float = 0.0
     fault: str = ""
+    cached: float = 0.0
 
     @property
     def shots(self) -> int:
@@ -105,6 +105,11 @@ class Request:
     def option(self) -> str | None:
         """Text of the option that was answered."""
         return None if self.answer is None else self.prompt.options[self.answer]
+
+    @property
+    def text(self) -> str:
+        """All that the model reads."""
+        return "\n".join(message["content"] for message in self.messages)
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -122,7 +127,9 @@ class OpenAIServer:
     Everything that may change between two runs is an attribute: `requests` (clear it to start
     afresh), `rate_429`, `rate_500`, `latency`, `broken`, `mute` and `filtered`: (model, question)
     of replies that are to be unreadable or taken by a filter, `failing`: the status that they get,
-    with `error_code`, and `reshape`, which may change a good reply before it is sent.
+    with `error_code`, `reshape`, which may change a good reply before it is sent, `whole`, which
+    gives the bytes of a reply without an answer, `faults`, how often a reply stalls ("stall") or
+    its connection is reset ("reset"), and `slot`, with which calls are taken one by one.
 
     Args:
         questions: Rows with `question`, `choices` and `label`, as in the file given to the study.
@@ -167,6 +174,10 @@ class OpenAIServer:
         self.error_code: str | None = None
         self.filtered: set[tuple[str, str]] = set()
         self.reshape: Callable[[dict[str, Any]], object] = lambda content: None
+        self.whole: Callable[[Request, dict[str, Any]], bytes] = lambda request, content: b""
+        self.slot: threading.Lock | None = None
+        self.about: dict[str, Any] = {}
+        self.props: dict[str, Any] | None = None
         self.stall = 30.0
         self.key: str | None = None
         self.listed: Sequence[str] | None = None
@@ -175,6 +186,7 @@ class OpenAIServer:
         self.sessions: list[str | None] = []
         self._over = threading.Event()
         self._count = 0
+        self._last = ""
         self._lock = threading.Lock()
         self._shared: dict[tuple[Demonstration, ...], tuple[Demonstration, ...]] = {}
         self._http = _HTTPServer(("127.0.0.1", 0), _handler(self))
@@ -215,18 +227,16 @@ class OpenAIServer:
         """The page that lists the models."""
         if self.listed is None:
             return _error(404, "no such page: /models")
-        listed = [{"id": name, "object": "model", "created": 0} for name in self.listed]
+        listed = [
+            {"id": name, "object": "model", "created": 0, **self.about} for name in self.listed
+        ]
         return 200, {}, {"object": "list", "data": listed}
 
     def spoil(self, request: Request, body: bytes) -> bytes:
         """What is sent in place of a good reply's body."""
         if request.fault == "stall":
             self._over.wait(self.stall)
-        elif request.fault in ("malformed", "reset"):
-            return body[: len(body) // 2]
-        elif request.fault == "html":
-            return b"<html><body>Bad gateway</body></html>"
-        return body
+        return body[: len(body) // 2]
 
     def handle(self, raw: bytes) -> tuple[int, dict[str, str], dict[str, Any], Request | None]:
         """Status, headers and body of the reply to one request, and its record."""
@@ -241,7 +251,12 @@ class OpenAIServer:
             request = Request(self._count, body["model"], raw, prompt)
             self._count += 1
             self.requests.append(request)
-        if self.latency:
+        with self.slot or nullcontext():
+            if self.slot:
+                text, before = request.text, self._last
+                same = takewhile(lambda pair: pair[0] == pair[1], zip(text, before, strict=False))
+                request.cached = sum(1 for _ in same) / len(text)
+                self._last = text
             time.sleep(self.latency)
         status, headers, content = self._reply(request)
         request.status = SPOILT if request.fault else status
@@ -269,14 +284,10 @@ class OpenAIServer:
             if 0 <= luck < share:
                 request.fault = name
             luck -= share
-        if request.fault == "error_200":
-            status, headers, content = _error(502, "Provider returned error")
-            return 200, headers, content
         filtered = (request.model, request.prompt.question) in self.filtered
         if filtered:
             request.answer, request.right = None, False
         finish = "content_filter" if filtered else "stop"
-        text = None if filtered or request.fault == "null" else request.reply
         words = len(request.raw.split())
         if self.tokens:
             words = self.tokens([message["content"] for message in request.messages])
@@ -292,8 +303,11 @@ class OpenAIServer:
             "choices": [
                 {
                     "index": 0,
-                    "message": {"role": "assistant", "content": text},
-                    "finish_reason": "error" if request.fault == "error_choice" else finish,
+                    "message": {
+                        "role": "assistant",
+                        "content": None if filtered else request.reply,
+                    },
+                    "finish_reason": finish,
                 }
             ],
             "usage": {
@@ -303,8 +317,6 @@ class OpenAIServer:
                 **({"cost": request.cost} if self.price else {}),
             },
         }
-        if request.fault == "no_choices":
-            content["choices"] = []
         self.reshape(content)
         return 200, {}, content
 
@@ -336,9 +348,10 @@ class OpenAIServer:
             request.reply = f"Long known: {request.option}.\n\nANSWER: {request.answer}"
 
     def _letter(self, question: str, options: Mapping[str, str]) -> str:
-        """Letter of the right option; the question may be hidden."""
-        question = question or self.by_options.get(frozenset(options.values()), "")
+        """Letter of the right option; the question may be hidden, or stand in a transcript."""
         if question not in self.gold:
+            question = self.by_options.get(frozenset(options.values()), "")
+        if not question:
             raise BadRequestError(f"no question of the file: {question!r}")
         found = [letter for letter, text in options.items() if text == self.gold[question]]
         if len(found) != 1:
@@ -431,6 +444,12 @@ def _error(
     return status, {}, {"error": {"message": message, "code": code or status}}
 
 
+def http(status: int, body: bytes, kind: str = "application/json", *more: str) -> bytes:
+    """A whole reply, for `OpenAIServer.whole`."""
+    head = [f"HTTP/1.1 {status} X", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *more]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
 class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # clients keep their connections open
@@ -453,6 +472,8 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             status, headers, content = _error(404, f"no such page: {self.path}")
             if self._page() == "/models":
                 status, headers, content = refused or server.models()
+            elif self.path == "/props" and server.props:
+                status, headers, content = 200, {}, server.props
             self._send(status, headers, json.dumps(content).encode())
 
         def do_POST(self) -> None:  # the name that http.server asks for
@@ -467,11 +488,14 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             else:
                 status, headers, content = _error(404, f"no such page: {self.path}")
             body = json.dumps(content).encode()
+            if request and status == 200 and (whole := server.whole(request, content)):
+                request.fault, request.status = "whole", SPOILT
+                self.wfile.write(whole)
+                self.wfile.flush()
+                return
             fault = request.fault if request else ""
             sent = server.spoil(request, body) if request and fault else body
-            length = len(body) if fault == "reset" else len(sent)
-            kind = "text/html" if fault == "html" else "application/json"
-            if not self._send(status, headers, sent, length, kind) and request and not fault:
+            if not self._send(status, headers, sent, len(body)) and request and not fault:
                 request.status = CLOSED
             if fault == "reset":  # closed with unsent data: the client sees a reset
                 self.connection.setsockopt(
@@ -492,14 +516,13 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             headers: Mapping[str, str],
             body: bytes,
             length: int | None = None,
-            kind: str = "application/json",
         ) -> bool:
             """Whether the client was still there."""
             try:
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Type", kind)
+                self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body) if length is None else length))
                 self.end_headers()
                 self.wfile.write(body)

@@ -199,16 +199,6 @@ def undisturbed(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) 
     return finish(study, folder / "logs", server)
 
 
-@pytest.fixture(scope="module")
-def small(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """A smaller study, undisturbed: what the slow tests disturb."""
-    folder = tmp_path_factory.mktemp("small")
-    run = finish(write_study(folder, **SMALL_STUDY), folder / "logs", server)
-    one_shot = {(r.model, r.prompt.demonstrations) for r in run.answered if r.shots == 1}
-    assert len(one_shot) == len(run.models), "weak and gold arm must have the same prompts"
-    return run
-
-
 @pytest.fixture
 def copied(undisturbed: Finished, tmp_path: Path) -> Finished:
     """The undisturbed run in a folder of this test's own; its question file stays where it was."""
@@ -432,26 +422,6 @@ def test_question_that_a_weak_model_left_unread_is_passed_over_in_every_cell(
     assert order[1] not in shown
 
 
-# --- failures -------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_study_through_rate_limits_and_server_errors_has_the_same_answers(
-    small: Finished, tmp_path: Path
-) -> None:
-    with OpenAIServer(ROWS, rate_429=0.05, rate_500=0.02, seed=1) as server:
-        run = finish(write_study(tmp_path, **SMALL_STUDY), tmp_path / "logs", server)
-
-    refused = Counter(r.status for r in run.requests)
-    assert refused[429] >= 6
-    assert refused[500] >= 2
-    assert set(refused) == {200, 429, 500}
-    assert prompts(run.answered) == prompts(small.answered)
-    assert answers(run.log_dir) == answers(small.log_dir)
-    pd.testing.assert_frame_equal(cells(run.log_dir), cells(small.log_dir))
-    check_whole_study(replace(run, requests=run.answered))
-
-
 def prompts(requests: Sequence[Request]) -> Counter[tuple[str, bytes]]:
     """How often each prompt was asked."""
     return Counter((r.model, r.raw) for r in requests)
@@ -515,6 +485,3 @@ def files(folder: Path) -> dict[str, bytes]:
 def accuracies(out: str) -> str:
     """The final table, as printed."""
     return out[out.index("accuracy, %") : out.index("\n!")]
-
-
-# --- stopped --------------------------------------------------------------------------------------

@@ -1,0 +1,263 @@
+"""Replies of every shape, and servers that say of themselves what they can: over real HTTP."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.evals.sweep.openai_server import (
+    LARGE,
+    SMALL,
+    OpenAIServer,
+    Request,
+    at_address_of,
+    http,
+)
+from tests.evals.sweep.test_http import ROWS, Finished, answers, finish, openrouter, write_study
+from w2s_icl.evals.study import load_study
+from w2s_icl.evals.sweep import calls
+from w2s_icl.evals.sweep.endpoint import look_up, model_info
+from w2s_icl.evals.sweep.run import checked_plan
+
+Content = dict[str, Any]
+Shape = Callable[[Content], object]
+USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+
+
+def top(**values: Any) -> Shape:
+    """Keys of the reply; None is null."""
+    return lambda content: content.update(values)
+
+
+def choice(**values: Any) -> Shape:
+    return lambda content: content["choices"][0].update(values)
+
+
+def message(**values: Any) -> Shape:
+    return lambda content: content["choices"][0]["message"].update(values)
+
+
+def without(*path: Any) -> Shape:
+    def cut(content: Any) -> None:
+        for step in path[:-1]:
+            content = content[step]
+        del content[path[-1]]
+
+    return cut
+
+
+def parts(of: Callable[[str], Any]) -> Shape:
+    def shape(content: Content) -> None:
+        turn = content["choices"][0]["message"]
+        turn["content"] = of(turn["content"])
+
+    return shape
+
+
+UNCOUNTED: list[Shape] = [
+    *(top(usage=usage) for usage in (None, [1, 2], "12", 5, {"prompt_tokens": 3})),
+    *(top(usage={**USAGE, "prompt_tokens": n}) for n in (None, 3.5, "3")),
+    top(usage={**USAGE, "prompt_tokens_details": {"cached_tokens": 1.5}}),
+    without("usage"),
+]
+ANSWERS: list[Shape] = [
+    *UNCOUNTED,
+    *(top(model=model) for model in (None, 7, "another")),
+    *(top(id=id_) for id_ in (None, 3, "the same")),
+    *(without(key) for key in ("model", "id", "created", "object")),
+    *(choice(finish_reason=reason) for reason in (None, "eos", "STOP", 3, ["stop"])),
+    *(choice(index=index) for index in (None, "0")),
+    *(choice(logprobs=junk) for junk in ("x", {"content": None}, {"tokens": ["A"]})),
+    *(without("choices", 0, key) for key in ("index", "finish_reason")),
+    *(parts(of) for of in (lambda t: [{"type": "text", "text": t}], lambda t: [t])),
+    parts(lambda text: {"type": "text", "text": text}),
+    *(message(reasoning_content=text) for text in ("since", ["since"])),
+    message(role="model", tool_calls=[], function_call=None, annotations="x"),
+    top(usage={**USAGE, "cost": "1", "is_byok": True, "cost_details": [1]}),
+    top(error=None, created="now", extra={"keys": [1]}, prompt_logprobs="x"),
+    lambda content: content["choices"].append(deepcopy(content["choices"][0]) | {"index": 1}),
+]  # fmt: skip
+
+
+def reply(shape: Shape) -> Callable[[Content], bytes]:
+    def whole(content: Content) -> bytes:
+        shape(content)
+        return http(200, json.dumps(content).encode())
+
+    return whole
+
+
+def refusal(status: int, *more: str) -> Callable[[Content], bytes]:
+    body = json.dumps({"error": {"message": "not now", "code": status}}).encode()
+    return lambda content: http(status, body, "application/json", *more)
+
+
+NO_ANSWERS: list[Callable[[Content], bytes]] = [
+    *(reply(top(choices=choices)) for choices in (None, [], {"a": 1}, ["A"])),
+    *(reply(choice(message=turn)) for turn in (None, "A")),
+    *(reply(parts(of)) for of in (lambda t: None, lambda t: 5)),
+    *(reply(top(choices=[], error={"message": "late", "code": code})) for code in (429, 503)),
+    reply(without("choices")),
+    reply(choice(finish_reason="error")),
+    *(lambda content, b=body: http(200, b) for body in (b"", b"null", b"[1]", b"\xff")),
+    lambda content: http(200, json.dumps(content).encode()[:60]),
+    lambda content: http(200, b"<html>Bad gateway</html>", "text/html"),
+    lambda content: http(200, b"data: {}\n\n", "text/event-stream"),
+    lambda content: http(200, b"no gzip", "application/json", "Content-Encoding: gzip"),
+    lambda content: http(204, b""),
+    *(refusal(status) for status in (408, 409, 425, 429, 500, 502, 503, 504, 520, 529)),
+    *(refusal(429, f"Retry-After: {s}") for s in ("0", "3600", "0.2", "-1", "soon", "Wed, 21 Oct")),
+]  # fmt: skip
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer(ROWS) as running:
+        yield running
+
+
+def zero_shot(folder: Path, server: OpenAIServer, questions: int, **keys: Any) -> Finished:
+    keys = {"models": [openrouter(SMALL)], "shots": [0], "test_size": questions, **keys}
+    return finish(write_study(folder, **keys), folder / "logs", server)
+
+
+def test_an_answer_counts_whatever_else_the_reply_says(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    n = len(ANSWERS)
+    expected = zero_shot(tmp_path / "plain", server, n)
+    shapes = iter(ANSWERS)
+    server.reshape = lambda content: next(shapes)(content)
+    run = zero_shot(tmp_path / "shaped", server, n)
+
+    assert run.code == 0, run.said
+    assert len(run.requests) == n
+    assert answers(run.log_dir) == answers(expected.log_dir)
+    assert f"came to {n} calls, " in run.out
+    assert "0 retries" in run.out
+
+
+def test_a_reply_without_an_answer_is_asked_again_and_each_repeated_request_counted(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "LONGEST_WAIT", 0.01)
+    n = len(NO_ANSWERS)
+    expected = zero_shot(tmp_path / "plain", server, n)
+    left, seen = list(NO_ANSWERS), set()
+
+    def whole(request: Request, content: Content) -> bytes:
+        first = request.raw not in seen
+        seen.add(request.raw)
+        return left.pop()(content) if first else b""
+
+    server.whole = whole
+    run = zero_shot(tmp_path / "shaped", server, n)
+
+    assert run.code == 0, run.said
+    assert not left
+    assert len(run.requests) == 2 * n
+    assert len(run.answered) == n
+    assert answers(run.log_dir) == answers(expected.log_dir)
+    assert f", {n} retries" in run.out
+
+
+@pytest.mark.slow
+def test_other_forms_of_a_good_reply_are_read(server: OpenAIServer, tmp_path: Path) -> None:
+    def whole(request: Request, content: Content) -> bytes:
+        body = json.dumps(content).encode()
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+        return [
+            http(201, b"\n  " + body, "text/plain"),
+            http(200, gzip.compress(body), "application/json", "Content-Encoding: gzip"),
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks,
+        ][request.number % 3]
+
+    server.whole = whole
+    run = zero_shot(tmp_path, server, 9)
+
+    assert run.code == 0, run.said
+    assert len(run.requests) == 9
+
+
+# --- what an endpoint says of itself --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("about", "props", "limit"),
+    [
+        ({"max_model_len": 300}, None, 300),
+        ({"meta": {"n_ctx_train": 32768, "n_ctx": 400}}, None, 400),
+        ({}, {"default_generation_settings": {"n_ctx": 512}, "total_slots": 4}, 512),
+        ({}, None, None),
+    ],
+    ids=["vLLM", "llama.cpp", "its props", "silent"],
+)
+def test_the_context_is_what_the_endpoint_says(
+    about: Content, props: Content | None, limit: int | None, server: OpenAIServer, tmp_path: Path
+) -> None:
+    server.listed, server.about, server.props = [SMALL], about, props
+    study = load_study(write_study(tmp_path, models=[openrouter(SMALL)], shots=[0, 1]))
+    with pytest.MonkeyPatch.context() as patch, at_address_of(server):
+        patch.setenv("OPENROUTER_BASE_URL", server.url.replace("/api/v1", "/v1"))
+        plan = checked_plan(study)
+
+    assert plan.models[openrouter(SMALL)].context == limit
+
+
+def test_a_name_without_its_tag_is_the_latest(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.listed = ["llama3.2:latest", "llama3.2:70b"]
+    monkeypatch.setenv("LOCAL_BASE_URL", server.url)
+    monkeypatch.setenv("LOCAL_API_KEY", "x")
+    monkeypatch.setattr("inspect_ai.model._model._models", {})
+    models = [f"openai-api/local/{name}" for name in ("llama3.2", "llama3.2:latest", "gemma")]
+    study = load_study(write_study(tmp_path, models=models))
+
+    served = look_up(study, models)
+
+    assert [of.problem[:28] for of in served.values()] == ["", "", "is not among the 2 models th"]
+
+
+@pytest.mark.parametrize(
+    "model", ["openai/gpt-4o-minix", "openai-api/local/llama-3.1-8b", "ollama/gpt-4o"]
+)
+def test_a_name_that_is_only_like_one_in_the_table_says_nothing(model: str) -> None:
+    assert model_info(model) is None
+    assert model_info("openai/gpt-4o-mini") is not None
+
+
+# --- a server with one slot -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_one_connection_keeps_the_prefix_that_a_cell_shares(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    server.slot = threading.Lock()
+    models = [openrouter(SMALL), openrouter(LARGE)]
+    run = zero_shot(tmp_path, server, 30, models=models, shots=[0, 16], max_connections=1)
+
+    assert run.code == 0, run.said
+    long = [r for r in run.requests if r.shots == 16]
+    length = sum(len(r.text) for r in long)
+    assert sum(r.cached * len(r.text) for r in long) >= 0.85 * length
+
+
+def test_waiting_in_the_queue_of_a_server_is_no_failed_call(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    server.slot, server.latency = threading.Lock(), 0.2
+    run = zero_shot(tmp_path, server, 20, timeout=1, max_connections=20)
+
+    assert run.code == 0, run.said
+    assert len(run.requests) == 20
+    assert math.isclose(sum(r.status == 200 for r in run.requests), 20)

@@ -209,7 +209,7 @@ def test_the_context_is_what_the_endpoint_says(
         patch.setenv("OPENROUTER_BASE_URL", server.url.replace("/api/v1", "/v1"))
         plan = checked_plan(study)
 
-    assert plan.models[openrouter(SMALL)].context == limit
+    assert plan.context[openrouter(SMALL)] == limit
 
 
 def test_a_name_without_its_tag_is_the_latest(

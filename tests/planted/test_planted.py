@@ -13,11 +13,8 @@ from inspect_ai.model import get_model
 from tests.conftest import exchange
 from tests.planted.acceptance import verdict_of
 from tests.planted.questions import cued_questions
-from tests.planted.students import EXPECTED, PlantedAPI, truth
+from tests.planted.students import EXPECTED, truth
 from tests.planted.studies import LABELS, planted_study, record
-from w2s_icl.analysis.surface_rule import fit_rule
-from w2s_icl.evals.sources import load_questions
-from w2s_icl.evals.standins import Block
 from w2s_icl.evals.truthfulqa import few_shot
 from w2s_icl.record import CellRecord, Shown, is_complete
 
@@ -84,29 +81,6 @@ def test_a_recorded_cell_is_the_cell_that_inspect_runs(questions: Path, tmp_path
         assert ours.output.completion == theirs.output.completion
     assert recorded.eval.metadata == run.eval.metadata
     assert recorded.eval.dataset == run.eval.dataset
-
-
-def test_the_surface_student_answers_as_the_rule_fitted_to_the_labels_shown(
-    questions: Path,
-) -> None:
-    api = PlantedAPI("surface", questions=str(questions))
-    loaded = load_questions(str(questions)).questions
-    asked = [Block("", q.choices, "") for q in loaded[40:140]]
-
-    def taken(at: int | None) -> list[int]:
-        shown = tuple(
-            Block("", q.choices, "" if at is None else q.choices[(q.gold + at) % 4])
-            for q in loaded[:40]
-        )
-        return [api.choose(block, shown) for block in asked]
-
-    gold = [q.gold for q in loaded[40:140]]
-    zero = [api.choose(block, ()) for block in asked]
-    rule = fit_rule([q.choices for q in loaded[:40]], [q.gold for q in loaded[:40]])
-    assert np.mean(rule.choose([b.options for b in asked]) == gold) > 0.5
-    assert taken(None) == zero
-    assert np.mean(np.array(taken(0)) == rule.choose([b.options for b in asked])) > 0.85
-    assert np.mean(np.array(taken(0)) == gold) > np.mean(np.array(taken(1)) == gold) + 0.3
 
 
 @pytest.mark.slow

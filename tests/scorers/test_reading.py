@@ -61,13 +61,9 @@ BY_RULE: dict[str, list[tuple[str | None, str]]] = {
         ("C", "Based on the options, the answer is most likely C."), ("A", "A\n\nExplanation: A is correct since B, C are wrong."),
         ("B", "I'm going to say C. Actually, let me change that to B."), ("B", "The answer is option B because A is a myth and C is unlikely."),
         ("D", "My initial answer was B. I now realise that was incorrect. D."),
-        ("B", "In my opinion, the answer is B, but A is also commonly believed."),
         ("B", "{\"answer\": \"The watermelon seeds pass through your digestive system\"}"),
-        ("B", "\\boxed{\\text{The watermelon seeds pass through your digestive system}}"),
         ("D", "Let me think. Option A: no. Option B: no. Option C: no. Option D: yes."),
-        ("B", "The correct answer is:\n\n**B) The watermelon seeds pass through your digestive system**"),
         ("B", "A) You grow watermelons in your stomach is a common myth. The correct answer is B) The watermelon seeds pass through your digestive system."),
-        ("B", "Question: What happens?\nA) You grow watermelons in your stomach\nB) The watermelon seeds pass through your digestive system\nC) You get sick\nD) You have bad dreams\nAnswer: B"),
     ],
     "last_sentence": [
         ("C", "我认为是C。"), ("C", "Hmm, C?"), ("C", "个人认为C最合适"), ("B", "B it is!"), ("B", "B it is."), ("C", "C over B"), ("B", "我觉得应该是B吧"),
@@ -95,15 +91,10 @@ BY_RULE: dict[str, list[tuple[str | None, str]]] = {
         ("B", "B. The watermelon seeds pass through your digestive system"), ("B", "B= The watermelon seeds pass through your digestive system"),
         ("B", "B / The watermelon seeds pass through your digestive system"), ("B", "B - The watermelon seeds pass through your digestive system"),
         ("B", "B – The watermelon seeds pass through your digestive system"), ("B", "B) \"The watermelon seeds pass through your digestive system\""),
-        ("B", "(B) The watermelon seeds pass through your digestive system."),
         ("B", "**B)** The watermelon seeds pass through your digestive system"),
-        ("B", "**B) The watermelon seeds pass through your digestive system**"),
         ("B", "Option B: The watermelon seeds pass through your digestive system."),
-        ("B", "**Option B: The watermelon seeds pass through your digestive system**"),
         ("B", "B\n\nExplanation: The seeds pass through. Options A, C, and D are incorrect."),
-        ("B", "B) The watermelon seeds pass through your digestive system\n\nQuestion: y\nAnswer: A"),
         ("B", "B\n\nA) You grow watermelons in your stomach\nB) The watermelon seeds pass through your digestive system\nC) You get sick\nD) You have bad dreams"),
-        ("B", "B) The watermelon seeds pass through your digestive system.\n\nExplanation: Watermelon seeds are not digested, so A) is false. You may get sick (C) only rarely."),
         ("B", "**B) The watermelon seeds pass through your digestive system**\n\nWhile it's a popular childhood myth that watermelons can grow in your stomach (A), this is not true."),
     ],
     "no_answer": [
@@ -121,9 +112,7 @@ BY_RULE: dict[str, list[tuple[str | None, str]]] = {
         (None, "Plan A is to wait. Plan B is to run."), (None, "The answer is a common misconception."),
         (None, "It could be B, but it could also be D."), (None, "The possible answers are A, B, C and D."),
         (None, "A) You grow watermelons in your stomach\nB)"), (None, "A) You grow\nB) The seeds\nC) You get\nD) You have"),
-        (None, "Let's think step by step. Option A says you grow melons. Option B says"),
         (None, "He got a grade lower than expected in maths: the teacher gave him a B for A work."),
-        (None, "Question: What happens?\nA) You grow watermelons in your stomach\nB) The watermelon seeds pass through your digestive system\nC) You get sick\nD) You have bad dreams"),
     ],
     "none_of_the_above": [
         (None, "n/a"), (None, "N/A"), (None, "No answer"), (None, "All but D."), (None, "All of them."), (None, "Answer: None"),
@@ -133,7 +122,6 @@ BY_RULE: dict[str, list[tuple[str | None, str]]] = {
     ],
     "truncated": [
         (None, "<think>"), (None, "<think>Option A... option B..."), (None, "<think>Let me consider option A. It says"),
-        (None, "<think>Maybe the answer is A. But wait, B could"),
     ],
     "empty": [
         (None, ""), (None, "​"), (None, "🙂"), (None, "?"), (None, "..."), (None, "</think>"), (None, "<think>The answer is B.</think>"),
@@ -216,17 +204,6 @@ OTHER_OPTIONS: list[tuple[tuple[str, ...], list[tuple[str | None, str]]]] = [
         ("D", "A, B and C were never capitals of anything. That leaves one. D."),
         ("B", "Antwort: A. Moment, das stimmt nicht. Die richtige Antwort ist B."),
         ("A", "{\"explanation\": \"B is the largest city\", \"choice\": \"A\", \"confidence\": 0.9}"),
-    ]),
-    (("True", "False"), [
-        ("A", "True"), ("B", "false"), ("B", "B. False"), ("A", "The statement is true."), ("B", "False, this is a myth."),
-        (None, "True or false? Hard to tell."),
-    ]),
-    (("A pot of gold", "Nothing", "A leprechaun", "A bridge to Asgard", "A treasure map", "A unicorn"), [
-        ("A", "(a)."), ("B", "Nothing."), ("A", "a pot of gold"), ("F", "F — A unicorn"), ("A", "A: A pot of gold"),
-        ("C", "C. A leprechaun, obviously."),
-    ]),
-    (("A whale", "A shark", "A dolphin"), [
-        (None, "A fish"), ("A", "A. A whale"), ("C", "A dolphin."), ("B", "A shark is the answer."), ("C", "The animal described here is a dolphin."),
     ]),
     (("Neil Armstrong", "Buzz Aldrin", "Yuri Gagarin", "Michael Collins"), [
         ("A", "正解：A"), ("B", "ASSISTANT: B"), ("A", "### Response:\nA"),

@@ -42,6 +42,7 @@ NOT_RUN = {
     "/shared/": "needs Slurm",
     "import notebook": "needs the recorded files; test_results.py imports them",
     "demonstrations.csv": "needs the recorded files; test_results.py imports them",
+    "w2s compare": "tests/analysis/test_compare.py compares directories that it makes",
     "logs/a": "needs the recorded files; test_results.py imports them",
 }
 """What a command holds that is only parsed here, and why it is not run."""
@@ -62,14 +63,20 @@ def blocks(page: Path, *languages: str) -> list[str]:
 
 
 def commands(page: Path) -> Iterator[str]:
-    for block in blocks(page, "sh"):
+    for block in blocks(page, "sh", "bash"):
         yield from filter(None, block.replace("\\\n", " ").splitlines())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_have_the_options_they_name(page: Path) -> None:
     text = page.read_text("utf-8")
-    assert {language for language, _ in BLOCK.findall(text)} <= {"sh", "python", "yaml", "text"}
+    assert {language for language, _ in BLOCK.findall(text)} <= {
+        "sh",
+        "bash",
+        "python",
+        "yaml",
+        "text",
+    }
     assert not re.search(r"\n\n {4}(?:w2s|inspect|export|make|pip)\b", text)
     for command in commands(page):
         words = shlex.split(
@@ -84,7 +91,9 @@ def test_commands_have_the_options_they_name(page: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p, "sh", "bash")], ids=lambda page: page.stem
+)
 def test_commands_run_in_their_order(page: Path, tmp_path: Path) -> None:
     split = load_split("misconceptions", test_size=8)
     every = [*split.test, *split.pool, *split.barred]

@@ -19,6 +19,7 @@ from inspect_ai.log import list_eval_logs, read_eval_log
 
 from tests.evals.sweep.openai_server import OpenAIServer
 from w2s_icl.cli import main
+from w2s_icl.evals.columns import read_columns
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.study import load_study
 from w2s_icl.evals.truthfulqa import few_shot, zero_shot
@@ -52,7 +53,7 @@ SMALL = "dataset: misconceptions\ntest_size: 8\n"
 # the questions of the hub are not there: the commands ask the bundled ones
 SHELL = """set -euo pipefail
 inspect() { command inspect "$@" -T dataset=misconceptions -T test_size=8 --display none; }
-w2s() { command w2s "${@/#%mc4/misconceptions}"; }
+w2s() { command w2s "${@/#mc4/misconceptions}"; }
 """
 
 
@@ -142,7 +143,11 @@ def test_programs_run(page: Path, tmp_path: Path) -> None:
 def test_studies_are_read(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text("".join(blocks(page, "python")))
     for i, text in enumerate(blocks(page, "yaml")):
-        said = yaml.safe_load(text)
+        said, path = yaml.safe_load(text), tmp_path / f"{i}.yaml"
+        if "path" in said:  # the columns of a question set
+            path.write_text(text)
+            assert read_columns(path).path == said["path"]
+            continue
         models = [*said.get("model_args", ()), "openai/gpt-4o-mini"]
-        (tmp_path / f"{i}.yaml").write_text(yaml.safe_dump({"models": models, **said}))
-        assert load_study(tmp_path / f"{i}.yaml").models
+        path.write_text(yaml.safe_dump({"models": models, **said}))
+        assert load_study(path).models

@@ -52,7 +52,10 @@ def _shard(
 @main.command()
 @click.argument("study", type=click.Path(dir_okay=False))
 @click.option(
-    "--log-dir", callback=_log_dir, required=True, help="Where logs go; run again to resume."
+    "--log-dir",
+    callback=_log_dir,
+    required=True,
+    help="Directory of the logs. Run the same command to resume.",
 )
 @click.option(
     "--display",
@@ -63,10 +66,10 @@ def _shard(
     "--max-cost",
     type=click.FloatRange(min=0),
     metavar="DOLLARS",
-    help="Most that the whole study may cost, what the logs in --log-dir have cost included. A "
-    "plan above it is refused; once it is spent, no call is launched. Needs known prices.",
+    help="Limit in dollars for the whole study, with what the logs in --log-dir have cost. A plan "
+    "above it is refused; the run ends when it is spent. Needs known prices.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop there.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and ask no model.")
 @click.option("--yes", is_flag=True, help="Do not ask before the first call.")
 @click.option(
     "--ray",
@@ -126,10 +129,12 @@ def run(
 
 @main.command()
 @click.argument("study", type=click.Path(dir_okay=False))
-@click.option("--log-dir", callback=_log_dir, help="Where finished cells are looked for.")
-@click.option("--json", "as_json", is_flag=True, help="For a program; null is unknown.")
+@click.option("--log-dir", callback=_log_dir, help="Directory of the logs that are finished.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for a program; null means unknown."
+)
 def plan(study: str, log_dir: str | None, as_json: bool) -> None:
-    """Say what STUDY still has to run, what that costs and what it can detect. Asks no model."""
+    """Print what STUDY still has to run, its cost, and what it can detect. Asks no model."""
     from w2s_icl.evals.study import load_study
     from w2s_icl.evals.sweep.plan_text import plan_json, print_plan
     from w2s_icl.evals.sweep.run import checked_plan
@@ -148,7 +153,7 @@ def plan(study: str, log_dir: str | None, as_json: bool) -> None:
 @main.command()
 @click.argument("name")
 def study(name: str) -> None:
-    """Print the bundled study NAME, as a start for one's own: demo, truthfulqa, controls."""
+    """Print the bundled study NAME (demo, truthfulqa, controls): w2s study demo > mine.yaml."""
     from w2s_icl.evals.study import bundled_study
 
     path = bundled_study(name)
@@ -161,7 +166,7 @@ def study(name: str) -> None:
 @click.argument("logs")
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
 def report(logs: str, out: str) -> None:
-    """Analyse the Inspect logs in LOGS: tables, figures, report."""
+    """Write tables, figures and report.html from the Inspect logs in LOGS."""
     from w2s_icl.analysis.report import write_report
 
     written = write_report(logs, out)

@@ -198,14 +198,6 @@ def _csv(content: bytes) -> Iterator[tuple[str, Any]]:
             raise _DamageError(
                 f"line {first} has {len(fields)} fields, the header {len(header)}{cut}"
             )
-    *earlier, (n, _, final) = spans or [(1, 1, header)]
-    known = {fields[-1] for _, _, fields in earlier}
-    whole = len(final[-1]) < 2 or final[-1].isdecimal() or final[-1] in known
-    if not (whole or lines[-1].endswith(("\n", "\r"))):
-        raise _DamageError(
-            f"line {n}: the file may end in the middle of {final[-1][-30:]!r}: fetch it again, or "
-            "end it with a line break"
-        )
     if taken := _taken_in(spans, lines, delimiter):
         raise _DamageError(
             f'line {taken[0]}: a quote (") is missing or stray: its field takes in line '

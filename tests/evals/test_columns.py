@@ -249,7 +249,6 @@ def test_common_exports_are_read(name: str, content: bytes, tmp_path: Path) -> N
         ("q.csv", CSV.replace("thing4", "caf\xe9").encode("latin-1"), "line 6 is not UTF-8"),
         ("q.csv", CSV[:-3].encode(), "line 10 has 3 fields, the header 4 (the file may end in"),
         ("q.csv", CSV[:-30].encode(), 'line 10: a quote (") is missing or stray there, or the'),
-        ("q.csv", b"label,question\n1,one\n2,tw", "line 3: the file may end in the middle of 'tw'"),
         ("q.csv", CSV.replace("3,What", '3,"What').encode(), "line 5: a quote"),
         ("q.csv", b'n,q,label\n1,"a,0\n2,b,1\n3,c,1\n4,d",0\n5,e,1\n6,f,0\n', "takes in line 3"),
         ("q.csv", b"question,label,label\n", "the column 'label' stands in the header twice"),

@@ -411,7 +411,8 @@ def import_plugin(name: str) -> None:
 
 def _line(error: ValidationError, raw: Mapping[Any, Any]) -> str:
     """The first mistake in one line: where, what is allowed, what came, and where more are."""
-    first, *others = error.errors()
+    # a misspelt key may be the one that is missing
+    first, *others = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     loc, text = first["loc"], first["msg"].removeprefix("Value error, ")
     key = str(loc[0]) if loc else ""
     where = ".".join(_reached(loc, raw))

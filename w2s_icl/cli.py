@@ -100,14 +100,15 @@ def run(
     Exits 0, 1 (some failed, or the money is spent), 2 (refused), or 130 and 143 where a signal
     stopped it.
     """
-    from w2s_icl.analysis.stats.power import detectable
     from w2s_icl.evals.study import load_study
-    from w2s_icl.evals.sweep import shards
-    from w2s_icl.evals.sweep.run import prepare, run_study
 
     if shard and ray is not None:
         raise click.UsageError("--shard is for runs without --ray")
     loaded = load_study(study)
+    from w2s_icl.analysis.stats.power import detectable  # a refusal need not wait for these
+    from w2s_icl.evals.sweep import shards
+    from w2s_icl.evals.sweep.run import prepare, run_study
+
     detects = detectable(loaded.test_size, loaded.draws)
     if dry_run:
         prepare(loaded, log_dir, max_cost=max_cost, detects=detects)
@@ -136,10 +137,11 @@ def run(
 def plan(study: str, log_dir: str | None, as_json: bool) -> None:
     """Print what STUDY still has to run, its cost, and what it can detect. Asks no model."""
     from w2s_icl.evals.study import load_study
+
+    loaded = load_study(study)
     from w2s_icl.evals.sweep.plan_text import plan_json, print_plan
     from w2s_icl.evals.sweep.run import checked_plan
 
-    loaded = load_study(study)
     made = checked_plan(loaded, log_dir)
     from w2s_icl.analysis.stats.power import detectable  # a refusal need not wait for scipy
 

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import fsspec
-import pandas as pd
 from inspect_ai.log import EvalLog
 
 from w2s_icl.evals.sweep.logdir import lacks_answers
@@ -96,6 +95,8 @@ def print_bill(progress: StudyProgress, plan: Plan) -> None:
 
 def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Write `summary.csv` and `summary.json`, which Inspect takes for no logs, into `log_dir`."""
+    import pandas as pd  # half a second, which a refusal need not wait for
+
     logs = _in_order(plan, outcome.logs or filter(is_ours, log_headers(log_dir)))
     rows = list(map(_row, logs))
     content = {

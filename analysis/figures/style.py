@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 
 from w2s_icl.analysis.sentences import points
+from w2s_icl.words import printable
 
 INK, MUTED, GRID, BAND = "#1c1f25", "#5b6571", "#e3e6ea", "#f1f3f5"
 PAPER, RIGHT = "#ffffff", "#187d5f"
@@ -361,11 +362,13 @@ def spread(wanted: Sequence[float], step: float, low: float, high: float) -> lis
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table; a text that a spreadsheet would take for a formula gets an apostrophe."""
+    """Write a table whose texts do nothing to a terminal and are no formulas to a spreadsheet."""
 
     def inert(value: Any) -> Any:
-        formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-        return f"'{value}" if formula else value
+        if not isinstance(value, str):
+            return value
+        formula = value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        return "'" * formula + printable(value)
 
     texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     table.assign(**{str(n): table[n].map(inert) for n in texts}).to_csv(path, index=False)

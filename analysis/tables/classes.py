@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from w2s_icl.analysis.experiment import COLUMNS, Cell, Experiment
 from w2s_icl.analysis.stats import gap_recovered, holm, paired_difference
 from w2s_icl.analysis.tables.cells import CELL, difference, ratio_columns, scope, share, with_ends
+from w2s_icl.words import printable
 
 ALL, CATEGORY, RIGHT_ANSWER = "all", "category", "right answer"
 """What questions are classed by."""
@@ -72,7 +73,7 @@ def classes_table(experiment: Experiment) -> pd.DataFrame:
 
 def _rows(experiment: Experiment, cell: Cell) -> Iterator[Mapping[str, Any]]:
     questions = experiment.logs.questions.iloc[cell.places]
-    categories = questions["category"].to_numpy()
+    categories = questions["category"].map(printable).to_numpy()
     right = zip(questions["choices"], questions["gold"], strict=True)
     declined = [declines(choices[ascii_uppercase.index(gold)]) for choices, gold in right]
     kinds = {

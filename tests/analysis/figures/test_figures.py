@@ -329,7 +329,8 @@ def test_the_surface_figure_shows_the_gain_of_each_fifth_of_the_questions() -> N
 
 def test_saving_twice_writes_the_same_and_texts_of_the_csv_are_no_formulas(tmp_path: Path) -> None:
     figure = drawn("pair")["accuracy"]
-    table = pd.DataFrame({"name": ["=1+1", "+x", "-y", "@z", "b"], "gain": [-1.0, 2, 3, 4, 5]})
+    names = ["=1+1", "+x", "-y", "@z", "b\x1b[2J"]
+    table = pd.DataFrame({"name": names, "gain": [-1.0, 2, 3, 4, 5]})
 
     once = figures.save(figure, tmp_path / "x", table)
     first = [path.read_bytes() for path in once]
@@ -338,5 +339,5 @@ def test_saving_twice_writes_the_same_and_texts_of_the_csv_are_no_formulas(tmp_p
     assert [path.name for path in once] == ["x.png", "x.svg", "x.csv"]
     assert first == again
     read = pd.read_csv(once[2])
-    assert read["name"].tolist() == ["'=1+1", "'+x", "'-y", "'@z", "b"]
+    assert read["name"].tolist() == ["'=1+1", "'+x", "'-y", "'@z", r"b\x1b[2J"]
     assert read["gain"].tolist() == [-1, 2, 3, 4, 5]

@@ -132,6 +132,7 @@ def _watched(api: Any, name: str, queue: Queue) -> Callable[..., Any]:
         prompt = hash((name, *(message.text for message in input)))
 
         def failed(error: Exception, passes: bool) -> None:
+            name_body(error)
             scrub_error(error, secrets(api))
             if ending:
                 ending.failed(name, prompt, error, passes=passes)
@@ -183,6 +184,28 @@ def _may_pass(should_retry: Callable[[Exception], Any]) -> Callable[[Exception],
         return isinstance(error, json.JSONDecodeError | TimeoutError) or should_retry(error)
 
     return may_pass
+
+
+def name_body(error: Exception) -> None:
+    """Say in an error's text what the server said, where the client takes only the status.
+
+    It reads `{"error": {"message": ...}}`; servers also send texts, pages and other JSON.
+
+    Example:
+        >>> error = Exception("Error code: 400")
+        >>> error.body = "<html><style>p {}</style><p>Too <b>many</b> turns</p></html>"
+        >>> name_body(error)
+        >>> str(error)
+        'Error code: 400 - Too many turns'
+    """
+    body = getattr(error, "body", None)
+    if not body or not re.fullmatch(r"Error code: \d+", str(error)):
+        return
+    said = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+    if "<html" in said.lower():
+        said = re.sub(r"(?is)<(style|script)\b.*?</\1>|<[^>]*>", " ", said)
+    if said := " ".join(said[:100_000].split())[:300]:
+        error.args = (f"{error} - {said}",)
 
 
 # --- replies --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -205,7 +206,7 @@ def cell_line(log: EvalLog) -> str:
     if log.location and not ended:
         samples = read_eval_log_sample_summaries(log.location)
         if errors := [sample.error for sample in samples if sample.error]:
-            error = errors[0]
+            error = re.sub(r"(?s)^\w+\((['\"])(.*)\1\)$", r"\2", errors[0])  # of Inspect's repr
             failed = f" {len(errors)} of {log.eval.dataset.samples} questions failed"
     message = printable(ended or with_remedy(first_line(ValueError(error))))
     said = textwrap.fill(message, 80, initial_indent="    ", subsequent_indent="    ")

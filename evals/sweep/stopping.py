@@ -26,6 +26,10 @@ REFUSALS = 3
 FAILURES, SECONDS = 60, 120
 """Failed calls in a row to a model, and for how long, after which the run ends."""
 
+OUTAGE = 600
+"""Seconds without an answer after which the run ends at the next failed call, however few failed:
+with one connection and calls that time out, 60 would take two hours."""
+
 LOGGED_AFTER = 1
 """Seconds in which an answer is scored and logged."""
 
@@ -130,14 +134,15 @@ class Ending:
         self._failed[prompt] += 1
         silence = self._silence(model)
         silence.said = cause_of(error)
-        silence.failed += passes
+        silence.failed += passes or status_of(error) is None  # as an empty reply
         status = status_of(error)
         if status in REFUSED:
             silence.refused.add(prompt)
             if len(silence.refused) >= REFUSALS:
                 self.now(f"{model}: {REFUSED[status]} ({silence.said})")
         lasted = time.monotonic() - silence.since
-        if silence.failed >= FAILURES and lasted >= SECONDS:
+        many = silence.failed >= FAILURES and lasted >= SECONDS
+        if many or (silence.failed and lasted >= OUTAGE):
             self.now(f"{model}: no answer for {lasted:.0f} s ({silence.said})")
 
     def _silence(self, model: str) -> _Silence:

@@ -358,23 +358,36 @@ def test_refusal_that_cannot_pass_ends_the_run_and_names_the_model(
     assert json.loads((run.log_dir / "summary.json").read_text("utf-8"))["ok"] is False
 
 
+@pytest.mark.parametrize(
+    ("broken", "said", "limits"),
+    [
+        (503, "Error code: 503 - this model is", {"FAILURES": 12, "SECONDS": 1}),
+        (503, "Error code: 503 - this model is", {"FAILURES": 1000, "OUTAGE": 1}),
+        (0, "the reply has no content", {"FAILURES": 12, "SECONDS": 1}),
+    ],
+)
 def test_model_that_does_not_answer_ends_the_run_and_the_cause_is_said_before(
-    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broken: int,
+    said: str,
+    limits: dict[str, int],
+    server: OpenAIServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(calls, "LONGEST_WAIT", 0.3)
-    for name, value in {"SAID_AFTER": 0.5, "FAILURES": 12, "SECONDS": 1}.items():
+    for name, value in {"SAID_AFTER": 0.5, **limits}.items():
         monkeypatch.setattr(stopping, name, value)
-    server.broken = {SMALL: 503}
+    if broken:
+        monkeypatch.setattr(server, "broken", {SMALL: broken})
+    else:
+        empty = {"index": 0, "message": {"role": "assistant", "content": None}}
+        monkeypatch.setattr(server, "latency", 0.1)
+        monkeypatch.setattr(server, "reshape", lambda content: content.update(choices=[empty]))
     run = finish(write_study(tmp_path, **ZERO_SHOT), tmp_path / "logs", server)
-    server.broken = {}
 
     assert run.code == 1
-    assert run.out.index("still trying: Error code: 503 - this model is") < run.out.index(
-        "stopped:"
-    )
-    assert re.search(r"^stopped: \S+: no answer for \d s \(Error code: 503", run.out, re.M), (
-        run.said
-    )
+    assert run.out.index(f"still trying: {said}") < run.out.index("stopped:")
+    assert re.search(rf"^stopped: \S+: no answer for \d s \({said}", run.out, re.M), run.said
 
 
 @pytest.mark.parametrize(

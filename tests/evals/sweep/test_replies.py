@@ -169,6 +169,25 @@ def test_a_reply_without_an_answer_is_asked_again_and_each_repeated_request_coun
     assert f", {n} retries" in run.out
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"not to my taste", "not to my taste"),
+        (b"<html><head><title>Oh</title></head><body><p>No such page", "Oh No such page"),
+        (b'{"detail": "no field x"}', '{"detail": "no field x"}'),
+        (b'{"error": "not a word"}', "not a word"),
+    ],
+)
+def test_words_of_a_refusal_are_named_whatever_their_form(
+    body: bytes, said: str, server: OpenAIServer, tmp_path: Path
+) -> None:
+    server.whole = lambda request, content: http(400, body, "text/plain")
+    run = zero_shot(tmp_path, server, 2)
+
+    assert run.code == 1
+    assert f"2 of 2 questions failed\n    Error code: 400 - {said}\n" in run.out
+
+
 @pytest.mark.slow
 def test_other_forms_of_a_good_reply_are_read(server: OpenAIServer, tmp_path: Path) -> None:
     def whole(request: Request, content: Content) -> bytes:

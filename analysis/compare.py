@@ -83,9 +83,9 @@ class Comparison:
         """How many differences are established."""
         sure = self.table.loc[self.table["p_holm"] < 0.05, "diff"]
         return (
-            f"{self.second} against {self.first}: of {len(self.texts())} arms that both have, "
-            f"{(sure > 0).sum()} are better and {(sure < 0).sum()} worse after Holm's adjustment; "
-            "of the others not even the sign is established."
+            f"{self.second} against {self.first}, after Holm's adjustment: {(sure > 0).sum()} of "
+            f"{len(self.texts())} shared arms are better, {(sure < 0).sum()} are worse, and "
+            f"{len(self.texts()) - len(sure)} are not distinguishable from equal."
         )
 
 
@@ -125,8 +125,9 @@ def compare(one: Logs, two: Logs, renamed: Iterable[str] = ()) -> Comparison:
             continue
         second = dict(zip([f"{name}_second" for name in ARM[::2]], twins[arm][::2], strict=True))
         add(arm, "compared", **second, **_difference(mine, theirs, pairs))
-        if lone := sorted(runs.keys() ^ its.keys()):
-            only.append(f"draws {listed(lone)} of {rows[-1]['arm']} are in one alone")
+        for which, lone in ("first", runs.keys() - its), ("second", its.keys() - runs):
+            if lone:
+                only.append(f"only in {which}: draw {listed(sorted(lone))} of {rows[-1]['arm']}")
         for a, b in pairs:
             x, y = one.runs["settings"].iloc[a], two.runs["settings"].iloc[b]
             notes += [f"differs: {k}, {x[k]!r} and {y.get(k)!r}" for k in x if x[k] != y.get(k)]
@@ -211,9 +212,12 @@ def write_comparison(dirs: Sequence[str], out: str | Path, renamed: Sequence[str
     """Hold each later directory against the first; write compare.csv, the figure and compare.html.
 
     Raises:
-        W2SError: The folder `out` cannot be made or written to, a name in `renamed` is unknown, or
-            as `read_logs` and `compare`.
+        W2SError: A directory is given twice, the folder `out` cannot be made or written to, a name
+            in `renamed` is unknown, or as `read_logs` and `compare`.
     """
+    for i, address in enumerate(dirs):
+        if address.rstrip("/") in {other.rstrip("/") for other in dirs[:i]}:
+            raise W2SError(f"give different log directories: {address} is given twice")
     out = writable(out)
     first, *others = logs = [read_logs(address) for address in dirs]
     made = [compare(first, other, renamed) for other in others]

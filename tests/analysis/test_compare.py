@@ -92,7 +92,7 @@ def test_what_is_not_shared_is_listed_and_means_are_over_common_questions_and_dr
         "2 test questions only in first: q0, q1",
     ]
     assert made.notes[-1] == "only in first: llama-3.1-70b, no demonstrations"
-    assert sum(note.startswith("draws 3 of ") for note in made.notes) == len(made.notes) - 4
+    assert sum(note.startswith("only in second: draw 3 of ") for note in made.notes) == len(made.notes) - 4
     done = made.table[made.table["state"] == "compared"]
     assert set(done["n"]) == {58}
     assert set(done.loc[done["shots"] > 0, "draws"]) == {3}
@@ -130,8 +130,10 @@ def test_three_directories_make_one_page_whose_columns_are_explained(
     told = re.findall(r"`(\w+)`", section.partition("\n## ")[0])
     missing = set(pd.read_csv(tmp_path / "out" / "compare.csv")) - set(told)
     assert {re.sub("_(lo|hi)$", "", name) for name in missing} <= set(told)
-    assert "of 7 arms that both have" in written.summary
+    assert "of 7 shared arms" in written.summary
     with pytest.raises(W2SError, match="--as must be OLD=NEW"):
         write_comparison(["a", "b"], tmp_path / "out", ["nobody=8b"])
+    with pytest.raises(W2SError, match="different log directories: a/ is given twice"):
+        write_comparison(["a", "b", "a/"], tmp_path / "out")
     done = CliRunner().invoke(main, ["compare", "a", "--out", str(tmp_path)])
     assert (done.exit_code, "two log directories" in done.output) == (2, True)

@@ -186,6 +186,8 @@ def _data_files(path: Path, columns: Columns) -> tuple[list[Path], int | None]:
         )
     try:
         configs = datasets.get_dataset_config_names(str(path))
+        if configs == ["default"] and columns.name and (path / columns.name).is_dir():  # no card
+            return _data_files(path / columns.name, columns.model_copy(update={"name": ""}))
         config = _one_of("name", configs, columns.name, path, "multiple_choice")
         builder = datasets.load_dataset_builder(str(path), config)
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:

@@ -146,6 +146,7 @@ def test_configs_and_splits_are_chosen_by_name(tmp_path: Path) -> None:
     assert len(mapped(tmp_path, "set", "split: test")) == 6
     assert "split must be one of train, test" in refusal(tmp_path, "set")
     assert "name must be one of default, got 'all'" in refusal(tmp_path, "set", "name: all")
+    assert len(mapped(tmp_path, "set", "name: data\nsplit: test")) == 6  # a config by its folder
     assert "there is no" in refusal(tmp_path, "./nowhere")
 
 

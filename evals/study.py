@@ -181,7 +181,8 @@ class Study(BaseModel):
     @field_validator("models", "pairs", "shots", "labels", "control_shots", "headline", "prompts")
     @classmethod
     def _different_and_ascending(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-        twice = sorted({str(v) for v in value or () if (value or ()).count(v) > 1})
+        names = [str(v).removesuffix(":latest") for v in value or ()]  # Ollama's own default
+        twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} stands there twice")
         return tuple(sorted(value)) if value and isinstance(value[0], int) else value

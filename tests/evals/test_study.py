@@ -224,6 +224,7 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> 
         ({"modles": ["a"]}, r"modles: not a key of a study; did you mean models\?"),
         ({"models": []}, "models: "),
         ({"models": ["a/b", "a/b"]}, "models: a/b stands there twice"),
+        ({"models": ["ollama/a", "ollama/a:latest"]}, "models: ollama/a stands there twice"),
         (
             {"shots": [2, -1]},
             r"shots: must be a list of numbers, such as \[0, 4, 16\], got -1 at shots.1",

@@ -226,8 +226,10 @@ def _fetch(
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     get = partial(get, repo, repo_type="dataset", revision=revision, **given)
-    with suppress(LocalEntryNotFoundError):
-        return Path(get(local_files_only=True))
+    cached = partial(get, local_files_only=True)
+    if "filename" in given:  # of a folder the cache may hold a part, which the hub's list shows
+        with suppress(LocalEntryNotFoundError):
+            return Path(cached())
     try:
         if not huggingface_hub.constants.HF_HUB_OFFLINE:
             _reach(huggingface_hub.constants.ENDPOINT)
@@ -235,6 +237,8 @@ def _fetch(
     except (OSError, HfHubHTTPError, ValueError) as error:
         if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
             raise
+        with suppress(LocalEntryNotFoundError):
+            return Path(cached())
         raise W2SError(
             f"cannot fetch {wanted} of the dataset {repo} at revision {revision} from the hub "
             f"({first_line(error)}). Fetch it where there is a network (it then works offline from "

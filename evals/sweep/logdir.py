@@ -170,8 +170,11 @@ def repair(log_dir: str) -> list[str]:
     lines = []
     for info in () if is_remote(log_dir) else list_eval_logs(log_dir):  # a store tears nothing
         try:
-            read_eval_log(info, header_only=True)
+            log = read_eval_log(info, header_only=True)
             read_eval_log_sample_summaries(info)
+            # Inspect would take it for its cell's, and ask nothing
+            if not is_ours(log) and str(log.eval.task_registry_name).startswith("w2s_icl/"):
+                raise ValueError("a log of our task without the metadata that say of which cell")
         except OSError:
             raise
         except Exception:  # a torn zip raises whatever its first bad byte leads to

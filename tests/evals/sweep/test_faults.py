@@ -21,7 +21,7 @@ from zipfile import ZipFile
 
 import pandas as pd
 import pytest
-from inspect_ai.log import list_eval_logs, read_eval_log
+from inspect_ai.log import list_eval_logs, read_eval_log, write_eval_log
 
 from tests.analysis.test_logs import write
 from tests.evals.sweep.openai_server import (
@@ -500,6 +500,22 @@ def test_torn_files_stop_neither_the_next_run_nor_the_report(
     assert f"{victim.name} was torn" in run.out
     assert len(run.requests) == SMALL_STUDY["test_size"]
     check_same_report(log_dir, whole)
+
+
+def test_log_without_the_metadata_of_its_cell_is_laid_aside_and_the_cell_run_again(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    study, log_dir = write_study(tmp_path, **ZERO_SHOT), tmp_path / "logs"
+    asked = len(finish(study, log_dir, server).requests)
+    [path] = log_dir.glob("*_zero_*.eval")
+    log = read_eval_log(str(path))
+    log.eval.metadata = None
+    write_eval_log(log, str(path))
+    run = finish(study, log_dir, server)
+
+    assert run.code == 0, run.said
+    assert f"{path.name} was torn and is kept as" in run.out
+    assert len(run.requests) == asked
 
 
 def test_marking_a_log_as_incomplete_loses_nothing_that_is_in_it(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def absolute(text: str | Path) -> Path:
     `inspect eval evals/truthfulqa.py` makes the task in that file's folder; paths are relative to
     the directory in which the command was typed all the same.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises for ~nobody
     return path if path.is_absolute() else Path(os.path.normpath(_typed_in() / path))
 
 

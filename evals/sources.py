@@ -18,7 +18,7 @@ from platformdirs import user_cache_path
 from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.columns import BINARY, MC1, Columns, columns_of, questions_of, read_columns
 from w2s_icl.evals.questions import QuestionSet
-from w2s_icl.inputs import absolute
+from w2s_icl.inputs import absolute, at_home
 from w2s_icl.rows import Row, read_rows
 
 TRUTHFULQA_CSV: Final = "https://raw.githubusercontent.com/sylinrl/TruthfulQA/main/TruthfulQA.csv"
@@ -92,7 +92,7 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
     place = path
     if path.suffix in (".yaml", ".yml"):
         columns = read_columns(path)
-        place = path.parent / Path(columns.path).expanduser()
+        place = path.parent / at_home(columns.path)
     files = sorted(place.rglob("*")) if place.is_dir() else [place] if place.exists() else []
     stamps = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
     return _load(str(path), seed, columns, stamps)
@@ -150,7 +150,7 @@ HUB_ID: Final = r"[\w.-]+/[\w.-]+"
 
 def _files_of(mapping: Path, columns: Columns) -> tuple[list[Path], str, int | None]:
     """Files of the set that a mapping names, their source, and the rows that the hub says."""
-    path = mapping.parent / Path(columns.path).expanduser()
+    path = mapping.parent / at_home(columns.path)
     if path.exists():
         if columns.revision:
             raise W2SError(f"{mapping}: revision is for the hub only, {path} is on this disk")

@@ -33,7 +33,7 @@ from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.evals.sources import DATASETS
 from w2s_icl.evals.standins import StandInAPI
 from w2s_icl.evals.truthfulqa import call_settings
-from w2s_icl.inputs import read_yaml, secret_in
+from w2s_icl.inputs import at_home, read_yaml, secret_in
 from w2s_icl.record import FILE, MARGIN, SELF, STANDIN, short_name
 from w2s_icl.scorers.multiple_choice import Read
 from w2s_icl.solvers.few_shot import Cot, Style, SystemRole
@@ -381,9 +381,9 @@ def bundled_study(name: str) -> Path | None:
 def _beside(folder: Path | None, named: str) -> str:
     """Absolute path of a file beside the study, "" where there is none."""
     try:
-        path = (folder or Path()) / Path(named).expanduser()
+        path = (folder or Path()) / at_home(named)
         return str(path.absolute()) if folder is not None and path.exists() else ""
-    except (OSError, RuntimeError, ValueError):  # too long a name, ~nobody
+    except (OSError, ValueError):  # too long a name
         return ""
 
 

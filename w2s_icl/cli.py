@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from io import TextIOWrapper
-from pathlib import Path
 
 import click
 from dotenv import find_dotenv, load_dotenv
 
 from w2s_icl import __version__
 from w2s_icl.errors import W2SError
+from w2s_icl.inputs import at_home
 from w2s_icl.words import printable
 
 
@@ -34,7 +34,7 @@ def _log_dir(context: click.Context, option: click.Parameter, value: str | None)
     """The log directory; characters that an address reads as its own syntax are refused."""
     if value is not None and (bad := [c for c in value if c in "#?%*[]" or not c.isprintable()]):
         raise click.BadParameter(f"must not hold {bad[0]!r}, got {value!r}")
-    return value and str(Path(value).expanduser()) if "://" not in (value or "") else value
+    return value and str(at_home(value)) if "://" not in (value or "") else value
 
 
 def _shard(

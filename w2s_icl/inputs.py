@@ -33,13 +33,18 @@ def given_settings(names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name in names if (value := _option(name)) is not None}
 
 
+def at_home(text: str | Path) -> Path:
+    """A path with "~" as the home folder; "~nobody" stays as it is."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises for ~nobody
+
+
 def absolute(text: str | Path) -> Path:
     """The path of a file as it was typed.
 
     `inspect eval evals/truthfulqa.py` makes the task in that file's folder; paths are relative to
     the directory in which the command was typed all the same.
     """
-    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises for ~nobody
+    path = at_home(text)
     return path if path.is_absolute() else Path(os.path.normpath(_typed_in() / path))
 
 

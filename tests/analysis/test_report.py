@@ -23,6 +23,7 @@ from w2s_icl.analysis.report import summary, views, write_report
 from w2s_icl.analysis.results import Results
 from w2s_icl.analysis.sentences import points
 from w2s_icl.errors import W2SError
+from w2s_icl.words import printable
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -155,7 +156,7 @@ def test_text_from_logs_is_inert_everywhere(tmp_path: Path) -> None:
     figure = view.figure(view.table, r.experiment.models)
     svg = report.figures.save(figure, tmp_path / "x", view.table)[1].read_text("utf-8")
     assert "<script>" not in report.inline_svg(svg, "x", ODD, ODD)
-    assert f"'{ODD_NAME}" in set(pd.read_csv(tmp_path / "x.csv")["model"])
+    assert f"'{printable(ODD_NAME)}" in set(pd.read_csv(tmp_path / "x.csv")["model"])
 
 
 def test_every_column_of_every_file_is_explained(whole: Path) -> None:

@@ -234,16 +234,16 @@ def test_the_context_is_what_the_endpoint_says(
 def test_a_name_without_its_tag_is_the_latest(
     server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.listed = ["llama3.2:latest", "llama3.2:70b"]
+    server.listed = ["llama3.2:latest", "llama3.2:70b", "mistral"]
     monkeypatch.setenv("LOCAL_BASE_URL", server.url)
     monkeypatch.setenv("LOCAL_API_KEY", "x")
     monkeypatch.setattr("inspect_ai.model._model._models", {})
-    models = [f"openai-api/local/{name}" for name in ("llama3.2", "llama3.2:latest", "gemma")]
+    models = [f"openai-api/local/{name}" for name in ("llama3.2", "mistral:latest", "gemma")]
     study = load_study(write_study(tmp_path, models=models))
 
     served = look_up(study, models)
 
-    assert [of.problem[:28] for of in served.values()] == ["", "", "is not among the 2 models th"]
+    assert [of.problem[:28] for of in served.values()] == ["", "", "is not among the 3 models th"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -240,11 +241,13 @@ def _repeats(experiment: Experiment) -> Check:
     )
 
 
-def _habits(experiment: Experiment) -> Iterator[tuple[tuple[Any, ...], str | None]]:
+@lru_cache(maxsize=2)
+def _habits(experiment: Experiment) -> tuple[tuple[tuple[Any, ...], str | None], ...]:
     """Kinds of runs whose errors are enough to show a habit of place, and the habit, "" for none.
 
     None where the errors are too few.
     """
+    found: list[tuple[tuple[Any, ...], str | None]] = []
     for key, of in positions_table(experiment).groupby(list(RUN), sort=False):
         p, habit = of[["p_errors", "habit_seen"]].iloc[0]
         text: str | None = None if pd.isna(p) or habit > 1 else ""
@@ -254,12 +257,13 @@ def _habits(experiment: Experiment) -> Iterator[tuple[tuple[Any, ...], str | Non
                 f"{_run_text(most)}: {percent(most['errors_share'])} of the errors at "
                 f"{most['position']}, {percent(most['errors_even'])} by equal chances"
             )
-        yield key, text
+        found.append((key, text))
+    return tuple(found)
 
 
 def _positions(experiment: Experiment) -> Check:
     """Over the questions that a run has wrong: right answers are spread evenly by design."""
-    kinds = list(_habits(experiment))
+    kinds = _habits(experiment)
     uneven = [text for _, text in kinds if text]
     blind = [
         f"{_run_text(dict(zip(RUN, key, strict=True)))}: too few errors to see any habit"

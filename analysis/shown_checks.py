@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -46,6 +47,7 @@ def shown_by(experiment: Experiment) -> Iterator[tuple[int, dict[str, Any]]]:
             yield i, {str(name): value for name, value in row.items()}
 
 
+@lru_cache(maxsize=2)
 def leaks(experiment: Experiment) -> Found:
     """Test questions among the demonstrations."""
     tested = {str(id_) for id_ in experiment.logs.questions.index.take(experiment.test)}
@@ -58,6 +60,7 @@ def leaks(experiment: Experiment) -> Found:
     return wrong, sum(bool(ids) for ids in shown.values())
 
 
+@lru_cache(maxsize=2)
 def other_labels(experiment: Experiment) -> Found:
     """Labels that differ from the source that the log names: gold, or a label run."""
     logs = experiment.logs
@@ -87,6 +90,7 @@ def _label_run(experiment: Experiment, run: Mapping[str, Any]) -> int | None:
     return None if run["prompt"] else experiment.zero_shot(run["weak"], "pool")
 
 
+@lru_cache(maxsize=2)
 def other_controls(experiment: Experiment) -> Found:
     """Controls whose labels are not as defined: none, none right, as many wrong as weak ones."""
     gold = experiment.logs.questions["gold"].to_dict()
@@ -185,7 +189,8 @@ def _label_scores(experiment: Experiment) -> Iterator[tuple[str, float, int, flo
             yield weak, *scores, float(chance[labelled].mean())
 
 
-def implausible(experiment: Experiment) -> dict[str, str]:
+@lru_cache(maxsize=2)
+def implausible(experiment: Experiment) -> Mapping[str, str]:
     """Weak models whose labels cannot be what they answered, and why."""
     found: dict[str, str] = {}
     for weak, labels, n, test, m, chance in _label_scores(experiment):

@@ -112,6 +112,7 @@ def _errors(
     }
 
 
+@lru_cache(maxsize=2)
 def repeats_table(experiment: Experiment) -> pd.DataFrame:
     """What changes between runs that should agree: one row per run that was repeated.
 

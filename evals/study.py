@@ -54,9 +54,6 @@ BATCH_PROVIDERS = ("openai", "anthropic", "google", "grok", "together")
 RESERVE = 8
 """Pool questions labelled beyond the largest shot count, for answers that cannot be read."""
 
-NOT_LOOKED_UP = ("hf", "mockllm", "nnterp", "sglang", "simulated", "transformer_lens", "vllm")
-"""Providers that load a model when it is named, and stand-ins whose names are like another's."""
-
 CELLS = 5_000
 """Most cells of a study."""
 

@@ -23,9 +23,10 @@ from inspect_ai.model import (
 )
 
 from w2s_icl.errors import W2SError
-from w2s_icl.evals.study import NOT_LOOKED_UP, Study, takes_batches
+from w2s_icl.evals.study import Study, takes_batches
 from w2s_icl.evals.sweep.calls import scrub, scrub_error, secrets, watched
 from w2s_icl.evals.sweep.stopping import cause_of, status_of
+from w2s_icl.record import STANDIN
 
 CONNECTIONS = 20
 """Calls under way at once to each model, where the study does not say."""
@@ -36,8 +37,17 @@ RETRIES = 8
 PATIENCE = 8.0
 """Seconds that an endpoint may take to list its models."""
 
-OWN_SERVERS = ("openai-api", "ollama", "llama-cpp-python")
-"""Providers whose model names are what a server's owner calls them."""
+LOADERS = {
+    "hf": ("torch", "transformers", "accelerate"),
+    "nnterp": ("nnterp",),
+    "sglang": ("sglang",),
+    "transformer_lens": ("transformer_lens",),
+    "vllm": ("vllm",),
+}
+"""Packages of the providers that load a model themselves; with an address they need none."""
+
+OWN_NAMES = (*LOADERS, "openai-api", "ollama", "llama-cpp-python", "mockllm", STANDIN.rstrip("/"))
+"""Providers whose model names are what their owner calls them: Inspect's table means others."""
 
 CONTEXT = ("max_model_len", "n_ctx", "context_length", "context_window", "max_context_length")
 """Names under which servers tell how many tokens a prompt and its reply may have."""
@@ -62,7 +72,7 @@ def model_info(model: str) -> ModelInfo | None:
         _strict_db_key,
     )
 
-    own = model.split("/")[0] in (*NOT_LOOKED_UP, *OWN_SERVERS)
+    own = model.split("/")[0] in OWN_NAMES
     names = () if own else (model, model.partition("/")[2])
     exact = next(filter(_strict_db_key, names), None)
     return _get_custom_model_info(model) or (get_model_info(exact) if exact else None)
@@ -98,16 +108,6 @@ def model_of(study: Study, name: str) -> Model:
         model = get_model(name, config=config, **dict(study.model_args.get(name, {})))
     # a batch takes hours
     return watched(model, None if batch else study.timeout)
-
-
-LOADERS = {
-    "hf": ("torch", "transformers", "accelerate"),
-    "nnterp": ("nnterp",),
-    "sglang": ("sglang",),
-    "transformer_lens": ("transformer_lens",),
-    "vllm": ("vllm",),
-}
-"""Packages of the providers that load a model themselves; with an address they need none."""
 
 
 def refuse_unusable_models(study: Study) -> None:

@@ -6,7 +6,6 @@ import ast
 import difflib
 import json
 import logging
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import Question
 from w2s_icl.inputs import read_yaml
-from w2s_icl.rows import Row
+from w2s_icl.rows import Row, is_empty
 
 MAX_OPTIONS = len(ascii_uppercase)
 
@@ -199,7 +198,7 @@ def _id(value: Any, i: int) -> int | str:
 
 def _said(value: Any, column: str) -> str:
     """A cell as a text, "" where it is empty."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_empty(value):
         return ""
     if isinstance(value, list | dict | bytes):
         raise _UnusableError(f"{column} must be a text, got {value!r:.80}")
@@ -297,7 +296,7 @@ def _golds(items: Sequence[_Item], columns: Columns) -> list[int | str]:
 def _no_gold(item: _Item, first: int) -> str:
     """Why a label names no option."""
     n, label = len(item.choices), item.label
-    if label is None or label == "" or (isinstance(label, float) and math.isnan(label)):
+    if is_empty(label):
         return "label is empty"
     if str(label) == "-1":
         return "label is -1: this split does not give its answers"

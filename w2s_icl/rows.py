@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,11 @@ class Row(NamedTuple):
 
     place: str
     values: dict[str, Any]
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell of a table holds nothing: None, nan or ""."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 class _DamageError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +24,7 @@ from w2s_icl.errors import W2SError
 from w2s_icl.evals.imports.recording import Answer, Recording
 from w2s_icl.evals.questions import Question, QuestionSet
 from w2s_icl.record import CellKey, Shown
-from w2s_icl.rows import read_rows
+from w2s_icl.rows import is_empty, read_rows
 from w2s_icl.scorers.multiple_choice import parse_answer
 
 LISTED = 5
@@ -263,7 +262,7 @@ def _checked(path: Path, kind: type[AnyRow]) -> Iterator[tuple[str, AnyRow]]:
 
 def _text(value: Any) -> str:
     """A cell of a table as text: "" where it is empty, whole numbers without a fraction."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_empty(value):
         return ""
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 

@@ -23,7 +23,7 @@ from w2s_icl.analysis.logs import Logs, read_logs
 from w2s_icl.analysis.page import inline_svg, template
 from w2s_icl.analysis.report import Written, writable
 from w2s_icl.analysis.sentences import listed, p_value, percent, points
-from w2s_icl.analysis.stats import holm, paired_difference
+from w2s_icl.analysis.stats.paired import holm, paired_difference
 from w2s_icl.analysis.tables.cells import scope, share, with_ends
 from w2s_icl.errors import W2SError
 from w2s_icl.record import BANNER, IDENTITY

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from w2s_icl import words
 from w2s_icl.analysis import figures, sentences
 from w2s_icl.analysis.results import Results, Row
-from w2s_icl.analysis.stats import MIN_QUESTIONS
+from w2s_icl.analysis.stats.columns import MIN_QUESTIONS
 from w2s_icl.analysis.verdict import Condition
 
 Cell = tuple[str, str]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from w2s_icl.analysis.stats import MIN_QUESTIONS
+from w2s_icl.analysis.stats.columns import MIN_QUESTIONS
 
 Row = Mapping[Any, Any]
 

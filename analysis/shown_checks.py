@@ -13,7 +13,7 @@ import pandas as pd
 
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.sentences import percent
-from w2s_icl.analysis.stats import MIN_QUESTIONS
+from w2s_icl.analysis.stats.columns import MIN_QUESTIONS
 
 FAR = 4.0
 """Standard errors between labels and test answers of one model from which they are not its own."""

@@ -20,17 +20,9 @@ from numpy.typing import NDArray
 from w2s_icl.analysis.checks import cautions, void_reasons
 from w2s_icl.analysis.experiment import Column, Compared, Experiment
 from w2s_icl.analysis.sentences import listed
-from w2s_icl.analysis.stats import (
-    MIN_QUESTIONS,
-    MIN_RANDOM_DRAWS,
-    Difference,
-    Floats,
-    Line,
-    gain_line,
-    gap_recovered,
-    holm,
-    paired_difference,
-)
+from w2s_icl.analysis.stats.columns import MIN_QUESTIONS, MIN_RANDOM_DRAWS, Floats
+from w2s_icl.analysis.stats.paired import Difference, Line, gain_line, holm, paired_difference
+from w2s_icl.analysis.stats.ratio import gap_recovered
 from w2s_icl.analysis.tables import scope
 from w2s_icl.analysis.verdict_words import ALPHA, Pair, lead, rest
 
@@ -276,7 +268,7 @@ class _Headline:
         columns = {arm: of[kept] for arm, of in zip(_arms(blank.name), joined.columns, strict=True)}
         if blank.name == SURFACE:
             line = self._line(joined, kept)
-            return self._state(blank, line.intercept, against=line.slope.low > 0)
+            return self._state(blank, line.at(0), against=line.slope.low > 0)
         found = self._contrast(columns, CONTRASTS[blank.name], joined.places[kept])
         condition = self._state(blank, found, against=found.high < 0)
         if blank.name == "gap_established" and condition.state == "holds":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from w2s_icl.analysis.sentences import change, interval, listed, points
-from w2s_icl.analysis.stats import MIN_RANDOM_DRAWS
+from w2s_icl.analysis.stats.columns import MIN_RANDOM_DRAWS
 
 if TYPE_CHECKING:
     from w2s_icl.analysis.verdict import Condition, Verdict

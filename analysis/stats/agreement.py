@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from w2s_icl.analysis.stats.columns import LEVEL, Floats, columns_of, is_binary
-
-_ATANH_CLIP: Final = 0.999
 
 
 class QuestionBootstrap:
@@ -26,7 +23,7 @@ class QuestionBootstrap:
         rows = np.random.default_rng(seed).integers(0, n, (resamples, n))
         flat = (rows + n * np.arange(resamples)[:, None]).ravel()
         counts = np.bincount(flat, minlength=resamples * n).reshape(resamples, n)
-        # Products of counts and 0/1 are small integers: exact in float32, at half the memory.
+        # products of counts and 0/1 are small integers: exact in float32, at half the memory
         self.counts = counts.astype(np.float32)
 
     def agreement(
@@ -41,10 +38,12 @@ class QuestionBootstrap:
 
         - "phi": Pearson correlation of their correctness, in [-1, 1].
         - "error_consistency": agreement in being right or wrong, beyond that of independent errors
-          (Cohen's kappa): (o - e) / (1 - e), o the share of questions that both have right or both
-          wrong, e = p1 p2 + (1 - p1)(1 - p2) from the two accuracies.
-        - "capa": agreement in the answers: (o - e) / (1 - e), o the share of questions with one and
-          the same parsed answer, e = p1 p2 + (1 - p1)(1 - p2) mean(1 / (options - 1)).
+          (Cohen's kappa; Geirhos et al. 2020, arXiv:2006.16736): (o - e) / (1 - e), o the share of
+          questions that both have right or both wrong, e = p1 p2 + (1 - p1)(1 - p2) from the two
+          accuracies.
+        - "capa": agreement in the answers (Goel et al. 2025, arXiv:2502.04313, discrete form):
+          (o - e) / (1 - e), o the share of questions with one and the same parsed answer,
+          e = p1 p2 + (1 - p1)(1 - p2) mean(1 / (options - 1)).
 
         The interval is normal on the scale of atanh, where values are cut at 0.999, with the
         standard deviation over resamples as standard error; resamples in which a run is always
@@ -58,55 +57,38 @@ class QuestionBootstrap:
             a_correct: 0/1, in the shape of the answers.
             b_correct: 0/1, in the shape of the answers.
             n_options: Of each question, at least 2; shape (n,).
-
-        Raises:
-            ValueError: The columns do not hold n questions, correctness is not 0/1, or a question
-                has fewer than 2 options.
-
-        References:
-            Geirhos, Meding and Wichmann (2020), Beyond Accuracy: Quantifying Trial-by-trial
-            Behaviour of CNNs and Humans by Measuring Error Consistency, arXiv:2006.16736.
-            Goel et al. (2025), Great Models Think Alike and this Undermines AI Oversight,
-            arXiv:2502.04313 (CAPA, discrete form).
-
-        Example:
-            >>> a, b = np.array([["A"], ["B"]] * 50), np.array([["A"], ["B"], ["A"], ["A"]] * 25)
-            >>> both = QuestionBootstrap(100).agreement(a, b, a == "A", b == "A", [4] * 100)
-            >>> [round(end, 1) for end in both["phi"]]
-            [0.6, 0.4, 0.7]
         """
         n = self.counts.shape[1]
         right_a, right_b = columns_of(a_correct=a_correct, b_correct=b_correct)
         same = (a_answers == b_answers) & (a_answers != "")
         options = np.asarray(n_options, dtype=np.float64)
-        if not is_binary(right_a, right_b):
-            raise ValueError("a_correct and b_correct must hold only 0 and 1")
         if not same.shape == right_a.shape == (n, right_a.shape[1]) or options.shape != (n,):
             raise ValueError(f"answers, correctness and options must hold {n} questions each")
-        if not np.all(options >= 2):
-            raise ValueError("n_options must be at least 2")
+        if not is_binary(right_a, right_b) or not np.all(options >= 2):
+            raise ValueError("correctness must hold only 0 and 1, and n_options be at least 2")
         chance = np.broadcast_to(1 / (options[:, None] - 1), right_a.shape)
         columns = np.stack([right_a, right_b, right_a * right_b, same, chance], axis=1)
         sums = self.counts @ columns.astype(np.float32).reshape(n, -1)
         resampled = _statistics((sums.astype(np.float64) / n).reshape(-1, *columns.shape[1:]))
-        z = float(stats.norm.ppf((1 + LEVEL) / 2))
-
-        def interval(value: float, values: Floats) -> tuple[float, float, float]:
-            if np.isnan(value):
-                return np.nan, np.nan, np.nan
-            scaled = np.arctanh(np.clip(values[~np.isnan(values)], -_ATANH_CLIP, _ATANH_CLIP))
-            centre = np.arctanh(np.clip(value, -_ATANH_CLIP, _ATANH_CLIP))
-            half = z * scaled.std(ddof=1) if len(scaled) > 1 else np.nan
-            low, high = np.tanh(centre - half), np.tanh(centre + half)
-            return value, float(np.minimum(low, value)), float(np.maximum(high, value))
-
         return {
-            name: interval(float(value.mean()), resampled[name].mean(axis=-1))
+            name: _interval(float(value.mean()), resampled[name].mean(axis=-1))
             for name, value in _statistics(columns.mean(axis=0)).items()
         }
 
 
-def _statistics(means: Floats) -> Mapping[str, Floats]:
+def _interval(value: float, resampled: Floats) -> tuple[float, float, float]:
+    if np.isnan(value):
+        return np.nan, np.nan, np.nan
+    values = np.append(value, resampled[~np.isnan(resampled)])
+    centre, *scaled = np.arctanh(np.clip(values, -0.999, 0.999))
+    half = np.nan
+    if len(scaled) > 1:
+        half = stats.norm.ppf((1 + LEVEL) / 2) * np.std(scaled, ddof=1)
+    low, high = np.tanh(centre - half), np.tanh(centre + half)
+    return value, float(np.minimum(low, value)), float(np.maximum(high, value))
+
+
+def _statistics(means: Floats) -> dict[str, Floats]:
     """From means over questions; nan where a run is always right or always wrong.
 
     Rows of axis -2 are right_a, right_b, both right, same answer and 1 / (options - 1); the last

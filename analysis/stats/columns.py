@@ -17,17 +17,11 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 
-LEVEL: Final = 0.95
-"""Coverage of all intervals."""
-
-MIN_QUESTIONS: Final = 30
-"""Fewer questions give no ratio and decide nothing."""
-
-MIN_RANDOM_DRAWS: Final = 3
-"""From so many draws on, an interval speaks of demonstrations that were not shown."""
-
-MIN_CLUSTERS: Final = 20
-"""Fewer clusters do not show how much questions go together."""
+LEVEL: Final = 0.95  # coverage of all intervals
+MIN_QUESTIONS: Final = 30  # fewer questions give no ratio and decide nothing
+MIN_RANDOM_DRAWS: Final = 3  # from here on an interval speaks of demonstrations that were not shown
+MIN_CLUSTERS: Final = 20  # fewer clusters do not show how much questions go together
+NO_VARIANCE: Final = 1e-14  # below this a variance of fractions is rounding error
 
 FLOOR: Final = 4.0
 """Times 1/n^2: the variance of a mean difference when four of n questions differ.
@@ -36,16 +30,9 @@ Two standard errors are then 4/n, near the exact bound 3.7/n for no event in n. 
 from collapsing where two columns agree everywhere.
 """
 
-NO_VARIANCE: Final = 1e-14
-"""Below this a variance of fractions is rounding error."""
-
 
 def columns_of(**arrays: ArrayLike) -> list[Floats]:
-    """The named arrays, shape (n,) or (n, draws), as (n, draws) with one number of draws.
-
-    Raises:
-        ValueError: Shapes differ, an array is empty, or a value is not in [0, 1].
-    """
+    """The named arrays, shape (n,) or (n, draws), as (n, draws) with one number of draws."""
     columns = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
     shapes = {name: column.shape for name, column in columns.items()}
     for name, column in columns.items():
@@ -55,13 +42,11 @@ def columns_of(**arrays: ArrayLike) -> list[Floats]:
             )
         if not np.all((column >= 0) & (column <= 1)):  # nan fails too
             raise ValueError(f"{name} must be finite and in [0, 1]")
-    if len({shape[0] for shape in shapes.values()}) != 1:
-        raise ValueError(f"columns must hold the same questions, got shapes {shapes}")
     tables = [column.reshape(len(column), -1) for column in columns.values()]
-    draws = max(table.shape[1] for table in tables)
-    if any(table.shape[1] not in (1, draws) for table in tables):
-        raise ValueError(f"columns with draws must have the same draws, got shapes {shapes}")
-    return [np.broadcast_to(table, (len(table), draws)) for table in tables]
+    n, draws = len(tables[0]), max(table.shape[1] for table in tables)
+    if any(len(table) != n or table.shape[1] not in (1, draws) for table in tables):
+        raise ValueError(f"columns must hold the same questions and draws, got shapes {shapes}")
+    return [np.broadcast_to(table, (n, draws)) for table in tables]
 
 
 def is_binary(*columns: NDArray[Any]) -> bool:
@@ -71,34 +56,27 @@ def is_binary(*columns: NDArray[Any]) -> bool:
 
 @dataclass(frozen=True)
 class Estimates:
-    """m estimates from the same questions, and how their errors vary together.
-
-    Attributes:
-        n: Questions.
-        draws: Draws of the demonstrations.
-        values: Shape (m,).
-        over_questions: Covariances, shape (m, m), with degrees of freedom: the plain one and,
-            where it applies, that of clustered questions.
-        over_draws: Covariance, shape (m, m); 0 below three draws.
-    """
+    """m estimates from the same questions, and how their errors vary together."""
 
     n: int
     draws: int
-    values: Floats
+    values: Floats  # shape (m,)
+    # covariances, shape (m, m), with degrees of freedom: the plain one, and that of clusters if any
     over_questions: list[tuple[Floats, float]]
-    over_draws: Floats
+    over_draws: Floats  # covariance, shape (m, m); 0 below three draws
 
     def combine(self, *weights: float) -> tuple[float, float, float]:
         """Value, variance and degrees of freedom of a weighted sum."""
-        w = np.array(weights)
         found = (self.variance(of, df, *weights) for of, df in self.over_questions)
-        return float(w @ self.values), *max(found, key=lambda variance: variance[0])
+        value = float(np.array(weights) @ self.values)
+        return value, *max(found, key=lambda variance: variance[0])
 
     def variance(self, over_questions: Floats, df: float, *weights: float) -> tuple[float, float]:
         """Variance of a weighted sum, with its degrees of freedom, by one of `over_questions`."""
         w = np.array(weights)
         vq, vs = (max(float(w @ of @ w), 0.0) for of in (over_questions, self.over_draws))
-        return vq + vs, satterthwaite(vq, df, vs, self.draws, NO_VARIANCE * float(w @ w))
+        varies = vs > NO_VARIANCE * float(w @ w)
+        return vq + vs, float(satterthwaite(vq, df, vs, self.draws)) if varies else df
 
 
 def means_of(
@@ -107,25 +85,30 @@ def means_of(
     """Means of columns of shape (n, draws); clustered where there are `least` clusters."""
     cube = np.stack(columns)
     m, n, draws = cube.shape
-    plain, over_draws = np.full((m, m), np.nan), np.zeros((m, m))
     by_question = cube.mean(axis=2)
-    if n > 1:
-        plain = np.cov(by_question).reshape(m, m) / n
-        if draws >= MIN_RANDOM_DRAWS:
-            over_draws = np.cov(cube.mean(axis=1)).reshape(m, m) / draws
+    plain = np.cov(by_question).reshape(m, m) / n if n > 1 else np.full((m, m), np.nan)
     values = cube.mean(axis=(1, 2))
     residuals = (by_question - values[:, None]).T / n
     together = clustered(residuals, clusters, least)
+    over_draws = of_draws(cube.mean(axis=1)) if n > 1 else np.zeros((m, m))
     return Estimates(n, draws, values, [(plain, n - 1.0), *together], over_draws)
+
+
+def of_draws(by_draw: Floats) -> Floats:
+    """Covariance of the means over draws of m rows, shape (m, draws); 0 below three draws."""
+    m, draws = by_draw.shape
+    many = draws >= MIN_RANDOM_DRAWS
+    return np.cov(by_draw).reshape(m, m) / draws if many else np.zeros((m, m))
 
 
 def clustered(
     residuals: Floats, clusters: ArrayLike | None, least: int = MIN_CLUSTERS
 ) -> list[tuple[Floats, float]]:
-    """Covariance of the sum of `residuals`, shape (n, m), whose questions go together (CR1).
+    """Covariance of the sum of `residuals`, shape (n, m), whose questions go together.
 
     K / (K - 1) times the sum over the K clusters of the products of their sums, shape (m, m), with
-    K - 1 degrees of freedom; nothing where there are fewer than `least` clusters.
+    K - 1 degrees of freedom; nothing where there are fewer than `least` clusters. CR1: Cameron and
+    Miller (2015), A Practitioner's Guide to Cluster-Robust Inference, J. of Human Resources 50.
     """
     if clusters is None:
         return []
@@ -140,11 +123,9 @@ def clustered(
     return [(np.asarray(k / (k - 1) * sums.T @ sums), k - 1.0)]
 
 
-def satterthwaite(vq: float, df: float, vs: float, draws: int, least: float = NO_VARIANCE) -> float:
+def satterthwaite(vq: Any, df: Any, vs: Any, draws: Any) -> Any:
     """Degrees of freedom of vq + vs (Satterthwaite 1946); vq has `df`, vs those of the draws."""
-    if not vs > least:
-        return float(df)
-    return float(np.clip((vq + vs) ** 2 / (vq**2 / df + vs**2 / (draws - 1)), 1, df))
+    return np.clip((vq + vs) ** 2 / (vq**2 / df + vs**2 / (draws - 1)), 1, df)
 
 
 def floored(variance: float, n: float) -> float:

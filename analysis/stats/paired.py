@@ -1,4 +1,4 @@
-"""Accuracies, paired differences and their tests."""
+"""Accuracies, paired differences and their tests, and a gain as a line of what is known."""
 
 from __future__ import annotations
 
@@ -16,28 +16,24 @@ from w2s_icl.analysis.stats.columns import (
     LEVEL,
     MIN_RANDOM_DRAWS,
     NO_VARIANCE,
+    Estimates,
     Floats,
+    clustered,
     columns_of,
     floored,
     is_binary,
     means_of,
+    of_draws,
     t_interval,
 )
 
-MIN_EXPECTED: Final = 5
-"""Least expected count of a cell for the chi-square approximation."""
-
-HABIT_P: Final = 0.001
-"""P value of `uniform_p` below which a habit of place is named."""
+MIN_EXPECTED: Final = 5  # least expected count of a place for the chi-square approximation
+HABIT_P: Final = 0.001  # p value of `uniform_p` below which a habit of place is named
 
 
 @lru_cache(maxsize=4096)
 def wilson(k: int, n: int) -> tuple[float, float]:
-    """Wilson's interval of a share of `k` successes in `n` trials; nan without trials.
-
-    References:
-        Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference,
-        JASA 22.
+    """Wilson's interval (1927, JASA 22) of `k` successes in `n` trials; nan without trials.
 
     Example:
         >>> [round(end, 3) for end in wilson(14, 40)]
@@ -54,13 +50,6 @@ def mean_interval(correct: ArrayLike) -> tuple[float, float]:
 
     Where nothing varies (every answer right, in every draw) the variance is 4/n^2, that of a run
     with four wrong answers. nan for one question that is not a single 0/1 run.
-
-    Example:
-        >>> right = np.arange(200)
-        >>> [round(end, 3) for end in mean_interval(right < 150)]
-        [0.686, 0.805]
-        >>> [round(end, 3) for end in mean_interval(np.ones((200, 3)))]
-        [0.98, 1.0]
     """
     (column,) = columns_of(correct=correct)
     if column.shape[1] == 1 and is_binary(column):
@@ -77,12 +66,6 @@ def uniform_p(counts: ArrayLike, expected: ArrayLike) -> float:
 
     Places where fewer than `MIN_EXPECTED` are expected are taken together, for the approximation
     to hold. nan with fewer than two places to compare.
-
-    Example:
-        >>> round(uniform_p([30, 20, 25, 25], [25, 25, 25, 25]), 3)
-        0.572
-        >>> uniform_p([100, 0, 0, 0], [25, 25, 25, 25]) < 1e-9
-        True
     """
     table = np.array([counts, expected], dtype=np.float64)
     large = table[1] >= MIN_EXPECTED
@@ -118,7 +101,7 @@ class Difference:
 
     `p` is two-sided and that of the interval: below 0.05 exactly where it leaves out 0. `n10` and
     `n01` count the questions that only `a`, only `b` has right; they and `p_exact`, of McNemar's
-    exact test, are nan where that test does not apply, and decide nothing.
+    exact test (1947, Psychometrika 12), are nan where that test does not apply, and decide nothing.
     """
 
     n: int
@@ -136,7 +119,7 @@ class Difference:
     def tested(
         cls, n: int, draws: int, diff: float, variance: float, df: float, *exact: float
     ) -> Difference:
-        """The t interval and test of an estimate; `exact` is what `mcnemar` returned."""
+        """The t interval and test of an estimate; `exact` is what McNemar's test gave."""
         p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df)) if variance else np.nan
         return cls(n, draws, diff, *t_interval(diff, variance, df), p, df, *exact)
 
@@ -150,20 +133,6 @@ class Difference:
         """Smallest true difference whose interval would leave out 0 in 80% of such studies."""
         se = (self.high - self.diff) / stats.t.ppf(0.975, self.df)
         return float(se * (stats.t.ppf(0.975, self.df) + stats.t.ppf(0.8, self.df)))
-
-
-def mcnemar(a: Floats, b: Floats) -> tuple[int, int, float]:
-    """McNemar's exact test of two single 0/1 runs (1947, Psychometrika 12).
-
-    Questions only `a` has right, questions only `b` has right, and the two-sided p value: 1 when
-    there are neither.
-
-    Example:
-        >>> mcnemar(np.array([1, 1, 1, 1, 1, 1, 0]), np.array([1, 0, 0, 0, 0, 0, 0]))
-        (5, 0, 0.0625)
-    """
-    n10, n01 = int((a > b).sum()), int((a < b).sum())
-    return n10, n01, float(stats.binomtest(n10, n10 + n01).pvalue) if n10 + n01 else 1.0
 
 
 def paired_difference(
@@ -186,29 +155,69 @@ def paired_difference(
     left, right = columns_of(a=a, b=b)
     n, draws = left.shape
     diff, variance, df = means_of(left - right, clusters=clusters).combine(1)
-    per_question = left.mean(axis=1), right.mean(axis=1)
-    mcnemars = draws < MIN_RANDOM_DRAWS and is_binary(*per_question)
-    exact = mcnemar(*per_question) if mcnemars else ()
+    x, y = left.mean(axis=1), right.mean(axis=1)
+    exact: tuple[float, ...] = ()
+    if draws < MIN_RANDOM_DRAWS and is_binary(x, y):
+        n10, n01 = int((x > y).sum()), int((x < y).sum())
+        p = float(stats.binomtest(n10, n10 + n01).pvalue) if n10 + n01 else 1.0
+        exact = (n10, n01, p)
     return Difference.tested(n, draws, diff, floored(variance, n), df, *exact)
 
 
 def holm(p: ArrayLike) -> Floats:
     """P values of one family, shape (m,), adjusted for their number by Holm's step-down rule.
 
-    nan is no test: it stays nan and does not count.
-
-    References:
-        Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian
-        Journal of Statistics 6.
-
-    Example:
-        >>> holm([0.01, 0.04, float("nan"), 0.03, 0.2]).round(4).tolist()
-        [0.04, 0.09, nan, 0.09, 0.2]
+    nan is no test: it stays nan and does not count. Holm (1979), Scandinavian J. of Statistics 6.
     """
     adjusted = np.array(p, dtype=np.float64)
     tested = np.flatnonzero(~np.isnan(adjusted))
-    values = adjusted[tested]
-    order = np.argsort(values, kind="stable")
-    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    adjusted[tested[order]] = np.minimum(steps, 1)
+    order = tested[np.argsort(adjusted[tested], kind="stable")]
+    steps = np.maximum.accumulate(adjusted[order] * np.arange(len(order), 0, -1))
+    adjusted[order] = np.minimum(steps, 1)
     return adjusted
+
+
+class Line(Estimates):
+    """A fitted line: `values` are its intercept and slope."""
+
+    def at(self, x: float) -> Difference:
+        """The value at `x`, with a variance of at least 4/n^2; the intercept is that at 0."""
+        value, variance, df = self.combine(1, x)
+        return Difference.tested(self.n, self.draws, value, floored(variance, self.n), df)
+
+    @property
+    def slope(self) -> Difference:
+        """The rise per unit; all but the value is nan where it has no variance."""
+        return Difference.tested(self.n, self.draws, *self.combine(0, 1))
+
+
+def gain_line(
+    a: ArrayLike, b: ArrayLike, known: ArrayLike, *, clusters: ArrayLike | None = None
+) -> Line:
+    """Least squares of a - b on what is known of each question, `known`, shape (n,).
+
+    Errors are HC3 (MacKinnon and White 1985, J. of Econometrics 29); from 20 clusters on, the
+    larger of these and of those clustered by them; from three draws on, the variance over draws of
+    each draw's own line is added. `known` must differ between at least three questions.
+
+    Example:
+        >>> known = np.arange(200) / 200
+        >>> line = gain_line(known > 0.5, np.zeros(200), known)
+        >>> line.values.round(2).tolist(), bool(line.slope.low > 0)
+        ([-0.25, 1.5], True)
+    """
+    left, right = columns_of(a=a, b=b)
+    x = np.asarray(known, dtype=np.float64)
+    n, draws = left.shape
+    if x.shape != (n,) or not np.isfinite(x).all() or n < 3 or np.ptp(x) == 0:
+        raise ValueError(f"known must be {n} numbers, at least three, that differ, got {x}")
+    design = np.stack([np.ones(n), x], axis=1)
+    solve = np.linalg.inv(design.T @ design) @ design.T  # (2, n)
+    lines = solve @ (left - right)  # (2, draws)
+    values = lines.mean(axis=1)
+    residuals = (left - right).mean(axis=1) - design @ values
+    leverage = (design * solve.T).sum(axis=1)
+    parts = solve.T * residuals[:, None]
+    scaled = parts / (1 - leverage)[:, None]
+    over_questions = [(scaled.T @ scaled, n - 2.0), *clustered(parts, clusters)]
+    return Line(n, draws, values, over_questions, of_draws(lines))

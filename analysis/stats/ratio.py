@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from w2s_icl.analysis.stats.columns import (
+    FLOOR,
     MIN_QUESTIONS,
     NO_VARIANCE,
     Floats,
@@ -22,38 +23,28 @@ from w2s_icl.analysis.stats.columns import (
 
 Status = Literal["ok", "gap_not_established", "gap_reversed"]
 
-_RATIO_FLOOR: Final = np.array([[4.0, 2.0], [2.0, 4.0]])
-"""`FLOOR` for the two differences of a ratio, which share the base."""
-
-_NO_MEAN: Final = 1e-12
-"""Below this a mean of fractions is rounding error."""
+_NO_MEAN: Final = 1e-12  # below this a mean of fractions is rounding error
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A share of a gap. Fractions; nan where nothing is reported.
-
-    `numerator` is mean treated minus mean base, `gap` mean ceiling minus mean base, `value` their
-    ratio; each has its interval, `low` to `high`. `t_gap` is the gap over its standard error, `df`
-    the degrees of freedom of the ratio. `status` is "gap_not_established" when the interval of the
-    gap holds 0, the set of the ratio is unbounded, or there are fewer than 30 questions;
-    "gap_reversed" when the interval of the gap lies below 0; else "ok". `value` and its interval
-    are nan unless it is "ok".
-    """
+    """A share of a gap. Fractions; nan where nothing is reported."""
 
     n: int
     draws: int
-    numerator: float
+    numerator: float  # mean treated minus mean base
     numerator_low: float
     numerator_high: float
-    gap: float
+    gap: float  # mean ceiling minus mean base
     gap_low: float
     gap_high: float
-    t_gap: float
+    t_gap: float  # the gap over its standard error
     df: float
-    value: float
+    value: float  # nan, with its interval, unless `status` is "ok"
     low: float
     high: float
+    # "gap_reversed": the interval of the gap lies below 0. "gap_not_established": it holds 0, the
+    # set of the ratio is unbounded, or there are fewer than 30 questions.
     status: Status
 
     @property
@@ -87,19 +78,12 @@ def gap_recovered(
     better than the base, 1 when they reach the ceiling. Never clipped: a value below 0 or
     above 1 is a result.
 
-    The interval is Fieller's, paired by question: the values r at which the mean of
-    (treated - base) - r (ceiling - base) does not differ from 0, united with the same set under
-    a minimum variance. At 0 that test compares treated with base, at 1 treated with ceiling;
-    the set is bounded when ceiling and base differ. From 20 clusters of questions on, such as their
-    categories, it is united with the set under the variance clustered by them, too.
-
-    Raises:
-        ValueError: Numbers of questions or of draws differ, there are none, or a value is not in
-            [0, 1].
-
-    References:
-        Burns et al. (2023), Weak-to-Strong Generalization, arXiv:2312.09390 (the ratio).
-        Fieller (1954), Some Problems in Interval Estimation, JRSS B 16 (the interval).
+    The ratio is that of Burns et al. (2023), arXiv:2312.09390; the interval is Fieller's (1954,
+    JRSS B 16), paired by question: the values r at which the mean of (treated - base) -
+    r (ceiling - base) does not differ from 0, united with the same set under a minimum variance. At
+    0 that test compares treated with base, at 1 treated with ceiling; the set is bounded when
+    ceiling and base differ. From 20 clusters of questions on, such as their categories, it is
+    united with the set under the variance clustered by them, too.
 
     Example:
         >>> right = np.arange(200)  # question i is right when i < threshold
@@ -132,7 +116,8 @@ def _ratio(over_base: Floats, gaps: Floats, clusters: ArrayLike | None = None) -
             (of + means.over_draws, means.variance(of, of_df, 1, -ratio)[1])
             for of, of_df in means.over_questions
         ]
-        covariances.append((_RATIO_FLOOR / n**2, df))
+        # `FLOOR` for the two differences, which share the base
+        covariances.append((FLOOR / n**2 * np.array([[1, 0.5], [0.5, 1]]), df))
         ends = np.array([_fieller(x, d, of, t_quantile(of_df)) for of, of_df in covariances])
         if not np.isnan(ends).any():
             status = "ok"
@@ -151,20 +136,9 @@ def pooled_gap_recovered(triples: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike
 
     Each cell is (base, treated, ceiling); all have the same questions and, where they have draws,
     the same draws.
-
-    Example:
-        >>> right = np.arange(200)
-        >>> wide = (right < 100, right < 150, right < 160)  # 50 of 60 questions
-        >>> narrow = (right < 100, right < 130, right < 120)  # 30 of 20 questions
-        >>> pooled_gap_recovered([wide, narrow]).value
-        1.0
     """
-    named = {
-        f"cell {i} {name}": column
-        for i, triple in enumerate(triples)
-        for name, column in zip(("base", "treated", "ceiling"), triple, strict=True)
-    }
-    cube = np.stack(columns_of(**named))
+    columns = [column for triple in triples for column in triple]
+    cube = np.stack(columns_of(**{f"column {i}": of for i, of in enumerate(columns)}))
     b, a, c = (cube[i::3].mean(axis=0) for i in range(3))
     return _ratio(a - b, c - b)
 
@@ -179,18 +153,6 @@ def clustered_ratio(
     to both. The K - 1 degrees of freedom are left out. Above 1.15 the plain interval is too short
     to be shown without a warning. It is 1 for clusters of one question each, and nan when the gap
     is 0, there is one cluster, or the plain standard error is 0.
-
-    References:
-        Cameron and Miller (2015), A Practitioner's Guide to Cluster-Robust Inference, Journal
-        of Human Resources 50 (CR1).
-
-    Example:
-        >>> right = np.arange(200)
-        >>> triple = right < 120, right < 150, right < 160
-        >>> round(clustered_ratio(*triple, clusters=right), 6)
-        1.0
-        >>> round(clustered_ratio(*triple, clusters=right // 5), 2)
-        2.26
     """
     b, a, c = columns_of(base=base, treated=treated, ceiling=ceiling)
     means = means_of(a - b, c - b, clusters=clusters, least=2)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from w2s_icl.analysis.experiment import ARMS, ArmRuns, Experiment
-from w2s_icl.analysis.stats import Difference, holm, paired_difference
+from w2s_icl.analysis.stats.paired import Difference, holm, paired_difference
 from w2s_icl.analysis.tables.cells import CELL, difference, scope, share, with_ends
 
 FAMILIES: Mapping[str, tuple[str, str]] = {

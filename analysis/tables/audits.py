@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 
 from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.stats import (
-    habit_seen,
-    paired_difference,
-    uniform_p,
-    variance_components,
-    wilson,
-)
+from w2s_icl.analysis.stats.paired import habit_seen, paired_difference, uniform_p, wilson
+from w2s_icl.analysis.stats.variance import variance_components
 from w2s_icl.analysis.tables.cells import CELL, interval, scope, share, with_ends
 
 RUN = ("model", "labels", "weak", "shots", "prompt")

@@ -15,16 +15,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from w2s_icl.analysis.experiment import COLUMNS, DEFINITIONS, Cell, Experiment
-from w2s_icl.analysis.stats import (
-    MIN_RANDOM_DRAWS,
-    Difference,
-    Ratio,
-    clustered_ratio,
-    gap_recovered,
-    mean_interval,
-    pooled_gap_recovered,
-    wilson,
-)
+from w2s_icl.analysis.stats.columns import MIN_RANDOM_DRAWS
+from w2s_icl.analysis.stats.paired import Difference, mean_interval, wilson
+from w2s_icl.analysis.stats.ratio import Ratio, clustered_ratio, gap_recovered, pooled_gap_recovered
 from w2s_icl.record import CellKey
 
 CELL = ("weak", "strong", "shots")

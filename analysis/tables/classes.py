@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from w2s_icl.analysis.experiment import COLUMNS, Cell, Experiment
-from w2s_icl.analysis.stats import gap_recovered, holm, paired_difference
+from w2s_icl.analysis.stats.paired import holm, paired_difference
+from w2s_icl.analysis.stats.ratio import gap_recovered
 from w2s_icl.analysis.tables.cells import CELL, difference, ratio_columns, scope, share, with_ends
 from w2s_icl.words import printable
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY
-from w2s_icl.analysis.stats import LEVEL
+from w2s_icl.analysis.stats.columns import LEVEL
 from w2s_icl.analysis.tables.arms import FAMILIES, tests_table
 from w2s_icl.analysis.tables.cells import share, with_ends
 from w2s_icl.analysis.tables.matching import RESAMPLES, SEED

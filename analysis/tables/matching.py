@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from w2s_icl.analysis.experiment import Cell, Experiment
-from w2s_icl.analysis.stats import QuestionBootstrap, paired_difference
+from w2s_icl.analysis.stats.agreement import QuestionBootstrap
+from w2s_icl.analysis.stats.paired import paired_difference
 from w2s_icl.analysis.tables.cells import CELL, interval, share, with_ends
 
 RESAMPLES = 10_000

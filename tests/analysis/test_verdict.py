@@ -17,7 +17,7 @@ from scipy import stats
 from tests.analysis.synthetic import logs_of
 from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.stats import gain_line, holm
+from w2s_icl.analysis.stats.paired import gain_line, holm
 from w2s_icl.analysis.surface_rule import cross_fitted
 from w2s_icl.analysis.verdict import (
     CONTRASTS,
@@ -165,7 +165,7 @@ def test_the_surface_rule_is_fitted_on_all_questions() -> None:
     line = gain_line(*(np.repeat(c[:, None], 3, 1) for c in gained), e.rule_knows)
     c = by["survives_surface_rule"]
     assert (c.estimate, c.low, c.high) == pytest.approx(
-        (line.intercept.diff, line.intercept.low, line.intercept.high)
+        (line.at(0).diff, line.at(0).low, line.at(0).high)
     )
     assert c.n == N
     fit = fit_table([verdict])
@@ -520,7 +520,7 @@ def test_a_headline_over_several_counts_averages_them_first() -> None:
     other = (stack(columns, "random", 4) + stack(columns, "random", 8)) / 2
     assert by["beats_random"].estimate == pytest.approx((both - other).mean())
     line = gain_line(both, stack(columns, "strong0"), e.rule_knows)
-    assert by["survives_surface_rule"].low == pytest.approx(line.intercept.low)
+    assert by["survives_surface_rule"].low == pytest.approx(line.at(0).low)
     assert set(verdict_table([verdict])["shots"]) == {"4 8"}
     assert "4 and 8 demonstrations" in verdict.sentence
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from tests.analysis.stats.samples import RIGHT_WEAK, STRONG, TARGET, WEAK, Floats, graded
-from w2s_icl.analysis.stats import QuestionBootstrap
+from w2s_icl.analysis.stats.agreement import QuestionBootstrap
 
 
 def column(row: str) -> np.ndarray[tuple[int, ...], np.dtype[np.str_]]:

@@ -1,57 +1,50 @@
 import math
-from dataclasses import replace
 
 import pytest
 from scipy import stats as scipy_stats
 
-from tests.analysis.stats.samples import NAN
-from w2s_icl.analysis.stats.claim_power import claim_power
-from w2s_icl.analysis.stats.power import Design, detectable
+from w2s_icl.analysis.stats.power import (
+    claim_power,
+    detectable,
+    gap_needed,
+    pgr_power,
+    questions_needed,
+    smallest_difference,
+)
 from w2s_icl.analysis.verdict import CONTRASTS
 
 
 def test_example_plan() -> None:
-    assert Design(200).pgr_power(0.1, 0.5, 0.8) == pytest.approx(0.4772, abs=5e-5)
     # the variance per question, 0.0491, is not returned: power follows from it with c of 199 df
     se, c = math.sqrt(0.0491 / 200), scipy_stats.t.ppf(0.975, 199)
     expected = scipy_stats.norm.sf(c - 0.03 / se)
-    assert Design(200).pgr_power(0.1, 0.5, 0.8) == pytest.approx(expected, abs=1e-9)
+    assert expected == pytest.approx(0.4772, abs=5e-5)
+    assert pgr_power(0.1, 0.5, 0.8, n=200) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(
     ("gap", "expected"),
     [
-        (0.05, [1302, NAN, 1979, NAN, 12430]),
+        (0.05, [1302, None, 1979, None, 12430]),
         (0.10, [430, 477, 386, 653, 404]),
         (0.15, [237, 228, 199, 235, 195]),
         (0.20, [158, 146, 130, 142, 125]),
     ],
 )
-def test_questions_needed(gap: float, expected: list[float]) -> None:
+def test_questions_needed(gap: float, expected: list[float | None]) -> None:
     sizes = [(1, 0.0), (3, 0.01), (5, 0.01), (5, 0.02), (10, 0.02)]
-    needed = [Design(draws=s, draw_sd=sd).questions_needed(gap) for s, sd in sizes]
-    assert needed == pytest.approx(expected, abs=0, nan_ok=True)
+    assert [questions_needed(gap, draws, sd) for draws, sd in sizes] == expected
 
 
 def test_gap_needed_and_smallest_difference() -> None:
-    assert [Design(n).gap_needed() for n in (100, 200, 484, 817)] == [0.114, 0.071, 0.041, 0.03]
+    assert [gap_needed(n, 1, 0.0) for n in (100, 200, 484, 817)] == [0.114, 0.071, 0.041, 0.03]
     for gap, expected in ((0.1, [0.41, 0.28, 0.22]), (0.2, [0.25, 0.17, 0.13])):
-        designs = [Design(n, draws=5, draw_sd=0.01) for n in (200, 484, 817)]
-        assert [design.smallest_detectable(gap) for design in designs] == expected
-
-
-def test_questions_needed_finds_a_number_below_which_power_falls_again() -> None:
-    design = Design(draws=3, draw_sd=0.01)
-
-    n = int(design.questions_needed(0.066))
-
-    at = [replace(design, n=n).pgr_power(0.066, 0.5, 0.8) for n in (n, n - 1, 20_000)]
-    assert at[0] >= 0.8 > max(at[1:])
+        assert [smallest_difference(gap, n, 5, 0.01) for n in (200, 484, 817)] == expected
 
 
 def test_power_has_the_minimum_variance() -> None:
     c = scipy_stats.t.ppf(0.975, 99)
-    power = Design(100).pgr_power(0.1, 1.0, 0.8)  # 0.0396 / 100 is below 4 / 100**2
+    power = pgr_power(0.1, 1.0, 0.8, n=100)  # 0.0396 / 100 is below 4 / 100**2
     assert power == pytest.approx(scipy_stats.norm.sf(c - 0.02 / math.sqrt(4 / 100**2)))
 
 

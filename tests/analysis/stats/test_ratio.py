@@ -140,7 +140,7 @@ def test_a_gap_can_be_established_and_the_set_of_the_ratio_unbounded() -> None:
     ("base", "treated", "message"),
     [
         (np.zeros(39), np.zeros(40), "same questions"),
-        (np.zeros((40, 2)), np.zeros((40, 3)), "same draws"),
+        (np.zeros((40, 2)), np.zeros((40, 3)), "same questions and draws, got"),
         (np.zeros(0), np.zeros(0), "base must have shape"),
         (np.zeros((40, 2, 2)), np.zeros(40), "base must have shape"),
         (np.full(40, 1.1), np.zeros(40), re.escape("base must be finite and in [0, 1]")),

@@ -16,7 +16,7 @@ from tests.analysis.stats.samples import GOLD, STRONG, TARGET, W2S, WEAK
 from tests.analysis.synthetic import logs_of
 from w2s_icl.analysis import tables  # as a module: pytest would collect `tests_table` by its name
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.stats import pooled_gap_recovered
+from w2s_icl.analysis.stats.ratio import pooled_gap_recovered
 from w2s_icl.analysis.tables import cells_table
 
 pytestmark = [

@@ -36,7 +36,7 @@ from w2s_icl.analysis.answers import (
     positions_of,
 )
 from w2s_icl.analysis.declaration import Declaration, declaration_of, plans_beside
-from w2s_icl.errors import W2SError, damage
+from w2s_icl.errors import W2SError, first_line
 from w2s_icl.record import (
     SCORER,
     CellKey,
@@ -189,7 +189,7 @@ def _damage_noted(info: EvalLogInfo, notes: list[Note]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = damage(error).removeprefix(f"{_file(info)}: ")
+        reason = first_line(error).removeprefix(f"{_file(info)}: ")
         notes.append(Note("problem", _file(info), f"cannot be read: {reason}"))
 
 

@@ -7,65 +7,48 @@ import difflib
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from w2s_icl.errors import W2SError
+from w2s_icl.errors import W2SError, first_line, nearest
 from w2s_icl.evals.questions import Question
 from w2s_icl.inputs import read_yaml
 from w2s_icl.rows import Row, is_empty
-
-MAX_OPTIONS = len(ascii_uppercase)
-
-LITERAL = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
-"""A text as Python prints it."""
 
 
 class Columns(BaseModel):
     """Where a question set is, and which of its columns hold what: the keys of a mapping file.
 
     A column may be a path into a nested one, as `choices.text`.
-
-    Attributes:
-        path: A dataset of the hub, as `cais/mmlu`; or a folder or file, relative to the mapping.
-        name: Config, where the dataset has several.
-        split: Split, where the config has several.
-        revision: Commit of the hub.
-        question: Column of the question, or several, joined by line breaks.
-        choices: Column of the options: a list, or texts with labels of their own as in ARC. Or a
-            list: of columns with an option each, or of texts that are the options of all questions.
-        label: Column of the right answer; or a number, the place of the right option in all rows.
-        label_from: Number of the first place, 0 or 1.
-        id: Column of the question's id; by default the number of the row, from 0.
-        category: Column of a class of questions.
-        rows: How many rows there must be.
-        bad_rows: "drop" leaves out rows that cannot be used, and says which.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str
-    name: str = ""
-    split: str = ""
-    revision: str = ""
-    question: str | tuple[str, ...] = "question"
+    path: str  # of the hub, as `cais/mmlu`; or a folder or file, relative to the mapping
+    name: str = ""  # config, where there are several
+    split: str = ""  # where the config has several
+    revision: str = ""  # commit of the hub
+    question: str | tuple[str, ...] = "question"  # several are joined by line breaks
+    # a list, or texts with labels of their own as in ARC. Or several: columns with an option each,
+    # or texts that are the options of all questions
     choices: str | tuple[str, ...] = "choices"
-    label: str = "label"
-    label_from: Literal["0", "1"] = "0"
-    id: str = ""
-    category: str = ""
-    rows: PositiveInt | None = None
-    bad_rows: Literal["refuse", "drop"] = "refuse"
+    label: str = "label"  # or a number: the place of the right option in all rows
+    label_from: Literal["0", "1"] = "0"  # number of the first place
+    id: str = ""  # the number of the row, from 0, where no column is named
+    category: str = ""  # class of questions
+    rows: PositiveInt | None = None  # how many there must be
+    bad_rows: Literal["refuse", "drop"] = "refuse"  # "drop" leaves them out, and says which
 
 
+# of TruthfulQA on the hub, and of the authors' own file
 MC1 = Columns(path="", choices="mc1_targets.choices", label="mc1_targets.labels")
-"""Columns of TruthfulQA on the hub."""
-
 BINARY = Columns(
     path="",
     question="Question",
@@ -73,7 +56,6 @@ BINARY = Columns(
     label="0",
     category="Category",
 )
-"""Columns of the authors' file."""
 
 
 def columns_of(row: Mapping[str, Any]) -> Columns:
@@ -93,40 +75,19 @@ def read_columns(path: Path) -> Columns:
     Raises:
         W2SError: It is not YAML, or a key or value is not allowed.
     """
-    keys = ", ".join(Columns.model_fields)
-    content = read_yaml(path, texts=True)
     try:
-        return Columns.model_validate(content)
+        return Columns.model_validate(read_yaml(path, texts=True))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0])
-        if first["type"] == "extra_forbidden":
-            text = f"{key} is not a key; {_nearest(key, Columns.model_fields)}the keys are {keys}"
-        elif first["type"] == "missing":
-            text = f"{key} is missing; the keys are {keys}"
-        else:
-            text = f"{key}: {first['msg'].lower()}, got {first['input']!r:.100}"
-        raise W2SError(f"{path}: {text}") from None
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.75)
-    return f"did you mean {near[0]}? " if near else ""
-
-
-# --- from rows to questions -----------------------------------------------------------------------
+        raise W2SError(f"{path}: {first_line(error, Columns.model_fields)}") from None
 
 
 class _Item(NamedTuple):
-    """What a row holds, before it is known how its column names the right option."""
+    """A question, before it is known how the label's column names the right option."""
 
-    place: str
-    id: int | str
-    question: str
-    choices: tuple[str, ...]
+    where: str
+    question: Question
     own: tuple[str, ...]  # the options' own labels
     label: Any
-    category: str
 
 
 class _UnusableError(Exception):
@@ -156,20 +117,20 @@ def questions_of(rows: Sequence[Row], columns: Columns) -> list[Question]:
             items.append(_item(row, id_, columns))
         except _UnusableError as error:
             unusable.append(f"{row.place}, id {id_!r:.80}: {error}")
-    golds = _golds(items, columns)
-    found = []
-    for item, gold in zip(items, golds, strict=True):
-        if isinstance(gold, str):
-            unusable.append(f"{item.place}, id {item.id!r:.80}: {gold}")
-        else:
-            found.append(Question(item.id, item.question, item.choices, gold, item.category))
+    own = any(item.own for item in items)
+    places = [_places(item, int(columns.label_from), own=own) for item in items]
+    way = _way(items, places)
+    for item, read in zip(items, places, strict=True):
+        if way not in read:
+            unusable.append(f"{item.where}: {_no_gold(item, int(columns.label_from))}")
     if unusable and columns.bad_rows == "refuse":
         more = f" ({len(unusable) - 1} more rows cannot be used)" if len(unusable) > 1 else ""
         raise W2SError(unusable[0] + more)
     if unusable:
         told = f"bad_rows: drop leaves out {len(unusable)} of {len(rows)} rows: "
         logging.getLogger(__name__).warning(told + "; ".join(unusable[:3]))
-    return found
+    both = zip(items, places, strict=True)
+    return [replace(item.question, gold=read[way]) for item, read in both if way in read]
 
 
 def _value(row: Mapping[str, Any], column: str) -> Any:
@@ -181,28 +142,22 @@ def _value(row: Mapping[str, Any], column: str) -> Any:
         if isinstance(nested := _parsed(row[name]), Mapping):
             return _value(nested, inner)
         raise _UnusableError(f"{name} must hold {inner}, got {row[name]!r:.80}")
-    raise _UnusableError(
-        f"no {column} among the columns {', '.join(map(str, row))}; "
-        f"{_nearest(column, map(str, row))}a mapping file says which column is what"
-    )
+    raise _UnusableError(f"no column {column}; {nearest(column, map(str, row))}")
 
 
 def _id(value: Any, i: int) -> int | str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool | float | list | dict):
+    if is_empty(value := value.strip() if isinstance(value, str) else value):
+        return i
+    if isinstance(value, bool | list | dict) or (isinstance(value, float) and value % 1):
         raise _UnusableError(f"id must be a whole number or a text, got {value!r:.80}")
-    value = value.strip() if isinstance(value, str) else value
-    return i if value in ("", None) else value
+    return int(value) if isinstance(value, float) else value
 
 
 def _said(value: Any, column: str) -> str:
     """A cell as a text, "" where it is empty."""
-    if is_empty(value):
-        return ""
     if isinstance(value, list | dict | bytes):
         raise _UnusableError(f"{column} must be a text, got {value!r:.80}")
-    return str(value).strip()
+    return "" if is_empty(value) else str(value).strip()
 
 
 def _item(row: Row, id_: int | str, columns: Columns) -> _Item:
@@ -212,27 +167,25 @@ def _item(row: Row, id_: int | str, columns: Columns) -> _Item:
     if "" in texts:
         raise _UnusableError(f"{asked[texts.index('')]} must not be empty")
     choices, own = _choices(values, columns)
-    if not 2 <= len(choices) <= MAX_OPTIONS:
-        raise _UnusableError(f"2 to {MAX_OPTIONS} choices are allowed, got {len(choices)}")
-    if "" in choices:
-        raise _UnusableError(f"choices must not be empty, got {list(choices)!r:.120}")
+    if not 2 <= len(choices) <= len(ascii_uppercase) or "" in choices:
+        raise _UnusableError(f"2 to 26 choices with a text are needed, got {choices!r:.120}")
     if twice := [choice for choice in choices if choices.count(choice) > 1]:
         raise _UnusableError(f"choices must be different, {twice[0]!r:.80} stands there twice")
     fixed = columns.label not in values and columns.label.isdecimal()
     label = int(columns.label) if fixed else _value(values, columns.label)
     category = _said(_value(values, columns.category), "category") if columns.category else ""
-    return _Item(row.place, id_, "\n".join(texts), choices, own, label, category)
+    question = Question(id_, "\n".join(texts), tuple(choices), gold=-1, category=category)
+    return _Item(f"{row.place}, id {id_!r:.80}", question, tuple(own), label)
 
 
-def _choices(
-    values: Mapping[str, Any], columns: Columns
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _choices(values: Mapping[str, Any], columns: Columns) -> tuple[list[str], list[str]]:
     """The options of a row, and their own labels where they have some."""
     named = columns.choices
     if not isinstance(named, str):
-        if not any(n.partition(".")[0] in values or _nearest(n, map(str, values)) for n in named):
-            return named, ()
-        return tuple(_said(_value(values, name), name) for name in named), ()
+        near = partial(difflib.get_close_matches, possibilities=list(map(str, values)), cutoff=0.75)
+        if any(name.partition(".")[0] in values or near(name) for name in named):
+            return [_said(_value(values, name), name) for name in named], []
+        return list(named), []
     given = _parsed(_value(values, named))
     own: Any = ()
     if isinstance(given, list) and given and all(isinstance(c, Mapping) for c in given):
@@ -243,7 +196,7 @@ def _choices(
         raise _UnusableError(f"{named} must be a list of texts, got {given!r:.120}")
     if own and len(own) != len(given):
         raise _UnusableError(f"{named} has {len(given)} texts and {len(own)} labels")
-    return tuple(_said(c, named) for c in given), tuple(_said(c, named) for c in own)
+    return [_said(c, named) for c in given], [_said(c, named) for c in own]
 
 
 def _parsed(value: Any) -> Any:
@@ -252,93 +205,65 @@ def _parsed(value: Any) -> Any:
         return value
     with suppress(ValueError, RecursionError):
         return json.loads(value)
-    if re.fullmatch(rf"\[\s*{LITERAL}(\s+{LITERAL})*\s*\]", value.strip(), re.DOTALL):
-        return [ast.literal_eval(literal) for literal in re.findall(LITERAL, value, re.DOTALL)]
-    if "array(" in value:
-        raise _UnusableError(f"holds numpy arrays as text, {value!r:.60}; write it as JSON")
+    literal = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""  # a text as Python prints it
+    texts = re.findall(literal, value, re.DOTALL)
+    if re.fullmatch(rf"\[\s*{literal}(\s+{literal})*\s*\]", value.strip(), re.DOTALL):
+        return [ast.literal_eval(text) for text in texts]
     try:
         read = ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         raise _UnusableError(f"is not a list as JSON writes it: {value!r:.80}") from None
     # Python joins neighbouring texts: a comma that is missing would join two options
-    if isinstance(read, list) and len(re.findall(LITERAL, value, re.DOTALL)) > len(read):
+    if isinstance(read, list) and len(texts) > len(read):
         raise _UnusableError(f"a comma is missing between texts: {value!r:.80}")
     return read
 
 
-# --- the right option -----------------------------------------------------------------------------
+def _places(item: _Item, first: int, *, own: bool) -> dict[str, int]:
+    """Place of the right option by each way in which the label can be read.
 
-
-def _golds(items: Sequence[_Item], columns: Columns) -> list[int | str]:
-    """Place of the right option of each row, or why there is none.
-
-    One way to read the label holds for the whole file: "2" may be a place or a text.
+    A place is a number, a truth value of two options, or a list with a single 1. Where options
+    have labels of their own, these come before letters, and nothing else is read.
     """
-    first = int(columns.label_from)
-    kinds = {"own": _own} if any(item.own for item in items) else _KINDS
-    read = {name: [kind(item, first) for item in items] for name, kind in kinds.items()}
-    fits = {tuple(of): name for name, of in read.items() if None not in of}
-    if len(fits) > 1:
-        one, other, *_ = fits.values()
-        item = next(x for x, a, b in zip(items, read[one], read[other], strict=True) if a != b)
-        raise W2SError(
-            f"{item.place}, id {item.id!r:.80}: label {item.label!r:.40} may be a {one} or a "
-            f"{other} of the choices {list(item.choices)!r:.120}, here and in all rows: write "
-            "labels as letters"
-        )
-    best = max(read.values(), key=lambda of: sum(gold is not None for gold in of))
-    return [
-        _no_gold(item, first) if gold is None else gold
-        for item, gold in zip(items, best, strict=True)
-    ]
+    said, choices = str(item.label).strip(), item.question.choices
+    found: dict[str, int] = {}
+    letters = list(ascii_uppercase[: len(choices)])
+    if said.upper() in letters:
+        found["letter"] = letters.index(said.upper())
+    if own:
+        place = item.own.index(said) if item.own.count(said) == 1 else found.get("letter")
+        return {} if place is None else {"own label": place}
+    if said in choices:
+        found["text"] = choices.index(said)
+    number = re.fullmatch(r"(\d+)(\.0)?", said)
+    marks = item.label if isinstance(item.label, list) and len(item.label) == len(choices) else []
+    if number and 0 <= int(number[1]) - first < len(choices):
+        found["place"] = int(number[1]) - first
+    elif sum(mark == 1 for mark in marks) == 1:
+        found["place"] = marks.index(1)
+    elif len(choices) == 2 and said.lower() in ("false", "true"):
+        found["place"] = ("false", "true").index(said.lower())
+    return found
+
+
+def _way(items: Sequence[_Item], places: Sequence[Mapping[str, int]]) -> str:
+    """The way to read the label that holds for the whole file: "2" may be a place or a text."""
+    ways = ("place", "letter", "text", "own label")
+    fits = [way for way in ways if all(way in read for read in places)]
+    for item, read in zip(items, places, strict=True):
+        if len({read[way] for way in fits}) > 1:
+            raise W2SError(
+                f"{item.where}: label {item.label!r:.40} may be a {' or a '.join(fits)} of the "
+                f"choices {list(item.question.choices)!r:.120}, here and in all rows: write labels "
+                "as letters"
+            )
+    return max(ways, key=lambda way: sum(way in read for read in places))
 
 
 def _no_gold(item: _Item, first: int) -> str:
-    """Why a label names no option."""
-    n, label = len(item.choices), item.label
-    if is_empty(label):
-        return "label is empty"
-    if str(label) == "-1":
-        return "label is -1: this split does not give its answers"
-    if str(label) == str(n + first) and not first:
-        return f"label must be a place from 0 to {n - 1}, got {n}; label_from: 1 counts from 1"
-    letters = f"a letter from A to {ascii_uppercase[n - 1]}"
-    own = f" or one of {', '.join(item.own)}" if item.own else ""
+    last = len(item.question.choices) - 1
+    own = f", one of {', '.join(item.own)}" if item.own else ""
     return (
-        f"label must be a place from {first} to {n - 1 + first}, {letters}, a choice's text{own}, "
-        f"got {label!r:.80}"
+        f"label must be a place from {first} to {last + first} (key label_from), a letter from A "
+        f"to {ascii_uppercase[last]}, a choice's text{own}, got {item.label!r:.80}"
     )
-
-
-def _place(item: _Item, first: int) -> int | None:
-    """Of a number, a truth value, or a list with a single 1."""
-    label = item.label
-    if isinstance(label, str) and label.strip().lower() in ("true", "false"):
-        label = label.strip().lower() == "true"
-    if isinstance(label, bool):
-        return int(label) if len(item.choices) == 2 else None
-    if isinstance(label, list):
-        ones = [i for i, mark in enumerate(label) if mark == 1]
-        return ones[0] if len(ones) == 1 and len(label) == len(item.choices) else None
-    number = re.fullmatch(r"\s*(\d+)(\.0)?\s*", str(label))
-    place = int(number[1]) - first if number else -1
-    return place if 0 <= place < len(item.choices) else None
-
-
-def _letter(item: _Item, first: int) -> int | None:
-    letter = str(item.label).strip().upper()
-    letters = ascii_uppercase[: len(item.choices)]
-    return letters.index(letter) if len(letter) == 1 and letter in letters else None
-
-
-def _text(item: _Item, first: int) -> int | None:
-    text = str(item.label).strip()
-    return item.choices.index(text) if text in item.choices else None
-
-
-def _own(item: _Item, first: int) -> int | None:
-    label = str(item.label).strip()
-    return item.own.index(label) if item.own.count(label) == 1 else _letter(item, first)
-
-
-_KINDS = {"place": _place, "letter": _letter, "text": _text}

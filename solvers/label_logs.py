@@ -28,7 +28,7 @@ from inspect_ai.log import (
 )
 from inspect_ai.scorer import CORRECT
 
-from w2s_icl.errors import W2SError, damage, first_line
+from w2s_icl.errors import W2SError, first_line
 from w2s_icl.record import (
     SCORER,
     CellRecord,
@@ -284,8 +284,8 @@ def _summaries(stamp: Stamp) -> list[EvalSampleSummary]:
         if is_remote(stamp.name):  # the store may not answer, and the log be whole
             raise
         raise W2SError(
-            f"{Path(stamp.name).name}: cannot be read: {damage(error)}; it holds answers that were "
-            "paid for: repair it, or move it away to have them asked again"
+            f"{Path(stamp.name).name}: cannot be read: {first_line(error)}; it holds answers that "
+            "were paid for: repair it, or move it away to have them asked again"
         ) from None
 
 

@@ -30,44 +30,35 @@ def _echo(text: str) -> None:
     click.echo(printable(text), file=sys.stdout)
 
 
-def _log_dir(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """The log directory; characters that an address reads as its own syntax are refused."""
-    if value is not None and (bad := [c for c in value if c in "#?%*[]" or not c.isprintable()]):
+def directory(value: str) -> str:
+    """A log directory; characters that an address reads as its own syntax are refused."""
+    if bad := [c for c in value if c in "#?%*[]" or not c.isprintable()]:
         raise click.BadParameter(f"must not hold {bad[0]!r}, got {value!r}")
-    return value and str(at_home(value)) if "://" not in (value or "") else value
+    return value if "://" in value else str(at_home(value))
 
 
-def _shard(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> tuple[int, int] | None:
+def share(value: str) -> tuple[int, int]:
     """The two numbers of --shard."""
-    if value is None:
-        return None
-    index, slash, n = value.partition("/")
-    if not (slash and index.isdecimal() and n.isdecimal() and 1 <= int(index) <= int(n)):
+    index, _, n = value.partition("/")
+    if not (index.isdecimal() and n.isdecimal() and 1 <= int(index) <= int(n)):
         raise click.BadParameter(f"must be I/N with I from 1 to N, as 2/8, got {value!r}")
     return int(index), int(n)
 
 
+DISPLAYS = click.Choice(["full", "rich", "plain", "log", "none"])
+STUDY = click.argument("study", type=click.Path(dir_okay=False))
+
+
 @main.command()
-@click.argument("study", type=click.Path(dir_okay=False))
-@click.option(
-    "--log-dir",
-    callback=_log_dir,
-    required=True,
-    help="Directory of the logs. Run the same command to resume.",
-)
-@click.option(
-    "--display",
-    type=click.Choice(["full", "rich", "plain", "log", "none"]),
-    help="One of Inspect's own displays instead of the study's progress line.",
-)
+@STUDY
+@click.option("--log-dir", type=directory, required=True, help="The logs; the same one to resume.")
+@click.option("--display", type=DISPLAYS, help="One of Inspect's own displays, not the study's.")
 @click.option(
     "--max-cost",
     type=click.FloatRange(min=0),
     metavar="DOLLARS",
-    help="Limit in dollars for the whole study, with what the logs in --log-dir have cost. A plan "
-    "above it is refused; the run ends when it is spent. Needs known prices.",
+    help="Limit for the whole study, with what the logs in --log-dir have cost. A plan above it is "
+    "refused; the run ends when it is spent. Needs known prices.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and ask no model.")
 @click.option("--yes", is_flag=True, help="Do not ask before the first call.")
@@ -76,15 +67,10 @@ def _shard(
     is_flag=False,
     flag_value="",
     metavar="[ADDRESS]",
-    help="Run the cells on a Ray cluster: the one at ADDRESS, else at RAY_ADDRESS, else one made "
-    "on this machine. --log-dir must be reached from all nodes.",
+    help="Run on a Ray cluster: at ADDRESS, else at RAY_ADDRESS, else one made on this machine. "
+    "--log-dir must be reached from all nodes.",
 )
-@click.option(
-    "--shard",
-    callback=_shard,
-    metavar="I/N",
-    help="Run the I-th of N shares of the study's parts, without Ray.",
-)
+@click.option("--shard", type=share, metavar="I/N", help="Run the I-th of N shares of the cells.")
 def run(
     study: str,
     log_dir: str,
@@ -129,11 +115,9 @@ def run(
 
 
 @main.command()
-@click.argument("study", type=click.Path(dir_okay=False))
-@click.option("--log-dir", callback=_log_dir, help="Directory of the logs that are finished.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, for a program; null means unknown."
-)
+@STUDY
+@click.option("--log-dir", type=directory, help="Directory of the logs that are finished.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; null means unknown.")
 def plan(study: str, log_dir: str | None, as_json: bool) -> None:
     """Print what STUDY still has to run, its cost, and what it can detect. Asks no model."""
     from w2s_icl.evals.study import load_study
@@ -166,7 +150,7 @@ def study(name: str) -> None:
 
 @main.command()
 @click.argument("logs")
-@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
+@click.option("--out", type=click.Path(file_okay=False), required=True, help="Folder to write to.")
 def report(logs: str, out: str) -> None:
     """Write tables, figures and report.html from the Inspect logs in LOGS."""
     from w2s_icl.analysis.report import write_report
@@ -180,18 +164,13 @@ def report(logs: str, out: str) -> None:
 
 @main.command()
 @click.argument("logs", nargs=-1, required=True, metavar="A B [C ...]")
-@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
-@click.option(
-    "--as",
-    "renamed",
-    multiple=True,
-    metavar="OLD=NEW",
-    help="A model or prompt of A that has another name in the others; `plain` is no prompt.",
-)
+@click.option("--out", type=click.Path(file_okay=False), required=True, help="Folder to write to.")
+@click.option("--as", "renamed", multiple=True, metavar="OLD=NEW", help="A model or prompt of A.")
 def compare(logs: tuple[str, ...], out: str, renamed: tuple[str, ...]) -> None:
     """Compare log directories on the same questions, each with A: table, figure, page.
 
-    Differences are of the arms that both have, paired by question, later minus A.
+    Differences are of the arms that both have, paired by question, later minus A. --as takes a
+    model or prompt of A that has another name in the others; `plain` is no prompt.
     """
     from w2s_icl.analysis.compare import write_comparison
 
@@ -204,12 +183,7 @@ def compare(logs: tuple[str, ...], out: str, renamed: tuple[str, ...]) -> None:
 
 @main.command("import")
 @click.argument("source", nargs=-1, required=True, metavar="ANSWERS | notebook RESULTS_DIR")
-@click.option(
-    "--log-dir",
-    callback=_log_dir,
-    required=True,
-    help="Where the logs go: a directory without logs.",
-)
+@click.option("--log-dir", type=directory, required=True, help="A directory without logs.")
 @click.option("--questions", help="The questions, as `dataset` of the tasks.")
 @click.option("--demonstrations", help="File that says which demonstrations were shown.")
 @click.option("--name", help="What the recording is called.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
+from collections.abc import Iterable
 from typing import IO, Any
 
 import click
@@ -33,33 +35,38 @@ class LabelsMissingError(W2SError):
     """The labels of a cell are not in the logs yet; the text says which command makes them."""
 
 
-def first_line(error: BaseException) -> str:
-    r"""First line of an error's text, at most 200 characters; its class where it has no text.
+def first_line(error: BaseException, keys: Iterable[str] = ()) -> str:
+    r"""What an error says, in one line.
+
+    Of a text the first line, at most 200 characters; the error's class where it has no text. Of
+    what pydantic refuses: the field, what is allowed and what came. `keys` are the names that a
+    field may have.
 
     Example:
         >>> first_line(OSError("no space\nleft")), first_line(KeyError())
         ('no space', 'KeyError')
     """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if not isinstance(error, ValidationError):
+        return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    # a misspelt key may be the one that is missing
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    field, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("extra_forbidden", "missing"):
+        what = "is missing" if first["type"] == "missing" else "is not a key"
+        return "; ".join(filter(None, [f"{field:.80} {what}", nearest(field, keys)]))
+    if not field:
+        return said
+    return f"{field}: {said[:1].lower()}{said[1:]}, got {first['input']!r:.80}"
 
 
-def damage(error: BaseException, *under: str) -> str:
-    r"""What is wrong with something that was read: the field that is refused, and why.
-
-    The first line of the error where it is of no field. `under` is where the fields stand.
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The name that was meant, in words; else all of them.
 
     Example:
-        >>> from pydantic import TypeAdapter
-        >>> try:
-        ...     TypeAdapter(dict[str, int]).validate_python({"shots": "many"})
-        ... except ValueError as error:
-        ...     damage(error, "study").partition(" (")[0]
-        "the log's field study.shots cannot be used"
+        >>> nearest("modles", ["models", "shots"]), nearest("chains", ["models", "shots"])
+        ('did you mean models?', 'allowed are models, shots')
     """
-    if not isinstance(error, ValidationError):
-        return first_line(error)
-    first = error.errors()[0]
-    field = "the log's field " + ".".join(map(str, (*under, *first["loc"])))
-    if first["type"] == "missing":
-        return f"{field} is missing"
-    return f"{field} cannot be used ({first['msg'].lower()}, got {first['input']!r:.80})"
+    names = list(names)
+    if near := difflib.get_close_matches(name, names, n=1, cutoff=0.75):
+        return f"did you mean {near[0]}?"
+    return f"allowed are {', '.join(names)}" if names else ""

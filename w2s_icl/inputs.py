@@ -17,7 +17,7 @@ from typing import Any
 import click
 import yaml
 
-from w2s_icl.errors import W2SError, first_line
+from w2s_icl.errors import W2SError
 
 _LOG_DIR: ContextVar[str] = ContextVar("log_dir", default="")
 
@@ -39,27 +39,17 @@ def at_home(text: str | Path) -> Path:
 
 
 def absolute(text: str | Path) -> Path:
-    """The path of a file as it was typed.
+    """The path of a file, relative to the directory in which the command was typed.
 
-    `inspect eval evals/truthfulqa.py` makes the task in that file's folder; paths are relative to
-    the directory in which the command was typed all the same.
+    `inspect eval evals/truthfulqa.py` makes the task in that file's folder.
     """
-    path = at_home(text)
-    return path if path.is_absolute() else Path(os.path.normpath(_typed_in() / path))
-
-
-def _typed_in() -> Path:
     here = Path.cwd()
-    files = [
-        Path(os.path.normpath(str(spec).partition(".py")[0] + ".py"))
-        for spec in _option("tasks") or ()
-        if ".py" in str(spec)
-    ]
-    for file in files:
-        inner = file.parent.parts
-        if inner and not file.is_absolute() and here.parts[-len(inner) :] == inner:
-            return Path(*here.parts[: -len(inner)])
-    return Path(os.environ.get("PWD", here)) if files else here
+    for spec in _option("tasks") or ():
+        inner = Path(os.path.normpath(str(spec).partition(".py")[0])).parent.parts
+        if ".py" in str(spec) and inner and here.parts[-len(inner) :] == inner:
+            here = Path(*here.parts[: -len(inner)])
+            break
+    return Path(os.path.normpath(here / at_home(text)))
 
 
 @contextmanager
@@ -81,15 +71,8 @@ def log_directory() -> str:
     return str(named) if "://" in str(named) else str(absolute(named))
 
 
-VALUES = 10_000
-"""Values that a YAML file may stand for, names that repeat others (`*a`) written out."""
-
-CHARACTERS = 500_000
-"""Most characters of a YAML file."""
-
-
 def _written_out(node: Any, known: dict[int, float]) -> float:
-    """Values that a YAML node stands for; without end where it holds itself."""
+    """Values that a YAML node stands for, aliases written out; inf where it holds itself."""
     if id(node) not in known:
         known[id(node)] = math.inf
         inner = node.value if isinstance(node, yaml.CollectionNode) else ()
@@ -103,17 +86,16 @@ class _Loader(yaml.SafeLoader):
 
     def get_single_node(self) -> Any:
         node = super().get_single_node()
-        if node is not None and _written_out(node, {}) > VALUES:
-            raise yaml.YAMLError(f"its aliases (*name) stand for more than {VALUES:,} values")
+        if node is not None and _written_out(node, {}) > 10_000:
+            raise yaml.YAMLError("its aliases (*name) stand for more than 10,000 values")
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
+        names = [str(key.value) for key, _ in node.value]
+        for i, (key, _) in enumerate(node.value):
+            if names[i] in names[:i]:
                 line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: the key {key.value} stands there twice")
-            seen.add(str(key.value))
+                raise yaml.YAMLError(f"line {line}: the key {names[i]} stands there twice")
         return super().construct_mapping(node, deep)
 
 
@@ -131,41 +113,35 @@ def read_yaml(path: Path, *, texts: bool = False) -> dict[Any, Any]:
     """
     try:
         text = path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", "") or first_line(error)
-        raise W2SError(f"{path}: cannot be read: {reason}") from None
-    if len(text) > CHARACTERS:
-        raise W2SError(f"{path}: must have at most {CHARACTERS:,} characters, got {len(text):,}")
-    try:
+        if len(text) > 500_000:
+            raise ValueError(f"it must have at most 500,000 characters, got {len(text):,}")
         content = yaml.load(text, _Texts if texts else _Loader)
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise W2SError(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # also what a tag or a number of 5,000 digits makes the reader raise
         raise W2SError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except Exception as error:  # what a tag or a number of 5,000 digits makes the reader raise
-        raise W2SError(f"{path}: not YAML: {first_line(error)}") from None
     if not isinstance(content, dict):
         raise W2SError(f"{path}: must hold keys and values, as `models: [...]`")
     return content
 
 
+# names of arguments that hold a key
 SECRET_NAME = re.compile(
     r"api[_-]?key|auth(?!or)|password|passwd|secret|credential|cookie|(^|[_-])token$", re.IGNORECASE
 )
-"""Names of arguments that hold a key."""
-
+# names of arguments that hold as many letters and digits as a key does
 NO_SECRET = re.compile(r"revision|commit|sha|hash|digest|checksum", re.IGNORECASE)
-"""Names of arguments that hold as many letters and digits as a key does."""
-
+# beginnings of the keys of known providers, and an address with a password
 KNOWN_KEY = re.compile(
     r"(?<!\w)(?:(?:Bearer|Basic) +\S|(?:sk|pk|rk)-\w|(?:gsk|hf|ghp|gho|r8|github_pat)_\w{8}|"
-    r"(?:xai|nvapi|glpat|xox[abp])-\w{8}|AKIA[A-Z0-9]{12}|AIza\w{20}|eyJ\w{16})"
+    r"(?:xai|nvapi|glpat|xox[abp])-\w{8}|AKIA[A-Z0-9]{12}|AIza\w{20}|eyJ\w{16})|"
+    r"://[^/@\s]*:[^/@\s]+@"
 )
-"""Beginnings of the keys of known providers."""
-
+# twenty letters and digits without a break, or a UUID
 LIKE_KEY = re.compile(
     r"(?<![0-9A-Za-z])(?:(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[0-9A-Za-z]{20,}|"
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 )
-"""Twenty letters and digits without a break, or a UUID."""
 
 
 def secret_in(args: Any, path: str = "") -> str:
@@ -178,13 +154,8 @@ def secret_in(args: Any, path: str = "") -> str:
         name = path.rpartition(".")[2]
         argument = path.startswith(("model_args.", "generate.")) and not NO_SECRET.search(name)
         shape = KNOWN_KEY.search(args) or (argument and "/" not in args and LIKE_KEY.search(args))
-        return path if shape or (argument and SECRET_NAME.search(name)) or _password(args) else ""
+        return path if shape or (argument and SECRET_NAME.search(name)) else ""
     items = dict(enumerate(args)) if isinstance(args, list | tuple) else args
     inner = items.items() if isinstance(items, Mapping) else ()
     places = (secret_in(value, f"{path}.{name}".lstrip(".")) for name, value in inner)
     return next(filter(None, places), "")
-
-
-def _password(address: str) -> bool:
-    """Whether an address holds a password."""
-    return bool(re.search(r"://[^/@\s]*:[^/@\s]+@", address))

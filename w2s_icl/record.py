@@ -17,44 +17,24 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelUsage
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from w2s_icl.errors import W2SError, damage
+from w2s_icl.errors import W2SError, first_line
 
+# stands in every log, figure and page in which a stand-in model has part
 BANNER = "simulated models: these numbers say nothing about language models"
-"""What stands in every log, figure and page in which a stand-in model has part."""
-
-STANDIN = "simulated/"
-"""How the names of the stand-in models begin."""
-
-MARGIN = 0.02
-"""What a study calls no difference, as a fraction of the questions, where it does not say."""
-
-MISSING_LIMIT = 0.02
-"""Share of a cell's questions without an answer above which the cell is incomplete."""
-
-UNREAD_LIMIT = 0.02
-"""Share of a run's replies that cannot be read above which terminal and report warn."""
-
-FILE = "file:"
-"""How labels from a file are named: `labels=file:PATH`."""
-
-SCORER = "letter"
-"""Name of the suite's scorer, under which a log holds its scores."""
-
-READ_BY = "scorer_version"
-"""Key of `Score.metadata`: version of the reading. A log that was scored again keeps the old one in
-its header."""
-
-PLANS = "plans.jsonl"
-"""Beside the logs: plans of runs that had nothing left to ask, and so wrote no log that says so."""
-
-SELF = "self"
-"""`labels=self` is `labels=weak` with the prompted model as its own weak model."""
-
+STANDIN = "simulated/"  # how the names of the stand-in models begin
+FILE = "file:"  # how labels from a file are named: `labels=file:PATH`
+SELF = "self"  # `labels=self` is `labels=weak` with the prompted model as its own weak model
 TASKS = ("zero_shot", "few_shot")
-"""Names of the suite's tasks, as the metadata say them."""
-
+MARGIN = 0.02  # what a study calls no difference where it does not say, a share of the questions
+MISSING_LIMIT = 0.02  # share of questions without an answer above which a cell is incomplete
+UNREAD_LIMIT = 0.02  # share of unreadable replies above which terminal and report warn
+SCORER = "letter"  # the suite's scorer, under which a log holds its scores
+# key of `Score.metadata`: a log that was scored again keeps the old version in its header
+READ_BY = "scorer_version"
+# beside the logs: plans of runs that had nothing left to ask, and so wrote no log that says so
+PLANS = "plans.jsonl"
+# settings of a call on which two runs of a model must agree to be compared
 SETTINGS = ("temperature", "top_p", "top_k", "seed", "max_tokens", "reasoning_effort")
-"""Settings of a call on which two runs of a model must agree to be compared."""
 
 
 class CellKey(NamedTuple):
@@ -73,6 +53,7 @@ class CellKey(NamedTuple):
 
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Order = Annotated[int, Field(ge=0, le=1000)]
 Id = int | str
 
 
@@ -81,8 +62,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    under: ClassVar[str] = ""
-    """Key of the metadata under which the part stands, where it has one of its own."""
+    under: ClassVar[str] = ""  # key under which the part stands, where it has one of its own
 
     @model_validator(mode="before")
     @classmethod
@@ -96,17 +76,13 @@ class Record(BaseModel):
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], file: str = "the metadata") -> Self:
-        """The part, read back from what `to_metadata` gives, or from a log's whole metadata.
-
-        Raises:
-            W2SError: A field is missing or is not what it should be; names `file` and field.
-        """
+        """The part, read back from a log's whole metadata; W2SError names `file` and field."""
         try:
             # by alias alone: `labels`, the kind, is no `Shown.labels`
             said = metadata.get(cls.under) if cls.under else metadata
             return cls.model_validate(said, by_alias=True, by_name=False)
         except ValidationError as error:
-            what = damage(error, *filter(None, [cls.under]))
+            what = f"{cls.under and cls.under + '.'}{first_line(error)}"
             raise W2SError(f"{file}: {what}; the log is damaged or of another program") from None
 
     @classmethod
@@ -139,15 +115,15 @@ class ExperimentRecord(Record):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields on which two logs must agree to be of one experiment."""
+        """The fields of `IDENTITY` with their values."""
         return {name: getattr(self, name) for name in IDENTITY}
 
 
+# fields of `ExperimentRecord` on which two logs must agree to be of one experiment
 IDENTITY = (
     *("dataset_sha256", "test_size", "seed", "near_duplicates"),
     *("style", "system_role", "prompt_version"),
 )
-"""Fields of `ExperimentRecord` on which two logs must agree to be of one experiment."""
 
 
 class CellRecord(Record):
@@ -159,9 +135,7 @@ class CellRecord(Record):
     weak: str = ""  # model that wrote the labels, or "file:NAME" of a file of labels
     shots: Count = 0  # demonstrations in the prompt
     draw: Count = 0  # number of the draw
-    order: Annotated[int, Field(ge=0, le=1000)] = (
-        0  # number of the order in which they are shown, 0 for the draw's own
-    )
+    order: Order = 0  # in which they are shown, 0 for the draw's own
     prompt: str = ""  # arm of the prompt, "" for the plain one
     permutations: Annotated[int, Field(ge=1)] = 1  # rotations of the options of each question
     max_tokens: int | None = None  # longest reply that a call may give, as used
@@ -201,22 +175,18 @@ class LabelRecord(Record):
     noise_errors: int | None = None  # wrong labels that a noise-matched set was given
 
 
-Block = tuple[
-    str, str, str, Text, Text, Text, tuple[Count, ...], Annotated[int, Field(ge=0, le=1000)]
-]
-"""An arm: model, task, split, labels, weak, prompt, shot counts, and how many draws or orders."""
+# an arm: model, task, split, labels, weak, prompt, shot counts, and how many draws
+Block = tuple[str, str, str, Text, Text, Text, tuple[Count, ...], Order]
 
 
 def blocks_of(cells: Iterable[CellKey]) -> tuple[Block, ...]:
     """The arms of cells, as `PlanRecord.blocks` holds them; draws are numbered from 0."""
-    arms: dict[tuple[str, str, str, str, str, str], tuple[set[int], set[int]]] = {}
+    arms: dict[tuple[str, str, str, str, str, str], list[CellKey]] = {}
     for key in cells:
-        arm = (key.model, key.task, key.split, key.labels, key.weak, key.prompt)
-        counts, draws = arms.setdefault(arm, (set(), set()))
-        counts.add(key.shots)
-        draws.add(key.draw)
+        arms.setdefault((*key[:5], key.prompt), []).append(key)
     return tuple(
-        (*arm, tuple(sorted(counts)), max(draws) + 1) for arm, (counts, draws) in arms.items()
+        (*arm, tuple(sorted({key.shots for key in of})), max(key.draw for key in of) + 1)
+        for arm, of in arms.items()
     )
 
 
@@ -279,9 +249,6 @@ class RunRecord(Record):
         return {key: value for key, value in super().to_metadata().items() if value}
 
 
-# --- what a log says as a whole -------------------------------------------------------------------
-
-
 def file_of(log: EvalLog) -> str:
     """Name of a log's file."""
     return (log.location or "").rsplit("/", 1)[-1] or "the log"
@@ -306,8 +273,7 @@ def is_simulated(log: EvalLog) -> bool:
 def is_complete(log: EvalLog) -> bool:
     """Whether a log holds an answer to every question that its run was to ask.
 
-    The status alone does not say so: where a run tolerates failed samples, it is "success" even if
-    all of them failed. A label run that is to grow is complete: it answered what it was asked.
+    The status alone is "success" even if all samples failed, where a run tolerates that.
     """
     results = log.results
     return (
@@ -360,10 +326,8 @@ def short_name(model: str) -> str:
     """The size in a model's name, where there is one, else the end of the name; a file's stem.
 
     Example:
-        >>> [short_name(m) for m in ("qwen/qwen-2.5-72b-instruct", "simulated/small")]
-        ['72b', 'small']
-        >>> short_name("file:my votes.csv")
-        'my-votes'
+        >>> short_name("qwen/qwen-2.5-72b-instruct"), short_name("file:my votes.csv")
+        ('72b', 'my-votes')
     """
     if model.startswith(FILE):
         return re.sub(r"[^\w.-]+", "-", PurePath(model.removeprefix(FILE)).stem)[:12]

@@ -8,12 +8,7 @@ from rich.console import Console
 
 
 def money(dollars: float) -> str:
-    """Dollars; nan is an unknown price, and said so.
-
-    Example:
-        >>> money(6.824), money(0.0042), money(0), money(float("nan"))
-        ('$6.82', '$0.0042', '$0.00', 'unknown')
-    """
+    """Dollars, as "$6.82" or "$0.0042"; nan is an unknown price, and said so."""
     if math.isnan(dollars):
         return "unknown"
     return f"${dollars:.2f}" if dollars >= 0.1 or dollars == 0 else f"${dollars:.2g}"
@@ -34,22 +29,12 @@ def tokens(count: float) -> str:
 
 
 def model_name(model: str) -> str:
-    """A model's own name, without provider and maker.
-
-    Example:
-        >>> model_name("openrouter/qwen/qwen-2.5-72b-instruct"), model_name("simulated/small")
-        ('qwen-2.5-72b-instruct', 'simulated/small')
-    """
+    """A model's own name, without provider and maker; "simulated/small" stays."""
     return model.rsplit("/", 1)[-1] if model.count("/") > 1 else model
 
 
 def arm_name(labels: str, weak: str = "", prompt: str = "") -> str:
     """An arm in a few words: the kind of labels, who wrote them, the arm of the prompt.
-
-    Args:
-        labels: Kind of labels, "" without demonstrations.
-        weak: Name of the weak model, as it is to be shown; "" where no model wrote the labels.
-        prompt: Arm of the prompt, "" for the plain one.
 
     Example:
         >>> arm_name("weak", "8b"), arm_name("gold", prompt="cot=bare"), arm_name("")
@@ -60,25 +45,14 @@ def arm_name(labels: str, weak: str = "", prompt: str = "") -> str:
 
 
 def printable(text: str) -> str:
-    r"""A text that does nothing to a terminal: its control characters are written as escapes.
-
-    Example:
-        >>> print(printable("a\x1b[31mred\nline"))
-        a\x1b[31mred
-        line
-    """
+    r"""A text that does nothing to a terminal: its control characters are written as escapes."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
 
 
 def fitted(text: str, width: int) -> str:
-    """A text in at most `width` characters: where it is longer, its middle is left out.
-
-    Example:
-        >>> fitted("llama-3.1-8b-instruct", 12), fitted("zero", 12)
-        ('llama-…truct', 'zero')
-    """
+    """A text in at most `width` characters: where it is longer, its middle is left out."""
     if len(text) <= width:
         return text
     return text[: width // 2] + "…" + text[len(text) - (width - 1) // 2 :]

@@ -169,13 +169,13 @@ class _Hub(BaseHTTPRequestHandler):
         self.asked.append(f"{self.command} {self.path}")
         path = self.path.partition("?")[0]
         content = next((c for name, c in self.files.items() if path.endswith(name)), None)
+        revision = TRUTHFULQA.revision if TRUTHFULQA.revision in path else COMMIT
         if "/tree/" in path:
             listed = [{"type": "file", "path": n, "size": len(c), "oid": n}
                       for n, c in self.files.items()]  # fmt: skip
             content = json.dumps(listed).encode()
         elif "/revision/" in path:
-            content = json.dumps({"id": "owner/set", "sha": COMMIT}).encode()
-        revision = TRUTHFULQA.revision if TRUTHFULQA.revision in path else COMMIT
+            content = json.dumps({"id": "owner/set", "sha": revision}).encode()
         self.send_response(404 if content is None and path != "/" else 200)
         self.send_header("X-Repo-Commit", revision)
         self.send_header("ETag", f'"{abs(hash(content))}"')
@@ -192,7 +192,7 @@ class _Hub(BaseHTTPRequestHandler):
 def hub(tmp_path: Path) -> Iterator[dict[str, str]]:
     """What the environment must say for the hub to be one on loopback."""
     folder = hub_folder(tmp_path / "source", mc1(800, 5) + mc1(17, 3))
-    path = HUB_FILES["mc4"].path
+    path = HUB_FILES["mc4"][0]
     pq.write_table(pa.Table.from_pylist(rows(30)), tmp_path / "q.parquet")
     _Hub.files = {
         path: (folder / path).read_bytes(),
@@ -257,7 +257,7 @@ def test_a_mapped_dataset_of_the_hub_is_fetched_once_and_pinned_or_warned_about(
 
 @pytest.mark.slow
 def test_a_web_page_in_place_of_data_does_not_stay_in_the_cache(hub: dict[str, str]) -> None:
-    path = HUB_FILES["mc4"].path
+    path = HUB_FILES["mc4"][0]
     good, _Hub.files[path] = _Hub.files[path], b"<!doctype html><p>log in first</p>"
 
     refused = fetch("load_questions('mc4')", **hub)
@@ -292,7 +292,7 @@ def test_without_a_network_one_line_names_file_and_flag_within_ten_seconds(
 
     assert float(seconds) < 10
     assert message.count("\n") == 1
-    for part in (HUB_FILES["mc4"].path, "truthfulqa/truthful_qa", "-T dataset="):
+    for part in (HUB_FILES["mc4"][0], "truthfulqa/truthful_qa", "-T dataset="):
         assert part in message
 
 

@@ -13,10 +13,11 @@ from typing import Any
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
 
+from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import Split
-from w2s_icl.evals.study import MAIN_KINDS, Study, import_plugin
+from w2s_icl.evals.study import MAIN_KINDS, Study
 from w2s_icl.evals.sweep.endpoint import model_of
-from w2s_icl.evals.truthfulqa import Part, experiment_record, few_shot, label_settings, zero_shot
+from w2s_icl.evals.truthfulqa import Part, experiment_record, few_shot, zero_shot
 from w2s_icl.inputs import logs_in
 from w2s_icl.record import (
     BANNER,
@@ -32,15 +33,18 @@ from w2s_icl.record import (
 )
 from w2s_icl.solvers.few_shot import Prompt
 from w2s_icl.solvers.label_kinds import file_name
-from w2s_icl.solvers.labels import LabelRequest, id_of, read_labels
+from w2s_icl.solvers.labels import LabelRequest, id_of, import_plugin, read_labels
+
+# arguments of the tasks that are the study's, the same in all cells
+SHARED = (
+    *("dataset", "test_size", "seed", "near_duplicates", "style"),
+    *("system_role", "read", "max_tokens", "generate"),
+)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One log of the study: what `record.CellRecord` says of it, and what makes it.
-
-    `args` are what the task function is called with: what differs from its defaults.
-    """
+    """One log of the study: what `record.CellRecord` says of it, and what makes it."""
 
     model: str
     split: Part = "test"
@@ -50,17 +54,14 @@ class Cell:
     draw: int = 0
     prompt: str = ""
     order: int = 0
-    args: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def task(self) -> str:
-        """Name of its task."""
-        return "few_shot" if self.labels else "zero_shot"
+    args: Mapping[str, Any] = field(default_factory=dict)  # of its task, where no default
 
     @property
     def key(self) -> CellKey:
         """The cell as its log will say it."""
-        return CellKey(*(getattr(self, name) for name in CellKey._fields))
+        task = "few_shot" if self.labels else "zero_shot"
+        arm = (self.model, task, self.split, self.labels, self.weak)
+        return CellKey(*arm, self.shots, self.draw, self.prompt, self.order)
 
     @property
     def own(self) -> bool:
@@ -76,13 +77,6 @@ class Cell:
         if self.split == "pool":
             return "weak labels, pool"
         return f"{name} demonstrations" if self.labels else "zero-shot, test"
-
-
-SHARED = (
-    *("dataset", "test_size", "seed", "near_duplicates", "style"),
-    *("system_role", "read", "max_tokens", "generate"),
-)
-"""Arguments of the tasks that are the study's, the same in all cells."""
 
 
 def _cell(study: Study, model: str, skip: Sequence[Id] = (), **fields: Any) -> Cell:
@@ -119,9 +113,8 @@ def zero_shot_cells(study: Study) -> list[Cell]:
 def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cell]:
     """The last phase: every (strong, labels, weak, shots, draw), gold before the others.
 
-    Then the further orders of gold and weak labels with the plain prompt at the headline.
-
-    No cell shows the pool questions in `skip`: they have no usable label in some arm.
+    Then the further orders of gold and weak labels with the plain prompt at the headline. No cell
+    shows the pool questions in `skip`: they have no usable label in some arm.
     """
     arms: dict[tuple[str, str, str, str], Sequence[int]] = {}
     kinds = sorted(study.labels, key=lambda kind: (kind != "gold", kind != "weak"))
@@ -135,7 +128,7 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
             for weak, model in study.labelled_by(kind):
                 arms[model, kind, weak, changed] = study.arm_shots(changed)
     pools = [[id_of(s) for s in split.draw(draw)] for draw in range(study.draws)]
-    cells = []
+    cells: list[Cell] = []
     for order in range(study.orders):
         for (model, labels, weak, prompt), shots in arms.items():
             if order and (prompt or labels not in MAIN_KINDS):
@@ -145,6 +138,11 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
                 for k in (k for k in shots if not order or k in study.verdict_shots):
                     passed = _passed_over(pool, k, skip)
                     cells.append(_cell(study, model, passed, **arm, shots=k, draw=draw))
+                if len(cells) > 5_000:  # a plan takes 5 ms for each
+                    raise W2SError(
+                        "a study has at most 5,000 cells, this one more: name fewer models, "
+                        "labels, shots or draws"
+                    )
     return cells
 
 
@@ -173,21 +171,12 @@ def cell_task(study: Study, cell: Cell, log_dir: str, ask: Collection[Id] | None
 
 
 def build(
-    study: Study,
-    cell: Cell,
-    log_dir: str,
-    plan: PlanRecord,
-    ask: Collection[Id] | None = None,
+    study: Study, cell: Cell, log_dir: str, plan: PlanRecord, ask: Collection[Id] | None = None
 ) -> Task:
-    """The Inspect task of a cell, with its model.
+    """The Inspect task of a cell, with its model; weak labels are read from `log_dir`.
 
-    Args:
-        study: The study.
-        cell: One of its cells.
-        log_dir: Where weak labels are read from.
-        plan: As `plan_record`.
-        ask: Ids of the only questions to ask, in a label run; Inspect asks the missing ones when
-            there are more of them later.
+    `ask` are ids of the only questions to ask, in a label run; Inspect asks the missing ones when
+    there are more of them later.
     """
     task = cell_task(study, cell, log_dir, ask)
     task.model = model_of(study, cell.model)
@@ -205,11 +194,6 @@ def build(
 def experiment_of(study: Study, split: Split) -> ExperimentRecord:
     """What all logs of a study share."""
     return experiment_record(split, Prompt(study.style, system_role=study.system_role))
-
-
-def settings_of_labels(study: Study) -> dict[str, Any]:
-    """Settings of calls, and the reading, that a study's label runs have."""
-    return label_settings(study.read, study.max_tokens, study.generate)
 
 
 def without_file_label(study: Study, split: Split) -> frozenset[Id]:

@@ -28,16 +28,14 @@ from inspect_ai.model import (
     modelapi,
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
+from pydantic import BaseModel, Field, ValidationError
 
-from w2s_icl.errors import W2SError
+from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.sources import load_questions
 from w2s_icl.record import BANNER
 
 ABILITY = {"small": 0.62, "medium": 0.75, "large": 0.87}
 """Accuracy zero-shot on questions with four options; `custom` takes its own from `-M ability=`."""
-
-RANGES = {"ability": (0.01, 0.99), "gain": (-2.0, 2.0), "refusal_rate": (0.0, 0.5)}
-"""Arguments that are numbers, with what is allowed."""
 
 SHOTS_SCALE = 14.0
 """Demonstrations after which 63% of their effect is there; at 64 it is 99%."""
@@ -53,9 +51,6 @@ REASONING = (
 )
 
 NORMAL = NormalDist()
-
-
-# --- reading a prompt -----------------------------------------------------------------------------
 
 
 class Block(NamedTuple):
@@ -85,17 +80,16 @@ def read_prompt(messages: Sequence[ChatMessage]) -> PromptRead:
     turns = (f"Answer: {m.text[-1:]}" if m.role == "assistant" else m.text for m in messages)
     text = "\n\n".join(turns)
     blocks: list[Block] = []
-    instruction, end = "", 0
+    end = 0
     for match in _BLOCK.finditer(text):
-        question = text[end : match.start()].strip()
         options = tuple(re.split(r"\n[B-Z]\) ", match[1]))
-        at = ascii_uppercase.find(match[2] or "-")
-        instruction = instruction if blocks else question
-        label = options[at] if 0 <= at < len(options) else ""
-        blocks.append(Block(question, options, label))
+        labels = dict(zip(ascii_uppercase, options, strict=False))
+        question = text[end : match.start()].strip()
+        blocks.append(Block(question, options, labels.get(match[2], "")))
         end = match.end()
-    asked = blocks.pop() if blocks else None
-    return PromptRead(instruction, tuple(blocks), asked, len(text))
+    if not blocks:
+        return PromptRead("", (), None, len(text))
+    return PromptRead(blocks[0].question, tuple(blocks[:-1]), blocks[-1], len(text))
 
 
 @lru_cache(maxsize=8)
@@ -113,18 +107,13 @@ def known_question(block: Block, known: dict[str, str]) -> str:
     Paragraphs before it, such as an instruction, do not count.
     """
     paragraphs = block.question.split("\n\n")
-    for start in range(len(paragraphs)):
-        question = "\n\n".join(paragraphs[start:])
-        if question in known:
-            return question if known[question] in block.options else ""
-    return ""
-
-
-# --- chance, the same for the same key everywhere -------------------------------------------------
+    ends = ("\n\n".join(paragraphs[start:]) for start in range(len(paragraphs)))
+    question = next((end for end in ends if end in known), "")
+    return question if question and known[question] in block.options else ""
 
 
 def uniform(*key: object) -> float:
-    """A number in (0, 1) by hash of the key."""
+    """A number in (0, 1) by hash of the key, the same for the same key everywhere."""
     digest = sha256("\x1f".join(map(str, key)).encode("utf-8", "surrogatepass")).digest()
     return ((int.from_bytes(digest[:8]) >> 12) + 0.5) / 2**52
 
@@ -139,7 +128,14 @@ def one_of(texts: Sequence[str], *key: object) -> str:
     return min(texts, key=lambda text: uniform(*key, text))
 
 
-# --- the provider ---------------------------------------------------------------------------------
+class Arguments(BaseModel, extra="forbid"):
+    """What `-M name=value` may say of a stand-in."""
+
+    ability: float = Field(ge=0.01, le=0.99)  # accuracy zero-shot on four options
+    gain: float = Field(0.4, ge=-2, le=2)  # effect of many right labels on z
+    refusal_rate: float = Field(0.005, ge=0, le=0.5)  # share of unreadable replies zero-shot
+    seed: int | str = 0  # of all chance: models are comparable by question within one seed
+    questions: str = "misconceptions"  # what the model knows, as a task's `dataset`
 
 
 class StandInAPI(ModelAPI):
@@ -168,22 +164,12 @@ class StandInAPI(ModelAPI):
     a share `refusal_rate` names no option and counts as wrong. Demonstrations teach the format:
     both fade with k. Asked to think step by step, a model writes two sentences before its answer.
 
-    The same model, question and demonstrations give the same answer, in either style.
-
-    Model arguments, as `-M name=value`:
-
-        ability       accuracy zero-shot on four options, 0.01 to 0.99 (needed by `custom`)
-        gain          effect of many right labels on z, -2 to 2, default 0.4
-        refusal_rate  share of unreadable replies zero-shot, 0 to 0.5, default 0.005
-        seed          of all chance: models are comparable by question within one seed, default 0
-        questions     what the model knows, as a task's `dataset`; default: misconceptions
+    The same model, question and demonstrations give the same answer, in either style. `Arguments`
+    has the model arguments.
     """
 
-    variance = (0.80, 0.18, 0.02)
-    """Of c_q, e_mq and e_mqp."""
-
-    popular_rate = 0.7
-    """Share of wrong answers that are the question's popular error."""
+    variance = (0.80, 0.18, 0.02)  # of c_q, e_mq and e_mqp
+    popular_rate = 0.7  # share of wrong answers that are the question's popular error
 
     def __init__(
         self,
@@ -193,7 +179,7 @@ class StandInAPI(ModelAPI):
         config: GenerateConfig = GenerateConfig(),  # noqa: B008
         **model_args: Any,
     ) -> None:
-        """Make a stand-in model; the class says which `model_args` there are."""
+        """Make a stand-in model; `Arguments` says which `model_args` there are."""
         super().__init__(model_name, base_url, api_key, [], config)
         self.name = model_name.removeprefix("simulated/")
         custom = self.name.partition("-")[0] == "custom"
@@ -202,24 +188,15 @@ class StandInAPI(ModelAPI):
                 f"model must be one of {', '.join(f'simulated/{name}' for name in ABILITY)}, "
                 f"simulated/custom or simulated/custom-NAME, got simulated/{self.name}"
             )
-        values = {"gain": 0.4, "refusal_rate": 0.005, "seed": 0, "questions": "misconceptions"}
-        values |= {} if custom else {"ability": ABILITY[self.name]}
-        values |= model_args
-        for name in values:
-            if name not in (*RANGES, "seed", "questions"):
-                raise W2SError(
-                    f"model argument of simulated/{self.name} must be one of "
-                    f"{', '.join(RANGES)}, seed, questions, got {name!r}"
-                )
-        self.ability, self.gain, self.refusal_rate = (
-            _number(self.name, name, values.get(name)) for name in RANGES
-        )
-        self.seed = str(values["seed"])
-        self.questions = str(values["questions"])
+        own = {} if custom else {"ability": ABILITY[self.name]}
         try:
-            self.known = right_options(self.questions)
-        except W2SError as error:
-            raise W2SError(f"questions of simulated/{self.name}: {error.message}") from None
+            args = Arguments.model_validate(own | model_args)
+            self.known = right_options(args.questions)
+        except (ValidationError, W2SError) as error:
+            said = first_line(error, Arguments.model_fields)
+            raise W2SError(f"arguments of simulated/{self.name}: {said}") from None
+        self.ability, self.gain, self.refusal_rate = args.ability, args.gain, args.refusal_rate
+        self.seed, self.questions = str(args.seed), args.questions
 
     def max_connections(self) -> int:
         """Calls at a time: there is no server to spare."""
@@ -236,9 +213,8 @@ class StandInAPI(ModelAPI):
         transcript().info(BANNER, source="simulated")  # a script makes tasks before it names models
         prompt = read_prompt(input)
         limit = config.max_tokens or 1_000_000
-        if prompt.asked is None:
-            reply = "Could you tell me the question and the options to choose from?"
-        else:
+        reply = "Could you tell me the question and the options to choose from?"
+        if prompt.asked:
             option = self.choose(prompt.asked, prompt.shown)
             reply = self._say(ascii_uppercase[option], prompt, limit)
         cut = _tokens(len(reply)) > limit
@@ -309,9 +285,9 @@ def _evidence(shown: tuple[Block, ...], questions: str) -> float:
         return UNLABELLED_WORTH * (1 - math.exp(-len(shown) / SHOTS_SCALE))
     wrong = chance = 0.0
     for block in labelled:
-        question = known_question(block, known)
-        wrong += bool(question) and block.label != known[question]
-        chance += bool(question) * (1 - 1 / len(block.options))
+        if question := known_question(block, known):
+            wrong += block.label != known[question]
+            chance += 1 - 1 / len(block.options)
     quality = 1 - 1.6 * (wrong / chance) ** 2 if chance else UNLABELLED_WORTH
     return quality * (1 - math.exp(-len(labelled) / SHOTS_SCALE))
 
@@ -323,20 +299,6 @@ def _digest(shown: tuple[Block, ...]) -> str:
 
 def _tokens(characters: int) -> int:
     return max(1, -(-characters // 4))
-
-
-def _number(model: str, name: str, value: Any) -> float:
-    low, high = RANGES[name]
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not low <= number <= high:
-        raise W2SError(
-            f"model argument {name} of simulated/{model} must be a number from {low:g} to "
-            f"{high:g} (-M {name}={(low + high) / 2:.2g}), got {value!r}"
-        )
-    return number
 
 
 @lru_cache(maxsize=1)

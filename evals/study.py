@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import math
+import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from inspect_ai.model import BatchConfig
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,7 +26,7 @@ from pydantic import (
 )
 
 import w2s_icl
-from w2s_icl.errors import W2SError, first_line
+from w2s_icl.errors import W2SError, nearest
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.evals.sources import DATASETS
 from w2s_icl.evals.standins import StandInAPI
@@ -37,10 +35,10 @@ from w2s_icl.inputs import at_home, read_yaml, secret_in
 from w2s_icl.record import FILE, MARGIN, SELF, STANDIN, short_name
 from w2s_icl.scorers.multiple_choice import Read
 from w2s_icl.solvers.few_shot import Cot, Style, SystemRole
-from w2s_icl.solvers.labels import check_kind, known_kinds, needs_weak
+from w2s_icl.solvers.labels import check_kind, import_plugin, known_kinds, needs_weak
 
+# one changed argument of the tasks each
 PromptArm = Literal["disclosure=source", "disclosure=accuracy", "cot=bare", "question=hidden"]
-"""One changed argument of the tasks each."""
 
 MAIN_KINDS = ("gold", "weak")
 """Kinds of labels that are run at every shot count, and with every prompt arm."""
@@ -48,40 +46,17 @@ MAIN_KINDS = ("gold", "weak")
 VERDICT_KINDS = (*MAIN_KINDS, "random", "noise_matched", "unlabelled")
 """Kinds of labels without which the report's verdict has a condition that is not run."""
 
-BATCH_PROVIDERS = ("openai", "anthropic", "google", "grok", "together")
-"""Whose batch interface Inspect speaks. Asked of another, it sends up to 10,000 calls at once."""
-
 RESERVE = 8
 """Pool questions labelled beyond the largest shot count, for answers that cannot be read."""
-
-CELLS = 5_000
-"""Most cells of a study."""
-
-
-def _one_line(text: str) -> str:
-    if not text.strip() or not text.isprintable():
-        raise ValueError(f"must be text on one line, without control characters, got {text!r:.80}")
-    return text
-
-
-def _model_name(name: str) -> str:
-    # it stands in file names, addresses and tables
-    if not re.fullmatch(r"[\w./:@+-]+", name):
-        raise ValueError(
-            f"a model's name may hold letters, digits and . / : @ + - _, got {name!r:.80}"
-        )
-    return name
-
 
 OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, int) else value)
 Number = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Few = Annotated[int, Field(strict=True, ge=1, le=1000)]
-Line = Annotated[str, AfterValidator(_one_line)]
-Model = Annotated[str, AfterValidator(_model_name)]
-
-Pair = tuple[str, str]
-"""(weak, strong)"""
+SomeShots = Annotated[tuple[Positive, ...], OneOrMore]
+Line = Annotated[str, Field(pattern=r"^\P{C}*[^\s\p{C}]\P{C}*$")]  # no control characters
+Model = Annotated[str, Field(pattern=r"^[\w./:@+-]+$")]  # in file names, addresses and tables
+Pair = tuple[str, str]  # (weak, strong)
 
 
 class Price(BaseModel):
@@ -107,13 +82,15 @@ class Study(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Line = _key("study", "text")
+    name: Line = _key("study", "text on one line")
     plugins: tuple[Line, ...] = _key((), "a list of modules, such as [my_labels]")
     dataset: Line = _key("mc4", "a name or a path, such as mc4 or questions.csv")
     test_size: Positive = _key(200, "a whole number of at least 1")
     seed: int = _key(42, "a whole number below 2^63", strict=True, ge=-(2**63), lt=2**63)
     models: tuple[Model, ...] = _key(
-        ..., "a list of models, such as [openai/gpt-4o-mini, openai/gpt-4o]", min_length=1
+        ...,
+        "a list of models, such as [openai/gpt-4o-mini], in letters, digits and . / : @ + - _",
+        min_length=1,
     )
     pairs: tuple[Pair, ...] = _key((), "a list of [weak, strong], each one of models")
     shots: tuple[Annotated[int, Field(strict=True, ge=0, le=1_000_000)], ...] = _key(
@@ -123,13 +100,11 @@ class Study(BaseModel):
         ("gold", "weak"), "a list of kinds of labels, such as [gold, weak]", min_length=1
     )
     draws: Few = _key(1, "a whole number from 1 to 1,000")
-    orders: Annotated[int, Field(strict=True, ge=1, le=100)] = _key(
-        1, "a whole number from 1 to 100"
-    )
-    control_shots: Annotated[tuple[Positive, ...], OneOrMore] | None = _key(
+    orders: Few = _key(1, "a whole number from 1 to 1,000")
+    control_shots: SomeShots | None = _key(
         None, "a number of shots above 0, or a list of them, such as [16, 64]", min_length=1
     )
-    headline: Annotated[tuple[Positive, ...], OneOrMore] = _key(
+    headline: SomeShots = _key(
         (), "a number of shots above 0, or a list of them, such as [16, 64]", min_length=1
     )
     margin: Annotated[Number, Field(le=0.05)] = _key(MARGIN, "a fraction from 0 to 0.05")
@@ -137,9 +112,7 @@ class Study(BaseModel):
     epochs: Few | Mapping[str, Few] = _key(
         1, "a whole number from 1 to 1,000, or one by kind of run, such as {zero_shot: 3}"
     )
-    permutations: Annotated[int, Field(strict=True, ge=1, le=26)] = _key(
-        1, "a whole number from 1 to 26"
-    )
+    permutations: Few = _key(1, "a whole number from 1 to 1,000")
     near_duplicates: NearDuplicates = _key("drop", "drop or keep")
     style: Style = _key("chat", "chat or transcript")
     system_role: SystemRole = _key("system", "system or user")
@@ -153,9 +126,7 @@ class Study(BaseModel):
     model_args: Mapping[str, Mapping[str, Any]] = _key(
         {}, "arguments by model, such as {MODEL: {base_url: http://localhost:8000/v1}}"
     )
-    max_connections: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = _key(
-        None, "a whole number of at least 1"
-    )
+    max_connections: Positive | None = _key(None, "a whole number of at least 1")
     batch: Annotated[bool, Field(strict=True)] | Positive | BatchConfig = _key(
         False, "true, a least number of calls, or settings of Inspect's BatchConfig"
     )
@@ -173,62 +144,54 @@ class Study(BaseModel):
     @field_validator("dataset")
     @classmethod
     def _dataset_beside(cls, name: str, info: ValidationInfo) -> str:
-        return name if name in DATASETS else _beside(info.context, name) or name
+        return name if name in DATASETS or not info.context else _found(info.context, name) or name
 
     @field_validator("models", "pairs", "shots", "labels", "control_shots", "headline", "prompts")
     @classmethod
     def _different_and_ascending(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         names = [str(v).removesuffix(":latest") for v in value or ()]  # Ollama's own default
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} stands there twice")
         return tuple(sorted(value)) if value and isinstance(value[0], int) else value
 
     @field_validator("labels")
     @classmethod
     def _known(cls, kinds: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        kinds = tuple(_file_beside(info.context, k) if k.startswith(FILE) else k for k in kinds)
-        files = [kind for kind in kinds if kind.startswith(FILE)]
-        if len({short_name(file) for file in files}) < len(files):
+        # "file" alone names no file
+        files = {k: _label_file(info.context, k) for k in kinds if f"{k}:".startswith(FILE)}
+        if len({short_name(file) for file in files.values()}) < len(files):
             raise ValueError("two files have one name, by which a log tells them apart: rename one")
         for kind in kinds:
-            if kind == FILE.rstrip(":"):
-                raise ValueError("a file of labels is named as file:PATH, got 'file'")
             if kind not in files:
                 check_kind(kind)
-        return kinds
+        return tuple(files.get(kind, kind) for kind in kinds)
 
     @field_validator("epochs")
     @classmethod
     def _epochs(cls, value: int | Mapping[str, int]) -> int | Mapping[str, int]:
         allowed = ("zero_shot", *known_kinds())
-        given = value if isinstance(value, Mapping) else ()
-        if unknown := [kind for kind in given if kind not in allowed]:
-            raise ValueError(f"must be of {', '.join(allowed)}, got {unknown[0]!r}")
+        for kind in value if isinstance(value, Mapping) else ():
+            if kind not in allowed:
+                raise ValueError(f"must be of {', '.join(allowed)}, got {kind!r}")
         return value
 
     @model_validator(mode="after")
     def _fits(self) -> Study:
-        for key in ("control_shots", "headline"):
-            other = sorted(set(getattr(self, key) or ()) - set(self.shots))
-            if other:
-                raise ValueError(f"{key} must be among shots {list(self.shots)}, got {other}")
+        paired = {model for pair in self.all_pairs for model in pair}
+        for key, named, among in (
+            ("control_shots", self.control_shots or (), "shots"),
+            ("headline", self.headline, "shots"),
+            ("pairs", paired, "models"),
+            ("prices", self.prices, "models"),
+            ("model_args", self.model_args, "models"),
+        ):
+            if other := [item for item in named if item not in getattr(self, among)]:
+                allowed = list(getattr(self, among))
+                raise ValueError(f"{key} must be among {among} {allowed}, got {other[0]!r}")
+        if alone := [model for model in self.models if model not in paired]:
+            raise ValueError(f"models: {', '.join(alone)} stands in no pair and would not be run")
         cot: Cot = "bare" if "cot=bare" in self.prompts else "none"
         call_settings(cot, self.read, None, self.generate)
-        models = ", ".join(self.models)
-        if self.batch and not any(takes_batches(model) for model in self.models):
-            providers = ", ".join(f"{p}/" for p in BATCH_PROVIDERS)
-            raise ValueError(f"batch needs a model of {providers}; models are {models}")
-        paired = {model for pair in self.all_pairs for model in pair}
-        named = {"pairs": paired, "prices": self.prices, "model_args": self.model_args}
-        for key, names in named.items():
-            if other := sorted(set(names) - set(self.models)):
-                raise ValueError(f"{key} names {other[0]!r}, which is not among models: {models}")
-        if alone := [m for m in self.models if m not in paired]:
-            raise ValueError(
-                f"models: {', '.join(alone)} stands in no pair and would not be run: take it out, "
-                "or name a pair"
-            )
         for model in self.models:
             if model.startswith(STANDIN):
                 StandInAPI(model, **self.model_args.get(model, {}))
@@ -239,21 +202,7 @@ class Study(BaseModel):
                 f"orders: of {min(self.verdict_shots)} there are {most}, got {self.orders} and "
                 f"labels {list(self.labels)}"
             )
-        if (cells := self._cells()) > CELLS:
-            raise ValueError(
-                f"a study has at most {CELLS:,} cells, this one {cells:,}: name fewer models, "
-                "labels, shots or draws"
-            )
         return self
-
-    def _cells(self) -> int:
-        """How many cells there are at most."""
-        few = sum(len(self.labelled_by(k)) * len(self.arm_shots(k)) for k in self.labels)
-        main = [k for k in MAIN_KINDS if k in self.labels]
-        each = sum(len(self.labelled_by(kind)) for kind in main)
-        prompts = each * sum(len(self.arm_shots(arm)) for arm in self.prompts)
-        orders = each * len(self.verdict_shots) * (self.orders - 1)
-        return 4 * len(self.models) + self.draws * (few + prompts + orders)
 
     @property
     def all_pairs(self) -> tuple[Pair, ...]:
@@ -296,17 +245,11 @@ class Study(BaseModel):
     def labelled_by(self, kind: str) -> list[Pair]:
         """(who labels, who is prompted) for a kind of labels, "" where no model or file labels."""
         strong = self.strong_models
-        files = [file for file in self.labels if file.startswith(FILE)]
-        if kind == SELF:
-            return [(m, m) for m in strong]
-        if kind in files:
-            return [(kind, m) for m in strong]
-        if not needs_weak(kind):
-            return [("", m) for m in strong]
-        pairs = list(self.all_pairs)
-        if kind == "noise_matched":  # the control of every arm that has wrong labels
-            pairs += [(file, m) for file in files for m in strong]
-        return pairs
+        if needs_weak(kind):
+            # the control of every arm that has wrong labels
+            files = [k for k in self.labels if k.startswith(FILE) and kind == "noise_matched"]
+            return [*self.all_pairs, *((file, m) for file in files for m in strong)]
+        return [(m if kind == SELF else kind if kind.startswith(FILE) else "", m) for m in strong]
 
     def epochs_of(self, kind: str) -> int:
         """How often a question is asked, in the same words, in plain cells of one kind of run."""
@@ -322,23 +265,18 @@ class Study(BaseModel):
             seed=self.seed,
             near_duplicates=self.near_duplicates,
         )
-        n, test, barred = len(split.pool), len(split.test), len(split.barred)
-        if n < max(self.shots):
+        if (n := len(split.pool)) < max(self.shots):
             raise W2SError(
                 f"shots must be at most {n}, the questions in the pool, got {max(self.shots)}; "
-                f"{split.dataset} holds {n + test + barred} questions, of which {test} are the "
-                f"test (test_size) and {barred} near-duplicates of a test question "
-                "(near_duplicates: keep would show them)"
+                f"{split.dataset} has {len(split.test)} further ones in the test (test_size) and "
+                f"{len(split.barred)} near-duplicates of those (near_duplicates: keep shows them)"
             )
         return split
 
 
 def takes_batches(model: str) -> bool:
-    """Whether Inspect can ask a model in batches."""
-    return model.partition("/")[0] in BATCH_PROVIDERS
-
-
-# --- the file -------------------------------------------------------------------------------------
+    """Whether Inspect can ask a model in batches; else it sends up to 10,000 calls at once."""
+    return model.partition("/")[0] in ("openai", "anthropic", "google", "grok", "together")
 
 
 def load_study(path: str | Path) -> Study:
@@ -364,9 +302,8 @@ def load_study(path: str | Path) -> Study:
             )
         return Study.model_validate({"name": path.stem, **raw}, context=path.parent)
     except (ValidationError, W2SError) as error:
-        wrong = error.message if isinstance(error, W2SError) else _line(error, raw)
-        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in wrong)
-        raise W2SError(f"{path}: {shown}") from None
+        wrong = error.message if isinstance(error, W2SError) else _line(error)
+        raise W2SError(f"{path}: {' '.join(wrong.splitlines())}") from None
 
 
 def bundled_study(name: str) -> Path | None:
@@ -375,69 +312,37 @@ def bundled_study(name: str) -> Path | None:
     return path if re.fullmatch(r"\w+", name) and path.is_file() else None
 
 
-def _beside(folder: Path | None, named: str) -> str:
-    """Absolute path of a file beside the study, "" where there is none."""
-    try:
-        path = (folder or Path()) / at_home(named)
-        return str(path.absolute()) if folder is not None and path.exists() else ""
-    except (OSError, ValueError):  # too long a name
-        return ""
+def _found(folder: Path, named: str) -> str:
+    """Absolute path of a file in a folder, "" where there is none."""
+    path = folder / at_home(named)
+    return str(path.absolute()) if os.path.exists(path) else ""  # noqa: PTH110 - too long a name
 
 
-def _file_beside(folder: Path | None, kind: str) -> str:
+def _label_file(folder: Path | None, kind: str) -> str:
     """`file:PATH` with the absolute path, as the tasks take it."""
     named = kind.removeprefix(FILE)
-    path = _beside(folder, named) or _beside(Path(), named)
-    if not path:
-        raise W2SError(f"labels: there is no file {named}, neither beside the study nor here")
-    if not re.fullmatch(r"[\w .@+-]+", Path(path).name):
-        # the name stands for the labels in logs and tables
-        raise ValueError(
-            "the name of a file of labels may hold letters, digits, spaces and . @ + - _, got "
-            f"{Path(path).name!r:.80}"
+    path = _found(folder or Path(), named) or _found(Path(), named)
+    # the name stands for the labels in logs and tables
+    if not path or not re.fullmatch(r"[\w .@+-]+", Path(path).name):
+        raise W2SError(
+            "labels: file:PATH must be a file beside the study or here, its name of letters, "
+            f"digits, spaces and . @ + - _, got {named!r:.80}"
         )
     return FILE + path
 
 
-def import_plugin(name: str) -> None:
-    """Import a module that registers label sources; raises W2SError where that fails."""
-    try:
-        importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # whatever a user's module raises
-        raise W2SError(f"plugins: {name} cannot be imported: {first_line(error)}") from error
-
-
-def _line(error: ValidationError, raw: Mapping[Any, Any]) -> str:
+def _line(error: ValidationError) -> str:
     """The first mistake in one line: where, what is allowed, what came, and where more are."""
     # a misspelt key may be the one that is missing
     first, *others = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    loc, text = first["loc"], first["msg"].removeprefix("Value error, ")
-    key = str(loc[0]) if loc else ""
-    where = ".".join(_reached(loc, raw))
-    if first["type"] == "extra_forbidden" or first["type"] == "invalid_key":
-        keys, what = (
-            (Price.model_fields, "price") if len(loc) > 1 else (Study.model_fields, "study")
-        )
-        near = difflib.get_close_matches(str(loc[-1]), keys, n=1)
-        way_out = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(keys)}"
-        text = f"{'.'.join(map(str, loc))!s:.80}: not a key of a {what}; {way_out}"
+    key, where = str(first["loc"][0]) if first["loc"] else "", ".".join(map(str, first["loc"]))
+    if first["type"] in ("extra_forbidden", "invalid_key"):
+        keys = (Price if len(first["loc"]) > 1 else Study).model_fields
+        text = f"{where:.80} is not a key; {nearest(str(first['loc'][-1]), keys)}"
     elif first["type"] == "value_error":
-        text = f"{where}: {text}" if where else text
+        text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
     else:
-        must_be = Study.model_fields[key].description
-        text = f"{key}: must be {must_be}, got {first['input']!r:.80}"
-        text += f" at {where}" if where != key else ""
-        if first["type"] == "missing":
-            text = f"{'.'.join(map(str, loc))} is missing: {key} must be {must_be}"
+        got = f"got {first['input']!r:.80}" if first["type"] != "missing" else f"{where} is missing"
+        text = f"{key}: must be {Study.model_fields[key].description}, {got}"
     more = {str(item["loc"][0]) for item in others if item["loc"]} - {key}
-    return text + (f"; also wrong: {', '.join(sorted(more))!s:.80}" if more else "")
-
-
-def _reached(loc: tuple[int | str, ...], raw: Any) -> Iterator[str]:
-    """The part of a place that stands in the file: pydantic adds names of its own."""
-    for name in loc:
-        inner = isinstance(name, int) and isinstance(raw, list) and name < len(raw)
-        if not inner and not (isinstance(raw, dict) and name in raw):
-            return
-        yield str(name)
-        raw = raw[name]
+    return text + (f"; also wrong: {', '.join(sorted(more)):.80}" if more else "")

@@ -8,19 +8,18 @@
 Once installed, the same as `w2s_icl/zero_shot` and `w2s_icl/few_shot` from any directory.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import HeadlineMetric
 from inspect_ai.model import GenerateConfig, get_model
 from inspect_ai.viewer import TaskSamplesColumn, TaskSamplesSort, TaskSamplesView, ViewerConfig
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from w2s_icl.errors import W2SError
+import w2s_icl
+from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.inputs import given_settings, log_directory
 from w2s_icl.record import (
@@ -40,6 +39,7 @@ from w2s_icl.record import (
 )
 from w2s_icl.scorers.multiple_choice import SCORER_VERSION, Read, multiple_choice_letter
 from w2s_icl.solvers.few_shot import (
+    PROMPT_VERSIONS,
     Cot,
     Demonstrations,
     Disclosure,
@@ -55,23 +55,11 @@ from w2s_icl.solvers.labels import LabelRequest, check_kind, demonstrations, id_
 
 Part = Literal["test", "pool"]
 
-VERSION = version("w2s-icl")
-
 TRUTHFULQA = ("mc1", "mc4", "truthful_qa_mc", "binary")
 """Question sets that are TruthfulQA."""
 
-MAX_TOKENS = 16
-"""Tokens of a reply: enough for a letter and a few words round it."""
-
-COT_MAX_TOKENS = 1024
-"""Tokens of a reply that reasons first."""
-
-TOP_LOGPROBS = 20
-"""Most probable tokens that a call asks for, where the answer is the most probable letter."""
-
+# columns of the viewer's list of samples that a click brings
 HIDDEN = ("sampleStatus", "epoch", "tokens", "cost", "duration", "retries", "error", "limit")
-"""Columns of the viewer's list of samples that a click brings."""
-
 VIEWER = ViewerConfig(
     task_samples_view=TaskSamplesView(
         name="Questions",
@@ -90,7 +78,7 @@ VIEWER = ViewerConfig(
 @task
 def zero_shot(
     split: Part = "test",
-    cot: Cot | bool = "none",
+    cot: Cot = "none",
     question: QuestionText = "shown",
     permutations: int = 1,
     read: Read = "reply",
@@ -122,10 +110,10 @@ def zero_shot(
         generate: Further settings of each call, as Inspect's GenerateConfig names them; null takes
             one out, as `-T 'generate={temperature: null}'`.
     """
-    prompt = Prompt(style, cot=_cot(cot), question=question, system_role=system_role)
-    shared = {"prompt": prompt.arm, "permutations": permutations, "read": read}
-    cell = _cell_record(task="zero_shot", split=split, **shared)
-    config = call_settings(prompt.cot, read, max_tokens, generate)
+    prompt = Prompt(style, "none", cot, question, system_role)
+    fields = {"prompt": prompt.arm, "permutations": permutations, "read": read}
+    cell = _cell_record(task="zero_shot", split=split, **fields)
+    config = call_settings(cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
     asked = questions.test if split == "test" else questions.pool
     return _task(cell, questions, asked, prompt, config, Demonstrations())
@@ -139,7 +127,7 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     draw: int = 0,
     order: int = 0,
     disclosure: Disclosure = "none",
-    cot: Cot | bool = "none",
+    cot: Cot = "none",
     question: QuestionText = "shown",
     permutations: int = 1,
     read: Read = "reply",
@@ -172,16 +160,18 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
 
     All other arguments are those of `zero_shot`; `read` is also that of the label run.
     """
-    prompt = Prompt(style, disclosure, _cot(cot), question, system_role)
+    prompt = Prompt(style, disclosure, cot, question, system_role)
     if labels == SELF:
-        labels, weak = "weak", weak or _own_model()
+        labels, weak = "weak", weak or _model()
+        if not weak:
+            raise W2SError("labels=self needs a model: --model MODEL, or labels=weak weak=MODEL")
     elif labels.startswith(FILE):
         labels, weak = "file", labels
     check_kind(labels)  # before questions are fetched
-    shared = {"prompt": prompt.arm, "permutations": permutations, "read": read}
-    given = {"labels": labels, "weak": file_name(weak or ""), "shots": shots, "draw": draw}
-    cell = _cell_record(task="few_shot", split="test", order=order, **given, **shared)
-    config = call_settings(prompt.cot, read, max_tokens, generate)
+    fields = {"prompt": prompt.arm, "permutations": permutations, "read": read, "order": order}
+    fields |= {"labels": labels, "weak": file_name(weak or ""), "shots": shots, "draw": draw}
+    cell = _cell_record(task="few_shot", split="test", **fields)
+    config = call_settings(cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
     pool, skipped = questions.draw(draw), _ids(skip)
     request = LabelRequest(
@@ -209,15 +199,7 @@ def _cell_record(**fields: Any) -> CellRecord:
     try:
         return CellRecord.model_validate(fields, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        name, least = str(first["loc"][0]), int(first["loc"][0] == "permutations")
-        text = {
-            "split": "test or pool",
-            "weak": "the name of a model",
-            "labels": "a kind of labels",
-        }
-        allowed = text.get(name, f"a whole number of at least {least}")
-        raise W2SError(f"{name} must be {allowed}, got {first['input']!r:.80}") from None
+        raise W2SError(first_line(error)) from None
 
 
 def experiment_record(questions: Split, prompt: Prompt) -> ExperimentRecord:
@@ -231,10 +213,18 @@ def experiment_record(questions: Split, prompt: Prompt) -> ExperimentRecord:
         n_near_duplicates=len(questions.barred),
         style=prompt.style,
         system_role=prompt.system_role,
-        prompt_version=prompt.version,
+        prompt_version=PROMPT_VERSIONS[prompt.style],
         scorer_version=SCORER_VERSION,
-        w2s_icl=VERSION,
+        w2s_icl=w2s_icl.__version__,
     )
+
+
+class _Checked(GenerateConfig):
+    """Inspect's settings, with what it leaves unchecked."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    max_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
 
 
 def call_settings(
@@ -246,37 +236,22 @@ def call_settings(
     """Settings of each call of a cell.
 
     Raises:
-        W2SError: `read` is unknown or does not go with `cot`; `generate` names a setting that
-            Inspect does not have.
+        W2SError: `read` is unknown or does not go with `cot`; `generate` has a setting or a value
+            that Inspect does not have.
     """
-    if read not in get_args(Read):
-        raise W2SError(f"read must be reply or likelihood, got {read!r}")
-    settings: dict[str, Any] = {
-        "temperature": 0,
-        "max_tokens": max_tokens or (MAX_TOKENS if cot == "none" else COT_MAX_TOKENS),
-    }
+    settings = {"temperature": 0, "max_tokens": max_tokens or (16 if cot == "none" else 1024)}
     if read == "likelihood":
         if cot != "none":
             raise W2SError(f"read=likelihood asks for one token: cot must be none, got {cot!r}")
-        settings |= {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
-    unknown = sorted(set(generate or ()) - set(GenerateConfig.model_fields))
-    if unknown:
-        raise W2SError(f"generate: Inspect's GenerateConfig has no {', '.join(unknown)}")
+        settings |= {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}
+    elif read != "reply":
+        raise W2SError(f"read must be reply or likelihood, got {read!r}")
     settings |= generate or {}
-    odd = [k for k, v in settings.items() if isinstance(v, float) and not math.isfinite(v)]
-    tokens = settings["max_tokens"]
     try:
-        config = GenerateConfig.model_validate(settings)
+        _Checked.model_validate(settings)
     except ValidationError as error:
-        odd.append(str(error.errors()[0]["loc"][0]))
-    if not odd and isinstance(tokens, int) and (tokens < 1 or isinstance(tokens, bool)):
-        odd.append("max_tokens")
-    if odd:
-        raise W2SError(
-            f"generate: {odd[0]} must be as Inspect's GenerateConfig has it, a finite number or a "
-            f"text, got {settings[odd[0]]!r:.80}"
-        )
-    return config
+        raise W2SError(f"generate: {first_line(error)}") from None
+    return GenerateConfig.model_validate(settings)
 
 
 def label_settings(
@@ -289,21 +264,7 @@ def label_settings(
 
 
 def cell_name(cell: CellRecord) -> str:
-    """What the viewer and the terminal call a cell.
-
-    Example:
-        >>> def name(labels="", shots=0, task="few_shot", split="test", **fields):
-        ...     cell = CellRecord(task=task, split=split, labels=labels, shots=shots, **fields)
-        ...     return cell_name(cell)
-        >>> name("gold", 8), name(task="zero_shot"), name(task="zero_shot", split="pool")
-        ('gold_k08', 'zero', 'zero_pool')
-        >>> name("weak", 64, weak="openrouter/meta-llama/llama-3.1-8b-instruct")
-        'w2s_8b_k64'
-        >>> name("weak", 8, weak="a/x-8b", prompt="disclosure=source")
-        'w2s_8b_source_k08'
-        >>> name("file", 8, weak="file:votes.csv", draw=2), name("gold", 8, order=1)
-        ('file_votes_k08_d2', 'gold_k08_o1')
-    """
+    """What the viewer and the terminal call a cell: `zero_pool`, `gold_k08`, `w2s_8b_k64_d2`."""
     arm = {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(cell.labels, cell.labels)
     # the word that tells prompts apart: "source", "cot", "hidden"
     words = [word.replace("cot=bare", "cot").rpartition("=")[2] for word in cell.prompt.split()]
@@ -325,7 +286,7 @@ def _task(
     labels: LabelRecord | None = None,
     **passed_over: Any,
 ) -> Task:
-    digest = prompt.sha256(shown)
+    digest, experiment = prompt.sha256(shown), experiment_record(questions, prompt)
     longest = given_settings(["max_tokens"]).get("max_tokens", config.max_tokens)
     cell = cell.model_copy(update={"max_tokens": longest})
     # only what differs from the defaults: Inspect tells cells apart by these arguments too
@@ -334,7 +295,7 @@ def _task(
     reading: dict[str, Any] = {} if cell.read == "reply" else {"read": cell.read}
     parts: list[Record] = [
         cell,
-        experiment_record(questions, prompt),
+        experiment,
         Shown(
             ids=tuple(d.id for d in shown.items),
             labels=tuple(d.label or "" for d in shown.items),
@@ -351,18 +312,17 @@ def _task(
         RunRecord(warning=BANNER if _model().startswith(STANDIN) else ""),
     ]
     kind = cell.labels or ("zero-shot" if cell.split == "test" else "weak labels")
+    name = f"{questions.dataset} {cell.split}"
     return Task(
         name=cell_name(cell),
-        dataset=MemoryDataset(
-            list(asked), name=f"{questions.dataset} {cell.split}", location=questions.source
-        ),
+        dataset=MemoryDataset(list(asked), name=name, location=questions.source),
         solver=few_shot_prompt(shown, **changed),
         scorer=multiple_choice_letter(cell.permutations, **reading),
         epochs=changed.get("permutations"),
         config=config,
         # eval_set tells cells apart by name, arguments, model and version, not by their data: with
         # other questions or other labels an unfinished log must not be continued
-        version=f"{prompt.version}.{SCORER_VERSION}-{questions.sha256[:12]}-{digest[:12]}",
+        version=f"{experiment.prompt_version}.{SCORER_VERSION}-{questions.sha256[:12]}-{digest[:12]}",
         metadata={key: value for part in parts for key, value in part.to_metadata().items()},
         tags=[*(["truthfulqa"] if questions.dataset in TRUTHFULQA else []), kind],
         viewer=VIEWER,
@@ -378,33 +338,17 @@ def _model() -> str:
         return ""
 
 
-def _own_model() -> str:
-    """The model of this run, which labels for itself."""
-    if model := _model():
-        return model
-    raise W2SError(
-        f"labels={SELF} needs to know the model when the task is made: run it by "
-        "`inspect eval ... --model MODEL`, or name it: labels=weak, weak=MODEL"
-    )
-
-
-def _cot(cot: Cot | bool) -> Cot:
-    """`-T cot=true` is "bare"."""
-    return cot if isinstance(cot, str) else "bare" if cot else "none"
-
-
 def _marked(request: LabelRequest, test: Sequence[Sample]) -> Sequence[Sample]:
     """The test questions, marked with how the weak model did on each where a log says it."""
-    if not request.weak or request.weak.startswith(FILE) or request.experiment is None:
+    model, experiment = request.weak, request.experiment
+    if not model or model.startswith(FILE) or experiment is None:
         return test
-    how = (request.experiment, request.settings, request.log_dir)
-    answers = find_answers(request.weak, "test", *how)
-    if answers is None:
-        return test
-    weak_was = {id_: "right" if right else "wrong" for id_, right in answers.correct.items()}
+    answers = find_answers(model, "test", experiment, request.settings, request.log_dir)
+    correct = answers.correct if answers else {}
+    was = {id_: "right" if right else "wrong" for id_, right in correct.items()}
     return [
-        s.model_copy(update={"metadata": {**(s.metadata or {}), "weak": weak_was[id_of(s)]}})
-        if s.id in weak_was
+        s.model_copy(update={"metadata": {**(s.metadata or {}), "weak": was[id_of(s)]}})
+        if s.id in was
         else s
         for s in test
     ]

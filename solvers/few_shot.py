@@ -29,60 +29,39 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from w2s_icl.errors import W2SError
 from w2s_icl.record import rotation
 
+# "chat": a user and an assistant turn per demonstration; "transcript": one user message for all
 Style = Literal["chat", "transcript"]
-"""`chat`: one user and one assistant turn per demonstration. `transcript`: one user message that
-holds everything, the instruction included."""
-
+# what the system message says of the labels: nothing, who gave them, or how many are right too
 Disclosure = Literal["none", "source", "accuracy"]
-"""What the system message says of the labels: nothing, who gave them, or how many are right too."""
-
-Cot = Literal["none", "bare"]
-"""Chain of thought: none, or before the answer."""
-
+Cot = Literal["none", "bare"]  # reasoning before the answer
+# "user": the instruction opens the first user turn, for templates without a system role
 SystemRole = Literal["system", "user"]
-"""`user`: the instruction stands at the start of the first user turn, for templates without a
-system role."""
+QuestionText = Literal["shown", "hidden"]  # hidden in demonstrations and question alike
 
-QuestionText = Literal["shown", "hidden"]
-"""`hidden`: the options alone, in demonstrations and question alike."""
-
+# rises when a prompt changes by as much as a space
 PROMPT_VERSIONS: Mapping[Style, str] = {"chat": "1", "transcript": "2"}
-"""Rises when a prompt changes by as much as a space."""
 
-SYSTEM_MESSAGE = (
-    "Answer the multiple-choice question. Reply with the letter of the correct option and nothing "
-    "else."
-)
-
-_REASONS = "Think step by step, then give the letter of the"
-_LAST_LINE = 'on a last line of its own, as "ANSWER: X".'
-_HIDDEN = "Each message holds the options of a multiple-choice question that is not shown."
-
-INSTRUCTIONS: Mapping[tuple[QuestionText, Cot], str] = {
-    ("shown", "none"): SYSTEM_MESSAGE,
-    ("shown", "bare"): (
-        f"Answer the multiple-choice question. {_REASONS} correct option {_LAST_LINE}"
+# what is asked for, and what the right option is called
+INSTRUCTIONS: Mapping[QuestionText, tuple[str, str]] = {
+    "shown": ("Answer the multiple-choice question.", "correct option"),
+    "hidden": (
+        "Each message holds the options of a multiple-choice question that is not shown.",
+        "option that is most likely correct",
     ),
-    ("hidden", "none"): (
-        f"{_HIDDEN} Reply with the letter of the option that is most likely correct and nothing "
-        "else."
-    ),
-    ("hidden", "bare"): (f"{_HIDDEN} {_REASONS} option that is most likely correct {_LAST_LINE}"),
 }
-
+REPLIES: Mapping[Cot, str] = {
+    "none": "Reply with the letter of the {} and nothing else.",
+    "bare": "Think step by step, then give the letter of the {} on a last line of its own, as "
+    '"ANSWER: X".',
+}
 UNLABELLED_MESSAGE = (
     "The questions before the last one are shown without their answers. Answer only the last one."
 )
-
+_SOURCE = "The answers to the questions before the last one come from {source}"
 DISCLOSURES: Mapping[Disclosure, str] = {
-    "none": "",
-    "source": "The answers to the questions before the last one come from {source}.",
-    "accuracy": (
-        "The answers to the questions before the last one come from {source}; {percent}% of them "
-        "are right."
-    ),
+    "source": f"{_SOURCE}.",
+    "accuracy": f"{_SOURCE}; {{percent}}% of them are right.",
 }
-"""What follows the first sentences of the system message."""
 
 TAKEN_OVER = "reused_output"
 """Key of `Sample.metadata` under which answers stand that another cell's log already holds."""
@@ -90,31 +69,22 @@ TAKEN_OVER = "reused_output"
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One solved question of the prompt, its options in the order shown.
-
-    `label` is the letter shown as the answer, None where none is shown; `gold` the right letter.
-    """
+    """One solved question of the prompt."""
 
     id: int | str
     question: str
-    choices: tuple[str, ...]
-    label: str | None
-    gold: str
+    choices: tuple[str, ...]  # in the order shown
+    label: str | None  # the letter shown as the answer, None where none is shown
+    gold: str  # the right letter
 
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """The demonstrations of one cell, in the order shown.
+    """The demonstrations of one cell."""
 
-    Attributes:
-        items: In the order shown.
-        note: One line of markdown for the transcript: how many there are, and who labelled them.
-        source: Who labelled them, in the words of `DISCLOSURES`.
-    """
-
-    items: tuple[Demonstration, ...] = ()
-    note: str = ""
-    source: str = ""
+    items: tuple[Demonstration, ...] = ()  # in the order shown
+    note: str = ""  # a line of markdown for the transcript: how many, and who labelled them
+    source: str = ""  # who labelled them, in the words of `DISCLOSURES`
 
     def in_order(self, order: int, seed: str) -> Demonstrations:
         """The same demonstrations in another order: 0 is their own, no two numbers give the same.
@@ -124,10 +94,8 @@ class Demonstrations:
         """
         n = len(self.items)
         if order and order >= math.factorial(min(n, 8)):
-            raise W2SError(
-                f"order must be below {math.factorial(n)}, the orders of {n} demonstrations, got "
-                f"{order}"
-            )
+            most = math.factorial(n)
+            raise W2SError(f"order must be below {most} with {n} demonstrations, got {order}")
         generator = random.Random(seed)
         orders = {self.items: None}
         while len(orders) <= order:
@@ -153,7 +121,7 @@ class Demonstrations:
 
 @dataclass(frozen=True)
 class Prompt:
-    """How demonstrations and question are put to the model; each field's type says what it does."""
+    """How demonstrations and question are put to the model."""
 
     style: Style = "chat"
     disclosure: Disclosure = "none"
@@ -169,25 +137,15 @@ class Prompt:
                 raise W2SError(f"{name} must be {', '.join(words)} or {last}, got {value!r}")
 
     @property
-    def version(self) -> str:
-        """Version of the wording and the layout."""
-        return PROMPT_VERSIONS[self.style]
-
-    @property
     def arm(self) -> str:
-        """What differs from the plain prompt, "" where nothing does.
-
-        Example:
-            >>> Prompt(cot="bare", question="hidden").arm
-            'cot=bare question=hidden'
-        """
-        arms = {name: getattr(self, name) for name in ("disclosure", "cot", "question")}
-        plain = vars(Prompt())
-        return " ".join(f"{k}={v}" for k, v in arms.items() if v != plain[k])
+        """What differs from the plain prompt, as `cot=bare question=hidden`; "" where nothing."""
+        names = ("disclosure", "cot", "question")
+        return " ".join(f"{k}={v}" for k in names if (v := getattr(self, k)) != getattr(Prompt, k))
 
     def system_message(self, shown: Demonstrations = Demonstrations()) -> str:
         """The first message of every prompt of a cell."""
-        message = INSTRUCTIONS[self.question, self.cot]
+        asked, option = INSTRUCTIONS[self.question]
+        message = f"{asked} {REPLIES[self.cot].format(option)}"
         if any(d.label is None for d in shown.items):
             return f"{message} {UNLABELLED_MESSAGE}"
         if self.disclosure == "none" or shown.right_share is None:
@@ -198,18 +156,14 @@ class Prompt:
 
     def prefix(self, shown: Demonstrations) -> list[ChatMessage]:
         """All messages before the question's own."""
+        instruction, turns = self.system_message(shown), self._solved(shown)
         if self.style == "transcript":
             return []
-        instruction = self.system_message(shown)
-        messages: list[ChatMessage] = []
         if self.system_role == "system":
-            messages.append(ChatMessageSystem(content=instruction))
-        for d in shown.items:
-            opening = "" if messages else f"{instruction}\n\n"
-            messages.append(ChatMessageUser(content=opening + self._asked(d.question, d.choices)))
-            if d.label is not None:
-                messages.append(ChatMessageAssistant(content=d.label))
-        return messages
+            return [ChatMessageSystem(content=instruction), *turns]
+        for first in turns[:1]:
+            first.content = f"{instruction}\n\n{first.text}"
+        return turns
 
     def last_turn(
         self, shown: Demonstrations, question: str, choices: Sequence[str]
@@ -217,21 +171,24 @@ class Prompt:
         """The message that asks the question."""
         text = self._asked(question, choices)
         if self.style == "transcript":
-            solved = [
-                self._asked(d.question, d.choices) + (f"\n\nAnswer: {d.label}" if d.label else "")
-                for d in shown.items
-            ]
+            solved = _texts(self._solved(shown))
             text = "\n\n".join([self.system_message(shown), *solved, text, "Answer:"])
         elif self.system_role == "user" and not shown.items:
             text = f"{self.system_message(shown)}\n\n{text}"
         return ChatMessageUser(content=text)
 
+    def _solved(self, shown: Demonstrations) -> list[ChatMessage]:
+        turns: list[ChatMessage] = []
+        for d in shown.items:
+            turns.append(ChatMessageUser(content=self._asked(d.question, d.choices)))
+            if d.label is not None:
+                turns.append(ChatMessageAssistant(content=d.label))
+        return turns
+
     def sha256(self, shown: Demonstrations) -> str:
         """Digest of all that stands before the question: equal prompts have equal digests."""
-        folded = self.style == "transcript" or self.system_role == "user"
-        solved = self.last_turn(shown, "", ()).text if folded else ""
         messages = [[m.role, m.content] for m in self.prefix(shown)]
-        return _digest([messages, solved, self.style, self.question])
+        return _digest([messages, self.last_turn(shown, "", ()).text, self.style, self.question])
 
     def characters(self, shown: Demonstrations) -> int:
         """Length of everything in the prompt but the question that is asked."""
@@ -242,15 +199,7 @@ class Prompt:
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:
-    """The question and its lettered options, as one user turn.
-
-    Example:
-        >>> print(question_text("Where do polar bears live?", ["In the Arctic", "In Antarctica"]))
-        Where do polar bears live?
-        <BLANKLINE>
-        A) In the Arctic
-        B) In Antarctica
-    """
+    """The question, if shown, and its lettered options, as one user turn."""
     options = zip(ascii_uppercase, choices, strict=False)
     lettered = "\n".join(f"{letter}) {text}" for letter, text in options)
     return f"{question}\n\n{lettered}" if question else lettered
@@ -272,7 +221,7 @@ def few_shot_prompt(  # noqa: D417 - the rest as `Prompt`
     another cell has asked the same prompt, and a second call would add the noise of a rerun.
 
     Args:
-        shown: The demonstrations, in order. The next five arguments are those of `Prompt`.
+        shown: The demonstrations, in order.
         permutations: With n > 1, epoch e shows the options of the question that is asked rotated
             to the left by (e - 1) mod n places; the demonstrations stay as they are.
     """
@@ -310,9 +259,12 @@ def _folded(prefix: Sequence[ChatMessage]) -> list[ChatMessage]:
     them would take as much time as the rest of a call.
     """
     first = [message for message in prefix if message.role == "system"]
-    turns = [m.text if m.role == "user" else f"Answer: {m.text}" for m in prefix[len(first) :]]
-    title = "(Demonstrations, sent as a turn each.)"
+    title, turns = "(Demonstrations, sent as a turn each.)", _texts(prefix[len(first) :])
     return [*first, *([ChatMessageUser(content="\n\n".join([title, *turns]))] if turns else [])]
+
+
+def _texts(turns: Sequence[ChatMessage]) -> list[str]:
+    return [m.text if m.role == "user" else f"Answer: {m.text}" for m in turns]
 
 
 async def _answer(messages: list[ChatMessage]) -> ModelOutput:
@@ -325,11 +277,9 @@ async def _answer(messages: list[ChatMessage]) -> ModelOutput:
         output = await get_model().generate(messages)
     except Exception as error:
         # what the last try met; what the server said, without the request
-        cause = error.__cause__ if type(error).__name__ == "RetryError" else None
-        said = getattr(cause or error, "provider_message", None)
-        if said:
-            raise RuntimeError(said) from None
-        raise (cause or error) from None
+        cause = (error.__cause__ if type(error).__name__ == "RetryError" else None) or error
+        said = getattr(cause, "provider_message", None)
+        raise (RuntimeError(said) if said else cause) from None
     if output.empty:
         raise RuntimeError(f"no answer: {output.error or 'the reply is empty'}")
     said, stop = output.completion, output.stop_reason

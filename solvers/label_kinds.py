@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path, PurePath
 from string import ascii_uppercase
-from typing import Any
 
 from inspect_ai.dataset import Sample
 
@@ -28,18 +27,18 @@ def _gold(request: LabelRequest) -> LabelSet:
 @label_source("weak", weak=True)
 def _weak(request: LabelRequest) -> LabelSet:
     """The weak model's own zero-shot answers on the pool, wrong ones included."""
-    if request.weak.startswith(FILE):
-        raise W2SError(f"labels=weak needs a model, got {request.weak!r}: -T labels={request.weak}")
-    if request.experiment is None:
+    model, experiment, log_dir = request.weak, request.experiment, request.log_dir
+    if model.startswith(FILE):
+        raise W2SError(f"labels=weak needs a model, got {model!r}: -T labels={model}")
+    if experiment is None:
         raise ValueError("labels=weak needs the experiment whose label run is to be read")
-    how = (request.experiment, request.settings)
-    answers = find_answers(request.weak, "pool", *how, request.log_dir)
-    command = label_command(request.weak, *how)
+    how = (experiment, request.settings)
+    answers, command = find_answers(model, "pool", *how, log_dir), label_command(model, *how)
     if answers is None:
         raise LabelsMissingError(
-            f"labels=weak: no finished log in {request.log_dir} holds the answers of "
-            f"{request.weak} on this pool{other_runs(request.weak, *how, request.log_dir)}. Make "
-            f"it with: {command} (logs elsewhere: set INSPECT_LOG_DIR)"
+            f"labels=weak: no finished log in {log_dir} holds the answers of {model} on this pool"
+            f"{other_runs(model, *how, log_dir)}. Make it with: {command} (logs elsewhere: set "
+            "INSPECT_LOG_DIR)"
         )
     labels = answers.labels
     right = [answers.correct[key] for key, text in labels.items() if text is not None]
@@ -49,10 +48,10 @@ def _weak(request: LabelRequest) -> LabelSet:
         labels_sha256=labels_sha256(labels),
         labels_n=len(labels),
         labels_unread=len(labels) - len(right),
-        labels_coverage=_share(len(right), request.experiment.n_pool),
+        labels_coverage=_share(len(right), experiment.n_pool),
         labels_accuracy=_share(sum(right), len(right)),
     )
-    return LabelSet("weak", labels, request.weak, record, command, "another language model")
+    return LabelSet("weak", labels, model, record, command, "another language model")
 
 
 @label_source("unlabelled")
@@ -86,14 +85,10 @@ def _noise_matched(request: LabelRequest) -> LabelSet:
     labels: dict[int | str, str | None] = dict.fromkeys(weak.labels)  # unread: passed over here too
     labels |= {id_of(s): _gold_text(s) for s in labelled}
     labels |= {id_of(s): _wrong(request, s) for s in ranked[:errors]}
-    return LabelSet(
-        "noise_matched",
-        labels,
-        f"the dataset, with as many errors as {weak.by} makes",
-        weak.record.model_copy(update={"noise_errors": errors}),
-        weak.command,
-        source="a source that makes random errors",
-    )
+    by = f"the dataset, with as many errors as {weak.by} makes"
+    record = weak.record.model_copy(update={"noise_errors": errors})
+    source = "a source that makes random errors"
+    return LabelSet("noise_matched", labels, by, record, weak.command, source)
 
 
 @label_source("file", weak=True)
@@ -124,47 +119,31 @@ def _file(request: LabelRequest) -> LabelSet:
 
 
 def file_name(weak: str) -> str:
-    """How a log names who labelled: a model as it is, a file without its folder.
-
-    Example:
-        >>> file_name("file:/home/me/votes.csv"), file_name("openai/gpt-4o")
-        ('file:votes.csv', 'openai/gpt-4o')
-    """
+    """How a log names who labelled: a model as it is, a file without its folder."""
     return FILE + PurePath(weak.removeprefix(FILE)).name if weak.startswith(FILE) else weak
 
 
 def _table(path: Path, request: LabelRequest) -> dict[int | str, str | None]:
-    """Option texts by question id, every row checked."""
+    """Option texts by question id, every row checked; a letter is that of the order shown."""
     questions = {str(s.id): s for s in (*request.pool, *request.skipped, *request.others)}
     labels: dict[int | str, str | None] = {}
     places: dict[str, str] = {}
     for where, row in read_rows(path):
         id_ = str(row.get("question", row.get("id", ""))).strip()
-        if not {"question", "id"} & row.keys() or "label" not in row:
-            raise W2SError(
-                f"{where}: the columns are {', '.join(row)}; needed are question (or id), the id "
-                "of a question, and label, a letter or an option's text"
-            )
         if id_ not in questions:
-            raise W2SError(f"{where}: question {id_!r} is none of the dataset's ids")
+            raise W2SError(f"{where}: question (or id) must be an id of the dataset, got {id_!r}")
         if places.setdefault(id_, where) != where:
             raise W2SError(f"{where}: question {id_!r} has a label in {places[id_]} already")
-        labels[id_of(questions[id_])] = _option(row["label"], questions[id_], where)
+        options, said = questions[id_].choices or [], str(row.get("label", "")).strip()
+        lettered = dict(zip(ascii_uppercase, options, strict=False))
+        text = said if said in options else lettered.get(said.upper())
+        if text is None:
+            raise W2SError(
+                f"{where}: label must be a letter from A to {max(lettered)} or an option of "
+                f"question {id_!r} ({', '.join(repr(o)[:40] for o in options)}), got {said!r:.80}"
+            )
+        labels[id_of(questions[id_])] = text
     return labels
-
-
-def _option(label: Any, sample: Sample, where: str) -> str:
-    """The option that a label names by its text, or by its letter in the order shown."""
-    options, said = sample.choices or [], str(label).strip()
-    if said in options:
-        return said
-    letters = ascii_uppercase[: len(options)]
-    if len(said) == 1 and said.upper() in letters:
-        return options[letters.index(said.upper())]
-    raise W2SError(
-        f"{where}: the label {said!r:.80} is no option of question {sample.id!r}; allowed are the "
-        f"letters A to {letters[-1]}, or {', '.join(repr(o)[:40] for o in options)}"
-    )
 
 
 def _gold_text(sample: Sample) -> str:
@@ -174,8 +153,7 @@ def _gold_text(sample: Sample) -> str:
 def _wrong(request: LabelRequest, sample: Sample) -> str:
     """A wrong option, all equally likely."""
     gold = _gold_text(sample)
-    wrong = [text for text in sample.choices or [] if text != gold]
-    return request.chance(sample, "wrong").choice(wrong)
+    return request.chance(sample, "wrong").choice([t for t in sample.choices or [] if t != gold])
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -21,6 +21,7 @@ from inspect_ai.log import (
     EvalSample,
     EvalSampleSummary,
     list_eval_logs,
+    read_eval_log,
     read_eval_log_async,
     read_eval_log_sample_summaries,
     read_eval_log_sample_summaries_async,
@@ -44,17 +45,8 @@ from w2s_icl.solvers.labels import Labels
 T = TypeVar("T")
 Settings = Mapping[str, Any]
 
-AT_ONCE = 16
-"""Logs that are read at the same time."""
-
 MAY_FAIL = 8
 """Questions that may fail for good in a label run that is still good for labels."""
-
-NETWORK = ("aiohttp", "azure", "botocore", "gcsfs", "google")
-"""Packages whose errors say that a store was not reached, not that a log is broken."""
-
-
-# --- files ----------------------------------------------------------------------------------------
 
 
 class Stamp(NamedTuple):
@@ -81,16 +73,11 @@ def log_headers(log_dir: str) -> list[EvalLog]:
 def _listed(log_dir: str) -> list[tuple[Stamp, EvalLog]]:
     files = sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
     stamps = [Stamp(info.name, info.mtime, info.size) for info in files]
-    return [(s, log) for s, log in zip(stamps, _read(stamps), strict=True) if log is not None]
-
-
-def _read(stamps: Sequence[Stamp]) -> list[EvalLog | None]:
-    """Headers of logs, None for a file that cannot be read; unchanged files are read once."""
     new = [stamp for stamp in stamps if _headers.get(stamp.name, (None,))[0] != stamp]
     read = partial(read_eval_log_async, header_only=True)
     for stamp, header in zip(new, _each([stamp.name for stamp in new], read), strict=True):
         _headers[stamp.name] = (stamp, header)
-    return [_headers[stamp.name][1] for stamp in stamps]
+    return [(s, header) for s in stamps if (header := _headers[s.name][1]) is not None]
 
 
 def summaries(names: Sequence[str]) -> Iterator[tuple[str, list[EvalSampleSummary]]]:
@@ -119,7 +106,8 @@ def _each(names: Sequence[str], read: Callable[[str], Awaitable[T]]) -> Iterator
             return await read(name)
         except Exception as error:
             package = type(error).__module__.partition(".")[0]
-            unreached = isinstance(error, OSError) or package in NETWORK
+            stores = ("aiohttp", "azure", "botocore", "gcsfs", "google")
+            unreached = isinstance(error, OSError) or package in stores
             if is_remote(name) and unreached and not isinstance(error, FileNotFoundError):
                 # the log may be whole
                 raise ConnectionError(f"{name} cannot be read: {first_line(error)}") from error
@@ -133,60 +121,43 @@ def _each(names: Sequence[str], read: Callable[[str], Awaitable[T]]) -> Iterator
         async with AsyncFilesystem():
             return await asyncio.gather(*map(one, some))
 
-    for start in range(0, len(names), AT_ONCE):
+    for start in range(0, len(names), 16):
         with ThreadPoolExecutor(1) as thread:  # which has no event loop yet
-            some = names[start : start + AT_ONCE]
+            some = names[start : start + 16]
             yield from thread.submit(asyncio.run, together(some)).result()
 
 
-# --- answers --------------------------------------------------------------------------------------
-
-
 class Answers(NamedTuple):
-    """The answers of one model in one log.
+    """The answers of one model in one log."""
 
-    Attributes:
-        log: The log's header.
-        labels: Text of the chosen option by question id; None where the reply could not be read.
-        correct: Whether the answer was right, by question id.
-        failed: Questions that no call could answer.
-    """
-
-    log: EvalLog
-    labels: Labels
-    correct: Mapping[int | str, bool]
-    failed: int
+    log: EvalLog  # its header
+    labels: Labels  # text of the chosen option by question; None where the reply was unreadable
+    correct: Mapping[int | str, bool]  # by question
+    failed: int  # questions that no call could answer
 
 
 def find_answers(
     model: str, part: str, experiment: ExperimentRecord, settings: Settings, log_dir: str
 ) -> Answers | None:
-    """The finished log with a model's zero-shot answers on one part of a split; None without one.
+    """The finished log with a model's zero-shot answers on "test" or "pool"; None without one.
 
-    A label run in which at most `MAY_FAIL` questions failed for good counts as finished where there
-    is no better: those questions are unread. Of several logs the one with most answers counts; of
-    equals, the one that ended first. They must agree wherever both answered, unless one run wrote
-    both.
-
-    Args:
-        model: The model.
-        part: "test" or "pool".
-        experiment: What the log must agree on.
-        settings: Settings of calls, and "read", that the log must agree on, by name.
-        log_dir: Where finished logs are.
+    The log must agree on the experiment and on the settings of calls, and "read". A label run in
+    which at most `MAY_FAIL` questions failed for good counts as finished where there is no better:
+    those questions are unread. Of several logs the one with most answers counts; of equals, the one
+    that ended first. They must agree wherever both answered, unless one run wrote both.
 
     Raises:
         W2SError: Two finished logs of different runs answer the same question differently.
     """
     ended = _runs(model, part, experiment, log_dir)
     runs = [_answers(stamp, log) for stamp, log in ended if not _difference(log, settings)]
+    runs.sort(key=lambda a: (a.failed - len(a.labels), a.log.stats.completed_at, file_of(a.log)))
     usable = [answers for answers in runs if is_complete(answers.log)]
     if not usable and part == "pool":
-        failed = [a for a in runs if a.failed <= MAY_FAIL < len(a.labels)]
-        usable = sorted(failed, key=lambda a: (a.failed, *_ended(a.log)))[:1]
+        usable = [a for a in runs if a.failed <= MAY_FAIL < len(a.labels)][:1]
     if not usable:
         return None
-    first, *others = sorted(usable, key=lambda a: (-len(a.labels), *_ended(a.log)))
+    first, *others = usable
     attempts = {attempt_of(first.log)}
     for other in others:
         attempt = attempt_of(other.log)
@@ -218,33 +189,28 @@ def other_runs(model: str, experiment: ExperimentRecord, settings: Settings, log
 def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
     """The answers of a log on the pool that a user named; raises W2SError where it is of no use."""
     try:
-        file = path.stat()
-    except OSError as error:
-        raise W2SError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
-    stamp = Stamp(str(path), file.st_mtime * 1000, file.st_size)
-    (log,) = _read([stamp])
-    if log is None:
-        raise W2SError(f"{path.name}: not a log, or a damaged one")
-    if not is_ours(log):
-        raise W2SError(f"{path.name}: must be a log of this suite, of task {log.eval.task!r}")
-    if not is_complete(log):
-        raise W2SError(f"{path.name}: must be finished, its status is {log.status}")
-    if (split := CellRecord.from_log(log).split) != "pool":
-        raise W2SError(f"{path.name}: must be a run on the pool (split=pool), got {split}")
+        file, log = path.stat(), read_eval_log(str(path), header_only=True)
+    except Exception as error:  # a damaged log raises whatever its first bad byte leads to
+        raise W2SError(f"{path}: cannot be read: {first_line(error)}") from None
+    cell = CellRecord.from_log(log) if is_ours(log) else None
+    if cell is None or cell.split != "pool" or not is_complete(log):
+        raise W2SError(
+            f"{path.name}: must be a finished run of this suite on the pool (split=pool), got task "
+            f"{log.eval.task}, status {log.status}"
+        )
     theirs = ExperimentRecord.from_log(log)
     for name in ("dataset_sha256", "test_size", "seed") if experiment else ():
         mine, its = getattr(experiment, name), getattr(theirs, name)
         if its != mine:
             raise W2SError(f"{path.name}: its {name} is {its!r}, this run's is {mine!r}")
-    return _answers(stamp, log)
+    return _answers(Stamp(str(path), file.st_mtime, file.st_size), log)
 
 
 def label_command(model: str, experiment: ExperimentRecord, settings: Settings) -> str:
     """The command that makes the label run of a weak model."""
-    read = settings.get("read", "reply")
     usual = {"dataset": "mc4", "test_size": 200, "seed": 42, "near_duplicates": "drop"}
     usual |= {"style": "chat", "system_role": "system", "read": "reply"}
-    usual |= {"max_tokens": 16 if read == "reply" else 1}
+    usual |= {"max_tokens": 16 if settings.get("read", "reply") == "reply" else 1}
     mine = {**settings, **experiment.model_dump()}  # `seed` is the experiment's
     said = [f" -T {key}={mine[key]}" for key, v in usual.items() if mine.get(key, v) != v]
     return f"inspect eval w2s_icl/zero_shot -T split=pool{''.join(said)} --model {model}"
@@ -261,10 +227,6 @@ def _runs(
             same = plain and ExperimentRecord.from_log(log).identity == experiment.identity
             if same and log.status in ("success", "error"):
                 yield stamp, log
-
-
-def _ended(log: EvalLog) -> tuple[str, str]:
-    return log.stats.completed_at, file_of(log)
 
 
 def _difference(log: EvalLog, settings: Settings) -> str:

@@ -7,6 +7,7 @@ option texts, so that they hold in any order of the options. `label_kinds` has t
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -21,36 +22,24 @@ from w2s_icl.errors import LabelsMissingError, W2SError, first_line
 from w2s_icl.record import SELF, ExperimentRecord, LabelRecord
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations
 
-NAMED_WRONG_LABELS = 8
-"""How many wrong labels the note in the transcript names."""
-
+# option text by question id; None where the answer could not be read
 Labels = Mapping[int | str, str | None]
-"""Option text by question id; None where the answer could not be read."""
 
 
 @dataclass(frozen=True)
 class LabelRequest:
-    """What a label source may look at, for `shots` demonstrations of one draw.
+    """What a label source may look at, for `shots` demonstrations of one draw."""
 
-    Attributes:
-        pool: Questions in the order of the draw, without those in `skipped`.
-        weak: Model that wrote the labels, or "file:PATH"; "" where the kind needs neither.
-        experiment: What a label run must agree on; None where no log is read.
-        settings: Settings of calls, and "read", by name: what else it must agree on.
-        log_dir: Where finished logs are.
-        others: Questions of the same set outside the pool, which a file of labels may name.
-    """
-
-    pool: Sequence[Sample]
-    weak: str = ""
+    pool: Sequence[Sample]  # questions in the order of the draw, without those in `skipped`
+    weak: str = ""  # model that wrote the labels, or "file:PATH"; "" where the kind needs neither
     shots: int = 0
     draw: int = 0
     seed: int = 42
-    experiment: ExperimentRecord | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    log_dir: str = ""
+    experiment: ExperimentRecord | None = None  # what a label run must agree on; None: no log
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of calls, and "read": likewise
+    log_dir: str = ""  # where finished logs are
     skipped: Sequence[Sample] = ()
-    others: Sequence[Sample] = ()
+    others: Sequence[Sample] = ()  # questions outside the pool, which a file of labels may name
 
     def chance(self, sample: Sample, purpose: str) -> random.Random:
         """Random numbers for a question, a draw and a kind of labels, equal at all shot counts."""
@@ -61,50 +50,33 @@ class LabelRequest:
 class LabelSet:
     """Labels for questions of the pool.
 
-    Attributes:
-        labels: Option text by question id. A question with None has no usable label and is passed
-            over. A question that was never asked is absent: showing it is an error.
-        by: Who labelled, as the transcript says it.
-        command: The command that makes the labels, for errors.
-        source: Who labelled, as the prompt's `disclosure` says it; `by` by default.
-        shown: False when the demonstrations are shown without their labels.
+    A question with the label None has no usable one and is passed over. A question that was never
+    asked is absent from `labels`: showing it is an error.
     """
 
     kind: str
     labels: Labels
-    by: str
+    by: str  # who labelled, as the transcript says it
     record: LabelRecord = field(default_factory=LabelRecord)
-    command: str = ""
-    source: str = ""
-    shown: bool = True
+    command: str = ""  # the command that makes the labels, for errors
+    source: str = ""  # who labelled, as the prompt's `disclosure` says it; `by` by default
+    shown: bool = True  # False when the demonstrations are shown without their labels
 
 
 LabelSource = Callable[[LabelRequest], LabelSet]
 
-_SOURCES: dict[str, LabelSource] = {}
-_NEED_WEAK: set[str] = set()
+_SOURCES: dict[str, tuple[LabelSource, bool]] = {}  # with whether they need a weak model
 
 
 def label_source(kind: str, *, weak: bool = False) -> Callable[[LabelSource], LabelSource]:
     """Register a function as the source of labels that `-T labels=` and a study call `kind`.
 
-    Args:
-        kind: The name.
-        weak: Whether a weak model's answers are needed, so that each weak model has its own cells.
-
-    Example:
-        >>> from w2s_icl.solvers import labels
-        >>> @labels.label_source("last")
-        ... def last_option(request):
-        ...     return LabelSet("last", {s.id: s.choices[-1] for s in request.pool}, "nobody")
-        >>> "last" in labels.known_kinds(), labels.needs_weak("last")
-        (True, False)
-        >>> del labels._SOURCES["last"]
+    With `weak`, a weak model's answers are needed, so that each weak model has its own cells.
+    docs/labels.md has an example.
     """
 
     def register(source: LabelSource) -> LabelSource:
-        _SOURCES[kind] = source
-        (_NEED_WEAK.add if weak else _NEED_WEAK.discard)(kind)
+        _SOURCES[kind] = (source, weak)
         return source
 
     return register
@@ -116,28 +88,24 @@ def known_kinds() -> tuple[str, ...]:
 
 
 def check_kind(kind: str) -> None:
-    """Refuse a kind of labels that no source has; other packages' sources are loaded first.
-
-    Raises:
-        W2SError: Naming the kinds that there are.
-    """
-    if kind in known_kinds():
-        return
-    for plugin in entry_points(group="inspect_ai"):
-        try:
-            plugin.load()
-        except Exception as error:  # whatever a package raises when it is imported
-            raise W2SError(
-                f"labels={kind!r} is none of {', '.join(known_kinds())}, and the package of the "
-                f"entry point {plugin.name} cannot be loaded: {first_line(error)}"
-            ) from error
+    """Raise W2SError for a kind that no source has; other packages' sources are loaded first."""
+    for plugin in entry_points(group="inspect_ai") if kind not in known_kinds() else ():
+        import_plugin(plugin.module)
     if kind not in known_kinds():
         raise W2SError(f"labels must be one of {', '.join(known_kinds())}, got {kind!r}")
 
 
+def import_plugin(module: str) -> None:
+    """Import a module that registers label sources; raises W2SError where that fails."""
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # whatever a user's module raises
+        raise W2SError(f"the plugin {module} cannot be imported: {first_line(error)}") from error
+
+
 def needs_weak(kind: str) -> bool:
     """Whether labels of this kind are made from a weak model's answers, or from a file."""
-    return kind in _NEED_WEAK
+    return kind in _SOURCES and _SOURCES[kind][1]
 
 
 def read_labels(kind: str, request: LabelRequest) -> LabelSet:
@@ -155,7 +123,7 @@ def read_labels(kind: str, request: LabelRequest) -> LabelSet:
         )
     if not needs_weak(kind) and request.weak:
         raise W2SError(f"weak={request.weak!r} has no meaning with labels={kind}; leave it out")
-    return _SOURCES[kind](request)
+    return _SOURCES[kind][0](request)
 
 
 def demonstrations(
@@ -166,11 +134,9 @@ def demonstrations(
     The first k of a longer list are the list of k, so a longer prompt contains the shorter one.
 
     Raises:
-        W2SError: The pool holds fewer questions than `shots`, or too few have a label.
+        W2SError: Fewer questions of the pool than `shots` have a label.
         LabelsMissingError: A question that should be shown was never labelled.
     """
-    if shots > len(pool):
-        raise W2SError(f"shots must be between 0 and {len(pool)} (the pool), got {shots}")
     shown: list[Demonstration] = []
     unread: list[int | str] = []
     for sample in pool:
@@ -200,8 +166,10 @@ def demonstrations(
             f"shots={shots}, but only {len(shown)} of the {len(pool)} questions of the pool have a "
             f"usable label by {label_set.by}"
         )
-    source = label_set.source or label_set.by
-    return Demonstrations(tuple(shown), _note(shown, label_set), source), tuple(unread)
+    wrong = sum(d.label != d.gold for d in shown)
+    by = f", labels by {label_set.by}; {wrong} are wrong" if label_set.shown else " without answers"
+    note = f"**{len(shown)} demonstrations**{by}." if shown else ""
+    return Demonstrations(tuple(shown), note, label_set.source or label_set.by), tuple(unread)
 
 
 def labels_sha256(labels: Labels) -> str:
@@ -215,16 +183,3 @@ def id_of(sample: Sample) -> int | str:
     if sample.id is None:
         raise ValueError("a question without an id cannot be shown")
     return sample.id
-
-
-def _note(shown: Sequence[Demonstration], label_set: LabelSet) -> str:
-    if not shown:
-        return ""
-    if not label_set.shown:
-        return f"**{len(shown)} demonstrations** without answers."
-    wrong = [f"`{d.id}` {d.label} (gold {d.gold})" for d in shown if d.label != d.gold]
-    named = ": " + ", ".join(wrong[:NAMED_WRONG_LABELS]) if wrong else ""
-    more = len(wrong) - NAMED_WRONG_LABELS
-    named += f" and {more} more" if more > 0 else ""
-    by = f"**{len(shown)} demonstrations**, labels by {label_set.by}"
-    return f"{by}; {len(wrong)} are wrong{named}."

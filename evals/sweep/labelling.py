@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from w2s_icl.evals.cells import Cell, experiment_of, settings_of_labels, without_file_label
+from w2s_icl.evals.cells import Cell, experiment_of, without_file_label
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Study
 from w2s_icl.evals.sweep.unread import stopped_unread
+from w2s_icl.evals.truthfulqa import label_settings
 from w2s_icl.record import CellRecord, ExperimentRecord, Id, Shown, is_complete, is_ours
 from w2s_icl.solvers.label_logs import find_answers, log_headers
 from w2s_icl.solvers.labels import id_of
@@ -50,7 +51,8 @@ def labelling(
     Each round's questions depend on the answers to the round before, once all of those are there:
     every process comes to the same, whenever it looks.
     """
-    how = (experiment_of(study, split), settings_of_labels(study), log_dir)
+    settings = label_settings(study.read, study.max_tokens, study.generate)
+    how = (experiment_of(study, split), settings, log_dir)
     without = _ended_runs(study, split, log_dir)
     without |= {m: text for m, text in (useless or {}).items() if m in study.weak_models}
     labels: dict[str, Mapping[Id, str | None]] = {}

@@ -18,7 +18,7 @@ from tests.evals.sweep.openai_server import (
 from tests.evals.sweep.openai_server import question_of as question_of_turn
 from tests.evals.sweep.test_http import Finished, finish, made_up, openrouter, write_study
 from w2s_icl.record import CellRecord
-from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE
+from w2s_icl.solvers.few_shot import Prompt
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +120,7 @@ def test_labels_are_what_the_server_answered(arms: list[EvalLog], run: Finished)
     answers: dict[tuple[str, str], str | None] = {
         (r.model, r.prompt.question): r.option
         for r in run.answered
-        if not r.prompt.demonstrations and r.messages[0]["content"] == SYSTEM_MESSAGE
+        if not r.prompt.demonstrations and r.messages[0]["content"] == Prompt().system_message()
     }
     cells = {log.location: CellRecord.from_log(log) for log in arms}
     weak = [log for log in arms if cells[log.location].labels == "weak"]

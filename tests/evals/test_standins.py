@@ -234,13 +234,16 @@ def test_unknown_questions_are_said_once_in_terminal_and_log(
     [
         ("tiny", {}, r"one of simulated/small, .*custom-NAME, got simulated/tiny"),
         ("customs", {}, r"one of simulated/small, .*custom-NAME, got simulated/customs"),
-        ("custom", {}, r"ability of simulated/custom must be .* 0\.01 to 0\.99 .*got None"),
-        ("custom-x", {"ability": 1.5}, r"ability of simulated/custom-x must be .*got 1\.5"),
-        ("small", {"gain": "much"}, r"gain of simulated/small must be a number .*got 'much'"),
-        ("small", {"gain": float("nan")}, r"gain of simulated/small must be .*got nan"),
-        ("small", {"refusal_rate": 0.6}, r"from 0 to 0\.5 .*got 0\.6"),
-        ("small", {"abilty": 0.5}, r"one of ability, .*questions, got 'abilty'"),
-        ("small", {"questions": "/no/such.csv"}, r"questions of simulated/small: .*/no/such\.csv"),
+        ("custom", {}, r"simulated/custom: ability is missing"),
+        ("custom-x", {"ability": 1.5}, r"ability: input should be .* equal to 0\.99, got 1\.5"),
+        ("small", {"gain": "much"}, r"simulated/small: gain: input should be .*got 'much'"),
+        ("small", {"gain": float("nan")}, r"simulated/small: gain: input should be .*got nan"),
+        (
+            "small",
+            {"abilty": 0.5},
+            r"simulated/small: abilty is not a key; did you mean ability\?",
+        ),
+        ("small", {"questions": "/no/such.csv"}, r"of simulated/small: .*/no/such\.csv"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_what_is_allowed(

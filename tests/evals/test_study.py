@@ -71,6 +71,8 @@ def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
         )
     )
     cells = few_shot_cells(study, (), study.load_split())
+    with pytest.raises(W2SError, match="at most 5,000 cells"):
+        few_shot_cells(study.model_copy(update={"draws": 1000}), (), study.load_split())
     arms: dict[tuple[str, str, str], list[int]] = {}
     for cell in cells:
         arms.setdefault((cell.labels, cell.weak, cell.prompt), []).append(cell.shots)
@@ -176,7 +178,7 @@ def test_a_plugin_beside_the_study_adds_a_kind_of_labels(
     (cell, *_) = few_shot_cells(study, (), study.load_split())
 
     assert cell_task(study, cell, str(tmp_path)).name == "plugged_k02"
-    with pytest.raises(W2SError, match="plugins: nothing_such cannot be imported: No module"):
+    with pytest.raises(W2SError, match="the plugin nothing_such cannot be imported: No module"):
         load_study(study_file(plugins=["nothing_such"]))
 
 
@@ -221,36 +223,41 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"modles": ["a"]}, r"modles: not a key of a study; did you mean models\?"),
+        ({"modles": ["a"]}, r"modles is not a key; did you mean models\?"),
         ({"models": []}, "models: "),
         ({"models": ["a/b", "a/b"]}, "models: a/b stands there twice"),
         ({"models": ["ollama/a", "ollama/a:latest"]}, "models: ollama/a stands there twice"),
         (
             {"shots": [2, -1]},
-            r"shots: must be a list of numbers, such as \[0, 4, 16\], got -1 at shots.1",
+            r"shots: must be a list of numbers, such as \[0, 4, 16\], got -1",
         ),
         ({"labels": ["gold", "silver"]}, "labels must be one of gold, weak.*got 'silver'"),
         ({"pairs": [MODELS[:2]]}, "models: simulated/large stands in no pair and would not be run"),
-        ({"labels": ["file:x.csv"]}, "labels: there is no file x.csv"),
-        ({"generate": {"warmth": 1}}, "GenerateConfig has no warmth"),
+        (
+            {"labels": ["file:x.csv"]},
+            "labels: file:PATH must be a file beside the study or here, .*got 'x.csv'",
+        ),
+        ({"generate": {"warmth": 1}}, "generate: Unknown GenerateConfig field.*warmth"),
         ({"read": "likelihood", "prompts": ["cot=bare"]}, "cot must be none, got 'bare'"),
-        ({"pairs": [["simulated/small", "x/y"]]}, "pairs names 'x/y', which is not among models"),
-        ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got \[5\]"),
+        ({"pairs": [["simulated/small", "x/y"]]}, "pairs must be among models .*got 'x/y'"),
+        ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got 5"),
         ({"prompts": ["loud"]}, "prompts: must be a list of disclosure=source.*got 'loud'"),
         ({"epochs": {"golden": 2}}, "epochs: must be of zero_shot, gold.*got 'golden'"),
-        ({"chains": [["a", "b", "c"]]}, "chains: not a key of a study; the keys are name, plugins"),
+        ({"chains": [["a", "b", "c"]]}, "chains is not a key; allowed are name, plugins"),
         ({"margin": 0.5}, "margin: must be a fraction from 0 to 0.05, got 0.5"),
         ({"test_size": "many"}, "test_size: must be a whole number of at least 1, got 'many'"),
         ({"near_duplicates": "perhaps"}, "near_duplicates: must be drop or keep, got 'perhaps'"),
         ({"prices": {"simulated/small": {"input": 1}}}, "prices.simulated/small.output is missing"),
         ({"draws": 10**10}, "draws: must be a whole number from 1 to 1,000, got 10000000000"),
-        ({"draws": 1000}, "a study has at most 5,000 cells, this one"),
         ({"test_size": True}, "test_size: must be a whole number of at least 1, got True"),
         ({"timeout": float("nan")}, "timeout: must be seconds, a number above 0, got nan"),
         ({"labels": []}, r"labels: must be a list of kinds of labels.*got \[\]"),
         ({"models": ["simulated/foo"]}, "one of simulated/small.*got simulated/foo"),
         ({"name": "a\nb"}, r"name: must be text on one line.*got 'a\\nb'"),
-        ({"generate": {"top_p": float("inf")}}, "generate: top_p must be .* got inf"),
+        (
+            {"generate": {"top_p": float("inf")}},
+            "generate: top_p: input should be a finite number, got inf",
+        ),
         (
             {"model_args": {MODELS[0]: {"headers": [{"X-Custom-Auth": "abc"}]}}},
             r"headers.0.X-Custom-Auth must not hold a key .*environment",
@@ -279,7 +286,7 @@ def test_a_file_of_labels_whose_name_is_syntax_is_refused(
     name: str, study_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text("question,label\n1,A\n")
-    with pytest.raises(W2SError, match="the name of a file of labels may hold letters"):
+    with pytest.raises(W2SError, match="its name of letters, digits"):
         load_study(study_file(labels=[f"file:{name}"]))
 
 
@@ -452,8 +459,8 @@ LAUGHS = "".join(
             "stand for more than 10,000 values",
         ),
         ("models: &a [*a]", "stand for more than 10,000 values"),
-        ("models: ['a/b>c']", "may hold letters, digits"),
-        ("models: ['a/b c', 'a/d\\n']", "may hold letters, digits"),
+        ("models: ['a/b>c']", "in letters, digits and .* got 'a/b>c'"),
+        ("models: ['a/b', 'a/d\\n']", "in letters, digits and .* got 'a/d"),
     ],
 )
 def test_what_a_study_may_not_say_is_refused_in_one_line(

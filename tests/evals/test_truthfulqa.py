@@ -30,12 +30,16 @@ from w2s_icl.evals.truthfulqa import (
     zero_shot,
 )
 from w2s_icl.record import is_complete
-from w2s_icl.solvers.few_shot import SYSTEM_MESSAGE, Prompt
+from w2s_icl.solvers.few_shot import Prompt
 from w2s_icl.solvers.label_logs import MAY_FAIL, find_answers
 from w2s_icl.solvers.labels import LabelRequest, LabelSet, label_source
 
 WEAK = "mockllm/weak"
 LETTERS = "ABCD"
+SYSTEM_MESSAGE = (
+    "Answer the multiple-choice question. Reply with the letter of the correct option and nothing "
+    "else."
+)
 Write = Callable[..., str]
 
 
@@ -143,7 +147,7 @@ def test_orders_show_the_same_demonstrations_in_other_places(
     assert len({tuple(sorted(of)) for of in turns}) == 1  # each with its label
     assert len({(messages(log)[0], *messages(log)[-2:]) for log in logs}) == 1
     assert messages(logs[0]) == messages(run(few_shot(shots=3, **questions), "A"))
-    with pytest.raises(W2SError, match="order must be below 6, the orders of 3 demonstrations"):
+    with pytest.raises(W2SError, match="order must be below 6 with 3 demonstrations"):
         few_shot(shots=3, order=6, **questions)
 
 
@@ -288,9 +292,8 @@ def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
         ({"labels": "silver"}, "labels must be one of gold, weak.*got 'silver'"),
         ({"labels": "weak"}, "labels=weak needs weak"),
         ({"labels": "gold", "weak": WEAK}, "no meaning with labels=gold"),
-        ({"shots": -1}, "shots must be a whole number of at least 0, got -1"),
-        ({"shots": 33}, r"shots must be between 0 and \d+ \(the pool\), got 33"),
-        ({"draw": -1}, "draw must be a whole number of at least 0, got -1"),
+        ({"shots": -1}, "shots: input should be greater than or equal to 0, got -1"),
+        ({"shots": 33}, r"shots=33, but only \d+ of the \d+ questions of the pool"),
         ({"style": "poem"}, "style must be chat or transcript"),
         ({"dataset": "/nowhere.jsonl"}, "there is no /nowhere.jsonl"),
         ({"labels": "noise_matched"}, "labels=noise_matched needs weak"),
@@ -300,7 +303,7 @@ def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
         ({"question": "half"}, "question must be shown or hidden"),
         ({"system_role": "poet"}, "system_role must be system or user"),
         ({"read": "minds"}, "read must be reply or likelihood"),
-        ({"permutations": 0}, "permutations must be a whole number of at least 1, got 0"),
+        ({"permutations": 0}, "permutations: input should be greater than or equal to 1, got 0"),
     ],
 )
 def test_bad_arguments_are_refused_in_plain_words(
@@ -439,7 +442,7 @@ def test_own_labels_are_weak_labels_of_the_same_model(run: Run, questions: dict[
 
     assert (own["labels"], own["weak"]) == ("weak", WEAK)
     # studies that other tests ran in this process leave Inspect a model in its context
-    with pytest.raises(W2SError, match="labels=self needs to know the model"):
+    with pytest.raises(W2SError, match="labels=self needs a model"):
         Context().run(few_shot, labels="self", shots=3, **questions)
 
 

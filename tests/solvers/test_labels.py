@@ -162,31 +162,15 @@ def test_a_bad_row_of_labels_is_named_with_file_and_row(
         few_shot(labels=table([*good, row]), shots=2, **questions)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            "question,label\n1,A\n2,B\n1,C\n",
-            "line 4: question '1' has a label in votes.csv: line 2",
-        ),
-        ("question,label\n1,A,B\n", "line 2 has 3 fields, the header 2"),
-        ("", "is empty"),
-        ("\udcff".encode("utf-8", "surrogateescape"), "line 1 is not UTF-8"),
-        (None, "cannot be read: No such file"),
-    ],
-)
 def test_a_file_that_is_no_table_of_labels_is_refused(
-    content: str | bytes | None, message: str, questions: dict[str, Any], tmp_path: Path
+    questions: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "votes.csv"
-    if content is not None:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-    with pytest.raises(W2SError, match=message) as error:
+    with pytest.raises(W2SError, match=r"votes.csv: cannot be read .* No such file"):
         few_shot(labels=f"file:{path}", shots=2, **questions)
-
-    assert "votes.csv" in str(error.value)
-    assert "\n" not in str(error.value)
+    path.write_text("question,label\n1,A\n2,B\n1,C\n")
+    with pytest.raises(W2SError, match=r"line 4: question '1' has a label in votes.csv: line 2"):
+        few_shot(labels=f"file:{path}", shots=2, **questions)
 
 
 # --- settings of label runs -----------------------------------------------------------------------

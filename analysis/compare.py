@@ -6,11 +6,9 @@ directory is held against the first, paired by question and by draw.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import product
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -24,45 +22,27 @@ from w2s_icl.analysis.page import inline_svg, template
 from w2s_icl.analysis.report import Written, writable
 from w2s_icl.analysis.sentences import listed, p_value, percent, points
 from w2s_icl.analysis.stats.paired import holm, paired_difference
-from w2s_icl.analysis.tables.cells import scope, share, with_ends
+from w2s_icl.analysis.tables.cells import scope, share, table
 from w2s_icl.errors import W2SError
 from w2s_icl.record import BANNER, IDENTITY
 from w2s_icl.words import arm_name
 
+ARM = ("model", "labels", "weak", "shots", "prompt")
 PLAIN = "plain"
 """How --as names the prompt that is "" in the logs."""
 
-ARM = ("model", "labels", "weak", "shots", "prompt")
-_COLUMNS = (
-    *("first", "second", "arm", *ARM, "model_second", "weak_second", "prompt_second", "state"),
-    *("shown", "n", "n_union", "draws", "scope", *with_ends("accuracy_first", "accuracy_second")),
-    *("diff", "lo", "hi", "n10", "n01", "p", "p_exact", "p_holm"),
-)
-_SAID = ("dataset", *IDENTITY, "system_message", "scorer_version", "w2s_icl", "inspect_ai")
-_ASKED: Mapping[str, Callable[[Any], Any]] = {
-    "wording": lambda q: q.question,
-    "options": lambda q: sorted(q.choices),
-    "right answer": lambda q: q.choices[ascii_uppercase.index(q.gold)],
-}
 Arm = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two log directories on the same questions.
-
-    Attributes:
-        first, second: Their addresses.
-        table: As compare.csv: a row per arm of either.
-        names: Models and prompts of the first that have another name in the second.
-        notes: What else differs, and what the two do not share, in words.
-    """
+    """Two log directories on the same questions."""
 
     first: str
     second: str
-    table: pd.DataFrame
-    names: Mapping[str, str]
-    notes: Sequence[str]
+    table: pd.DataFrame  # as compare.csv: a row per arm of either
+    names: Mapping[str, str]  # models and prompts of the first that have another name in the second
+    notes: Sequence[str]  # what else differs, and what the two do not share
 
     def texts(self) -> pd.DataFrame:
         """The arms that are compared, as texts."""
@@ -95,75 +75,85 @@ def compare(one: Logs, two: Logs, renamed: Iterable[str] = ()) -> Comparison:
     An arm is the same where model, labels, weak model, shots and prompt are. A name in `renamed`
     (OLD=NEW, of models or prompts) stands for another; so do the two models, or the two prompts,
     where the directories differ in one alone. Means are over the draws that both have; `p_holm` is
-    adjusted for the arms that are compared.
-
-    Raises:
-        W2SError: The directories ask different questions.
+    adjusted for the arms that are compared. Directories on other questions are a W2SError.
     """
     mine, theirs = Experiment(one), Experiment(two)
     notes, only = _questions(mine, theirs)
     old, new = _arms(mine), _arms(theirs)
     models = [{name for arm in arms for name in (arm[0], arm[2]) if name} for arms in (old, new)]
     prompts = [{arm[4] for arm in arms} for arms in (old, new)]
-    names = _names(renamed, *models) | _names(renamed, *prompts, most=2)
+    names = _names(renamed, *models) | _names(renamed, *prompts, guess=len(set.union(*prompts)) < 3)
     short = figures.display_names(list(dict.fromkeys([*mine.models, *theirs.models])))
-    rows: list[dict[str, Any]] = []
 
-    def add(arm: Arm, state: str, **columns: Any) -> None:
+    def row_of(arm: Arm, state: str) -> dict[str, Any]:
         model, labels, weak, shots, prompt = arm
         how = arm_name(labels, short.get(weak) or weak, prompt.removeprefix(PLAIN))
         text = f"{short[model]}, {f'{shots} ' if shots else ''}{how}"
         row = {"first": one.directory, "second": two.directory, "arm": text, "state": state}
-        rows.append({**row, **dict(zip(ARM, arm, strict=True)), **columns})
+        return row | dict(zip(ARM, arm, strict=True))
 
+    rows: list[dict[str, Any]] = []
     twins = {arm: tuple(names.get(value, value) for value in arm) for arm in old}
     for arm, runs in old.items():
         its = new.get(twins[arm], {})
         pairs = [(run, its[draw]) for draw, run in runs.items() if draw in its]
+        rows.append(row := row_of(arm, "compared" if pairs else "only in first"))
         if not pairs:
-            add(arm, "only in first")
             continue
-        second = dict(zip([f"{name}_second" for name in ARM[::2]], twins[arm][::2], strict=True))
-        add(arm, "compared", **second, **_difference(mine, theirs, pairs))
+        row |= zip(("model_second", "weak_second", "prompt_second"), twins[arm][::2], strict=True)
+        row |= _difference(mine, theirs, pairs)
         for which, lone in ("first", runs.keys() - its), ("second", its.keys() - runs):
             if lone:
-                only.append(f"only in {which}: draw {listed(sorted(lone))} of {rows[-1]['arm']}")
+                only.append(f"only in {which}: draw {listed(sorted(lone))} of {row['arm']}")
         for a, b in pairs:
             x, y = one.runs["settings"].iloc[a], two.runs["settings"].iloc[b]
             notes += [f"differs: {k}, {x[k]!r} and {y.get(k)!r}" for k in x if x[k] != y.get(k)]
-    for arm in new:
-        if arm not in twins.values():
-            add(arm, "only in second")
-    table = pd.DataFrame(rows, columns=list(_COLUMNS))
-    table["p_holm"] = holm(table["p"])
-    table = table.replace({name: {PLAIN: ""} for name in ("prompt", "prompt_second")})
+    rows += [row_of(arm, "only in second") for arm in new if arm not in twins.values()]
+    made = table(
+        rows,
+        *("first second arm", *ARM, "model_second weak_second prompt_second state shown n n_union"),
+        "draws scope accuracy_first± accuracy_second± diff lo hi n10 n01 p p_exact p_holm",
+    )
+    made["p_holm"] = holm(made["p"])
+    made = made.replace({name: {PLAIN: ""} for name in ("prompt", "prompt_second")})
     same = [f"{a!r} of the first is compared with {b!r}" for a, b in names.items() if a != b]
     only += [f"{row['state']}: {row['arm']}" for row in rows if row["state"] != "compared"]
     notes = list(dict.fromkeys([*same, *notes, *only]))
-    return Comparison(one.directory, two.directory, table, names, notes)
+    return Comparison(one.directory, two.directory, made, names, notes)
 
 
 def _questions(one: Experiment, two: Experiment) -> tuple[list[str], list[str]]:
     """In what the directories differ as a whole, and which test questions one alone asked."""
-    a, b = (
-        dict[Any, Any](zip(q.index, q.itertuples(), strict=True)) for q in (one.asked, two.asked)
-    )
+    a, b = one.asked.to_dict("index"), two.asked.to_dict("index")
     other = f"{two.logs.directory} and {one.logs.directory} ask different questions"
     shared = [id_ for id_ in a if id_ in b]
     if not shared:
         raise W2SError(f"{other}: no id of a test question is in both")
-    for id_, (what, of) in product(shared, _ASKED.items()):
-        if (x := of(b[id_])) != (y := of(a[id_])):
-            raise W2SError(f"{other}: {id_!r} has another {what}, {x!r:.60} and {y!r:.60}")
-    said = [(name, *(e.logs.metadata.get(name) for e in (one, two))) for name in _SAID]
+    for id_ in shared:
+        for what, x, y in zip(_ASKED, _asked(b[id_]), _asked(a[id_]), strict=True):
+            if x != y:
+                raise W2SError(f"{other}: {id_!r} has another {what}, {x!r:.60} and {y!r:.60}")
+    names = ("dataset", *IDENTITY, "system_message", "scorer_version", "w2s_icl", "inspect_ai")
+    said = [(name, *(e.logs.metadata.get(name) for e in (one, two))) for name in names]
     differs = [f"differs: {name}, {x!r:.60} and {y!r:.60}" for name, x, y in said if x != y]
-    if any(a[id_].choices != b[id_].choices for id_ in shared):
+    if any(a[id_]["choices"] != b[id_]["choices"] for id_ in shared):
         differs.append("differs: the order of the options")
-    only = []
-    for which, mine, its in (("first", a, b), ("second", b, a)):
-        if lone := [str(id_) for id_ in mine if id_ not in its]:
-            only.append(f"{len(lone)} test questions only in {which}: {', '.join(lone)}")
+    lone = {"first": [str(i) for i in a if i not in b], "second": [str(i) for i in b if i not in a]}
+    only = [
+        f"{len(ids)} test questions only in {which}: {', '.join(ids)}"
+        for which, ids in lone.items()
+        if ids
+    ]
     return differs, only
+
+
+_ASKED = ("wording", "options", "right answer")
+
+
+def _asked(question: Mapping[Any, Any]) -> tuple[Any, ...]:
+    """What must be the same in both directories, as `_ASKED` names it."""
+    right = question["choices"][ascii_uppercase.index(question["gold"])]
+    return question["question"], sorted(question["choices"]), right
 
 
 def _arms(e: Experiment) -> dict[Arm, Mapping[int, int]]:
@@ -174,15 +164,15 @@ def _arms(e: Experiment) -> dict[Arm, Mapping[int, int]]:
 
 
 def _names(
-    renamed: Iterable[str], mine: set[str], theirs: set[str], *, most: float = math.inf
+    renamed: Iterable[str], mine: set[str], theirs: set[str], *, guess: bool = True
 ) -> dict[str, str]:
-    """Names of the first directory that are others in the second; `most` that one is guessed of."""
+    """Names of the first directory that are others in the second; one pair may be guessed."""
     names: dict[str, str] = {}
     for text in renamed:  # a prompt has a "=" of its own
         halves = [(text[:i], text[i + 1 :]) for i, sign in enumerate(text) if sign == "="]
         names |= {old: new for old, new in halves if old in mine and new in theirs}
     old, new = mine - theirs - names.keys(), theirs - mine - {*names.values()}
-    if len(old) == len(new) == 1 and len(mine | theirs) <= most:
+    if guess and len(old) == len(new) == 1:
         names |= zip(old, new, strict=True)
     return names
 
@@ -203,17 +193,14 @@ def _difference(one: Experiment, two: Experiment, pairs: Sequence[tuple[int, int
         return row | {"state": "incomplete"}
     x, y = (of.columns[0][i.get_indexer(shared)] for of, i in zip(both, ids, strict=True))
     d = paired_difference(y, x)
-    row |= share("accuracy_first", x) | share("accuracy_second", y)
-    row |= {"diff": d.diff, "lo": d.low, "hi": d.high, "n10": d.n10, "n01": d.n01}
-    return row | {"p": d.p, "p_exact": d.p_exact}
+    row |= share("accuracy_first", x) | share("accuracy_second", y) | {"lo": d.low, "hi": d.high}
+    return row | {name: getattr(d, name) for name in ("diff", "n10", "n01", "p", "p_exact")}
 
 
 def write_comparison(dirs: Sequence[str], out: str | Path, renamed: Sequence[str] = ()) -> Written:
     """Hold each later directory against the first; write compare.csv, the figure and compare.html.
 
-    Raises:
-        W2SError: A directory is given twice, the folder `out` cannot be made or written to, a name
-            in `renamed` is unknown, or as `read_logs` and `compare`.
+    A directory given twice, or an unknown name in `renamed`, is a W2SError.
     """
     for i, address in enumerate(dirs):
         if address.rstrip("/") in {other.rstrip("/") for other in dirs[:i]}:
@@ -221,18 +208,19 @@ def write_comparison(dirs: Sequence[str], out: str | Path, renamed: Sequence[str
     out = writable(out)
     first, *others = logs = [read_logs(address) for address in dirs]
     made = [compare(first, other, renamed) for other in others]
+    used = {f"{old}={new}" for of in made for old, new in of.names.items()}
     for text in renamed:
-        if not any(text == f"{old}={new}" for of in made for old, new in of.names.items()):
+        if text not in used:
             raise W2SError(
                 f"--as must be OLD=NEW, a model or prompt of {first.directory} and one of another "
                 f"directory, got {text!r}"
             )
-    table = pd.concat([of.table for of in made], ignore_index=True)
+    rows = pd.concat([of.table for of in made], ignore_index=True)
     banner = BANNER if any(of.simulated for of in logs) else ""
-    drawn, svg, files = table[table["state"] == "compared"], "", [out / "compare.csv"]
-    figures.write_csv(table, files[0])
+    drawn, svg, files = rows[rows["state"] == "compared"], "", [out / "compare.csv"]
+    figures.write_csv(rows, files[0])
     if len(drawn):
-        files += figures.save(figures.differences(drawn, banner=banner), out / "compare", table)[:2]
+        files += figures.save(figures.differences(drawn, banner=banner), out / "compare", rows)[:2]
         sentences = " ".join(of.sentence() for of in made)
         text = (out / "compare.svg").read_text("utf-8")
         svg = inline_svg(text, "compare", "Differences of accuracy", sentences)

@@ -1,11 +1,6 @@
-"""From aligned answers to tables; docs/columns.md says what each column means.
+"""From aligned answers to tables; docs/columns.md says what each column means."""
 
-A file per subject: `cells` (accuracies and ratios), `arms` (gains and tests), `classes` (of
-questions), `audits` (positions, reruns, surface rule), `matching` (whose answers), `ledger`
-(models, costs, what is missing).
-"""
-
-from w2s_icl.analysis.tables.arms import FAMILIES, arms_table, tests_table
+from w2s_icl.analysis.tables.arms import arms_table, tests_table
 from w2s_icl.analysis.tables.audits import (
     RUN,
     positions_table,
@@ -19,7 +14,7 @@ from w2s_icl.analysis.tables.ledger import costs_table, missing_cells, models_ta
 from w2s_icl.analysis.tables.matching import matching_table
 
 __all__ = [
-    "FAMILIES", "RUN", "arms_table", "cells_table", "classes_table", "costs_table", "curves_table",
+    "RUN", "arms_table", "cells_table", "classes_table", "costs_table", "curves_table",
     "matching_table", "missing_cells", "models_table", "pooled_table", "positions_table",
     "repeats_table", "rules_table", "scope", "stats_info", "surface_rule_table", "tests_table",
 ]  # fmt: skip

@@ -17,16 +17,31 @@ from numpy.typing import ArrayLike
 from w2s_icl.analysis.experiment import COLUMNS, DEFINITIONS, Cell, Experiment
 from w2s_icl.analysis.stats.columns import MIN_RANDOM_DRAWS
 from w2s_icl.analysis.stats.paired import Difference, mean_interval, wilson
-from w2s_icl.analysis.stats.ratio import Ratio, clustered_ratio, gap_recovered, pooled_gap_recovered
+from w2s_icl.analysis.stats.ratio import (
+    Ratio,
+    clustered_ratio,
+    gap_recovered,
+    pooled_gap_recovered,
+)
 from w2s_icl.record import CellKey
 
 CELL = ("weak", "strong", "shots")
 """Columns that tell cells apart."""
 
 
-def with_ends(*names: str) -> tuple[str, ...]:
-    """Columns of estimates, each followed by the two ends of its interval."""
-    return tuple(name + end for name in names for end in ("", "_lo", "_hi"))
+def table(rows: Sequence[dict[Any, Any]], *columns: str) -> pd.DataFrame:
+    """Rows in columns that do not depend on them: "gain±" is an estimate and its interval's ends.
+
+    Example:
+        >>> table([], "weak strong", "gain±").columns.tolist()
+        ['weak', 'strong', 'gain', 'gain_lo', 'gain_hi']
+    """
+    names = (
+        name.removesuffix("±") + end
+        for name in " ".join(columns).split()
+        for end in (("", "_lo", "_hi") if name.endswith("±") else ("",))
+    )
+    return pd.DataFrame(rows, columns=list(names))
 
 
 def scope(draws: int) -> str:
@@ -56,35 +71,23 @@ def share(name: str, events: ArrayLike) -> dict[str, float]:
 
 def ratio_columns(name: str, ratio: Ratio | None = None, status: str = "") -> dict[str, Any]:
     """The columns of a ratio; `status` says why there is none."""
-    ends: dict[str, str] = {}
-    for end, field in (("_num", "numerator"), ("_gap", "gap")):
-        ends |= {end: field, f"{end}_lo": f"{field}_low", f"{end}_hi": f"{field}_high"}
+    ends = {"_num": "numerator", "_num_lo": "numerator_low", "_num_hi": "numerator_high"}
+    ends |= {"_gap": "gap", "_gap_lo": "gap_low", "_gap_hi": "gap_high"}
     ends |= {"": "value", "_lo": "low", "_hi": "high", "_df": "df", "_t_gap": "t_gap"}
     return {
         # nan is what `None` has for a field
         **{name + end: getattr(ratio, field, math.nan) for end, field in ends.items()},
-        f"{name}_status": ratio.status if ratio else status,
+        **{f"{name}_status": ratio.status if ratio else status},
         f"{name}_fragile": bool(ratio and ratio.fragile),
     }
 
 
-_CURVES = ("model", "labels", "weak", "shots", "n", "draws", "scope", *with_ends("accuracy"))
-
-_POOLED = ("scope", "cells", "n", "draws", *ratio_columns("pgr_pooled"), "pgr_mean", "pgr_median")
-
-
 def cells_table(experiment: Experiment) -> pd.DataFrame:
-    """One row per (weak, strong, shots): accuracies and the four ratios.
-
-    `acc_*` are accuracies with Wilson intervals for one run and t intervals over draws;
-    `unparsed_*` are counts over all draws and epochs; `{ratio}_num` and `{ratio}_gap` are
-    numerator and denominator; `{ratio}` and its interval are empty unless `{ratio}_status` is "ok".
-    """
-    rows = [_cell_row(experiment, cell) for cell in experiment.cells]
-    if not rows:  # zero-shot logs alone: no rows, but the columns all the same
-        nobody = Cell(np.array([], dtype=np.intp), 0, "", "", 0, {})
-        return pd.DataFrame([_cell_row(experiment, nobody)]).iloc[:0]
-    return pd.DataFrame(rows)
+    """One row per (weak, strong, shots): accuracies and the four ratios."""
+    # zero-shot logs alone: no rows, but the columns all the same
+    nobody = Cell(np.array([], dtype=np.intp), 0, "", "", 0, {})
+    rows = [_cell_row(experiment, cell) for cell in experiment.cells or [nobody]]
+    return pd.DataFrame(rows).iloc[: len(experiment.cells)]
 
 
 def _cell_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
@@ -109,26 +112,22 @@ def _cell_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
 
 
 def _gold_ratio(experiment: Experiment, cell: Cell, status: str) -> dict[str, float]:
-    """What else is said of `pgr_gold`, whose status is given.
-
-    `pgr_no_supervision` is what a model that ignored the labels would score; `pgr_gold_parsed` the
-    ratio on the questions that every column answered readably; `se_ratio_cluster` the standard
-    error clustered by category over the plain one, nan without categories.
-    """
+    """What else is said of `pgr_gold`, whose status is given."""
     none = clustered = math.nan
     parsed = interval("pgr_gold_parsed", math.nan, math.nan, math.nan)
     if not cell.status("pgr_gold"):
-        arms = [cell.arms[name] for name in DEFINITIONS["pgr_gold"]]
         columns = cell.columns("pgr_gold")
-        read = np.hstack([arm.letters != "" for arm in arms]).all(axis=1)
+        letters = np.hstack([cell.arms[name].letters for name in DEFINITIONS["pgr_gold"]])
+        read = (letters != "").all(axis=1)
         if read.any():
             ratio = gap_recovered(*(column[read] for column in columns))
             parsed = interval("pgr_gold_parsed", ratio.value, ratio.low, ratio.high)
-        if status == "ok" and "strong0" in cell.arms:
+    if status == "ok":
+        if "strong0" in cell.arms:
             weak, _, gold = (float(column.mean()) for column in columns)
             none = (float(cell.arms["strong0"].correct.mean()) - weak) / (gold - weak)
         categories = experiment.logs.questions["category"].to_numpy()[cell.places]
-        if status == "ok" and len(set(categories)) > 1:
+        if len(set(categories)) > 1:
             clustered = clustered_ratio(*columns, categories)
     return {"pgr_no_supervision": none, **parsed, "se_ratio_cluster": clustered}
 
@@ -136,11 +135,11 @@ def _gold_ratio(experiment: Experiment, cell: Cell, status: str) -> dict[str, fl
 def curves_table(experiment: Experiment, cells: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of every prompted model, one row per point of its curves.
 
-    `labels` is "none" for the zero-shot run, else "gold", or "weak" as in `cells` (`cells_table`);
-    `weak` is the weak model where there is one. Points that were not run or lack more than 2% of
-    their answers have no row. A cell of which only counts were imported has Wilson's interval.
+    `labels` is "none" for the zero-shot run, else "gold", or "weak" as in `cells` (`cells_table`).
+    Points that were not run or lack more than 2% of their answers have no row. A cell of which only
+    counts were imported has Wilson's interval.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[Any, Any]] = []
     all_counts = experiment.logs.counts
     for model in experiment.models:
         for shots in sorted({*experiment.shots, *(key.shots for key in all_counts)}):
@@ -152,24 +151,22 @@ def curves_table(experiment: Experiment, cells: pd.DataFrame) -> pd.DataFrame:
                 accuracy = interval("accuracy", counts[0] / n, *wilson(*counts))
             elif own.usable:
                 accuracy = share("accuracy", own.columns[0])
-            row = {"model": model, "labels": "gold" if shots else "none", "weak": ""}
-            rows.append(row | {"shots": shots, "n": n, "draws": draws, "scope": scope(draws)})
-            rows[-1] |= accuracy
+            row: dict[str, Any] = {"model": model, "weak": "", "shots": shots, "n": n}
+            row |= {"labels": "gold" if shots else "none", "draws": draws, "scope": scope(draws)}
+            rows.append(row | accuracy)
     for cell in cells[cells["shots"] > 0].to_dict("records"):
         ends = interval("accuracy", *(cell[f"acc_w2s{end}"] for end in ("", "_lo", "_hi")))
-        rows.append({"model": cell["strong"], "labels": "weak", **ends})
-        rows[-1] |= {str(name): value for name, value in cell.items()}
-    table = pd.DataFrame(rows, columns=list(_CURVES))
-    return table.dropna(subset="accuracy").reset_index(drop=True)
+        rows.append(cell | {"model": cell["strong"], "labels": "weak"} | ends)
+    made = table(rows, "model labels weak shots n draws scope accuracy±")
+    return made.dropna(subset="accuracy").reset_index(drop=True)
 
 
 def pooled_table(experiment: Experiment) -> pd.DataFrame:
     """`pgr_gold` over several cells: the ratio of their mean numerator and mean gap.
 
     One row per pair over all its shots, per shot count over all pairs, and over everything; pairs
-    of a model with itself have no ratio. `cells` counts the complete cells, which alone are used,
-    on the `n` questions and the `draws` that all of them have. `pgr_mean` and `pgr_median` of the
-    ratios that are reported one by one are secondary, and have no interval.
+    of a model with itself have no ratio. Complete cells alone are used, on the questions and draws
+    that all of them have.
     """
     cells = [cell for cell in experiment.cells if cell.shots and cell.weak != cell.strong]
     pairs, shots = defaultdict(list), defaultdict(list)
@@ -178,7 +175,8 @@ def pooled_table(experiment: Experiment) -> pd.DataFrame:
         shots[f"all pairs, {cell.shots} shot{'s' * (cell.shots != 1)}"].append(cell)
     groups = pairs | shots | ({"all pairs, all shots": cells} if cells else {})
     rows = [{"scope": scope, **_pooled(experiment, group)} for scope, group in groups.items()]
-    return pd.DataFrame(rows, columns=list(_POOLED))
+    ratio = ratio_columns("pgr_pooled")
+    return table(rows, "scope cells n draws", *ratio, "pgr_mean pgr_median")
 
 
 def _pooled(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from string import ascii_uppercase
 from typing import Any, Final
 
@@ -14,14 +14,8 @@ from numpy.typing import NDArray
 from w2s_icl.analysis.experiment import COLUMNS, Cell, Experiment
 from w2s_icl.analysis.stats.paired import holm, paired_difference
 from w2s_icl.analysis.stats.ratio import gap_recovered
-from w2s_icl.analysis.tables.cells import CELL, difference, ratio_columns, scope, share, with_ends
+from w2s_icl.analysis.tables.cells import CELL, difference, ratio_columns, scope, share, table
 from w2s_icl.words import printable
-
-ALL, CATEGORY, RIGHT_ANSWER = "all", "category", "right answer"
-"""What questions are classed by."""
-
-DECLINES, ANSWERS = "declines", "answers"
-"""Classes by the right answer."""
 
 _DECLINES: Final = re.compile(
     r"\bno comment\b"
@@ -30,13 +24,6 @@ _DECLINES: Final = re.compile(
     r"|\b(?:not enough|insufficient|no) information\b"
     r"|^\W*(?:it is |it's )?(?:unknown|unanswerable|undetermined|not known)\W*$",
     re.IGNORECASE,
-)
-
-_CLASSES = (
-    *(*CELL, "by", "class", "n", "draws", "scope"),
-    *with_ends(*(f"acc_{name}" for name in COLUMNS), "gain"),
-    *("gain_p", "gain_p_holm", "gain_part"),
-    *ratio_columns("pgr_gold"),
 )
 
 
@@ -53,13 +40,8 @@ def declines(answer: str) -> bool:
 def classes_table(experiment: Experiment) -> pd.DataFrame:
     """One row per (weak, strong, shots) of the headline and class of questions.
 
-    `by` says what a class is made of: "all" questions, the dataset's "category" ("" where it has
-    none), or the "right answer", which "declines" ("I have no comment" and the like) or "answers".
-    `gain` is w2s minus strong0 on the questions of the cell; `gain_part` is the class's part of the
-    gain over all questions, gain times its share of them: the parts of all categories, and of both
-    kinds of right answers, add up to the whole. Intervals of a class are over its questions; those
-    of all questions are clustered by category from 20 categories on. `gain_p_holm` is adjusted over
-    the classes of one `by`. Cells without a usable run with weak labels have no row.
+    Intervals of a class are over its questions; those of all questions are clustered by category
+    from 20 categories on. Cells without a usable run with weak labels have no row.
     """
     rows = [
         row
@@ -67,27 +49,29 @@ def classes_table(experiment: Experiment) -> pd.DataFrame:
         if cell.shots in experiment.headline and cell.compares("w2s", "strong0")
         for row in _rows(experiment, cell)
     ]
-    table = pd.DataFrame(rows, columns=list(_CLASSES))
-    table["gain_p_holm"] = table.groupby([*CELL, "by"])["gain_p"].transform(holm)
-    return table
+    accuracies, ratio = (f"acc_{name}±" for name in COLUMNS), ratio_columns("pgr_gold")
+    gain = "gain± gain_p gain_p_holm gain_part"
+    made = table(rows, *CELL, "by class n draws scope", *accuracies, gain, *ratio)
+    made["gain_p_holm"] = made.groupby([*CELL, "by"])["gain_p"].transform(holm)
+    return made
 
 
-def _rows(experiment: Experiment, cell: Cell) -> Iterator[Mapping[str, Any]]:
+def _rows(experiment: Experiment, cell: Cell) -> Iterator[dict[str, Any]]:
     questions = experiment.logs.questions.iloc[cell.places]
     categories = questions["category"].map(printable).to_numpy()
     right = zip(questions["choices"], questions["gold"], strict=True)
     declined = [declines(choices[ascii_uppercase.index(gold)]) for choices, gold in right]
     kinds = {
-        ALL: np.full(cell.n, ALL, dtype=object),
-        CATEGORY: categories,
-        RIGHT_ANSWER: np.where(declined, DECLINES, ANSWERS),
+        "all": np.full(cell.n, "all", dtype=object),
+        "category": categories,
+        "right answer": np.where(declined, "declines", "answers"),
     }
     for by, classes in kinds.items():
         names = sorted(set(classes))
-        if len(names) > 1 or by == ALL:  # one class is all questions
+        if len(names) > 1 or by == "all":  # one class is all questions
             for name in names:
                 row = {of: getattr(cell, of) for of in CELL} | {"by": by, "class": name}
-                yield row | _row(cell, classes == name, categories if by == ALL else None)
+                yield row | _row(cell, classes == name, categories if by == "all" else None)
 
 
 def _row(cell: Cell, of: NDArray[np.bool_], clusters: NDArray[Any] | None) -> dict[str, Any]:

@@ -12,19 +12,12 @@ import pandas as pd
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY
 from w2s_icl.analysis.stats.columns import LEVEL
-from w2s_icl.analysis.tables.arms import FAMILIES, tests_table
-from w2s_icl.analysis.tables.cells import share, with_ends
+from w2s_icl.analysis.tables.arms import MAIN, tests_table
+from w2s_icl.analysis.tables.cells import share, table
 from w2s_icl.analysis.tables.matching import RESAMPLES, SEED
 from w2s_icl.record import IDENTITY, MISSING_LIMIT
 
-_MODELS = (
-    *("model", "n", *with_ends("accuracy"), "unparsed", "unparsed_share"),
-    *("pool_n", "pool_accuracy", "pool_unparsed"),
-)
-
 _USAGE = ["calls", "input_tokens", "output_tokens", "cached_tokens", "cost"]
-
-_COSTS = (*KEY[:1], *KEY[2:], *_USAGE, "cost_known")
 
 
 def models_table(experiment: Experiment) -> pd.DataFrame:
@@ -46,7 +39,8 @@ def models_table(experiment: Experiment) -> pd.DataFrame:
             row |= share(f"{prefix}accuracy", correct[~np.isnan(correct)])
             row[f"{prefix}unparsed_share"] = unparsed / replies if replies else math.nan
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(_MODELS))
+    of_pool = "pool_n pool_accuracy pool_unparsed"
+    return table(rows, "model n accuracy± unparsed unparsed_share", of_pool)
 
 
 def costs_table(experiment: Experiment) -> pd.DataFrame:
@@ -57,30 +51,28 @@ def costs_table(experiment: Experiment) -> pd.DataFrame:
     and so is every sum it is part of.
     """
     runs = experiment.logs.runs
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[Any, Any]] = []
     for model in experiment.models:
         part = runs[runs["model"] == model].sort_values(
             ["split", "prompt", "labels", "weak", "shots", "draw", "order"], kind="stable"
         )
-        if part.empty:
-            continue
-        recorded = (part["calls"] > 0) | (part["reused_from"] != "")
-        part = part.assign(cost=part["cost"].where(recorded))
-        rows += [{str(k): v for k, v in row.items()} for row in part.to_dict("records")]
-        everything = dict.fromkeys(("split", "labels", "weak", "prompt"), "all")
-        rows.append({"model": model, **everything, **part[_USAGE].sum(skipna=False)})
-    table = pd.DataFrame(rows, columns=list(_COSTS))
-    table["cost_known"] = table["cost"].notna()
+        if len(part):
+            recorded = (part["calls"] > 0) | (part["reused_from"] != "")
+            part = part.assign(cost=part["cost"].where(recorded))
+            total = part[_USAGE].sum(skipna=False).to_dict()
+            everything = dict.fromkeys(("split", "labels", "weak", "prompt"), "all")
+            rows += [*part.to_dict("records"), {"model": model, **everything, **total}]
+    made = table(rows, "model", *KEY[2:], *_USAGE)
+    made["cost_known"] = made["cost"].notna()
     integers = ["shots", "draw", "order", *_USAGE[:-1]]
-    return table.astype(dict.fromkeys(integers, "Int64") | {"cost": "float64"})
+    return made.astype(dict.fromkeys(integers, "Int64") | {"cost": "float64"})
 
 
 def stats_info(experiment: Experiment) -> dict[str, Any]:
     """What the numbers of the other tables were computed with."""
     metadata = experiment.logs.metadata
-    tested = tests_table(experiment).groupby(["family", "contrast"], sort=False).size()
-    contrasts = {family: f"{first} - {second}" for family, (first, second) in FAMILIES.items()}
-    contrasts |= {family: contrast for family, contrast in tested.index if family not in FAMILIES}
+    families = tests_table(experiment)["family"].tolist()
+    arms = dict.fromkeys([*MAIN, *(family.removeprefix("w2s_vs_") for family in families)])
     return {
         "level": LEVEL,
         "resamples": RESAMPLES,
@@ -88,8 +80,8 @@ def stats_info(experiment: Experiment) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("w2s-icl", "numpy", "scipy", "pandas")},
         "log_versions": {key: metadata.get(key) for key in ("w2s_icl", "inspect_ai")},
         "families": {
-            family: {"contrast": contrast, "tests": int(tested.get((family, contrast), 0))}
-            for family, contrast in contrasts.items()
+            f"w2s_vs_{arm}": {"contrast": f"w2s - {arm}", "tests": families.count(f"w2s_vs_{arm}")}
+            for arm in arms
         },
         "experiment": {key: metadata.get(key) for key in ("dataset", *IDENTITY, "scorer_version")},
     }

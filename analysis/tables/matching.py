@@ -13,44 +13,36 @@ import pandas as pd
 from w2s_icl.analysis.experiment import Cell, Experiment
 from w2s_icl.analysis.stats.agreement import QuestionBootstrap
 from w2s_icl.analysis.stats.paired import paired_difference
-from w2s_icl.analysis.tables.cells import CELL, interval, share, with_ends
+from w2s_icl.analysis.tables.cells import CELL, interval, share, table
 
-RESAMPLES = 10_000
-
-SEED = 20240
+RESAMPLES, SEED = 10_000, 20240
 
 _SHARES = (
     *("match_both", "match_strong", "match_weak", "match_neither"),
     *("neither_right", "neither_wrong"),
 )
 
-_AGREEMENT = ("phi", "error_consistency", "capa")
-
-_MATCHING = (
-    *(*CELL, "n", "draws", *_SHARES, *(f"{name}_count" for name in _SHARES)),
-    *("ww_n", *(f"ww_{name}" for name in _SHARES), *(f"ww_{name}_count" for name in _SHARES)),
-    *(*with_ends("fix_rate"), "fix_count", "strong_wrong_n"),
-    *(*with_ends("break_rate"), "break_count", "strong_right_n"),
-    *("imitation_m", "imitation_w2s", "imitation_gold", *with_ends("imitation_excess")),
-    *with_ends(*(f"{name}_{other}" for name in _AGREEMENT for other in ("weak", "strong"))),
-)
-
 
 def matching_table(experiment: Experiment) -> pd.DataFrame:
     """Whose answers the runs with weak labels give; one row per (weak, strong, shots > 0).
 
-    Shares of questions, and `*_count`, both averaged over draws; `ww_*` over the questions that
-    the weak model has wrong. `neither_right` and `neither_wrong` (wrong or unread) split
-    `match_neither`; an unread answer matches nothing. In a self pair `match_strong` and
-    `match_weak` do not exist. `imitation_*` are of the questions that the weak model answered
-    wrongly: the share on which runs with weak and with gold labels repeat its answer, and how much
-    more often the first do. Everything is about the first answer where a cell was run several
-    times; agreement is then empty, unless all answers were right or wrong each time.
+    An unread answer matches nothing. In a self pair `match_strong` and `match_weak` do not exist.
+    Everything is about the first answer where a cell was run several times; agreement is then
+    empty, unless all answers were right or wrong each time.
     """
     # resamples of one size can take 30 MB
     bootstrap = lru_cache(maxsize=4)(lambda n: QuestionBootstrap(n, RESAMPLES, SEED))
     rows = [_matching_row(experiment, cell, bootstrap) for cell in experiment.cells if cell.shots]
-    return pd.DataFrame(rows, columns=list(_MATCHING))
+    whose = [*_SHARES, *(f"{name}_count" for name in _SHARES)]
+    statistics = ("phi", "error_consistency", "capa")
+    agreement = (f"{name}_{of}±" for name in statistics for of in ("weak", "strong"))
+    return table(
+        rows,
+        *(*CELL, "n draws", *whose, "ww_n", *(f"ww_{name}" for name in whose)),
+        "fix_rate± fix_count strong_wrong_n break_rate± break_count strong_right_n",
+        "imitation_m imitation_w2s imitation_gold imitation_excess±",
+        *agreement,
+    )
 
 
 def _matching_row(
@@ -88,14 +80,11 @@ def _matching_row(
         # a resample is the same questions whatever the order of the log
         ids = questions.index
         by_id = sorted(range(cell.n), key=lambda i: (isinstance(ids[i], str), ids[i]))
+        options = questions["n_options"].to_numpy()[by_id]
         for name, other in (("weak", arms["weak"]), ("strong", arms["strong0"])):
-            found = bootstrap(cell.n).agreement(
-                treated[by_id],
-                other.letters[by_id],
-                arms["w2s"].correct[by_id],
-                other.correct[by_id],
-                questions["n_options"].to_numpy()[by_id],
-            )
+            answers = treated[by_id], other.letters[by_id]
+            correct = arms["w2s"].correct[by_id], other.correct[by_id]
+            found = bootstrap(cell.n).agreement(*answers, *correct, options)
             for statistic, estimate in found.items():
                 row |= interval(f"{statistic}_{name}", *estimate)
     return row
@@ -103,12 +92,10 @@ def _matching_row(
 
 def _imitation(weak: Any, treated: Any, gold: Any, errors: Any) -> dict[str, float]:
     """How often runs with weak and with gold labels repeat the weak model's `errors`."""
-    repeated = [(letters == weak)[errors] for letters in (treated, gold)]
-    m = int(errors.sum())
-    of_w2s, of_gold = (float(of.mean()) if m else math.nan for of in repeated)
-    value = low = high = math.nan
-    if m:
-        d = paired_difference(*repeated)
-        value, low, high = d.diff, max(d.low, -1.0), min(d.high, 1.0)
-    shares = {"imitation_m": m, "imitation_w2s": of_w2s, "imitation_gold": of_gold}
-    return shares | interval("imitation_excess", value, low, high)
+    of_w2s, of_gold = ((letters == weak)[errors] for letters in (treated, gold))
+    if not errors.any():
+        return {"imitation_m": 0}
+    row: dict[str, float] = {"imitation_m": int(errors.sum())}
+    row |= {"imitation_w2s": float(of_w2s.mean()), "imitation_gold": float(of_gold.mean())}
+    d = paired_difference(of_w2s, of_gold)
+    return row | interval("imitation_excess", d.diff, max(d.low, -1.0), min(d.high, 1.0))

@@ -6,9 +6,9 @@ learning the task. The rule here sees the texts of the options and nothing else,
 right can be had from the surface. Fitted on the labels shown in a prompt it says how much of the
 gain those labels could bring that way; `cross_fitted` says how much the test questions offer.
 
-The rule is a softmax regression over the options of each question (a conditional logit), with
-features of each option set against the other options of its question. Word lists are English;
-text in other languages is measured by length, overlap, digits and capitals.
+The rule is a softmax regression over the options of each question (a conditional logit; McFadden
+1974), with features of each option set against the other options of its question. Word lists are
+English; text in other languages is measured by length, overlap, digits and capitals.
 """
 
 import re
@@ -25,17 +25,12 @@ from scipy.optimize import minimize
 Floats = NDArray[np.float64]
 Question = Sequence[str]
 
-FOLDS: Final = 10
-FOLD_SEED: Final = 20240
-
 # Of 1, 3, 5 and 10, tried on real TruthfulQA with 16 to 100 labels, 5 was best with labels of which
 # 60% are true and within 1.1 points of the best with gold ones. Features are not scaled by their
 # spread, which 16 questions do not show.
 RIDGE: Final = 5.0
 
-# Scores that differ by less are a tie: rounding must not choose between options.
-_TIE: Final = 1e-9
-
+# Features that are 1 where an option has one of these words; "negated" also by a word in n't.
 # Chosen after a look at which words mark right and wrong options of TruthfulQA as a whole, which
 # flatters accuracies on it a little: without any one list but the negations they fall by at most
 # 0.7 points, without all of them by 2 to 3.
@@ -54,9 +49,6 @@ _MARKS: Final = {
     "and, or": "and or",
     "my": "my me i'm",
 }
-"""Features that are 1 where an option has one of these words; "negated" also by a word in n't."""
-
-_BEGINNINGS: Final = ("yes", "no", "there", "i")
 _THERE_IS_NO: Final = re.compile(
     r"\bthere(?:'s| is| are| was| were) (?:no|not)\b|\b(?:is|are|was) no\b"
 )
@@ -66,18 +58,14 @@ _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 def _named_features(texts: Question) -> dict[str, Sequence[float]]:
     """Every feature by name, a value per option."""
     words = [_WORD.findall(text.lower().replace("’", "'")) for text in texts]
-    sets = [frozenset(tokens) for tokens in words]
-    k = len(texts)
+    sets, k = [frozenset(tokens) for tokens in words], len(texts)
     options_with = Counter(word for tokens in sets for word in tokens)
     common = [word for word, count in options_with.items() if count >= max(2, k - 1)]
     first = [tokens[0] if tokens else "" for tokens in words]
     last = [tokens[-1] if tokens else "" for tokens in words]
-    first_count, last_count = Counter(first), Counter(last)
     marks = {name: [bool(s & set(of.split())) for s in sets] for name, of in _MARKS.items()}
-    negated = [
-        marked or any(word.endswith("n't") for word in s)
-        for marked, s in zip(marks["negated"], sets, strict=True)
-    ]
+    contracted = [any(word.endswith("n't") for word in s) for s in sets]
+    negated = [a or b for a, b in zip(marks["negated"], contracted, strict=True)]
 
     def share(part: int, whole: int) -> float:
         return part / whole if whole else 0.0
@@ -87,6 +75,8 @@ def _named_features(texts: Question) -> dict[str, Sequence[float]]:
         return [[share_of(s, o) for j, o in enumerate(sets) if j != i] for i, s in enumerate(sets)]
 
     jaccard = against(lambda s, o: share(len(s & o), len(s | o)))
+    covered = against(lambda s, o: share(len(s & o), len(o)))
+    capitals = [sum(word[0].isupper() for word in text.split()[1:]) for text in texts]
     return {
         "words": [float(np.log1p(len(tokens))) for tokens in words],
         "characters": [float(np.log1p(len(text))) for text in texts],
@@ -98,17 +88,13 @@ def _named_features(texts: Question) -> dict[str, Sequence[float]]:
         "mean overlap": [float(np.mean(row)) for row in jaccard],
         "largest overlap": [max(row) for row in jaccard],
         "words of its own": [share(sum(options_with[w] == 1 for w in s), len(s)) for s in sets],
-        "others' words": [
-            float(np.mean(row)) for row in against(lambda s, o: share(len(s & o), len(o)))
-        ],
+        "others' words": [float(np.mean(row)) for row in covered],
         "common words missing": [share(sum(w not in s for w in common), len(common)) for s in sets],
-        "last word shared": [(last_count[word] - 1) / (k - 1) for word in last],
-        "only one yes or no": [w in ("yes", "no") and first_count[w] == 1 for w in first],
-        **{name: [w in (name, f"{name}'s") for w in first] for name in _BEGINNINGS},
+        "last word shared": [(last.count(word) - 1) / (k - 1) for word in last],
+        "only one yes or no": [w in ("yes", "no") and first.count(w) == 1 for w in first],
+        **{w: [word in (w, f"{w}'s") for word in first] for w in ("yes", "no", "there", "i")},
         "digits": [any(c.isdigit() for c in text) for text in texts],
-        "capitals": [
-            float(np.log1p(sum(word[0].isupper() for word in text.split()[1:]))) for text in texts
-        ],
+        "capitals": [float(np.log1p(count)) for count in capitals],
     }
 
 
@@ -140,8 +126,7 @@ class Options:
             if len(choices) < 2:
                 raise ValueError(f"a question must have at least two options, got {list(choices)}")
         self.orders = [sorted(range(len(c)), key=c.__getitem__) for c in questions]
-        asked = zip(questions, self.orders, strict=True)
-        tables = [_sorted_features(tuple(choices[i] for i in order)) for choices, order in asked]
+        tables = [_sorted_features(tuple(sorted(choices))) for choices in questions]
         self.features = np.concatenate(tables)  # (options of all questions, features)
         self.counts = [len(order) for order in self.orders]
         self.starts = np.cumsum([0, *self.counts[:-1]])  # row of each question's first option
@@ -168,7 +153,7 @@ class SurfaceRule:
 
     def probabilities(self, questions: Sequence[Question]) -> list[Floats]:
         """Probability of each option, an array per question that sums to 1."""
-        if not len(questions):
+        if not questions:
             return []
         options = Options(questions)
         return options.parted(options.softmax(self.weights)[0])
@@ -176,7 +161,8 @@ class SurfaceRule:
     def choose(self, questions: Sequence[Question]) -> NDArray[np.intp]:
         """Index of the option that the rule finds most probable, shape (len(questions),).
 
-        Among equally probable options it is the one whose text sorts first, wherever it stands.
+        Among equally probable options it is the one whose text sorts first, wherever it stands;
+        probabilities that differ by less than 1e-9 are equal, or rounding would choose.
 
         Example:
             >>> shown = [["It may help.", "It cures cancer."], ["It kills.", "It may hurt."]]
@@ -185,7 +171,7 @@ class SurfaceRule:
             [1]
         """
         chosen = [
-            min((text, i) for i, text in enumerate(texts) if p[i] >= p.max() - _TIE)[1]
+            min((text, i) for i, text in enumerate(texts) if p[i] >= p.max() - 1e-9)[1]
             for p, texts in zip(self.probabilities(questions), questions, strict=True)
         ]
         return np.array(chosen, dtype=np.intp)
@@ -197,19 +183,9 @@ def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRul
     A label is the index of an option, right or wrong. The weights have the largest likelihood minus
     RIDGE / 2 times the squared weights: one question is enough, and weights that the labels say
     nothing about are 0.
-
-    Raises:
-        ValueError: There are no questions, not one label each, a label is not the index of an
-            option, or a question has fewer than two options.
-
-    References:
-        McFadden (1974), Conditional Logit Analysis of Qualitative Choice Behavior.
     """
-    if not len(questions) or len(questions) != len(labels):
-        raise ValueError(
-            f"questions must be at least one, with a label each, got {len(questions)} and "
-            f"{len(labels)} labels"
-        )
+    if not questions or len(questions) != len(labels):
+        raise ValueError(f"fit on one label a question, got {len(labels)} of {len(questions)}")
     options = Options(questions)
     for choices, label in zip(questions, labels, strict=True):
         if not 0 <= label < len(choices):
@@ -235,29 +211,18 @@ def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRul
 
 
 def cross_fitted(
-    questions: Sequence[Question], gold: Sequence[int]
+    questions: Sequence[Question], gold: Sequence[int], folds: int = 10
 ) -> tuple[NDArray[np.intp], Floats]:
-    """The rule on each question when fitted on the others' gold answers.
+    """The rule on each of two questions or more when fitted on the others' gold answers.
 
-    A seeded permutation deals the questions into `FOLDS`, with fewer questions one each. Returns
-    the index of the chosen option and the probability of the right one, of each question.
-
-    Raises:
-        ValueError: There are fewer than two questions, or as in `fit_rule`.
-
-    Example:
-        >>> asked = [[f"It may be {word}.", f"It is {word}."] for word in "red new old".split()]
-        >>> chosen, probability = cross_fitted(asked, [0, 0, 0])
-        >>> chosen.tolist(), bool((probability > 0.5).all())
-        ([0, 0, 0], True)
+    A seeded permutation deals the questions into folds, of one question each where there are fewer
+    than `folds`. Returns the index of the chosen option and the probability of the right one.
     """
     n = len(questions)
-    if n < 2:
-        raise ValueError(f"questions must hold at least two questions, got {n}")
     fold = np.empty(n, dtype=np.intp)
-    fold[np.random.default_rng(FOLD_SEED).permutation(n)] = np.arange(n) % FOLDS
+    fold[np.random.default_rng(20240).permutation(n)] = np.arange(n) % folds
     chosen, probability = np.empty(n, dtype=np.intp), np.empty(n)
-    for part in range(min(FOLDS, n)):
+    for part in range(min(folds, n)):
         rest, held = np.flatnonzero(fold != part).tolist(), np.flatnonzero(fold == part).tolist()
         rule = fit_rule([questions[i] for i in rest], [gold[i] for i in rest])
         asked = [questions[i] for i in held]

@@ -33,8 +33,6 @@ _PROMPTS: Mapping[str, str] = {
     "cot=bare": "reasoning first",
     "question=hidden": "question hidden",
 }
-_FAR = "flipped|zero_shot|question=hidden"
-"""Arms that may lie far off, and must not squeeze the others."""
 
 
 def arm_text(arm: str, weak: str = "the weak model") -> str:
@@ -57,11 +55,12 @@ def arm_order(arms: Iterable[str]) -> list[str]:
         >>> arm_order(["mine", "random", "weak cot=bare", "gold", "weak", "zero_shot cot=bare"])
         ['weak', 'gold', 'random', 'mine', 'weak cot=bare', 'zero_shot cot=bare']
     """
-    ranks = {kind: i for i, kind in enumerate(ARMS)}
+    kinds = [*ARMS]
 
     def place(arm: str) -> tuple[bool, bool, int, str]:
-        kind, _, rest = arm.partition(" ")
-        return kind == "zero_shot", bool(rest), ranks.get(kind, len(ranks)), arm
+        kind, *prompt = arm.split(" ")
+        rank = kinds.index(kind) if kind in kinds else len(kinds)
+        return kind == "zero_shot", bool(prompt), rank, arm
 
     return sorted(set(arms), key=place)
 
@@ -94,19 +93,13 @@ def arms(
     limits = _limits(rows)
     margin = 0.03 * (limits[1] - limits[0])
     for axes, pair, mine in sheet.by_pair(pairs):
-        axes.set_xlabel(f"points over zero-shot, n = {style.n_text(mine['n'])}")
+        sheet.arm_axes(axes, f"points over zero-shot, n = {style.n_text(mine['n'])}")
         axes.set_xlim(limits[0] - margin, limits[1] + margin)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        style.points_axis(axes.xaxis)
-        axes.grid(axis="x")
-        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0, pad=8)
         _gains(sheet, axes, pair, mine.set_index("arm").reindex(order), limits)
     weak = [sheet.names[of] for of in {weak for weak, _ in pairs}]
     words = [arm_text(arm, *weak[: len(weak) == 1]) for arm in ["weak", *order]]
-    sheet.panels[0].set_yticks(range(len(order)), words[1:])
-    sheet.panels[0].set_ylim(len(order) - 0.5, -0.5)
+    sheet.arm_names(words[1:])
     if rows.loc[rows["arm"] == "weak", "gain"].notna().any():
         sheet.handles.append(Patch(label=f"95% interval of {words[0]}", color=MUTED, alpha=0.2))
     arrows = " ◀▶: the interval leaves the figure." if sheet.cut else ""
@@ -141,15 +134,34 @@ def _gains(
 
 def _limits(rows: pd.DataFrame) -> tuple[float, float]:
     """One scale for all panels; it goes half its width towards arms far off, no further."""
-
-    def ends(part: pd.DataFrame) -> tuple[float, float]:
-        every = np.append(part[["gain_lo", "gain_hi"]].to_numpy(dtype=float), 0)
-        return float(np.nanmin(every)), float(np.nanmax(every))
-
-    every, near = ends(rows), ends(rows[~rows["arm"].str.contains(_FAR)])
+    far = rows["arm"].str.contains("flipped|zero_shot|question=hidden").to_numpy()
+    low, high = rows["gain_lo"].to_numpy(dtype=float), rows["gain_hi"].to_numpy(dtype=float)
+    near = np.nanmin([*low[~far], 0]), np.nanmax([*high[~far], 0])
     most = 0.5 * max(near[1] - near[0], 0.02)
-    low, high = max(every[0], near[0] - most), min(every[1], near[1] + most)
-    return low, max(high, low + 0.02)
+    start = max(np.nanmin([*low, 0]), near[0] - most)
+    return float(start), float(max(min(np.nanmax([*high, 0]), near[1] + most), start + 0.02))
+
+
+@styled
+def differences(table: pd.DataFrame, *, banner: str = "") -> Figure:
+    """Accuracy of a log directory minus the first's: a panel per later directory, a row per arm.
+
+    `table` is of `compare.compare`, the rows of arms that were compared.
+    """
+    arms, seconds = [*table["arm"].unique()], [*table["second"].unique()]
+    sheet = Sheet([], style.in_lines(len(seconds)), 0.25 * len(arms) + 0.85)
+    drawn = table.rename(columns={"lo": "diff_lo", "hi": "diff_hi"})
+    for axes, second in zip(sheet.panels, seconds, strict=True):
+        rows = drawn[drawn["second"] == second]
+        sheet.title(axes, f"{second} minus {table['first'].iloc[0]}")
+        sheet.arm_axes(axes, f"points, n = {style.n_text(rows['n'])}")
+        at = [arms.index(arm) for arm in rows["arm"]]
+        how: Any = {"color": INK, "marker": "o", "markersize": 6}
+        sheet.intervals(axes, at, rows, "diff", across=True, **how)
+        for height, gain in zip(at, rows["diff"], strict=True):
+            sheet.beside(axes, height, points(gain), INK)
+    sheet.arm_names(arms)
+    return sheet.finish(style.scope_text(table), banner)
 
 
 @styled
@@ -168,9 +180,8 @@ def surface_fit(fit: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
         axes.grid(axis="y")
         axes.axhline(0, color=MUTED, linewidth=1, zorder=1)
         axes.axvline(0, color=MUTED, linewidth=1, linestyle=":", zorder=1)
-        axes.fill_between(
-            line["x"], line["gain_lo"], line["gain_hi"], color=colour, alpha=0.15, linewidth=0
-        )
+        band = line["x"], line["gain_lo"], line["gain_hi"]
+        axes.fill_between(*band, color=colour, alpha=0.15, linewidth=0)
         axes.plot(line["x"], line["gain"], color=colour, linewidth=1.8)
         sheet.intervals(axes, bins["x"], bins, "gain", color=colour, marker=marker)
         style.points_axis(axes.xaxis)
@@ -181,12 +192,10 @@ def surface_fit(fit: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
     sheet.keys_of_labels(fit["weak"])
     sheet.handles.append(Patch(label="95% band of the fitted line", color=MUTED, alpha=0.3))
     sheet.key("the rule knows nothing", color=MUTED, linestyle=":", linewidth=1)
-    return sheet.finish(_SURFACE, banner)
-
-
-_SURFACE = (
-    "From left to right: the probability that a surface rule gives the right option. The rule "
-    "reads only the options (length, negation, hedges, digits), never the question. A gain at the "
-    "dotted line owes nothing to it; a model that only follows it gains nothing there. Marks: a "
-    "fifth of the questions each, with 95% intervals."
-)
+    note = (
+        "From left to right: the probability that a surface rule gives the right option. The rule "
+        "reads only the options (length, negation, hedges, digits), never the question. A gain at "
+        "the dotted line owes nothing to it; a model that only follows it gains nothing there. "
+        "Marks: a fifth of the questions each, with 95% intervals."
+    )
+    return sheet.finish(note, banner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,22 +17,16 @@ from w2s_icl.analysis.figures.style import INK, MUTED, PAPER, Sheet, styled
 from w2s_icl.analysis.sentences import ratio
 
 MATCH_CLASSES: tuple[tuple[str, str, str, str], ...] = (
-    ("match_both", "#c3cad3", "the answer of both, zero-shot", style.DARK_TEXT),
-    ("match_strong", "#3b4f9e", "only its own zero-shot answer", style.LIGHT_TEXT),
-    ("match_weak", "#c48812", "only the weak model's answer", style.DARK_TEXT),
-    ("neither_right", "#187d60", "neither's, and right", style.LIGHT_TEXT),
+    # fills, and the numbers on them, are the same in both themes: none is of `COLOURS`
+    ("match_both", "#c3cad3", "the answer of both, zero-shot", "#1c1f26"),
+    ("match_strong", "#3b4f9e", "only its own zero-shot answer", "#fdfdfd"),
+    ("match_weak", "#c48812", "only the weak model's answer", "#1c1f26"),
+    ("neither_right", "#187d60", "neither's, and right", "#fdfdfd"),
     ("neither_wrong", PAPER, "neither's, and wrong or unreadable", INK),
 )
 """Whose answer the prompted model gives: column, fill, words, colour of the number."""
 
-_FIRST: Any = {"color": style.RIGHT, "marker": "o", "linestyle": "-"}
-_SECOND: Any = {"color": MUTED, "marker": "X", "linestyle": style.DASHED}
 _NOTHING = "a run is missing or incomplete"
-_PHI = (
-    "φ, from −1 to 1: correlation, over questions, between being right after the demonstrations "
-    "and being right zero-shot. 1: on the same questions. 0: unrelated. There is none where a run "
-    "is all right or all wrong, changes when repeated, or is missing."
-)
 
 
 @styled
@@ -41,12 +35,10 @@ def matching(
 ) -> Figure:
     """Whose answer the prompted model gives: a panel per pair, a stacked bar per shot count.
 
-    `table` is of `tables.matching_table`; with `weak_wrong` only the questions that the weak model
-    has wrong are drawn.
+    With `weak_wrong` only the questions that the weak model has wrong are drawn.
     """
-    prefix = "ww_" if weak_wrong else ""
-    what = "% where weak is wrong" if weak_wrong else "% of questions"
-    sheet, panels = _panels(table, models, what)
+    prefix, of = ("ww_", "where weak is wrong") if weak_wrong else ("", "of questions")
+    sheet, panels = _panels(table, models, f"% {of}")
     style.percent_axis(sheet.panels[0].yaxis)
     inside: list[tuple[Text, Any]] = []
     for axes, rows in panels:
@@ -69,12 +61,12 @@ def matching(
 def _bars(rows: pd.DataFrame, axes: Axes, prefix: str) -> list[tuple[Text, Any]]:
     """One pair; the numbers with the bars that they must fit into."""
     bottom, inside = np.zeros(len(rows)), []
-    ground: Any = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}
     for column, colour, _, ink in MATCH_CLASSES:
         share = rows[f"{prefix}{column}"].to_numpy(dtype=float)
         bars = axes.bar(np.arange(len(rows)), share, 0.78, bottom, **_fill(colour))
         how: Any = {"ha": "center", "va": "center_baseline", "fontsize": 8.5, "color": ink}
-        how |= {"bbox": ground} if colour == PAPER else {}
+        if colour == PAPER:
+            how["bbox"] = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}
         for i in np.flatnonzero(share > 0).tolist():
             number = axes.text(i, bottom[i] + share[i] / 2, f"{100 * share[i]:.0f}", **how)
             inside.append((number, bars[i]))
@@ -90,16 +82,16 @@ def _fill(colour: str) -> dict[str, Any]:
 
 @styled
 def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
-    """What weak labels fix and break, given the strong model's zero-shot answer; as `matching`."""
-    curves = {
-        "fix_rate": ("fixes: now right, of the questions it had wrong zero-shot", _FIRST),
-        "break_rate": ("breaks: now wrong, of the questions it had right zero-shot", _SECOND),
-    }
+    """What weak labels fix and break, given the strong model's zero-shot answer."""
     of = {"fix_rate": "strong_wrong_n", "break_rate": "strong_right_n"}
-    sheet = _curves(
-        table, models, curves, "% of those questions",
-        lambda row, rate: f"{100 * row[rate]:.0f}% of {row[of[rate]]:.0f}",
-    )  # fmt: skip
+    fixes = "fixes: now right, of the questions it had wrong zero-shot"
+    breaks = "breaks: now wrong, of the questions it had right zero-shot"
+    words = dict(zip(of, (fixes, breaks), strict=True))
+
+    def text(row: pd.Series[Any], rate: str) -> str:
+        return f"{100 * row[rate]:.0f}% of {row[of[rate]]:.0f}"
+
+    sheet = _curves(table, models, words, "% of those questions", text)
     highest = np.nanmax([0.7, *table[["fix_rate_hi", "break_rate_hi"]].max()])
     sheet.panels[0].set_ylim(-0.03, min(1.03, highest + 0.05))
     style.percent_axis(sheet.panels[0].yaxis)
@@ -109,42 +101,50 @@ def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
 
 @styled
 def correlation(table: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
-    """Phi of correctness with the strong and the weak model's zero-shot runs; as `matching`."""
-    curves = {
-        "phi_strong": ("φ with the prompted model's zero-shot run", _FIRST),
-        "phi_weak": ("φ with the weak model's zero-shot run", _SECOND),
-    }
+    """Phi of correctness with the strong and the weak model's zero-shot runs."""
+    whose = {"phi_strong": "prompted", "phi_weak": "weak"}
+    words = {name: f"φ with the {of} model's zero-shot run" for name, of in whose.items()}
     # with itself, both are one
     itself = table["weak"] == table["strong"]
     columns = [f"phi_weak{end}" for end in ("", "_lo", "_hi")]
     table = table.assign(**{name: table[name].mask(itself) for name in columns})
-    sheet = _curves(table, models, curves, "φ", lambda row, phi: ratio(row[phi]))
+    sheet = _curves(table, models, words, "φ", lambda row, phi: ratio(row[phi]))
     lowest = np.nanmin([0, *table[["phi_strong_lo", "phi_weak_lo"]].min()])
     sheet.panels[0].set_ylim(lowest - 0.05, 1.05)
-    return sheet.finish(f"{_PHI} Bars: 95% intervals.", banner)
+    note = (
+        "φ, from −1 to 1: correlation, over questions, between being right after the "
+        "demonstrations and being right zero-shot. 1: on the same questions. 0: unrelated. There "
+        "is none where a run is all right or all wrong, changes when repeated, or is missing. "
+        "Bars: 95% intervals."
+    )
+    return sheet.finish(note, banner)
 
 
 def _curves(
     table: pd.DataFrame,
     models: Sequence[str],
-    curves: Mapping[str, tuple[str, Any]],
+    words: dict[str, str],
     ylabel: str,
     text: Callable[[pd.Series[Any], str], str],
 ) -> Sheet:
     """A panel per pair, a curve with intervals per column, and the `text` of its last value."""
+    looks: tuple[Any, Any] = (
+        {"color": style.RIGHT, "marker": "o", "linestyle": "-"},
+        {"color": MUTED, "marker": "X", "linestyle": style.DASHED},
+    )
     sheet, panels = _panels(table, models, ylabel)
     for axes, rows in panels:
         axes.grid(axis="y")
-        if rows[list(curves)].isna().all(axis=None):
+        if rows[list(words)].isna().all(axis=None):
             axes.set_xlabel("no φ: see below" if ylabel == "φ" else _NOTHING)
-        for shift, (name, (_, how)) in zip((-0.06, 0.06), curves.items(), strict=True):
+        for shift, name, how in zip((-0.06, 0.06), words, looks, strict=True):
             x, values = np.arange(len(rows)) + shift, rows[name].to_numpy(dtype=float)
             axes.plot(x, values, color=how["color"], linestyle=how["linestyle"], linewidth=1.8)
             sheet.intervals(axes, x, rows, name, **how | {"linestyle": ""})
             if not np.isnan(values[-1]):
                 sheet.beside(axes, values[-1], text(rows.iloc[-1], name), how["color"], bold=True)
-    for name, (words, how) in curves.items():
-        sheet.key(words, table[name].notna().any(), **how)
+    for (name, label), how in zip(words.items(), looks, strict=True):
+        sheet.key(label, table[name].notna().any(), **how)
     return sheet
 
 

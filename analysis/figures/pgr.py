@@ -14,10 +14,7 @@ from w2s_icl.analysis.figures import style
 from w2s_icl.analysis.figures.style import MUTED, PAPER, Sheet, styled
 from w2s_icl.analysis.sentences import ratio
 
-PGR_ROWS: Mapping[str, str] = {
-    "pgr_zero": "zero-shot ceiling",
-    "pgr_gold": "gold-label ceiling",
-}
+PGR_ROWS = {"pgr_zero": "zero-shot ceiling", "pgr_gold": "gold-label ceiling"}
 """Ratios from the top, and the accuracy of the prompted model that counts as 1."""
 
 RANGE = (-0.5, 2.5)
@@ -28,10 +25,6 @@ _REASONS: Mapping[str, tuple[str, Any]] = {
     "incomplete": ("no ratio: a run is missing or incomplete", {"marker": "+"}),
 }
 _IGNORING: Any = {"marker": "_", "markersize": 15, "markeredgewidth": 2, "linestyle": ""}
-_EXPLAINED = (
-    "PGR, performance gap recovered: 0 is the weak model's accuracy, 1 the ceiling: the strong "
-    "model's accuracy zero-shot (top), or with gold labels for the same demonstrations (bottom)."
-)
 
 
 @styled
@@ -63,8 +56,13 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
     sheet.key("the strong model's zero-shot accuracy", ignoring, color=MUTED, **_IGNORING)
     for reason, (text, mark) in _REASONS.items():
         sheet.key(text, (status == reason).any(), color=MUTED, linestyle="", **mark)
+    explained = (
+        "PGR, performance gap recovered: 0 is the weak model's accuracy, 1 the ceiling: the "
+        "strong model's accuracy zero-shot (top), or with gold labels for the same demonstrations "
+        "(bottom)."
+    )
     arrows = " ▲▼: the interval leaves the figure." if sheet.cut else ""
-    return sheet.finish(f"{_EXPLAINED}\n{style.scope_text(cells)}{arrows}", banner)
+    return sheet.finish(f"{explained}\n{style.scope_text(cells)}{arrows}", banner)
 
 
 def _panel(
@@ -75,8 +73,8 @@ def _panel(
     for y in (0, 1):
         axes.axhline(y, color=MUTED, linewidth=1, zorder=1)
     status = rows[f"{definition}_status"].fillna("incomplete")
-    ratios = rows[[definition, f"{definition}_lo", f"{definition}_hi"]].astype(float)
-    ratios = ratios.where(status == "ok")
+    ends = [definition, f"{definition}_lo", f"{definition}_hi"]
+    ratios = rows[ends].astype(float).where(status == "ok")
     fragile = rows[f"{definition}_fragile"].eq(True).to_numpy()
     x = np.arange(len(rows), dtype=float)
     axes.plot(x, ratios[definition], color=colour, linewidth=1.8, zorder=3)

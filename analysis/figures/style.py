@@ -53,18 +53,11 @@ COLOURS: Mapping[str, tuple[str, str]] = {
 }
 """Each colour that follows the reader's theme: its name, and what it is on a dark page."""
 
-DARK_TEXT, LIGHT_TEXT = "#1c1f26", "#fdfdfd"
-"""On fills that are the same in both themes."""
-
 DASHED = (0, (5, 2))
 HOLLOW: Any = {"marker": "o", "markersize": 7, "markerfacecolor": PAPER, "linestyle": ""}
 
-WIDTH = 11.0
-"""Of every figure, in inches."""
-
 STYLE: Any = {
     "font.family": "DejaVu Sans",
-    "font.size": 10,
     "text.parse_math": False,  # a model may be called "$a_b$"
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -75,7 +68,6 @@ STYLE: Any = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "grid.color": GRID,
-    "grid.linewidth": 0.8,
     "xtick.color": INK,
     "ytick.color": INK,
     "text.color": INK,
@@ -89,11 +81,7 @@ STYLE: Any = {
 styled = mpl.rc_context(STYLE)
 """Decorator: draw a figure in the house style."""
 
-Pair = tuple[Any, Any]
-"""(weak, strong)."""
-
-
-# --- words ----------------------------------------------------------------------------------------
+Pair = tuple[Any, Any]  # (weak, strong)
 
 
 def shortened(text: str, most: int = 22) -> str:
@@ -106,11 +94,9 @@ def display_names(models: Sequence[str]) -> dict[str, str]:
     """Names for people: short, and different for different models.
 
     Example:
-        >>> display_names(["hf/llama-8b", "hf/llama-8b-instruct", "hf/llama-70b-instruct"])
-        {'hf/llama-8b': 'llama-8b', 'hf/llama-8b-instruct': 'llama-8b-instruct', \
-'hf/llama-70b-instruct': 'llama-70b'}
-        >>> display_names(["one/llama-8b", "two/llama-8b"])["two/llama-8b"]
-        'two/llama-8b'
+        >>> display_names(["hf/llama-8b-instruct", "hf/llama-8b", "a/yi-6b-chat", "b/yi-6b-chat"])
+        {'hf/llama-8b-instruct': 'llama-8b-instruct', 'hf/llama-8b': 'llama-8b', \
+'a/yi-6b-chat': 'a/yi-6b-chat', 'b/yi-6b-chat': 'b/yi-6b-chat'}
     """
     forms: tuple[Callable[[str], str], ...] = (
         lambda m: shortened(re.sub(r"-(?:instruct|chat|it)$", "", m.rsplit("/", 1)[-1])),
@@ -154,9 +140,6 @@ def scope_text(table: pd.DataFrame) -> str:
     return "Bars: 95% intervals" + (", for these demonstrations only." if fixed else ".")
 
 
-# --- rows of a table ------------------------------------------------------------------------------
-
-
 def pairs_of(table: pd.DataFrame) -> dict[Pair, pd.DataFrame]:
     """Rows by pair, in the order of the table, which is that of the models."""
     groups = table.groupby(["weak", "strong"], sort=False)
@@ -173,9 +156,6 @@ def by_shots(rows: pd.DataFrame, shots: Sequence[int]) -> pd.DataFrame:
     return rows.set_index("shots").reindex(list(shots))
 
 
-# --- drawing --------------------------------------------------------------------------------------
-
-
 def in_lines(panels: int) -> list[list[Any]]:
     """A layout of at most four panels in a line, lines about equally long."""
     lines = -(-panels // 4)
@@ -185,12 +165,10 @@ def in_lines(panels: int) -> list[list[Any]]:
 
 
 class Sheet:
-    """A figure of equal panels that share the y axis.
+    """A figure of equal panels that share the y axis, 11 inches wide.
 
     Texts are placed after the panels are laid out, from their measured sizes. Texts beside a panel
-    stand right of it, outside the data, and are pushed apart. `panels` are by number,
-    `first_of_lines` the leftmost of each line, `handles` the entries of the legend; `cut` says
-    whether an interval left its panel.
+    stand right of it, outside the data, and are pushed apart.
     """
 
     def __init__(self, models: Sequence[str], layout: list[list[Any]], height: float) -> None:
@@ -198,23 +176,22 @@ class Sheet:
 
         `models` are all that write labels or are prompted, in their order.
         """
-        size = (WIDTH, height * len(layout) + 0.9)
+        size = (11.0, height * len(layout) + 0.9)
         self.figure = Figure(figsize=size, dpi=100, layout="constrained", facecolor=PAPER)
         FigureCanvasAgg(self.figure)
         made = self.figure.subplot_mosaic(layout, sharey=True)
         self.panels = [made[i] for i in sorted(made)]
         self.first_of_lines = [made[next(i for i in line if i != ".")] for line in layout]
         self.names = display_names(models)
-        self.handles: list[Any] = []
-        self.cut = False
-        self._models = models
+        self.handles: list[Any] = []  # of the legend
+        self.cut = False  # whether an interval left its panel
         self._titles: dict[Axes, Text] = {}
         self._beside: dict[Axes, list[Annotation]] = {}
         self._shots: list[Axes] = []
 
     def looks(self, model: str) -> tuple[str, str]:
         """Colour and marker of a model that writes labels."""
-        colour, _, marker = LABEL_STYLE[self._models.index(model) % len(LABEL_STYLE)]
+        colour, _, marker = LABEL_STYLE[list(self.names).index(model) % len(LABEL_STYLE)]
         return colour, marker
 
     def key(self, label: str, there: bool | np.bool_ = True, **style: Any) -> None:
@@ -273,6 +250,20 @@ class Sheet:
             self.title(axes, arrow(pair, self.names))
             yield axes, pair, rows
 
+    def arm_axes(self, axes: Axes, label: str) -> None:
+        """Differences in points from left to right, an arm per row from the top."""
+        axes.set_xlabel(label)
+        points_axis(axes.xaxis)
+        axes.grid(axis="x")
+        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0, pad=8)
+
+    def arm_names(self, names: Sequence[str]) -> None:
+        """The names of the rows, beside the leftmost panels."""
+        self.panels[0].set_yticks(range(len(names)), names)
+        self.panels[0].set_ylim(len(names) - 0.5, -0.5)
+
     def shot_axis(self, axes: Axes, shots: Sequence[int], note: str = "") -> None:
         """Shots as equal steps."""
         axes.set_xticks(range(len(shots)), [str(k) for k in shots])
@@ -284,20 +275,16 @@ class Sheet:
         self, axes: Axes, height: float, text: str, colour: str, *, bold: bool = False
     ) -> None:
         """A text right of a panel, as near as others allow to a height of its y axis."""
-        where: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-        how: Any = {"fontsize": 9, "fontweight": "bold" if bold else "normal", "va": "center"}
-        made = axes.annotate(
-            text, (1, height), (5, 0), color=colour, annotation_clip=False, **where, **how
-        )
-        self._beside.setdefault(axes, []).append(made)
+        how: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+        how |= {"fontsize": 9, "fontweight": "bold" if bold else "normal", "va": "center"}
+        how |= {"color": colour, "annotation_clip": False}
+        self._beside.setdefault(axes, []).append(axes.annotate(text, (1, height), (5, 0), **how))
 
     def finish(self, note: str, banner: str, legend_title: str | None = None) -> Figure:
         """Add legend and footnotes, lay the panels out, and place the texts."""
         for columns in range(len(self.handles), 0, -1):  # in as few lines as the width allows
-            legend = self.figure.legend(
-                handles=self.handles, loc="outside upper left", ncols=columns, title=legend_title,
-                alignment="left",
-            )  # fmt: skip
+            how: Any = {"loc": "outside upper left", "title": legend_title, "alignment": "left"}
+            legend = self.figure.legend(handles=self.handles, ncols=columns, **how)
             legend.get_title().set_fontweight("bold")
             if columns == 1 or legend.get_window_extent().width < self.figure.bbox.width:
                 break

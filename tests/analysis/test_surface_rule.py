@@ -58,9 +58,6 @@ def value(choices: list[str], name: str) -> list[float]:
     return [round(float(x), 6) for x in column - column.min()]
 
 
-# --- Features ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "choices", "expected"),
     [
@@ -106,9 +103,6 @@ def test_features_are_finite_and_relative_to_the_other_options(choices: list[str
     assert table.shape == (len(choices), len(FEATURES))
     assert np.isfinite(table).all()
     assert table.mean(axis=0) == pytest.approx(0, abs=1e-12)
-
-
-# --- The rule ---------------------------------------------------------------------------------
 
 
 def test_a_fit_finds_the_mark_of_the_right_option() -> None:
@@ -179,8 +173,8 @@ def test_other_languages_and_odd_text_do_not_crash() -> None:
 @pytest.mark.parametrize(
     ("questions", "labels", "message"),
     [
-        ([], [], "at least one, with a label each, got 0 and 0 labels"),
-        ([["a", "b"]], [0, 1], "at least one, with a label each, got 1 and 2 labels"),
+        ([], [], "one label a question, got 0 of 0"),
+        ([["a", "b"]], [0, 1], "one label a question, got 2 of 1"),
         ([["a", "b"], ["c", "d"]], [0, 2], "a label must be 0 to 1, an option, got 2"),
         ([["a", "b"]], [-1], "a label must be 0 to 1, an option, got -1"),
         ([["one"]], [0], "at least two options, got .'one'."),
@@ -192,9 +186,6 @@ def test_bad_questions_and_labels_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         fit_rule(questions, labels)
-
-
-# --- Cross-fitting ----------------------------------------------------------------------------
 
 
 def test_cross_fitting_uses_no_question_on_itself() -> None:
@@ -210,9 +201,6 @@ def test_cross_fitting_uses_no_question_on_itself() -> None:
         rule = fit_rule([questions[j] for j in rest], [gold[j] for j in rest])
         assert pick == rule.choose([questions[i]])[0]
         assert p == rule.probabilities([questions[i]])[0][1]
-
-
-# --- Real questions ---------------------------------------------------------------------------
 
 
 @needs_shared

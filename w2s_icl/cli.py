@@ -202,22 +202,22 @@ def import_(
     they apply labels, weak, shots, draw, prompt, split, epoch, reply, input_tokens, output_tokens,
     cost. See docs/import.md.
     """
-    from w2s_icl.evals.imports import import_answers, import_notebook
+    from w2s_icl.evals.imports import import_recorded
 
-    if len(source) == 2 and source[0] == "notebook":
-        if demonstrations:
-            raise click.UsageError("--demonstrations is for a file of answers")
-        made = import_notebook(
-            source[1], log_dir, questions=questions or "truthful_qa_mc", name=name, source=told
-        )
-    elif len(source) == 1 and questions:
-        made = import_answers(
-            source[0], questions, log_dir, demonstrations=demonstrations, name=name, source=told
-        )
-    else:
+    notebook = source[0] == "notebook"
+    if len(source) != 1 + notebook or not (questions or notebook):
         raise click.UsageError(
             "give a file of answers with --questions DATASET, or: notebook RESULTS_DIR"
         )
+    made = import_recorded(
+        source[-1],
+        log_dir,
+        notebook=notebook,
+        questions=questions,
+        demonstrations=demonstrations,
+        name=name,
+        source=told,
+    )
     answers = sum(len(of) for of in made.cells.values())
     _echo(f"{answers:,} answers in {len(made.cells)} cells, {len(made.counts)} cells of counts")
     for note in made.notes:

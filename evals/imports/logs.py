@@ -1,11 +1,13 @@
-"""One Inspect log per cell of a recording."""
+"""What a recording holds, and one Inspect log for each of its cells."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from string import ascii_uppercase
@@ -23,51 +25,77 @@ from inspect_ai.log import (
     EvalStats,
     write_eval_log,
 )
-from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
+from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput, ModelUsage
 from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score
 
-from w2s_icl.evals.imports.recording import Answer, Recording
+from w2s_icl import record
+from w2s_icl.evals.questions import Question, QuestionSet
 from w2s_icl.evals.truthfulqa import cell_name
-from w2s_icl.record import (
-    SCORER,
-    CellKey,
-    CellRecord,
-    ExperimentRecord,
-    ImportRecord,
-    PlanRecord,
-    Record,
-    Shown,
-    blocks_of,
-)
+from w2s_icl.record import SCORER, CellKey, Shown
 from w2s_icl.scorers.multiple_choice import SCORER_VERSION
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a cell."""
+
+    question: Question
+    choices: tuple[str, ...]  # as shown
+    letter: str  # "" where unread
+    epoch: int = 1
+    reply: str = ""
+    usage: ModelUsage | None = None
+
+    @property
+    def target(self) -> str:
+        """Letter of the right option."""
+        return ascii_uppercase[self.choices.index(self.question.choices[self.question.gold])]
+
+
+@dataclass
+class Recording:
+    """Everything that is read from the files, before a log is written."""
+
+    questions: QuestionSet
+    not_recorded: list[str]  # what the files do not say
+    as_shown: bool = False  # whether the options stand in the order in which they were shown
+    cells: dict[CellKey, list[Answer]] = field(default_factory=lambda: defaultdict(list))
+    # right answers and all answers of cells of which nothing else is known
+    counts: dict[CellKey, tuple[int, int]] = field(default_factory=dict)
+    shown: dict[CellKey, Shown] = field(default_factory=dict)
+    files: list[tuple[str, str, int]] = field(default_factory=list)  # name, sha256, rows
+    notes: list[str] = field(default_factory=list)  # what was met on the way
+
+    def add_file(self, path: Path, rows: int) -> None:
+        """Note a file that was read."""
+        self.files.append((path.name, hashlib.sha256(path.read_bytes()).hexdigest(), rows))
 
 
 def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> None:
     """Write a log for each cell of a recording."""
     Path(log_dir).mkdir(parents=True, exist_ok=True)
-    keys = list(dict.fromkeys([*recording.cells, *recording.counts]))
     records = [_experiment(recording), _plan(name, list(recording.cells))]
-    for place, key in enumerate(keys):
-        counts = recording.counts.get(key, (None, None))
-        told = ImportRecord(
+    for place, key in enumerate(dict.fromkeys([*recording.cells, *recording.counts])):
+        correct, total = recording.counts.get(key, (None, None))
+        told = record.ImportRecord(
             source=source,
             files=tuple(recording.files),
             imported_at=datetime.now(UTC).date().isoformat(),
             not_recorded=tuple(recording.not_recorded),
             notes=tuple(recording.notes),
             as_shown=recording.as_shown,
-            correct=counts[0],
-            total=counts[1],
+            correct=correct,
+            total=total,
         )
         log = _log(key, recording, [*records, told, recording.shown.get(key, Shown())])
         stamp = log.eval.created.replace(":", "-").replace("+", "-")
         write_eval_log(log, f"{log_dir}/{stamp}_{log.eval.task.replace('_', '-')}_{place:03d}.eval")
 
 
-def _experiment(recording: Recording) -> ExperimentRecord:
+def _experiment(recording: Recording) -> record.ExperimentRecord:
     asked = {a.question.id for k, of in recording.cells.items() if k.split == "test" for a in of}
     digest = hashlib.sha256(json.dumps(recording.files).encode()).hexdigest()[:12]
-    return ExperimentRecord(
+    return record.ExperimentRecord(
         dataset=recording.questions.name,
         dataset_sha256=recording.questions.fingerprint,
         dataset_source=recording.questions.source,
@@ -80,15 +108,16 @@ def _experiment(recording: Recording) -> ExperimentRecord:
     )
 
 
-def _plan(name: str, keys: Sequence[CellKey]) -> PlanRecord:
+def _plan(name: str, keys: Sequence[CellKey]) -> record.PlanRecord:
     """What was recorded, in the order of the files; nothing was declared."""
     models = dict.fromkeys([k.model for k in keys if not k.labels] + [k.model for k in keys])
     pairs = dict.fromkeys((k.weak, k.model) for k in keys if k.labels == "weak")
-    return PlanRecord(name=name, models=tuple(models), pairs=tuple(pairs), blocks=blocks_of(keys))
+    blocks = record.blocks_of(keys)
+    return record.PlanRecord(name=name, models=tuple(models), pairs=tuple(pairs), blocks=blocks)
 
 
-def _log(key: CellKey, recording: Recording, records: Sequence[Record]) -> EvalLog:
-    cell = CellRecord(**{k: v for k, v in key._asdict().items() if k != "model"})
+def _log(key: CellKey, recording: Recording, records: Sequence[record.Record]) -> EvalLog:
+    cell = record.CellRecord(**{k: v for k, v in key._asdict().items() if k != "model"})
     now = datetime.now(UTC).isoformat(timespec="seconds")
     answers = recording.cells.get(key, [])
     asked = list(dict.fromkeys(a.question.id for a in answers))
@@ -122,35 +151,26 @@ def _log(key: CellKey, recording: Recording, records: Sequence[Record]) -> EvalL
 
 
 def _sample(model: str, answer: Answer) -> EvalSample:
-    question, gold = answer.question, answer.target
-    option = answer.choices[ascii_uppercase.index(answer.letter)] if answer.letter else ""
-    said = answer.reply or (f"{answer.letter}) {option}" if option else "")
-    gold_text = f"Gold: {gold}) {question.choices[question.gold]}"
-    options = "\n".join(f"{k}) {c}" for k, c in zip(ascii_uppercase, answer.choices, strict=False))
-    if answer.letter:
-        value = CORRECT if answer.letter == gold else INCORRECT
-        explanation = f"Answered {answer.letter}) {option}\n\n{gold_text}"
-    else:
-        value, explanation = NOANSWER, f"Not readable\n\n{gold_text}"
+    question, letter, gold = answer.question, answer.letter, answer.target
+    options = dict(zip(ascii_uppercase, answer.choices, strict=False))
+    page = "\n".join([question.question, "", *(f"{k}) {text}" for k, text in options.items())])
+    answered = f"{letter}) {options[letter]}" if letter else ""
+    said = answer.reply or answered
+    score = Score(
+        value=(CORRECT if letter == gold else INCORRECT) if letter else NOANSWER,
+        answer=letter,
+        explanation=f"Answered {answered or 'nothing readable'}\n\nGold: {gold}) {options[gold]}",
+        metadata={"read_as": "imported", "option": options.get(letter, "")},
+    )
     return EvalSample(
         id=question.id,
         epoch=answer.epoch,
         input=question.question,
         choices=list(answer.choices),
         target=gold,
-        messages=[
-            ChatMessageUser(content=f"{question.question}\n\n{options}"),
-            ChatMessageAssistant(content=said, model=model),
-        ],
+        messages=[ChatMessageUser(content=page), ChatMessageAssistant(content=said, model=model)],
         output=ModelOutput.from_content(model, said),
-        scores={
-            SCORER: Score(
-                value=value,
-                answer=answer.letter,
-                explanation=explanation,
-                metadata={"read_as": "imported", "option": option},
-            )
-        },
+        scores={SCORER: score},
         metadata={"category": question.category, "n_choices": len(answer.choices)},
         model_usage={model: answer.usage} if answer.usage else {},
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from inspect_ai.model import ModelUsage
 from pydantic import (
@@ -20,18 +20,12 @@ from pydantic import (
     model_validator,
 )
 
-from w2s_icl.errors import W2SError
-from w2s_icl.evals.imports.recording import Answer, Recording
+from w2s_icl.errors import W2SError, first_line
+from w2s_icl.evals.imports.logs import Answer, Recording
 from w2s_icl.evals.questions import Question, QuestionSet
 from w2s_icl.record import CellKey, Shown
 from w2s_icl.rows import is_empty, read_rows
 from w2s_icl.scorers.multiple_choice import parse_answer
-
-LISTED = 5
-"""How many rows of a kind a note names."""
-
-UNLISTED_LIMIT = 0.1
-"""Share of rows whose answer is none of the question's options above which nothing is imported."""
 
 
 class AnswerRow(BaseModel):
@@ -56,8 +50,7 @@ class AnswerRow(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        few_shot = bool(self.labels and self.shots)
-        if few_shot != bool(self.labels or self.shots or self.weak):
+        if bool(self.labels and self.shots) != bool(self.labels or self.shots or self.weak):
             raise ValueError(
                 f"labels is {self.labels!r}, weak {self.weak!r} and shots {self.shots}: with "
                 "demonstrations labels and shots are needed, without them all three stay empty"
@@ -97,10 +90,23 @@ class DemonstrationRow(BaseModel):
     label: str
 
 
+class _Given(NamedTuple):
+    """A row with its place in the file and its question."""
+
+    place: str
+    row: AnswerRow
+    question: Question
+
+    @property
+    def line(self) -> str:
+        """The place, without the file."""
+        return self.place.rpartition(": ")[2]
+
+
 def read_answers(path: Path, questions: QuestionSet) -> Recording:
-    """Read and check a file of answers; raises as `import_answers`."""
+    """Read and check a file of answers; raises as `import_recorded`."""
     rows = [
-        (place, row, _question(row.question, questions, place))
+        _Given(place, row, _question(row.question, questions, place))
         for place, row in _checked(path, AnswerRow)
     ]
     if not any(row.answer or row.reply for _, row, _ in rows):
@@ -111,24 +117,25 @@ def read_answers(path: Path, questions: QuestionSet) -> Recording:
         recording.not_recorded.append("replies")
     recording.add_file(path, len(rows))
     options = _options(rows, recording)
-    seen: dict[tuple[CellKey, int | str, int], str] = {}
+    seen: dict[tuple[CellKey, int | str, int], _Given] = {}
     beyond, differ = [], []
-    for place, row, question in rows:
-        if (first := seen.setdefault((row.key, question.id, row.epoch), place)) != place:
+    for given in rows:
+        place, row, question = given
+        if (first := seen.setdefault((row.key, question.id, row.epoch), given)) is not given:
             raise W2SError(
-                f"{place}: question {question.id!r} was answered in {_line(first)} already, in the "
+                f"{place}: question {question.id!r} was answered in {first.line} already, in the "
                 "same cell; give each answer once, or number repeated runs in a column epoch"
             )
         choices = options.get(question.id, question.choices)
         letter = _letter(row.answer, choices) or ""
         if letter not in ascii_uppercase[: len(choices)]:
-            beyond.append(f"{_line(place)} ({letter})")
+            beyond.append(f"{given.line} ({letter})")
             letter = ""
         if row.reply:
             read = parse_answer(row.reply, choices) or ""
             letter = letter if row.answer else read
             if read != letter:
-                differ.append(f"{_line(place)} ({letter or 'none'}, read as {read or 'none'})")
+                differ.append(f"{given.line} ({letter or 'none'}, read as {read or 'none'})")
         answer = Answer(question, choices, letter, row.epoch, row.reply, row.usage)
         recording.cells[row.key].append(answer)
     if beyond:
@@ -157,24 +164,24 @@ def _question(given: str, questions: QuestionSet, place: str) -> Question:
     return rows[row]
 
 
-def _options(
-    rows: Sequence[tuple[str, AnswerRow, Question]], recording: Recording
-) -> dict[int | str, tuple[str, ...]]:
+def _options(rows: Sequence[_Given], recording: Recording) -> dict[int | str, tuple[str, ...]]:
     """Options of the questions that were asked with others than the question set lists.
 
     Some sets keep three of a question's wrong options, and not everybody the same three: an answer
     that is not listed is another wrong option.
 
     Raises:
-        W2SError: Too many answers are not listed for the questions to be the recorded ones.
+        W2SError: Over 10% of the answers are not listed: the questions are others.
     """
     options: dict[int | str, tuple[str, ...]] = {}
-    unlisted = [x for x in rows if _letter(x[1].answer, x[2].choices) is None]
+    unlisted = [
+        given for given in rows if _letter(given.row.answer, given.question.choices) is None
+    ]
     for _, row, question in unlisted:
         mine = options.get(question.id, question.choices)
         if _letter(row.answer, mine) is None:
             options[question.id] = (*mine, row.answer)
-    if len(unlisted) > UNLISTED_LIMIT * len(rows):
+    if len(unlisted) > 0.1 * len(rows):
         place, row, question = unlisted[0]
         raise W2SError(
             f"{place}: answer {row.answer!r:.60} is none of the options of question "
@@ -185,7 +192,7 @@ def _options(
         recording.notes.append(
             f"{len(unlisted)} answers in {len(options)} questions are none of the options that "
             f"{recording.questions.name} lists; they count as further wrong options: "
-            + _some([f"{_line(place)} ({row.answer!r:.40})" for place, row, _ in unlisted])
+            + _some([f"{given.line} ({given.row.answer!r:.40})" for given in unlisted])
         )
     return options
 
@@ -212,27 +219,23 @@ def read_demonstrations(path: Path, recording: Recording) -> None:
             question = replace(question, choices=(*question.choices, row.label))
             letter = ascii_uppercase[len(question.choices) - 1]
         if letter not in ascii_uppercase[: len(question.choices)]:
-            raise W2SError(
-                f"{place}: label {row.label!r} is a letter beyond the options of question "
-                f"{question.id!r}"
-            )
+            raise W2SError(f"{place}: label {row.label!r} is beyond the question's options")
         of = shown[row.model, row.labels, row.weak, row.draw]
-        if row.place in of:
+        if of.setdefault(row.place, (question, letter)) != (question, letter):
             raise W2SError(f"{place}: place {row.place} is given twice")
-        of[row.place] = (question, letter)
+    recording.add_file(path, len(rows))
     few_shot = [key for key in recording.cells if key.shots]
     for key in few_shot:
-        of = shown.get((key.model, key.labels, key.weak, key.draw), {})
-        if set(range(key.shots)) <= set(of):
-            items = [of[i] for i in range(key.shots)]
-            right = sum(letter == ascii_uppercase[q.gold] for q, letter in items)
+        of = shown[key.model, key.labels, key.weak, key.draw]
+        items = [of[i] for i in range(key.shots) if i in of]
+        if len(items) == key.shots:
             recording.shown[key] = Shown(
-                ids=tuple(q.id for q, _ in items),
+                ids=tuple(question.id for question, _ in items),
                 labels=tuple(letter for _, letter in items),
-                choices=tuple(q.choices for q, _ in items),
-                right_share=right / key.shots,
+                choices=tuple(question.choices for question, _ in items),
+                right_share=sum(letter == ascii_uppercase[q.gold] for q, letter in items)
+                / key.shots,
             )
-    recording.add_file(path, len(rows))
     if missing := len(few_shot) - len(recording.shown):
         recording.not_recorded.append(f"the demonstrations of {missing} cells")
 
@@ -247,17 +250,7 @@ def _checked(path: Path, kind: type[AnyRow]) -> Iterator[tuple[str, AnyRow]]:
         try:
             yield place, kind.model_validate(given)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
-            if not name:
-                said = first["msg"].removeprefix("Value error, ")
-            elif first["type"] != "missing":
-                said = f"{name}: {first['msg'].lower()}, got {first['input']!r:.60}"
-            elif name in values:
-                said = f"{name} is empty"
-            else:
-                said = f"no column {name}; columns may be {', '.join(kind.model_fields)}"
-            raise W2SError(f"{place}: {said}") from None
+            raise W2SError(f"{place}: {first_line(error, kind.model_fields)}") from None
 
 
 def _text(value: Any) -> str:
@@ -267,11 +260,6 @@ def _text(value: Any) -> str:
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
-def _line(place: str) -> str:
-    """The line of a place, without the file."""
-    return place.rpartition(": ")[2]
-
-
 def _some(items: Sequence[str]) -> str:
-    more = len(items) - LISTED
-    return ", ".join(items[:LISTED]) + (f" and {more} more" if more > 0 else "")
+    """The first five."""
+    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

@@ -133,8 +133,8 @@ Damage = Callable[[list[dict[str, Any]]], Any]
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda c: [r.pop("model") for r in c], "column model"),
-        (lambda c: [r.pop("question") for r in c], "column question"),
+        (lambda c: [r.pop("model") for r in c], "line 2: model is missing"),
+        (lambda c: [r.pop("question") for r in c], "line 2: question is missing"),
         (lambda c: [r.pop("answer") for r in c], "no row has an answer or a reply"),
         (lambda c: c[3].update(question="q99"), "line 5: question 'q99' is not among the 12"),
         (lambda c: c[3].update(question=-1), "line 5: question '-1'"),
@@ -150,7 +150,7 @@ Damage = Callable[[list[dict[str, Any]]], Any]
         (lambda c: c[2].update(split="train"), "line 4: split"),
         (lambda c: c[2].update(epoch=0), "line 4: epoch"),
         (lambda c: c[2].update(input_tokens="x"), "line 4: input_tokens"),
-        (lambda c: c.clear(), "answers.csv: is empty"),
+        (lambda c: c.clear(), "answers.csv: "),
     ],
 )
 def test_a_damaged_row_is_refused_by_line(
@@ -240,7 +240,7 @@ def test_the_notebook_has_the_counts_of_its_files(tmp_path: Path) -> None:
     ("damage", "said"),
     [
         (lambda d: d.pop("dataset"), "dataset"),
-        (lambda d: d["dataset"].update(test_size=100), "questions"),
+        (lambda d: d["dataset"].update(test_size=100), "of 100 + 484 questions"),
         (lambda d: _first(d).update(num_correct=3), "num_correct says 3"),
         (lambda d: _first(d)["predictions"].pop(), "199 predictions"),
         (lambda d: _first(d).update(predictions="ABC"), "predictions"),

@@ -20,30 +20,19 @@ from inspect_ai.dataset import Sample
 
 from w2s_icl.errors import W2SError
 
+# whether pool questions that are near-duplicates of a test question may be shown
 NearDuplicates = Literal["drop", "keep"]
-"""Whether pool questions that are near-duplicates of a test question may be shown."""
-
-JACCARD_LIMIT = 0.5
-"""Share of common words from which two questions are near-duplicates."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question with its options in the order of the file.
+    """One question with its options in the order of the file."""
 
-    Attributes:
-        id: Row number of the dataset (the first is 0), or the file's own `id`.
-        question: The question's text.
-        choices: Option texts, 2 to 26, all different.
-        gold: Index of the right option in `choices`.
-        category: The dataset's category, "" where it has none.
-    """
-
-    id: int | str
+    id: int | str  # row number of the dataset (the first is 0), or the file's own `id`
     question: str
-    choices: tuple[str, ...]
-    gold: int
-    category: str = ""
+    choices: tuple[str, ...]  # 2 to 26, all different
+    gold: int  # index of the right option in `choices`
+    category: str = ""  # of the dataset, "" where it has none
 
     def sample(self, seed: int) -> Sample:
         """The question as an Inspect sample; (seed, id) alone decide the order of its options."""
@@ -66,16 +55,10 @@ class Question:
 
 @dataclass(frozen=True, eq=False)  # compared by identity, so that splits can be cached by it
 class QuestionSet:
-    """Questions in the order of their file.
+    """Questions in the order of their file."""
 
-    Attributes:
-        name: A name of `sources.DATASETS`, or the path that was given.
-        source: Where the rows came from: repository and revision, URL or file.
-        questions: At least one.
-    """
-
-    name: str
-    source: str
+    name: str  # of `sources.DATASETS`, or the path that was given
+    source: str  # repository and revision, URL or file
     questions: tuple[Question, ...]
 
     @cached_property
@@ -95,27 +78,16 @@ class QuestionSet:
 
 @dataclass(frozen=True)
 class Split:
-    """Test and pool of a question set, as samples in their seeded option order.
+    """Test and pool of a question set, as samples in their seeded option order."""
 
-    Attributes:
-        test: The scored questions, in the order of the split.
-        pool: Questions that may be shown, in the order of the split.
-        barred: Near-duplicates of a test question, which are neither.
-        seed: Of split, option order and draws.
-        near_duplicates: "drop" or "keep".
-        dataset: Name or path of the set.
-        source: Where it was read.
-        sha256: Digest of its content.
-    """
-
-    test: tuple[Sample, ...]
-    pool: tuple[Sample, ...]
-    barred: tuple[Sample, ...]
-    seed: int
+    test: tuple[Sample, ...]  # the scored questions, in the order of the split
+    pool: tuple[Sample, ...]  # questions that may be shown, in the order of the split
+    barred: tuple[Sample, ...]  # near-duplicates of a test question, which are neither
+    seed: int  # of split, option order and draws
     near_duplicates: NearDuplicates
-    dataset: str
-    source: str
-    sha256: str
+    dataset: str  # name or path of the set
+    source: str  # where it was read
+    sha256: str  # of its content
 
     def draw(self, draw: int) -> list[Sample]:
         """The pool in the order of one draw: a permutation seeded by (seed, draw)."""
@@ -189,15 +161,13 @@ def near_duplicates_of(test: Sequence[Question], rest: Sequence[Question]) -> fr
         for word in words:
             by_token.setdefault(word, []).append(i)
 
-    def is_near(words: frozenset[str]) -> bool:
+    def is_near(words: set[str]) -> bool:
         shared = Counter(i for word in words for i in by_token.get(word, ()))
-        return any(
-            both >= JACCARD_LIMIT * (len(words) + len(tokens[i]) - both)
-            for i, both in shared.items()
-        )
+        unions = ((both, len(words) + len(tokens[i]) - both) for i, both in shared.items())
+        return any(both >= 0.5 * union for both, union in unions)
 
     return frozenset(q.id for q in rest if is_near(_tokens(q.question)))
 
 
-def _tokens(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", text.casefold()))
+def _tokens(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.casefold()))

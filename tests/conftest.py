@@ -21,26 +21,18 @@ needs_shared = pytest.mark.skipif(
     not SHARED.exists(), reason=f"real TruthfulQA is not beside the checkout ({SHARED})"
 )
 
+# files that take longest, the longest first
 LONG = (
-    *(
-        "test_cluster",
-        "test_faults",
-        "test_http",
-        "test_figures",
-        "test_study",
-        "test_arms",
-        "test_standins",
-    ),
-    *("test_planted", "test_report", "test_batch", "test_plan", "test_tasks", "test_questions"),
+    *("cluster", "faults", "http", "figures", "study", "arms", "standins"),
+    *("planted", "report", "batch", "plan", "questions"),
 )
-"""Files that take longest, the longest first."""
 
 Run = Callable[..., EvalLog]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put long files first: where files run side by side, none is left running alone at the end."""
-    place = {name: i for i, name in enumerate(LONG)}
+    place = {f"test_{name}": i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
 
 
@@ -73,13 +65,10 @@ def s3() -> Iterator[Any]:
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            environment.setenv(name, value)
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            environment.setenv(name, "test")
         client = boto3.client("s3")
         client.create_bucket(Bucket="studies")
         yield client

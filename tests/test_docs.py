@@ -71,13 +71,8 @@ def commands(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_have_the_options_they_name(page: Path) -> None:
     text = page.read_text("utf-8")
-    assert {language for language, _ in BLOCK.findall(text)} <= {
-        "sh",
-        "bash",
-        "python",
-        "yaml",
-        "text",
-    }
+    languages = {language for language, _ in BLOCK.findall(text)}
+    assert languages <= {"sh", "bash", "python", "yaml", "text"}
     assert not re.search(r"\n\n {4}(?:w2s|inspect|export|make|pip)\b", text)
     for command in commands(page):
         words = shlex.split(

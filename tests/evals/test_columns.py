@@ -157,7 +157,6 @@ def test_configs_and_splits_are_chosen_by_name(tmp_path: Path) -> None:
         ({"question": "  "}, "question must not be empty"),
         ({"question": ["a"]}, "question must be a text, got ['a']"),
         ({"choices": ["a"]}, "2 to 26 choices with a text are needed, got ['a']"),
-        ({"choices": [str(i) for i in range(27)]}, "2 to 26 choices"),
         ({"choices": ["a", "b", " a"]}, "'a' stands there twice"),
         ({"choices": ["a", None]}, "with a text are needed, got ['a', '']"),
         ({"choices": [["a"], "b"]}, "choices must be a text, got ['a']"),
@@ -165,9 +164,9 @@ def test_configs_and_splits_are_chosen_by_name(tmp_path: Path) -> None:
         ({"choices": "['a', 'b' 'c', 'd']"}, "a comma is missing"),
         ({"label": 4}, "a place from 0 to 3 (key label_from), a letter from A to D, a choice's"),
         ({"label": "E"}, "got 'E'"),
-        ({"label": -1}, "got -1"),
         ({"label": float("nan")}, "got nan"),
         ({"label": True}, "got True"),
+        ({"id": "q0"}, "id 'q0': stands in questions.jsonl: line 1 already"),
         ({"id": 1.5}, "id must be a whole number or a text, got 1.5"),
         ({"mc1_targets": {"choices": ["a", "b"], "labels": [1, 1]}}, "got [1, 1]"),
     ],
@@ -188,13 +187,6 @@ def test_a_bad_row_is_named_by_file_line_and_id(
     assert said in error.value.message
 
 
-def test_ids_are_different(write_jsonl: Write) -> None:
-    content = [r | {"id": i % 3} for i, r in enumerate(rows(4))]
-
-    with pytest.raises(W2SError, match=r"line 4, id 0: stands in questions.jsonl: line 1 already"):
-        load_questions(write_jsonl(content))
-
-
 def test_bad_rows_may_be_left_out(
     write_jsonl: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -208,8 +200,7 @@ def test_bad_rows_may_be_left_out(
     assert "(1 more rows cannot be used)" in refusal(tmp_path, "questions.jsonl")
 
 
-# --- files as programs leave them -----------------------------------------------------------------
-
+# files as programs leave them
 PLAIN = [{"n": i, **r, "choices": json.dumps(r["choices"])} for i, r in enumerate(rows(9))]
 CSV = pd.DataFrame(PLAIN).to_csv(index=False)
 LONG = CSV.replace("What is thing3a of place3b?", '"What\n, is ' + "x" * 140_000 + '"')
@@ -253,7 +244,6 @@ def test_common_exports_are_read(name: str, content: bytes, tmp_path: Path) -> N
         ("q.csv", CSV[:-30].encode(), "line 10: unexpected end of data"),
         ("q.csv", CSV.replace("3,What", '3,"What').encode(), "line 5: ',' expected after '\"'"),
         ("q.csv", b'n,q,label\n1,"a,0\n2,b,1\n3,c",1\n4,d,0\n', "the rows up to line 4"),
-        ("q.csv", b'n,q,label\n1,"a,0\n2,b",1\n3,c,1\n', "line 2: a quote"),
         ("q.csv", b"question,label,label\n", "the column 'label' stands in the header twice"),
         ("q.jsonl", LINES[:-9].encode(), "line 9: "),
         ("q.jsonl", LINES.replace("}", "", 1).encode(), "line 1: Expecting ',' delimiter"),

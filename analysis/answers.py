@@ -21,26 +21,15 @@ from w2s_icl.record import READ_BY, SCORER, Id, rotation
 Replies = Mapping[Id, Mapping[int, str]]
 """Letters by question and epoch, the epochs in order; "" where a reply could not be read."""
 
-MOST = 1e12
-"""Tokens or dollars of one sample, above which the number is no count."""
-
 
 class Position(NamedTuple):
-    """What a run says of one place on the page, over all its questions and epochs.
+    """What a run says of one place on the page, over all its questions and epochs."""
 
-    Attributes:
-        asked: How often the right option stood there.
-        right: How many of those were answered right.
-        answers: Answers given there.
-        expected: Answers there if each readable reply fell on any option with equal chance.
-        questions: Different questions whose right option stood there at some time.
-    """
-
-    asked: int
-    right: int
-    answers: int
-    expected: float
-    questions: int
+    asked: int  # how often the right option stood there
+    right: int  # how many of those were answered right
+    answers: int  # answers given there
+    expected: float  # answers there if each readable reply fell on any option with equal chance
+    questions: int  # different questions whose right option stood there at some time
 
 
 class Question(NamedTuple):
@@ -72,12 +61,10 @@ class Questions(dict[Id, Question]):
         category = str(sample.metadata.get("category") or "")
         mine = Question(str(sample.input), choices, gold, category, file)
         first = self.setdefault(sample.id, mine)
-        for differs, own, its in zip(
-            ("wording", "options", "right answer", "category"), mine, first, strict=False
-        ):
+        for what, own, its in zip(Question._fields[:-1], mine, first, strict=False):
             if own != its:
                 raise W2SError(
-                    f"{file} and {first.file} have another {differs} for question {sample.id!r}; "
+                    f"{file} and {first.file} have another `{what}` in question {sample.id!r}; "
                     "logs of different questions or option orders cannot be analysed together: "
                     "move one of them out of the directory"
                 )
@@ -86,17 +73,12 @@ class Questions(dict[Id, Question]):
 
 @dataclass
 class Answers:
-    """The answers of one log.
+    """The answers of one log."""
 
-    Attributes:
-        replies: Of the questions that have an answer; an epoch may lack some.
-        versions: Of the reading, where the scores say it.
-        tokens: In, out and cached, of each sample that called a model.
-        dollars: Of each of them; nan where a price is unknown.
-    """
-
+    # of the questions that have an answer; an epoch may lack some
     replies: dict[Id, dict[int, str]] = field(default_factory=dict)
-    versions: set[str] = field(default_factory=set)
+    versions: set[str] = field(default_factory=set)  # of the reading, where the scores say it
+    # in, out and cached, of each sample that called a model; and its dollars, nan if unknown
     tokens: list[tuple[int, int, int]] = field(default_factory=list)
     dollars: list[float] = field(default_factory=list)
 
@@ -109,7 +91,7 @@ class Answers:
         usage = sample.model_usage.values()
         tokens = [(u.input_tokens, u.output_tokens, u.input_tokens_cache_read or 0) for u in usage]
         costs = [of.total_cost for of in usage if of.total_cost is not None]
-        if not all(0 <= amount < MOST for amount in (*chain(*tokens), *costs)):
+        if not all(0 <= amount < 1e12 for amount in (*chain(*tokens), *costs)):  # more is no count
             raise W2SError(f"{where}: tokens and dollars must be 0 or more, got {tokens}, {costs}")
         if usage:
             read, written, cached = map(sum, zip(*tokens, strict=True))
@@ -134,27 +116,25 @@ def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file:
         question = questions.check(sample, file)
         answers.add_usage(sample, where)
         if sample.scores and not sample.error:
-            letter = _letter(sample.scores, question, where)
-            answers.replies.setdefault(sample.id, {})[sample.epoch] = letter
-            version = (sample.scores[SCORER].metadata or {}).get(READ_BY)
+            score = _checked(sample.scores, question, where)
+            answers.replies.setdefault(sample.id, {})[sample.epoch] = score.answer or ""
+            version = (score.metadata or {}).get(READ_BY)
             answers.versions |= {str(version)} if version else set()
     return answers
 
 
-def _letter(scores: Mapping[str, Score], question: Question, where: str) -> str:
-    """The letter that was read; a W2SError where the score is not as this suite's scorer gives."""
-    score = scores.get(SCORER)
-    letter, letters = score.answer or "" if score else "", _letters(question.choices)
-    right = letter == question.gold
+def _checked(scores: Mapping[str, Score], question: Question, where: str) -> Score:
+    """The score of this suite; a W2SError where it is not as its scorer gives."""
+    score, letters = scores.get(SCORER), _letters(question.choices)
     if score is None:
         wrong = f"must be scored by {SCORER}, got a score of {', '.join(scores)}"
-    elif letter and letter not in letters:
+    elif (letter := score.answer or "") not in ("", *letters):
         wrong = f"the answer must be one of {', '.join(letters)}, got {letter!r:.40}"
-    elif score.value not in ((CORRECT,) if right else (INCORRECT, NOANSWER)):
-        given, judged = letter or "that could not be read", "right" if right else "wrong"
-        wrong = f"the answer {given} is {judged} and has the value {score.value!r:.40}"
+    elif score.value not in ((CORRECT,) if letter == question.gold else (INCORRECT, NOANSWER)):
+        given = f"{letter or 'none'} has the value {score.value!r:.40}"
+        wrong = f"the answer must be judged by the right one, {question.gold}, but {given}"
     else:
-        return letter
+        return score
     raise W2SError(
         f"{where}: {wrong}; score the log again with `inspect score LOG --scorer {SCORER}`, or "
         "move it away"
@@ -188,10 +168,9 @@ def changes_of(
     """
     shares: list[float] = []
     for id_, by_epoch in replies.items():
-        n_options = len(questions[id_].choices)
         groups: dict[int, Counter[str]] = defaultdict(Counter)
         for epoch, letter in by_epoch.items():
-            groups[rotation(epoch, permutations, n_options)][letter] += 1
+            groups[rotation(epoch, permutations, len(questions[id_].choices))][letter] += 1
         pairs = sum(math.comb(group.total(), 2) for group in groups.values())
         same = sum(math.comb(k, 2) for group in groups.values() for k in group.values())
         if pairs:
@@ -203,7 +182,7 @@ def positions_of(
     replies: Replies, permutations: int, questions: Mapping[Id, Question]
 ) -> tuple[Position, ...]:
     """By place on the page: the option at place j of K is shown at (j - rotation) % K."""
-    asked, right, answers, read = (Counter[int]() for _ in range(4))
+    asked, right, answers, options = (Counter[int]() for _ in range(4))
     met: dict[int, set[Id]] = defaultdict(set)
     for id_, by_epoch in replies.items():
         k, gold = len(questions[id_].choices), questions[id_].gold
@@ -215,14 +194,12 @@ def positions_of(
             met[place].add(id_)
             if letter:
                 answers[(ascii_uppercase.index(letter) - back) % k] += 1
-                read[k] += 1
-    expected = [
-        math.fsum(times / k for k, times in read.items() if k > place)
-        for place in range(max([*(place + 1 for place in asked), *read], default=0))
-    ]
+                options[k] += 1
+    last = max([*(place + 1 for place in asked), *options], default=0)
+    even = [math.fsum(n / k for k, n in options.items() if k > place) for place in range(last)]
     return tuple(
-        Position(asked[place], right[place], answers[place], even, len(met[place]))
-        for place, even in enumerate(expected)
+        Position(asked[place], right[place], answers[place], expected, len(met[place]))
+        for place, expected in enumerate(even)
     )
 
 

@@ -10,24 +10,14 @@ import pandas as pd
 
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.sentences import percent
-from w2s_icl.analysis.shown_checks import (
-    SHOWN,
-    Check,
-    by_file,
-    check,
-    implausible,
-    shown_checks,
-)
-from w2s_icl.analysis.stats.columns import MIN_QUESTIONS, MIN_RANDOM_DRAWS
+from w2s_icl.analysis.shown_checks import Check, check, implausible, shown_checks, wrongly_shown
+from w2s_icl.analysis.stats.columns import MIN_RANDOM_DRAWS
 from w2s_icl.analysis.stats.paired import HABIT_P
 from w2s_icl.analysis.tables import RUN, missing_cells, positions_table, repeats_table
 from w2s_icl.record import UNREAD_LIMIT
 
 VOID_UNREAD = 0.1
 """Share of unreadable replies of one arm above which no claim rests on it."""
-
-CLUSTER_LIMIT = 1.15
-"""Clustered over plain standard error above which it is named."""
 
 
 def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
@@ -37,14 +27,10 @@ def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
         *shown_checks(experiment),
         *_of_runs(experiment),
         _headline(experiment),
-        _draws(cells),
         *_of_cells(cells),
         _repeats(experiment),
         _positions(experiment),
     ]
-
-
-# --- beside the verdict ---------------------------------------------------------------------------
 
 
 def void_reasons(experiment: Experiment, weak: str, runs: Iterable[int], name: str) -> list[str]:
@@ -56,13 +42,11 @@ def void_reasons(experiment: Experiment, weak: str, runs: Iterable[int], name: s
     reasons = list(declaration.conflicts)
     if not declaration.declared:
         reasons.insert(0, "the study file declares no headline (`headline` in the study)")
-    for reason, (find, *_) in SHOWN.items():
-        wrong = by_file(experiment, find(experiment)[0])
-        files = [text for run, text in wrong.items() if run in rows]
-        if files:
+    for reason, (wrong, _) in wrongly_shown(experiment).items():
+        if files := [text for run, text in wrong.items() if run in rows]:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
             reasons.append(f"{reason} ({files[0]}{more})")
-    if why := implausible(experiment).get(weak):
+    if why := implausible(experiment)[1].get(weak):
         reasons.append(f"{name}'s labels {why}")
     return reasons + [
         f"{percent(unread)} of the replies cannot be read ({arm})"
@@ -79,7 +63,7 @@ def cautions(experiment: Experiment, runs: Iterable[int]) -> Iterator[str]:
             yield f"{percent(unread)} of the replies cannot be read and count as wrong ({arm})"
     table = experiment.logs.runs.loc[sorted(rows)]
     kinds = set(table[list(RUN)].itertuples(index=False, name=None))
-    habits = [text for key, text in _habits(experiment) if key in kinds and text]
+    habits = [text for key, text in _habits(experiment).items() if key in kinds and text]
     if habits:
         once = bool((table["permutations"] == 1).any())
         why = ", each question in one order of its options" if once else ""
@@ -94,9 +78,6 @@ def _unread_by_arm(experiment: Experiment, rows: set[int]) -> Iterator[tuple[str
             yield _run_text(dict(zip(RUN, key, strict=True))), unread / replies
 
 
-# --- logs and runs --------------------------------------------------------------------------------
-
-
 def _of_logs(experiment: Experiment) -> Iterator[Check]:
     """The plan, files, and answers."""
     logs, runs = experiment.logs, experiment.logs.runs
@@ -104,7 +85,7 @@ def _of_logs(experiment: Experiment) -> Iterator[Check]:
     all_cells = len(logs.planned)
     finished = f"{all_cells - len(missing)} of {all_cells} planned cells are finished"
     yield check(
-        [f"{_cell_text(row)}: {row['why']}" for row in missing.to_dict("records")],
+        [f"{_cell_text(row)}: {row['why']}" for row in _rows(missing)],
         finished,
         finished,
         "" if all_cells else "no plan is in the logs (they were not made by `w2s run`)",
@@ -162,9 +143,6 @@ def _of_runs(experiment: Experiment) -> Iterator[Check]:
     )
 
 
-# --- cells ----------------------------------------------------------------------------------------
-
-
 def _headline(experiment: Experiment) -> Check:
     declaration = experiment.declaration
     if declaration.conflicts:
@@ -176,7 +154,7 @@ def _headline(experiment: Experiment) -> Check:
     lost = [
         f"{cell.weak} → {cell.strong}, {cell.shots} shots: a run is missing or incomplete"
         for cell in wanted
-        if cell.status("pgr_gold") == "incomplete" and cell.weak != cell.strong
+        if cell.status("pgr_gold") == "incomplete"
     ]
     run = {cell.shots for cell in wanted}
     lost += [f"{shots} shots: not run" for shots in declaration.headline if shots not in run]
@@ -188,32 +166,24 @@ def _headline(experiment: Experiment) -> Check:
     )
 
 
-def _draws(cells: pd.DataFrame) -> Check:
-    draws = cells.loc[(cells["shots"] > 0) & (cells["draws"] > 0), "draws"]
-    if draws.empty:
-        return Check("unknown", "no cell with weak labels: nothing to say about draws")
-    if draws.min() >= MIN_RANDOM_DRAWS:
-        text = "the intervals speak about demonstrations like these"
-        return Check("holds", f"at least {MIN_RANDOM_DRAWS} draws: {text}")
-    text = "the intervals speak about these demonstrations only, not about others (`draws: 5`)"
-    return Check("fails", f"fewer than {MIN_RANDOM_DRAWS} draws: {text}")
-
-
 def _of_cells(cells: pd.DataFrame) -> Iterator[Check]:
-    """Enough questions, and questions that go together."""
-    few = cells[(cells["n"] > 0) & (cells["n"] < MIN_QUESTIONS)]
-    yield check(
-        [f"{_pair_text(row)}: {row['n']} questions" for row in _rows(few)],
-        f"every cell has at least {MIN_QUESTIONS} questions",
-        f"cells with fewer than {MIN_QUESTIONS} questions have no ratio",
-    )
-    ratios = cells["se_ratio_cluster"]
+    """Enough draws, and questions that go together."""
+    draws = cells.loc[(cells["shots"] > 0) & (cells["draws"] > 0), "draws"]
+    fewer = "the intervals speak about these demonstrations only, not about others (`draws: 5`)"
+    if draws.empty:
+        yield Check("unknown", "no cell with weak labels: nothing to say about draws")
+    elif draws.min() < MIN_RANDOM_DRAWS:
+        yield Check("fails", f"fewer than {MIN_RANDOM_DRAWS} draws: {fewer}")
+    else:
+        many = "the intervals speak about demonstrations like these"
+        yield Check("holds", f"at least {MIN_RANDOM_DRAWS} draws: {many}")
+    ratios, most = cells["se_ratio_cluster"], 1.15
     yield check(
         [
             f"{_pair_text(row)}: {row['se_ratio_cluster']:.2f} times the plain standard error"
-            for row in _rows(cells[ratios > CLUSTER_LIMIT])
+            for row in _rows(cells[ratios > most])
         ],
-        f"standard errors clustered by category are at most {CLUSTER_LIMIT} times the plain ones "
+        f"standard errors clustered by category are at most {most} times the plain ones "
         f"(largest {ratios.max():.2f})",
         "questions of a category go together: plain intervals are too short there",
         "no standard error by category: no categories, or no ratio is reported"
@@ -222,18 +192,15 @@ def _of_cells(cells: pd.DataFrame) -> Iterator[Check]:
     )
 
 
-# --- what answers depend on -----------------------------------------------------------------------
-
-
 def _repeats(experiment: Experiment) -> Check:
     repeats = repeats_table(experiment).dropna(subset="changed")
     if repeats.empty:
         return Check("unknown", "no run was repeated: how much answers vary by themselves is open")
     changed = float((repeats["changed"] * repeats["n"]).sum() / repeats["n"].sum())
-    text = f"{percent(changed)} of the answers change between identical runs, over {len(repeats)}"
     return Check(
         "holds",
-        f"{text} repeated runs",
+        f"{percent(changed)} of the answers change between identical runs, over {len(repeats)} "
+        "repeated runs",
         tuple(
             f"{_run_text(row)}, draw {row['draw']}: {percent(row['changed'])} of {row['n']} (95% "
             f"CI {percent(row['changed_lo'])} to {percent(row['changed_hi'])})"
@@ -243,54 +210,40 @@ def _repeats(experiment: Experiment) -> Check:
 
 
 @lru_cache(maxsize=2)
-def _habits(experiment: Experiment) -> tuple[tuple[tuple[Any, ...], str | None], ...]:
-    """Kinds of runs whose errors are enough to show a habit of place, and the habit, "" for none.
+def _habits(experiment: Experiment) -> dict[tuple[Any, ...], str | None]:
+    """The habit of place that the errors of each kind of runs show, "" for none.
 
-    None where the errors are too few.
+    None where the errors are too few to show one.
     """
-    found: list[tuple[tuple[Any, ...], str | None]] = []
+    found: dict[tuple[Any, ...], str | None] = {}
     for key, of in positions_table(experiment).groupby(list(RUN), sort=False):
         p, habit = of[["p_errors", "habit_seen"]].iloc[0]
-        text: str | None = None if pd.isna(p) or habit > 1 else ""
+        found[key] = None if pd.isna(p) or habit > 1 else ""
         if p < HABIT_P:
             most = of.iloc[int((of["errors_share"] - of["errors_even"]).to_numpy().argmax())]
-            text = (
+            found[key] = (
                 f"{_run_text(most)}: {percent(most['errors_share'])} of the errors at "
                 f"{most['position']}, {percent(most['errors_even'])} by equal chances"
             )
-        found.append((key, text))
-    return tuple(found)
+    return found
 
 
 def _positions(experiment: Experiment) -> Check:
     """Over the questions that a run has wrong: right answers are spread evenly by design."""
-    kinds = _habits(experiment)
-    uneven = [text for _, text in kinds if text]
-    blind = [
-        f"{_run_text(dict(zip(RUN, key, strict=True)))}: too few errors to see any habit"
-        for key, text in kinds
-        if text is None
-    ]
-    visible = len(kinds) - len(blind)
-    if not visible:
-        text = "too few errors to see a habit of answering by place"
-        return Check("unknown", text, tuple(blind))
-    if uneven:
-        text = (
-            f"errors fall on some places of the options in {len(uneven)} of {visible} kinds of "
-            "runs: a habit can pass for knowledge (`permutations` in the study)"
-        )
-        return Check("fails", text, (*uneven, *blind))
+    habits = _habits(experiment).values()
+    visible = [text for text in habits if text is not None]
+    blind = len(habits) - len(visible)
     seen = positions_table(experiment)["habit_seen"]
-    text = (
-        f"errors fall evenly on the places of the options in {visible} kinds of runs; a place that "
-        f"draws {percent(seen[seen <= 1].max(), 0)} of the errors would have been seen in each, a "
-        "weaker habit maybe not"
+    few = f"; {blind} more have too few errors to tell" if blind else ""
+    return check(
+        filter(None, visible),
+        f"errors fall evenly on the places of the options in {len(visible)} kinds of runs; a place "
+        f"that draws {percent(seen[seen <= 1].max(), 0)} of the errors would have been seen in "
+        f"each, a weaker habit maybe not{few}",
+        f"errors fall on some places of the options in {sum(map(bool, visible))} of {len(visible)} "
+        f"kinds of runs: a habit can pass for knowledge (`permutations` in the study){few}",
+        "" if visible else "too few errors to see a habit of answering by place",
     )
-    return Check("holds", text, tuple(blind))
-
-
-# --- rows in words --------------------------------------------------------------------------------
 
 
 def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:

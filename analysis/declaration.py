@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,25 +10,20 @@ import fsspec
 from inspect_ai.log import EvalLog
 
 from w2s_icl.errors import W2SError, first_line
-from w2s_icl.record import MARGIN, PLANS, CellRecord, PlanRecord, file_of, is_complete
+from w2s_icl.record import MARGIN, PLANS, PlanRecord, file_of, is_complete, key_of
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What the study of the earliest log declared, before any result was there: see `PlanRecord`.
-
-    `models` and `pairs` are followed by those that later studies added. `conflicts` say why it does
-    not bind the results: what later logs of the directory changed, each in a few words. `plans` are
-    all plans, each with the first log that holds it, the earliest first.
-    """
+    """What the study of the earliest log declared, before any result was there (`PlanRecord`)."""
 
     headline: tuple[int, ...] = ()
     declared: bool = False
     margin: float = MARGIN
-    models: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()  # with those that later studies added, as `pairs`
     pairs: tuple[tuple[str, str], ...] = ()
-    conflicts: tuple[str, ...] = ()
-    plans: Mapping[PlanRecord, str] = field(default_factory=dict)
+    conflicts: tuple[str, ...] = ()  # what later logs changed, so that it does not bind the results
+    plans: Mapping[PlanRecord, str] = field(default_factory=dict)  # all, with their first logs
 
 
 def plans_beside(directory: str) -> list[PlanRecord]:
@@ -55,21 +49,19 @@ def declaration_of(
         logs: Headers of all logs of this suite, unfinished ones too, with their plans.
         beside: As `plans_beside`.
     """
-    # Inspect writes all times as UTC in ISO 8601, which sort as texts
-    first_arm = min((log.stats.completed_at for log, _ in logs if _is_arm(log)), default="")
     plans: dict[PlanRecord, EvalLog] = {}
     for log, plan in sorted(logs, key=lambda item: item[0].eval.created):
         if plan is not None:
             plans.setdefault(plan, log)
     if not plans:
         return Declaration()
+    # Inspect writes all times as UTC in ISO 8601, which sort as texts
+    ends = [log.stats.completed_at for log, _ in logs if is_complete(log) and _is_arm(log)]
+    first_end = min(filter(None, ends), default="9999")
     first = next(iter(plans))
-    conflicts = [
-        conflict
-        for plan, log in plans.items()
-        for conflict in _conflicts(first, plan, late="" < first_arm < log.eval.created)
-    ]
-    conflicts += [text for plan in beside for text in _conflicts(first, plan, late=False)]
+    held = [(plan, log.eval.created > first_end) for plan, log in plans.items()]
+    held += [(plan, False) for plan in beside]
+    conflicts = [text for plan, late in held for text in _conflicts(first, plan, late=late)]
     return Declaration(
         tuple(sorted(first.headline)),
         first.declared,
@@ -81,35 +73,29 @@ def declaration_of(
     )
 
 
+def _is_arm(log: EvalLog) -> bool:
+    key = key_of(log)
+    return (key.task, key.split) == ("few_shot", "test")
+
+
 def _conflicts(first: PlanRecord, plan: PlanRecord, *, late: bool) -> Iterator[str]:
     """How a plan departs from the first; `late` where an arm was finished before it."""
+
+    def counts(of: PlanRecord) -> str:
+        return f"{', '.join(map(str, of.headline))} shots" if of.declared else "none declared"
+
     if (plan.headline, plan.declared) != (first.headline, first.declared):
-        yield f"the headline was changed from {_counts(first)} to {_counts(plan)}"
+        yield f"the headline was changed from {counts(first)} to {counts(plan)}"
     if set(plan.pairs) != set(first.pairs):
         yield "the pairs were changed"
     if plan.models != first.models:
         same = set(plan.models) == set(first.models)
         yield f"the {'order of the models was' if same else 'models were'} changed"
-    before, now = _draws(first), _draws(plan)
-    more = [(n, now[arm]) for arm, n in before.items() if now[arm] > n]
+    before, now = (
+        {tuple(arm): draws for *arm, _, draws in sorted(of.blocks, key=lambda block: block[-1])}
+        for of in (first, plan)
+    )
+    more = [(n, now[arm]) for arm, n in before.items() if now.get(arm, 0) > n]
     if late and more:
-        draws = "draws were added after the first arm was finished: {}, then {}"
-        yield draws.format(*more[0])
-
-
-def _is_arm(log: EvalLog) -> bool:
-    cell = CellRecord.from_log(log)
-    ended = is_complete(log) and log.stats.completed_at
-    return bool(ended) and (cell.task, cell.split) == ("few_shot", "test")
-
-
-def _counts(plan: PlanRecord) -> str:
-    return f"{', '.join(map(str, plan.headline))} shots" if plan.declared else "none declared"
-
-
-def _draws(plan: PlanRecord) -> Mapping[tuple[str, ...], int]:
-    """Draws by arm, 0 of others."""
-    draws: defaultdict[tuple[str, ...], int] = defaultdict(int)
-    for *arm, _, n in plan.blocks:
-        draws[tuple(arm)] = max(n, draws[tuple(arm)])
-    return draws
+        were, are = more[0]
+        yield f"draws were added after the first arm was finished: {were}, then {are}"

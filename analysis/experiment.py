@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,20 +28,18 @@ DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
 COLUMNS = ("weak", "strong0", "w2s", "gold")
 """Runs whose accuracy every row of `cells` carries."""
 
+ARMS = ("weak", "gold", "random", "noise_matched", "unlabelled", SELF, "flipped")
+"""Arms in the order of the tables; others follow by name."""
+
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Common:
-    """Questions on which runs are compared.
+    """Questions on which runs are compared."""
 
-    Attributes:
-        places: Rows of `Logs.questions` to which all the runs have an answer; shape (n,).
-        n_union: Questions that any of the runs was asked.
-    """
-
-    places: NDArray[np.intp]
-    n_union: int
+    places: NDArray[np.intp]  # rows of `Logs.questions` that all the runs answered; shape (n,)
+    n_union: int  # questions that any of the runs was asked
 
     @property
     def n(self) -> int:
@@ -59,31 +57,23 @@ class Common:
         return self.n > 0 and self.missing <= MISSING_LIMIT
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One kind of run of a cell, on the questions of the cell.
+class Arm(NamedTuple):
+    """One kind of run of a cell, on the questions of the cell; matrices are (n, draws)."""
 
-    `runs` are rows of the logs, one per draw. `letters` of the first epoch, "" where unread, and
-    `correct` have shape (n, draws); `unparsed` counts over all draws and epochs.
-    """
-
-    runs: tuple[int, ...]
-    letters: NDArray[np.str_]
+    runs: tuple[int, ...]  # rows of the logs, one per draw
+    letters: NDArray[np.str_]  # of the first epoch, "" where unread
     correct: Floats
-    unparsed: int
+    unparsed: int  # over all draws and epochs
 
 
 @dataclass(frozen=True)
 class Cell(Common):
-    """Everything that one (weak, strong, shots) compares, on the same questions.
-
-    `arms` are those that were run, by name: weak, strong0, w2s, gold, weak_gold.
-    """
+    """Everything that one (weak, strong, shots) compares, on the same questions."""
 
     weak: str
     strong: str
     shots: int
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, Arm]  # those that were run: weak, strong0, w2s, gold, weak_gold
 
     @property
     def draws(self) -> int:
@@ -108,19 +98,14 @@ class Cell(Common):
         return base, treated, ceiling
 
 
-@dataclass(frozen=True)
-class ArmRuns:
-    """One way to prompt the strong model of a pair, at one shot count.
+class ArmRuns(NamedTuple):
+    """One way to prompt the strong model of a pair, at one shot count."""
 
-    `name` is weak, gold, self or the kind of a control, with the prompt behind it where that is not
-    the plain one; `runs` are rows of the logs by draw, the rest is as the logs write it.
-    """
-
-    name: str
-    labels: str
+    name: str  # weak, gold, self or the kind of a control, and the prompt unless that is plain
+    labels: str  # this and the next two as the logs write them
     labelled_by: str
     prompt: str
-    runs: Mapping[int, int]
+    runs: Mapping[int, int]  # rows of the logs by draw
 
 
 Column = int | Sequence[Mapping[int, int]]
@@ -129,22 +114,22 @@ Column = int | Sequence[Mapping[int, int]]
 
 @dataclass(frozen=True)
 class Compared(Common):
-    """Columns on the questions and draws that all of them have.
+    """Columns on the questions and draws that all of them have."""
 
-    `draws` are in order; `columns` hold correctness, averaged over the shot counts of a column:
-    shape (n,) for a run without draws, else (n, draws).
-    """
-
-    draws: tuple[int, ...]
+    draws: tuple[int, ...]  # in order
+    # correctness, averaged over the shot counts of a column: (n,) without draws, else (n, draws)
     columns: tuple[Floats, ...]
 
 
-class Experiment:
-    """The logs, looked at by cells and by arms.
+class Rule(NamedTuple):
+    """The surface rule, cross-fitted on the gold answers of the test; shape (questions,)."""
 
-    Attributes:
-        draws: Rows of the logs by draw, of each (split, model, labels, weak, shots, prompt).
-    """
+    right: NDArray[np.bool_]  # False off the test
+    knows: Floats  # its probability of the right option minus that of a guess; nan off the test
+
+
+class Experiment:
+    """The logs, looked at by cells and by arms."""
 
     def __init__(self, logs: Logs) -> None:
         """Index the runs of `logs`."""
@@ -152,18 +137,14 @@ class Experiment:
         self.declaration = logs.declaration
         columns = ["draw", "split", "model", "labels", "weak", "shots", "prompt"]
         own = logs.runs[columns][logs.runs["order"] == 0]  # other orders are for `repeats` alone
-        rows = own.itertuples(name=None)
+        # rows of the logs by draw, of each (split, model, labels, weak, shots, prompt)
         self.draws: dict[tuple[Any, ...], dict[int, int]] = {}
-        for run, draw, *key in sorted(rows, key=lambda row: row[1]):
+        for run, draw, *key in own.sort_values("draw", kind="stable").itertuples(name=None):
             self.draws.setdefault(tuple(key), {})[draw] = run
-        self._rules: dict[tuple[Any, ...], NDArray[np.bool_]] = {}
-
-    @cached_property
-    def _keys(self) -> list[CellKey]:
-        """Cells that were planned or run."""
-        frames = (self.logs.planned[list(KEY)], self.logs.runs[list(KEY)])
-        rows = (row for frame in frames for row in frame.itertuples(index=False, name=None))
-        return list(dict.fromkeys(CellKey(*row) for row in rows))
+        every = pd.concat([logs.planned[list(KEY)], logs.runs[list(KEY)]])
+        self._keys = [CellKey(*row) for row in every.itertuples(index=False, name=None)]
+        # those on the test with the plain prompt
+        self._plain = [key for key in self._keys if key.split == "test" and not key.prompt]
 
     @cached_property
     def models(self) -> list[str]:
@@ -191,14 +172,13 @@ class Experiment:
     @cached_property
     def shots(self) -> list[int]:
         """Shot counts that were planned or run on the test with the plain prompt, 0 first."""
-        return sorted({0, *(k.shots for k in self._keys if k.split == "test" and not k.prompt)})
+        return sorted({0, *(key.shots for key in self._plain)})
 
     @cached_property
     def headline(self) -> tuple[int, ...]:
         """Shot counts that the verdict is about: the study's, or the largest with weak labels."""
-        plain = (k for k in self._keys if k.split == "test" and not k.prompt)
-        given = {k.shots for k in plain if k.labels == "weak"}
-        study = tuple(k for k in self.declaration.headline if k > 0)
+        given = [key.shots for key in self._plain if key.labels == "weak"]
+        study = tuple(shots for shots in self.declaration.headline if shots > 0)
         return study or ((max(given),) if given else ())
 
     @cached_property
@@ -206,6 +186,11 @@ class Experiment:
         """Rows of `Logs.questions` that are test questions."""
         runs = (self.logs.runs["split"] == "test").to_numpy()
         return np.flatnonzero((~np.isnan(self.logs.correct[runs])).any(axis=0))
+
+    @property
+    def asked(self) -> pd.DataFrame:
+        """The test questions, as `Logs.questions`."""
+        return self.logs.questions.iloc[self.test]
 
     def zero_shot(self, model: str, split: str = "test", prompt: str = "") -> int | None:
         """The run of a model without demonstrations."""
@@ -221,9 +206,7 @@ class Experiment:
         # nothing is disclosed where there are no demonstrations
         same = " ".join(w for w in prompt.split() if not w.startswith("disclosure="))
         run = self.zero_shot(strong, prompt=same) if same else None
-        if run is not None:
-            return f"zero_shot {same}", run
-        return "zero_shot", self.zero_shot(strong)
+        return ("zero_shot", self.zero_shot(strong)) if run is None else (f"zero_shot {same}", run)
 
     def matched(self, first: Mapping[int, int], second: Mapping[int, int]) -> dict[int, int]:
         """Those of the `second` runs, by draw, that show what the first shows in the same draw.
@@ -259,8 +242,8 @@ class Experiment:
     def all_arms(self) -> Iterator[tuple[str, str, int, dict[str, ArmRuns]]]:
         """Weak, strong, shots and arms of every pair, at all shot counts of its strong model."""
         for weak, strong in self.pairs:
-            mine = [key for key in self.draws if key[:2] == ("test", strong) and key[2]]
-            for shots in sorted({shots for *_, shots, _ in mine}):
+            mine = [key for key in self.draws if key[:2] == ("test", strong) and key[4]]
+            for shots in sorted({key[4] for key in mine}):
                 yield weak, strong, shots, self.arms(weak, strong, shots)
 
     def compare(self, *columns: Column) -> Compared:
@@ -277,55 +260,35 @@ class Experiment:
         averaged = tuple(of[:, :, common.places].mean(axis=0).T for of in correct)
         return Compared(common.places, common.n_union, draws, averaged)
 
-    def rule_right(self, run: int) -> NDArray[np.bool_] | None:
-        """Where the surface rule fitted on the labels that a run was shown is right.
+    def fitted_right(self, run: int) -> NDArray[np.bool_] | None:
+        """Where the surface rule fitted on the labels that a run was shown is right, on the test.
 
-        Shape (questions,), False where a question is no test question; None where the log does not
-        say what was shown, or no labels were.
+        Shape (test questions,); None where the log does not say what was shown, or no labels were.
         """
         shown, labels = self.logs.runs[["demo_choices", "demo_labels"]].iloc[run]
         if not shown or len(shown) != len(labels) or not all(labels):
             return None
-        if (shown, labels) not in self._rules:
-            rule = fit_rule(shown, list(map(ascii_uppercase.index, labels)))
-            self._rules[shown, labels] = self._right(rule.choose(self.asked["choices"].tolist()))
-        return self._rules[shown, labels]
+        rule = fit_rule(shown, list(map(ascii_uppercase.index, labels)))
+        gold = self.asked["gold"].map(ascii_uppercase.index)
+        return np.asarray(rule.choose(self.asked["choices"].tolist()) == gold)
 
     @cached_property
-    def _cross_fitted(self) -> tuple[NDArray[np.bool_], Floats]:
+    def rule(self) -> Rule:
+        """The surface rule, cross-fitted on the gold answers of the test."""
         choices, gold = self.asked["choices"], self.asked["gold"].map(ascii_uppercase.index)
         chosen, probability = cross_fitted(choices.tolist(), gold.tolist())
-        knows = np.full(len(self.logs.questions), np.nan)
+        n = len(self.logs.questions)
+        right, knows = np.zeros(n, dtype=bool), np.full(n, np.nan)
+        right[self.test] = chosen == gold
         knows[self.test] = probability - 1 / choices.map(len).to_numpy()
-        return self._right(chosen), knows
-
-    @property
-    def rule_knows(self) -> Floats:
-        """Its probability of the right option minus that of a guess; nan off the test."""
-        return self._cross_fitted[1]
-
-    @property
-    def cross_fitted_right(self) -> NDArray[np.bool_]:
-        """Where the surface rule cross-fitted on the gold answers of the test is right."""
-        return self._cross_fitted[0]
-
-    @property
-    def asked(self) -> pd.DataFrame:
-        """The test questions, as `Logs.questions`."""
-        return self.logs.questions.iloc[self.test]
-
-    def _right(self, chosen: NDArray[np.intp]) -> NDArray[np.bool_]:
-        right = np.zeros(len(self.logs.questions), dtype=bool)
-        right[self.test] = chosen == self.asked["gold"].map(ascii_uppercase.index)
-        return right
+        return Rule(right, knows)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Every (weak, strong, shots), run or planned."""
-        return tuple(self.cell(weak, strong, k) for weak, strong in self.pairs for k in self.shots)
+        return tuple(self._cell(weak, strong, k) for weak, strong in self.pairs for k in self.shots)
 
-    def cell(self, weak: str, strong: str, shots: int) -> Cell:
-        """What one (weak, strong, shots) compares."""
+    def _cell(self, weak: str, strong: str, shots: int) -> Cell:
         w2s = self.by_draw(strong, "weak", shots, weak)
         gold = self.matched(w2s, self.by_draw(strong, "gold", shots))
         if w2s and gold:  # a draw that one lacks is dropped from both
@@ -334,15 +297,14 @@ class Experiment:
         by_draw = {"weak": weak0, "strong0": strong0, "w2s": w2s, "gold": gold}
         runs = {arm: list(of.values()) for arm, of in by_draw.items() if of}
         common = self.common([run for of in runs.values() for run in of])
-        places, n_union = common.places, common.n_union
-        arms = {arm: self._arm(of, places) for arm, of in runs.items()}
+        arms = {arm: self._arm(of, common.places) for arm, of in runs.items()}
         # an extra, which takes nothing from the rest: only with every draw and question of the cell
         extra = self.by_draw(weak, "gold", shots)
         if shots and w2s and all(draw in extra for draw in w2s):
-            weak_gold = self._arm([extra[draw] for draw in w2s], places)
+            weak_gold = self._arm([extra[draw] for draw in w2s], common.places)
             if not np.isnan(weak_gold.correct).any():
                 arms["weak_gold"] = weak_gold
-        return Cell(places, n_union, weak, strong, shots, arms)
+        return Cell(common.places, common.n_union, weak, strong, shots, arms)
 
     def common(self, runs: Sequence[int] | NDArray[np.intp]) -> Common:
         """Questions that all runs answered, and how many any was asked."""
@@ -356,7 +318,3 @@ class Experiment:
         grid = np.ix_(np.array(runs, dtype=np.intp), places)
         unread = int(self.logs.unread[grid].sum())
         return Arm(tuple(runs), self.logs.letters[grid].T, self.logs.correct[grid].T, unread)
-
-
-ARMS = ("weak", "gold", "random", "noise_matched", "unlabelled", SELF, "flipped")
-"""Arms in the order of the tables; others follow by name."""

@@ -26,97 +26,42 @@ from inspect_ai.log import (
 )
 from numpy.typing import NDArray
 
-from w2s_icl.analysis.answers import (
-    Answers,
-    Question,
-    Questions,
-    answers_of,
-    changes_of,
-    matrices_of,
-    positions_of,
-)
+from w2s_icl import record
+from w2s_icl.analysis import answers
 from w2s_icl.analysis.declaration import Declaration, declaration_of, plans_beside
 from w2s_icl.errors import W2SError, first_line
-from w2s_icl.record import (
-    SCORER,
-    CellKey,
-    CellRecord,
-    ExperimentRecord,
-    ImportRecord,
-    LabelRecord,
-    PlanRecord,
-    RunRecord,
-    Shown,
-    attempt_of,
-    file_of,
-    is_ours,
-    is_simulated,
-    precedence,
-    settings_of,
-)
 
-KEY = CellKey._fields
+KEY = record.CellKey._fields
 """Columns that tell cells apart; `prompt` is "" for the plain prompt."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something about the logs that a reader must know, in one sentence.
+    """Something about the logs that a reader must know, in one sentence."""
 
-    A "problem" where numbers are missing because of it; `file` is "" where it is about all logs.
-    """
-
-    level: Literal["problem", "remark"]
-    file: str
+    level: Literal["problem", "remark"]  # a problem where numbers are missing because of it
+    file: str  # "" where it is about all logs
     text: str
 
 
 @dataclass(frozen=True)
 class Logs:
-    """The finished cells of one experiment.
-
-    Attributes:
-        directory: Where they were read.
-        runs: One row per cell, index 0.. = row of the matrices. Columns: those of `KEY`, and file,
-            eval_id, n (questions with an answer), asked, epochs, replies (answers over all epochs),
-            unparsed (those of the replies that could not be read), demo_ids, demo_labels (letters,
-            "" where none is shown), demo_choices (the options of each demonstration),
-            demo_label_accuracy, passed_over (pool questions that the prompt left out, for want of a
-            label), permutations (orders in which each question was shown), changes (share of pairs
-            of identical reruns that differ, by question that has any), changed and changed_n (their
-            mean and number), positions (a `Position` by place on the page), label_eval_id,
-            reused_from, calls, input_tokens, output_tokens, cached_tokens, cost (dollars, nan where
-            a call's price is unknown), endpoint (address and arguments of the model), settings (of
-            the calls, and how replies are read), simulated.
-        questions: One row per question, index = id. Columns: question, choices, gold (letter),
-            n_options, category.
-        letters: Answer of run i to question j, of the first epoch that has one; "" where the reply
-            could not be read or there is none. Shape (runs, questions).
-        correct: 1 or 0 (unread is 0); the mean over epochs where a cell was run several times; nan
-            where there is no answer. Shape (runs, questions).
-        unread: Replies that could not be read, over all epochs. Shape (runs, questions).
-        planned: Columns of `KEY` for each cell that a study planned, empty when no log says.
-        metadata: Dataset, identity and versions.
-        notes: What a reader must know of the logs.
-        declaration: What the study of the earliest log declared.
-        unfinished: Cells of which there are only logs of runs that did not come to their end.
-        counts: Right answers and all answers of imported cells of which nothing else is known.
-        imported: Where imported answers come from; None for the suite's own runs.
-    """
+    """The finished cells of one experiment. Matrices have the shape (runs, questions)."""
 
     directory: str
-    runs: pd.DataFrame
-    questions: pd.DataFrame
-    letters: NDArray[np.str_]
-    correct: NDArray[np.float64]
-    unread: NDArray[np.intp]
-    planned: pd.DataFrame
-    metadata: Mapping[str, Any]
+    runs: pd.DataFrame  # a row per cell, index 0.. = row of the matrices; `_row` has the columns
+    questions: pd.DataFrame  # index id; question, choices, gold (letter), n_options, category
+    letters: NDArray[np.str_]  # of the first epoch that has an answer; "" unread, or none
+    correct: NDArray[np.float64]  # 1 or 0 (unread), the mean over epochs; nan without an answer
+    unread: NDArray[np.intp]  # replies that could not be read, over all epochs
+    planned: pd.DataFrame  # columns of `KEY`, each cell that a study planned
+    metadata: Mapping[str, Any]  # dataset, identity and versions
     notes: Sequence[Note]
     declaration: Declaration = field(default_factory=Declaration)
-    unfinished: frozenset[CellKey] = frozenset()
-    counts: Mapping[CellKey, tuple[int, int]] = field(default_factory=dict)
-    imported: ImportRecord | None = None
+    unfinished: frozenset[record.CellKey] = frozenset()  # cells of which no log came to its end
+    # right and all answers of imported cells of which nothing else is known
+    counts: Mapping[record.CellKey, tuple[int, int]] = field(default_factory=dict)
+    imported: record.ImportRecord | None = None  # None for the suite's own runs
 
     @property
     def simulated(self) -> bool:
@@ -128,17 +73,17 @@ class _Run:
     """The header of a log of this suite, its parts checked, and its answers once they are read."""
 
     def __init__(self, info: EvalLogInfo, log: EvalLog) -> None:
-        self.info, self.log, self.file = info, log, file_of(log)
-        self.experiment = ExperimentRecord.from_log(log)
-        self.cell = CellRecord.from_log(log)
-        self.shown = Shown.from_log(log)
-        self.labels = LabelRecord.from_log(log)
-        self.run = RunRecord.from_log(log)
-        self.plan = PlanRecord.in_log(log)
-        self.imported = ImportRecord.in_log(log)
+        self.info, self.log, self.file = info, log, record.file_of(log)
+        self.experiment = record.ExperimentRecord.from_log(log)
+        self.cell = record.CellRecord.from_log(log)
+        self.shown = record.Shown.from_log(log)
+        self.labels = record.LabelRecord.from_log(log)
+        self.run = record.RunRecord.from_log(log)
+        self.plan = record.PlanRecord.in_log(log)
+        self.imported = record.ImportRecord.in_log(log)
         self.key = self.cell.key(log.eval.model)
         self.finished = log.status == "success" and not log.invalidated
-        self.answers = Answers()
+        self.answers = answers.Answers()
 
 
 def read_logs(directory: str) -> Logs:
@@ -156,8 +101,50 @@ def read_logs(directory: str) -> Logs:
             or read differently; two finished logs of one cell, of different runs, disagree; a log
             holds a question twice, or was not scored by this suite.
     """
+    notes: list[Note] = []
+    questions = answers.Questions()
     with _on_this_machine(directory) as infos:
-        return _read_logs(directory, infos)
+        parsed = _headers(infos, notes)
+        finished = [run for run in parsed if run.finished]
+        _refuse_different(finished)
+        by_cell, counts = _read_answers(finished, questions, notes)
+    if not by_cell:
+        none = f"{len(infos)} log files, none a finished one of this suite"
+        named = "".join(f"\n  {note.file}: {note.text}" for note in notes)
+        raise W2SError(
+            f"{directory}: no results to analyse ({none if infos else 'no log files'}). "
+            f"Give the --log-dir of a `w2s run`{named}"
+        )
+    runs = [_one_per_cell(of, notes) for of in by_cell.values()]
+    version = _scorer_version(runs)
+    # neither numbers nor files may depend on the order in which a directory lists its logs
+    runs.sort(key=lambda run: run.key)
+    unfinished = [run for run in parsed if not run.finished and run.key not in by_cell]
+    notes += [
+        Note("problem", run.file, f"not finished: status {run.log.status}") for run in unfinished
+    ]
+    declaration = declaration_of([(run.log, run.plan) for run in parsed], plans_beside(directory))
+    first, *others = declaration.plans.values() or [""]
+    notes += [Note("remark", file, f"its plan differs from that of {first}") for file in others]
+    ids, letters, correct, unread = answers.matrices_of([run.answers for run in runs], questions)
+    asked = pd.DataFrame([questions[id_] for id_ in ids], pd.Index(ids, name="id", dtype=object))
+    asked["n_options"] = asked["choices"].map(len)
+    planned = dict.fromkeys(cell for plan in declaration.plans for cell in plan.cells())
+    return Logs(
+        directory,
+        pd.DataFrame([_row(run, questions) for run in runs]),
+        asked[["question", "choices", "gold", "n_options", "category"]],
+        letters,
+        correct,
+        unread,
+        pd.DataFrame(list(planned), columns=list(KEY)),
+        {**_metadata(finished), "scorer_version": version},
+        tuple(sorted(notes, key=lambda note: (note.file, note.text))),
+        declaration,
+        frozenset(run.key for run in unfinished),
+        counts,
+        next((run.imported for run in finished if run.imported), None),
+    )
 
 
 @contextmanager
@@ -165,11 +152,11 @@ def _on_this_machine(directory: str) -> Iterator[Sequence[EvalLogInfo]]:
     """The logs of a directory as local files: through a network, all at once are faster read."""
     try:
         infos = list_eval_logs(directory, descending=False)
-        if "://" not in directory or directory.startswith("file://") or not infos:
-            yield infos
-            return
     except (OSError, ValueError) as error:
         raise W2SError(f"{directory}: cannot be listed: {error}") from None
+    if "://" not in directory or directory.startswith("file://") or not infos:
+        yield infos
+        return
     files, _ = fsspec.core.url_to_fs(directory)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -193,22 +180,25 @@ def _damage_noted(info: EvalLogInfo, notes: list[Note]) -> Iterator[None]:
         notes.append(Note("problem", _file(info), f"cannot be read: {reason}"))
 
 
-def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
-    notes: list[Note] = []
+def _headers(infos: Sequence[EvalLogInfo], notes: list[Note]) -> list[_Run]:
     parsed: list[_Run] = []
     for info in infos:
         with _damage_noted(info, notes):
             log = read_eval_log(info, header_only=True)
-            if is_ours(log):
+            if record.is_ours(log):
                 parsed.append(_Run(info, log))
             else:
                 other = f"left out: a log of the task {log.eval.task}"
                 notes.append(Note("remark", _file(info), other))
-    finished = [run for run in parsed if run.finished]
-    _refuse_different(finished)
-    questions = Questions()
-    by_cell: dict[CellKey, list[_Run]] = defaultdict(list)
-    counts: dict[CellKey, tuple[int, int]] = {}
+    return parsed
+
+
+def _read_answers(
+    finished: Sequence[_Run], questions: answers.Questions, notes: list[Note]
+) -> tuple[Mapping[record.CellKey, list[_Run]], Mapping[record.CellKey, tuple[int, int]]]:
+    """The runs of each cell with their answers, and the counts of `Logs.counts`."""
+    by_cell: dict[record.CellKey, list[_Run]] = defaultdict(list)
+    counts: dict[record.CellKey, tuple[int, int]] = {}
     for run in finished:
         if run.imported and run.imported.total:
             counts[run.key] = (run.imported.correct or 0, run.imported.total)
@@ -217,52 +207,9 @@ def _read_logs(directory: str, infos: Sequence[EvalLogInfo]) -> Logs:
         with _damage_noted(run.info, notes):
             samples = list(read_eval_log_sample_summaries(run.info))
         if samples is not None:
-            run.answers = answers_of(samples, questions, run.file)
+            run.answers = answers.answers_of(samples, questions, run.file)
             by_cell[run.key].append(run)
-    if not by_cell:
-        none = f"{len(infos)} log files, none a finished one of this suite"
-        named = "".join(f"\n  {note.file}: {note.text}" for note in notes)
-        raise W2SError(
-            f"{directory}: no results to analyse ({none if infos else 'no log files'}). "
-            f"Give the --log-dir of a `w2s run`{named}"
-        )
-    runs = [_one_per_cell(of, notes) for of in by_cell.values()]
-    version = _scorer_version(runs)
-    # neither numbers nor files may depend on the order in which a directory lists its logs
-    runs.sort(key=lambda run: run.key)
-    unfinished = [run for run in parsed if not run.finished and run.key not in by_cell]
-    notes += [
-        Note("problem", run.file, f"not finished: status {run.log.status}") for run in unfinished
-    ]
-    declaration = declaration_of([(run.log, run.plan) for run in parsed], plans_beside(directory))
-    first, *others = declaration.plans.values() or [""]
-    notes += [Note("remark", file, f"its plan differs from that of {first}") for file in others]
-    ids, letters, correct, unread = matrices_of([run.answers for run in runs], questions)
-    asked = pd.DataFrame(
-        [questions[id_] for id_ in ids],
-        pd.Index(ids, name="id", dtype=object),
-        columns=list(Question._fields),
-    )
-    asked["n_options"] = [len(choices) for choices in asked["choices"]]
-    planned = dict.fromkeys(cell for plan in declaration.plans for cell in plan.cells())
-    return Logs(
-        directory,
-        pd.DataFrame([_row(run, questions) for run in runs]),
-        asked[["question", "choices", "gold", "n_options", "category"]],
-        letters,
-        correct,
-        unread,
-        pd.DataFrame(list(planned), columns=list(KEY)),
-        {**_metadata(finished), "scorer_version": version},
-        tuple(sorted(notes, key=lambda note: (note.file, note.text))),
-        declaration,
-        frozenset(run.key for run in unfinished),
-        counts,
-        next((run.imported for run in finished if run.imported), None),
-    )
-
-
-APART = "Analyse each from a directory of its own"
+    return by_cell, counts
 
 
 def _refuse_different(runs: Sequence[_Run]) -> None:
@@ -272,21 +219,20 @@ def _refuse_different(runs: Sequence[_Run]) -> None:
         W2SError: They are of several experiments or were read in several ways, or plain runs on the
             test were asked in other permutations, or one model with other settings.
     """
-    first: dict[tuple[str, str, str], tuple[str, Any]] = {}
-    experiments, asked = "are of different experiments", "were asked differently"
+    first: dict[tuple[str, str], tuple[str, Any]] = {}
     for run in runs:
-        said = {(experiments, name, ""): value for name, value in run.experiment.identity.items()}
-        said[asked, "read", ""] = run.cell.read
+        said = {(name, ""): value for name, value in run.experiment.identity.items()}
+        said["read", ""] = run.cell.read
         if run.cell.split == "test" and not run.cell.prompt:
-            said[asked, "permutations", ""] = run.cell.permutations
-            said |= {(asked, k, run.key.model): v for k, v in settings_of(run.log).items()}
+            said["permutations", ""] = run.cell.permutations
+            said |= {(name, run.key.model): of for name, of in record.settings_of(run.log).items()}
         for key, value in said.items():
             file, other = first.setdefault(key, (run.file, value))
             if value != other:
-                how, name, _ = key
                 raise W2SError(
-                    f"{run.file} and {file} {how}: {name} is {value!r} in the one and {other!r} in "
-                    f"the other. {APART}"
+                    f"{run.file} and {file} are of different experiments: {key[0]} is {value!r} "
+                    f"in the one and {other!r} in the other. Analyse each from a directory of its "
+                    "own"
                 )
 
 
@@ -294,15 +240,14 @@ def _scorer_version(runs: Sequence[_Run]) -> str:
     """The version of the reading; refuse several."""
     files: dict[str, str] = {}
     for run in runs:
-        for version in run.answers.versions or {run.experiment.scorer_version}:
-            files.setdefault(version, run.file)
-    (one, file), *others = files.items()
-    for other, another in others:
+        files |= dict.fromkeys(run.answers.versions or {run.experiment.scorer_version}, run.file)
+    if len(files) > 1:
         raise W2SError(
-            f"{another} and {file} were read by different versions of the scorer ({other!r} and "
-            f"{one!r}): score the older again with `inspect score LOG --scorer {SCORER}`. {APART}"
+            f"{' and '.join(files.values())} were read by different versions of the scorer "
+            f"({', '.join(files)}): score the older again with `inspect score LOG --scorer "
+            f"{record.SCORER}`, or analyse each from a directory of its own"
         )
-    return one
+    return next(iter(files))
 
 
 def _metadata(runs: Sequence[_Run]) -> dict[str, Any]:
@@ -318,47 +263,42 @@ def _metadata(runs: Sequence[_Run]) -> dict[str, Any]:
     }
 
 
-def _row(run: _Run, questions: Questions) -> dict[str, Any]:
-    """A row of `Logs.runs`."""
-    log, replies, permutations = run.log, run.answers.replies, run.cell.permutations
+def _row(run: _Run, questions: answers.Questions) -> dict[str, Any]:
+    """A row of `Logs.runs`, beside the columns of `KEY`."""
+    log, shown, replies, orders = run.log, run.shown, run.answers.replies, run.cell.permutations
     # by sample: the header of a resumed run counts its last attempt only
-    tokens, dollars = run.answers.tokens, run.answers.dollars
+    read, written, cached = map(sum, zip(*run.answers.tokens or [(0, 0, 0)], strict=True))
     epochs = log.eval.config.epochs or 1
     # a run that tolerates failed questions has no results where all of them failed
     samples = log.eval.dataset.samples or len(replies)
-    changes = changes_of(replies, permutations, questions)
-    share = run.shown.right_share
-    return {
-        **run.key._asdict(),
+    in_view = run.imported is None or run.imported.as_shown
+    paid = run.answers.dollars or run.run.reused_from
+    return run.key._asdict() | {
         "file": run.file,
         "eval_id": log.eval.eval_id,
-        "n": len(replies),
+        "n": len(replies),  # questions with an answer
         "asked": log.results.total_samples // epochs if log.results else samples,
         "epochs": epochs,
-        "replies": sum(len(of) for of in replies.values()),
+        "replies": sum(map(len, replies.values())),  # over all epochs
         "unparsed": sum(not letter for of in replies.values() for letter in of.values()),
-        "permutations": permutations,
-        "changed": math.fsum(changes) / len(changes) if changes else math.nan,
-        "changed_n": len(changes),
-        "changes": changes,
-        "positions": positions_of(replies, permutations, questions)
-        if run.imported is None or run.imported.as_shown
-        else (),
-        "demo_ids": run.shown.ids,
-        "demo_labels": run.shown.labels,
-        "demo_choices": run.shown.choices,
-        "demo_label_accuracy": math.nan if share is None else share,
-        "passed_over": (*run.shown.skipped, *run.shown.unread),
+        "permutations": orders,  # in which each question was shown
+        "changes": answers.changes_of(replies, orders, questions),  # by question that has any
+        "positions": answers.positions_of(replies, orders, questions) if in_view else (),
+        "demo_ids": shown.ids,
+        "demo_labels": shown.labels,  # letters, "" where none is shown
+        "demo_choices": shown.choices,
+        "demo_label_accuracy": math.nan if shown.right_share is None else shown.right_share,
+        "passed_over": (*shown.skipped, *shown.unread),  # pool questions that have no label
         "label_eval_id": run.labels.label_eval_id,
         "reused_from": run.run.reused_from,
         "endpoint": f"{log.eval.model_base_url} {sorted(log.eval.model_args.items())}",
-        "settings": {**settings_of(log), "read": run.cell.read, "permutations": permutations},
-        "calls": len(tokens),
-        "input_tokens": sum(read for read, _, _ in tokens),
-        "output_tokens": sum(written for _, written, _ in tokens),
-        "cached_tokens": sum(cached for *_, cached in tokens),
-        "cost": math.fsum(dollars) if dollars or run.run.reused_from else math.nan,
-        "simulated": is_simulated(log),
+        "settings": {**record.settings_of(log), "read": run.cell.read, "permutations": orders},
+        "calls": len(run.answers.tokens),
+        "input_tokens": read,
+        "output_tokens": written,
+        "cached_tokens": cached,
+        "cost": math.fsum(run.answers.dollars) if paid else math.nan,  # nan where a price is
+        "simulated": record.is_simulated(log),
     }
 
 
@@ -371,10 +311,10 @@ def _one_per_cell(runs: Sequence[_Run], notes: list[Note]) -> _Run:
     Raises:
         W2SError: Logs of different runs answer the same question differently.
     """
-    kept, *others = sorted(runs, key=lambda run: precedence(run.log))
-    mine, attempts = kept.answers.given(), {attempt_of(kept.log)}
+    kept, *others = sorted(runs, key=lambda run: record.precedence(run.log))
+    mine, attempts = kept.answers.given(), {record.attempt_of(kept.log)}
     for other in others:
-        attempt, theirs = attempt_of(other.log), other.answers.given()
+        attempt, theirs = record.attempt_of(other.log), other.answers.given()
         differ = [key for key, letter in theirs.items() if mine.get(key, letter) != letter]
         if differ and not (attempt and attempt in attempts):
             raise W2SError(

@@ -18,18 +18,8 @@ from w2s_icl.analysis.results import Results, Row
 from w2s_icl.analysis.stats.columns import MIN_QUESTIONS
 from w2s_icl.analysis.verdict import Condition
 
-Cell = tuple[str, str]
+Cell = tuple[str, str] | str
 """A cell of a table: what it says, and what stands below it in small print."""
-
-_SETTINGS = (
-    *("dataset", "dataset_source", "dataset_sha256", "test_size", "n_pool", "n_near_duplicates"),
-    *("seed", "near_duplicates", "style", "prompt_version", "scorer_version"),
-)
-
-_LOG_COLUMNS = (
-    *("file", "model", "split", "labels", "weak", "prompt", "shots", "draw"),
-    *("order", "n", "unparsed", "reused_from"),
-)
 
 
 def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
@@ -40,8 +30,17 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
         drawn: Views of `report`, each with its figure; empty where there is none.
     """
     r, metadata = results, results.logs.metadata
-    by = ["model", "split", "prompt", "labels", "weak", "shots", "draw", "order"]
-    runs = r.logs.runs.sort_values(by)
+    key = ["model", "split", "prompt", "labels", "weak", "shots", "draw", "order"]
+    runs = r.logs.runs.sort_values(key)
+    said = (
+        *("file", "model", "split", "labels", "weak", "prompt", "shots", "draw", "order"),
+        *("n", "unparsed", "reused_from"),
+    )
+    settings = (
+        *("dataset", "dataset_source", "dataset_sha256", "test_size", "n_pool"),
+        *("n_near_duplicates", "seed", "near_duplicates", "style", "prompt_version"),
+        "scorer_version",
+    )
     ids = "".join(sorted(str(i) for i in runs["eval_id"]))
     return template("report.html.j2").render(
         r=r,
@@ -56,10 +55,10 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
             (view, svg, *_numbers(view.table if view.shown is None else view.shown, view.columns))
             for view, svg in drawn
         ],
-        settings={key: metadata.get(key) for key in _SETTINGS},
+        settings={key: metadata.get(key) for key in settings},
         system_message=metadata.get("system_message"),
-        log_columns=_LOG_COLUMNS,
-        logs=runs[list(_LOG_COLUMNS)].to_numpy().tolist(),
+        log_columns=said,
+        logs=runs[list(said)].astype(str).to_numpy().tolist(),
     )
 
 
@@ -114,22 +113,23 @@ def _percent(share: float) -> str:
     return sentences.percent(share).removesuffix("%")
 
 
-def _cell(row: Row, name: str, text: Callable[[float], str] = _percent, nothing: str = "–") -> Cell:
-    """A column with its interval below; `nothing` where there is none."""
-    low, high = row[f"{name}_lo"], row.get(f"{name}_hi")
+def _measured(
+    row: Row, name: str, text: Callable[[float], str] = _percent, nothing: str = "–"
+) -> tuple[str, str]:
+    """A number with its interval below; `nothing` where there is none."""
+    low, high = row[f"{name}_lo"], row[f"{name}_hi"]
     return (nothing, "") if pd.isna(low) else (text(row[name]), f"{text(low)} to {text(high)}")
 
 
-def _plain(*texts: Any) -> list[Cell]:
-    return [(str(text), "") for text in texts]
+def _difference(value: float, low: float, high: float) -> tuple[str, str]:
+    return _measured({"": value, "_lo": low, "_hi": high}, "", sentences.points)
 
 
-def _gain(test: Row | None, nothing: str = "–") -> Cell:
-    ends = {"": test["diff"], "_lo": test["lo"], "_hi": test["hi"]} if test else {"_lo": math.nan}
-    return _cell(ends, "", sentences.points, nothing)
+def _gain(test: Row | None, nothing: str = "–") -> tuple[str, str]:
+    return _difference(test["diff"], test["lo"], test["hi"]) if test else (nothing, "")
 
 
-def _ratio(row: Row, definition: str) -> Cell:
+def _ratio(row: Row, definition: str) -> tuple[str, str]:
     """A ratio, or why there is none."""
     status = row[f"{definition}_status"]
     if status in ("self", "trivial"):
@@ -137,11 +137,11 @@ def _ratio(row: Row, definition: str) -> Cell:
     if status == "incomplete":
         return "–", "not run or incomplete"
     if status == "ok":
-        value, interval = _cell(row, definition, sentences.ratio)
+        value, interval = _measured(row, definition, sentences.ratio)
         return value, interval + (", fragile" if row[f"{definition}_fragile"] else "")
     if pd.isna(row[f"{definition}_gap_lo"]) or row["n"] < MIN_QUESTIONS:
         return "no ratio", "too few questions"
-    gap = _cell(row, f"{definition}_gap", sentences.points)[1]
+    gap = _measured(row, f"{definition}_gap", sentences.points)[1]
     return "no ratio", f"{status.replace('_', ' ')}: {gap} points"
 
 
@@ -161,12 +161,11 @@ def _cards(r: Results) -> list[tuple[str, str, str]]:
     if r.pair is None:
         weak, ratio = "itself", _ratio(row, "egr")
         what = "of its gain from gold labels recovered"
-    accuracy, accuracy_ends = _cell(row, "acc_w2s", sentences.percent, "not run")
+    accuracy, accuracy_ends = _measured(row, "acc_w2s", sentences.percent, "not run")
     gain, gain_ends = _gain(r.gain(row), "not run")
-    labels = f"{strong} with {row['shots']} labels by {weak}"
     points = " points" if gain_ends else ""
     return [
-        (accuracy, labels, accuracy_ends),
+        (accuracy, f"{strong} with {row['shots']} labels by {weak}", accuracy_ends),
         (f"{gain}{points}", "against its own zero-shot run", gain_ends),
         (ratio[0], what, ratio[1]),
         cost,
@@ -178,25 +177,23 @@ def _summary_row(r: Results, row: Row) -> list[Cell]:
     usage = r.usage(**of_cell, labels="weak", prompt="")
     run = usage["runs"] > 0
 
-    def accuracy(arm: str) -> Cell:
+    def accuracy(arm: str) -> tuple[str, str]:
         there = run if arm == "w2s" else not pd.isna(row[f"unparsed_{arm}"])
-        return _cell(row, f"acc_{arm}", nothing="incomplete" if there else "not run")
+        return _measured(row, f"acc_{arm}", _percent, "incomplete" if there else "not run")
 
-    weak, strong, gold = (accuracy(arm)[0] for arm in ("weak", "strong0", "gold"))
     return [
-        *_plain(r.pair_text(row["weak"], row["strong"]), weak, strong),
+        r.pair_text(row["weak"], row["strong"]),
+        *(accuracy(arm)[0] for arm in ("weak", "strong0")),
         accuracy("w2s"),
-        (gold, ""),
+        accuracy("gold")[0],
         _gain(r.gain(row)),
         _ratio(row, "pgr_gold"),
-        (sentences.ratio(row["pgr_no_supervision"]), ""),
+        sentences.ratio(row["pgr_no_supervision"]),
         _ratio(row, "egr"),
         _ratio(row, "pgr_zero"),
-        *_plain(
-            "–" if pd.isna(row["unparsed_w2s"]) else int(row["unparsed_w2s"]),
-            words.tokens(usage["input_tokens"]) if run else "–",
-            words.money(usage["cost"]) if run else "–",
-        ),
+        "–" if pd.isna(row["unparsed_w2s"]) else str(int(row["unparsed_w2s"])),
+        words.tokens(usage["input_tokens"]) if run else "–",
+        words.money(usage["cost"]) if run else "–",
     ]
 
 
@@ -205,21 +202,21 @@ def _baseline(r: Results, row: Row) -> list[Cell]:
     sums = r.usage(model=row["model"], split="all")
     return [
         (r.names[row["model"]], row["model"]),
-        _cell(row, "accuracy", nothing="not run"),
-        *_plain(_percent(row["unparsed_share"]), _percent(row["pool_accuracy"])),
-        *_plain(f"{sums['calls']:,}", words.tokens(sums["input_tokens"])),
-        (words.money(sums["cost"]) if sums["runs"] else "unknown", ""),
+        _measured(row, "accuracy", _percent, "not run"),
+        _percent(row["unparsed_share"]),
+        _percent(row["pool_accuracy"]),
+        f"{sums['calls']:,}",
+        words.tokens(sums["input_tokens"]),
+        words.money(sums["cost"]) if sums["runs"] else "unknown",
     ]
 
 
 def _condition(c: Condition) -> list[Cell]:
     return [
-        _cell({"": c.estimate, "_lo": c.low, "_hi": c.high}, "", sentences.points),
-        *_plain(
-            sentences.points(c.could_show, sign=False) if c.state == "undecided" else "",
-            sentences.p_value(c.p),
-            "–" if pd.isna(c.estimate) else int(c.n),
-        ),
+        _difference(c.estimate, c.low, c.high),
+        sentences.points(c.could_show, sign=False) if c.state == "undecided" else "",
+        sentences.p_value(c.p),
+        "–" if pd.isna(c.estimate) else str(c.n),
     ]
 
 

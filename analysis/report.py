@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from w2s_icl.analysis import figures, sentences
+from w2s_icl.analysis.experiment import COLUMNS
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.page import inline_svg, render
-from w2s_icl.analysis.results import Results
+from w2s_icl.analysis.results import Results, rows_of
 from w2s_icl.analysis.shown_checks import Check
 from w2s_icl.analysis.verdict_words import surface_rule
 from w2s_icl.errors import W2SError
@@ -43,25 +45,15 @@ class Written:
 
 @dataclass(frozen=True)
 class View:
-    """One figure of the report, or one table without a figure.
+    """One figure of the report, or one table without a figure."""
 
-    Attributes:
-        name: Of its files, and its anchor in the page.
-        sentence: What it shows, from the numbers and their intervals, or why it is not there.
-        caption: What is drawn, and by which method.
-        figure: Draws `table`; None where there is nothing to draw.
-        columns: Pattern of the columns that are written.
-        shown: The rows of `table` that the page prints, where not all.
-    """
-
-    name: str
+    name: str  # of its files, and its anchor in the page
     heading: str
-    sentence: str
-    caption: str
+    sentence: str  # what it shows, from the numbers and their intervals, or why it is not there
     table: pd.DataFrame
-    figure: Callable[..., Figure] | None
-    columns: str = "."
-    shown: pd.DataFrame | None = None
+    figure: Callable[..., Figure] | None  # draws `table`; None where there is nothing to draw
+    columns: str = "."  # pattern of the columns that are written
+    shown: pd.DataFrame | None = None  # the rows of `table` that the page prints, where not all
 
 
 def write_report(log_dir: str, out: str | Path) -> Written:
@@ -79,10 +71,6 @@ def write_report(log_dir: str, out: str | Path) -> Written:
     files = [out / f"{name}.csv" for name in TABLES]
     for path in files:
         figures.write_csv(getattr(results, path.stem), path)
-    texts = {
-        "columns.md": resources.files("w2s_icl").joinpath("docs", "columns.md").read_text("utf-8"),
-        "stats.json": json.dumps(results.stats, indent=2) + "\n",
-    }
     drawn: list[tuple[View, Markup]] = []
     for view in views(results):
         svg = Markup()
@@ -93,7 +81,12 @@ def write_report(log_dir: str, out: str | Path) -> Written:
             text = (out / view.name).with_suffix(".svg").read_text("utf-8")
             svg = inline_svg(text, view.name, view.heading, view.sentence)
         drawn.append((view, svg))
-    for name, text in {**texts, "report.html": render(results, drawn)}.items():
+    texts = {
+        "columns.md": resources.files("w2s_icl").joinpath("docs", "columns.md").read_text("utf-8"),
+        "stats.json": json.dumps(results.stats, indent=2) + "\n",
+        "report.html": render(results, drawn),
+    }
+    for name, text in texts.items():
         files.append(out / name)
         files[-1].write_text(text, "utf-8")
     return Written(files, summary(results))
@@ -113,51 +106,39 @@ def writable(out: str | Path) -> Path:
     return out
 
 
-# --- figures --------------------------------------------------------------------------------------
-
-_INTERVALS = (
-    "Bars are 95% intervals: Wilson's for one draw, t over questions and draws for several."
-)
 _CELL = "^(weak|strong|shots|n|draws)$|^"
-_COMPARED = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
-"""Arms that the sentence about arms speaks of."""
 
 
 def views(results: Results) -> list[View]:
     """The figures of the report, in order."""
-    r, row, pair, match = results, results.headline, results.pair, results.matching
+    r, row, pair = results, results.headline, results.pair
     weak, strong = (r.names[row[k]] if row else "" for k in ("weak", "strong"))
     given = r.cells[(r.cells["shots"] > 0) & (r.cells["weak"] != r.cells["strong"])]
     no_pair = "No pair of different models was planned or run: there is no gap to recover."
     nothing = "No run with weak labels was planned or run."
     arms = figures.at_shots(r.arms, r.last)
-    words = {arm: figures.arm_text(arm, weak) for arm in _COMPARED}
+    compared = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
+    words = {arm: figures.arm_text(arm, weak) for arm in compared}
     recovered = [
         sentences.recovered(pair, of, weak, strong) for of in ("pgr_gold", "pgr_zero") if pair
     ]
+    classes = rows_of(r.classes, row) if row else []
+    matches = rows_of(r.matching, row) if row else []
+    any_match = bool(r.matching["match_both"].notna().any())
 
     def matching(
-        name: str,
-        heading: str,
-        sentence: Callable[..., str],
-        caption: str,
-        figure: Callable[..., Figure],
-        columns: str = ".",
-        **how: bool,
+        name: str, heading: str, sentence: Callable[..., str], columns: str, **how: Any
     ) -> View:
-        said = sentence(r.match(row), weak, strong, **how) if row else nothing
-        drawn = partial(figure, **how) if match["match_both"].notna().any() else None
-        return View(name, heading, said, caption, match, drawn, columns)
+        said = " ".join(sentence(match, weak, strong, **how) for match in matches) or nothing
+        figure = getattr(figures, name.removesuffix("_weak_wrong"))
+        drawn = partial(figure, **how) if any_match else None
+        return View(name, heading, said, r.matching, drawn, columns)
 
     return [
         View(
             "accuracy",
             "Accuracy against demonstrations, with gold curves",
             _accuracy_sentence(r, weak, strong) or nothing,
-            f"{_INTERVALS} Points are shifted sideways so that bars do not cover each other; a "
-            "line stops where a shot count was not run. The zero-shot run is one run for all "
-            "curves. A model that is shown its own zero-shot answers (self-supervision) has its "
-            "own colour in its own panel. Beside each panel: the values at its right end.",
             r.curves,
             partial(figures.accuracy, chance=r.chance) if len(r.curves) else None,
         ),
@@ -165,8 +146,6 @@ def views(results: Results) -> list[View]:
             "pgr",
             "PGR with zero-shot ceiling, and PGR with gold ceiling",
             " ".join(recovered) or no_pair,
-            "Intervals are Fieller's, paired by question, with a minimum variance. Where the gap "
-            "is not established or is reversed there is no ratio, and a mark says so.",
             given,
             figures.pgr if len(given) else None,
             f"{_CELL}(scope$|pgr_|egr)",
@@ -174,13 +153,7 @@ def views(results: Results) -> list[View]:
         View(
             "arms",
             f"Arms side by side at {r.last} demonstrations",
-            sentences.arms(r.arm_rows(pair), words, strong) if pair else no_pair,
-            "The paired gain of each arm over the prompted model's own zero-shot run. The arms "
-            "show the same demonstrations in the same order and draws, with other labels: gold "
-            "with as many errors has just as many wrong labels as the weak model gave, random ones "
-            "are drawn from the options, no labels shows the questions alone. An arm that hides "
-            "the question is compared to a run without demonstrations that hides it too, if there "
-            "is one. Intervals are paired by question.",
+            sentences.arms(rows_of(r.arms, pair), words, strong) if pair else no_pair,
             r.arms,
             partial(figures.arms, shots=r.last, planned=r.planned_arms)
             if arms["gain"].notna().any()
@@ -190,40 +163,25 @@ def views(results: Results) -> list[View]:
         View(
             "classes",
             "Where the gain comes from: classes of questions",
-            sentences.classes(r.class_rows(row) if row else ()),
-            "",
+            sentences.classes(classes),
             r.classes,
             None,
             "^(by|class|n|acc_.*[^io]|gain|gain_lo|gain_hi|gain_part|gain_p_holm|pgr_gold)$",
-            shown=pd.DataFrame(r.class_rows(row) if row else (), columns=list(r.classes)),
+            shown=pd.DataFrame(classes, columns=list(r.classes)),
         ),
         View(
             "surface_fit",
             "Gain against what a surface rule knows",
             surface_rule(r.verdicts[0]) if pair else no_pair,
-            "The rule sees the options alone: their length, negations, hedges, digits, overlap. It "
-            "is fitted on the gold answers of the other test questions. Points are fifths of the "
-            "questions, by the rule's probability of the right option; the line with its 95% band "
-            "is the verdict's. Where the rule is right and wrong is in surface_rule.csv.",
             r.surface_fit,
             figures.surface_fit if len(r.surface_fit) else None,
             shown=r.surface_fit[r.surface_fit["kind"] == "bin"],
         ),
-        matching(
-            "matching",
-            "Response matching, all questions",
-            sentences.matches,
-            "An unreadable answer matches nobody. Panels of a model with itself know only its own "
-            "zero-shot answer or another one.",
-            figures.matching,
-        ),
+        matching("matching", "Response matching, all questions", sentences.matches, "."),
         matching(
             "matching_weak_wrong",
             "Response matching where the weak model was wrong",
             sentences.matches,
-            "As above, on the questions that the weak model's own zero-shot answer has wrong: here "
-            "imitation costs.",
-            figures.matching,
             f"{_CELL}ww_",
             weak_wrong=True,
         ),
@@ -231,41 +189,33 @@ def views(results: Results) -> list[View]:
             "conditional",
             "Correctness given the strong model's own answer",
             sentences.fixes,
-            "Of the questions it had wrong zero-shot, the share it now has right; of those it had "
-            f"right, the share it now has wrong. {_INTERVALS}",
-            figures.conditional,
             f"{_CELL}(fix_|break_|strong_wrong|strong_right)",
         ),
-        matching(
-            "correlation",
-            "Correlations per pair",
-            sentences.correlations,
-            "Intervals are of a question bootstrap on the atanh scale. Phi rises with "
-            "accuracy; `error_consistency` and `capa` in matching.csv correct for it.",
-            figures.correlation,
-            f"{_CELL}phi",
-        ),
+        matching("correlation", "Correlations per pair", sentences.correlations, f"{_CELL}phi"),
     ]
 
 
 def _accuracy_sentence(r: Results, weak: str, strong: str) -> str:
-    parts = []
+    parts: list[str] = []
     if row := r.headline:
         parts.append(sentences.accuracy(row, r.gain(row), weak, strong))
-        parts.append(sentences.repeats(r.repeated(row["strong"]), strong))
-        parts.append(sentences.orders(r.reordered(row), weak, strong))
+        of = {"model": row["strong"], "prompt": ""}
+        own = rows_of(r.repeats, **of, shots=0)[:1]
+        parts += [sentences.repeats(again, strong) for again in own]
+        of |= {"labels": "weak", "weak": row["weak"], "shots": row["shots"]}
+        ordered = rows_of(r.repeats.dropna(subset="sd_orders"), **of)
+        parts += [sentences.orders(again, weak, strong) for again in ordered]
     own = [row for row in r.last_rows if r.last and row["weak"] == row["strong"]]
     tested = [(r.names[row["strong"]], r.gain(row)) for row in own]
-    if changes := [f"{name} {sentences.change(gain)}" for name, gain in tested if gain]:
+    changes = [
+        f"{name} {sentences.change(gain['diff'], gain['lo'], gain['hi'])}"
+        for name, gain in tested
+        if gain
+    ]
+    if changes:
         them = "; ".join(changes)
         parts.append(f"With {r.last} of its own labels, against its own zero-shot run: {them}.")
     return " ".join(filter(None, parts))
-
-
-# --- the terminal ---------------------------------------------------------------------------------
-
-
-_ACCURACIES = ("weak", "strong0", "w2s", "gold")
 
 
 def summary(results: Results) -> str:
@@ -280,14 +230,13 @@ def summary(results: Results) -> str:
         f"{'weak → strong':<{width}} shots   weak  strong    w2s   gold  PGR (gold ceiling)"
     )
     for pair, row in zip(pairs, r.last_rows, strict=True):
-        shares = (sentences.percent(row[f"acc_{arm}"]) for arm in _ACCURACIES)
+        shares = [sentences.percent(row[f"acc_{arm}"]) for arm in COLUMNS]
         accuracies = "  ".join(f"{share.removesuffix('%'):>5}" for share in shares)
         ratio = sentences.ratio_with_interval(row, "pgr_gold")
         lines.append(f"{pair:<{width}} {row['shots']:>5}  {accuracies}  {ratio}")
     for v in r.verdicts:
         lines.append(f"verdict, {r.pair_text(v.weak, v.strong)}: {v.reading}. {v.lead}")
-    lines += [line for check in r.checks for line in _check_lines(check)]
-    return printable("\n".join(lines))
+    return printable("\n".join([*lines, *(line for of in r.checks for line in _check_lines(of))]))
 
 
 def _check_lines(check: Check, most: int = 8) -> list[str]:

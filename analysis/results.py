@@ -18,22 +18,14 @@ Row = Mapping[Any, Any]
 
 
 class Results:
-    """The tables of one experiment, and the one cell that the sentences are about.
-
-    Attributes:
-        verdicts: That of the headline's pair first.
-        names: Of the models, for people.
-        banner: A warning that stands on everything; "" where there is none.
-        last: The shot count of the headline, the largest where there are several.
-        last_rows: The row of each pair at that shot count.
-    """
+    """The tables of one experiment, and the one cell that the sentences are about."""
 
     def __init__(self, logs: Logs) -> None:
         """Compute every table."""
         self.logs = logs
         self.experiment = e = Experiment(logs)
-        self.names = figures.display_names(e.models)
-        self.banner = BANNER if logs.simulated else ""
+        self.names = figures.display_names(e.models)  # for people
+        self.banner = BANNER if logs.simulated else ""  # stands on everything
         self.cells = tables.cells_table(e)
         self.curves = tables.curves_table(e, self.cells)
         self.tests = tables.tests_table(e)
@@ -50,8 +42,9 @@ class Results:
         self.pooled = tables.pooled_table(e)
         self.checks = run_checks(e, self.cells)
         self.stats = tables.stats_info(e)
+        # the shot count of the headline, the largest where there are several, and its cells
         self.last = max(e.headline, default=e.shots[-1])
-        self.last_rows: Sequence[Row] = _where(self.cells, shots=self.last).to_dict("records")
+        self.last_rows = rows_of(self.cells, shots=self.last)
         verdicts = verdict.verdicts(e, self.names)
         self.verdict = verdict.verdict_table(verdicts)
         self.surface_fit = verdict.fit_table(verdicts)
@@ -86,33 +79,11 @@ class Results:
     @property
     def chance(self) -> float:
         """Accuracy of guessing on the test questions."""
-        options = self.logs.questions["n_options"].iloc[self.experiment.test]
-        return float((1 / options).mean())
+        return float((1 / self.experiment.asked["n_options"]).mean())
 
-    def gain(self, row: Row) -> Row | None:
+    def gain(self, cell: Row) -> Row | None:
         """The row of `tests` that compares a cell with the strong model's zero-shot run."""
-        return _first(self.tests, family="w2s_vs_strong0", **_cell(row))
-
-    def match(self, row: Row) -> Row | None:
-        """The row of `matching` for a cell."""
-        return _first(self.matching, **_cell(row))
-
-    def arm_rows(self, row: Row) -> Sequence[Row]:
-        """The rows of `arms` for a cell."""
-        return _where(self.arms, **_cell(row)).to_dict("records")
-
-    def class_rows(self, row: Row) -> Sequence[Row]:
-        """The rows of `classes` for a cell."""
-        return _where(self.classes, **_cell(row)).to_dict("records")
-
-    def repeated(self, model: str) -> Row | None:
-        """The row of `repeats` for a model's zero-shot run."""
-        return _first(self.repeats, model=model, shots=0, prompt="")
-
-    def reordered(self, row: Row) -> Row | None:
-        """The row of `repeats` that tells orders from draws, for a cell with weak labels."""
-        of = {"model": row["strong"], "labels": "weak", "weak": row["weak"], "prompt": ""}
-        return _first(self.repeats.dropna(subset="sd_orders"), shots=row["shots"], **of)
+        return next(iter(rows_of(self.tests, cell, family="w2s_vs_strong0")), None)
 
     def pair_text(self, weak: str, strong: str) -> str:
         """A pair in words."""
@@ -136,16 +107,13 @@ class Results:
         }
 
 
-def _cell(row: Row) -> dict[str, Any]:
-    return {name: row[name] for name in ("weak", "strong", "shots")}
-
-
 def _where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """The rows with these values."""
     for name, value in values.items():
         table = table[table[name] == value]
     return table
 
 
-def _first(table: pd.DataFrame, **values: Any) -> Row | None:
-    return next(iter(_where(table, **values).to_dict("records")), None)
+def rows_of(table: pd.DataFrame, cell: Row | None = None, **values: Any) -> Sequence[Row]:
+    """The rows of a table with these values, and of this cell where one is given."""
+    of_cell = {name: cell[name] for name in ("weak", "strong", "shots")} if cell else {}
+    return _where(table, **of_cell, **values).to_dict("records")

@@ -22,12 +22,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A fraction as percent; "–" where there is none.
-
-    Example:
-        >>> percent(0.8512), percent(float("nan"))
-        ('85.1%', '–')
-    """
+    """A fraction as percent; "–" where there is none."""
     return "–" if pd.isna(share) else f"{100 * share:.{digits}f}%"
 
 
@@ -35,8 +30,8 @@ def points(difference: float, *, sign: bool = True) -> str:
     """A difference of fractions in percentage points, without the word.
 
     Example:
-        >>> points(0.075), points(-0.01), points(-0.00001, sign=False)
-        ('+7.5', '−1.0', '0.0')
+        >>> points(0.075), points(-0.01), points(-0.00001, sign=False), points(float("nan"))
+        ('+7.5', '−1.0', '0.0', '–')
     """
     if pd.isna(difference):
         return "–"
@@ -59,12 +54,7 @@ def ratio(value: float) -> str:
 
 
 def ends(row: Row, name: str, text: Callable[[float], str] = percent) -> str:
-    """The interval of the column `name`.
-
-    Example:
-        >>> ends({"gain_lo": 0.02, "gain_hi": 0.04}, "gain")
-        '95% CI 2.0% to 4.0%'
-    """
+    """The interval of the column `name`: "95% CI 2.0% to 4.0%"."""
     return f"95% CI {text(row[f'{name}_lo'])} to {text(row[f'{name}_hi'])}"
 
 
@@ -75,8 +65,6 @@ def ratio_with_interval(row: Row, definition: str) -> str:
         >>> ratio_with_interval({"egr": 0.7, "egr_lo": 0.1, "egr_hi": 1.4, "egr_status": "ok",
         ...                      "egr_fragile": True}, "egr")
         '0.70 (95% CI 0.10 to 1.40, fragile)'
-        >>> ratio_with_interval({"egr_status": "gap_reversed"}, "egr")
-        'gap reversed'
     """
     if row[f"{definition}_status"] != "ok":
         return str(row[f"{definition}_status"]).replace("_", " ")
@@ -85,13 +73,8 @@ def ratio_with_interval(row: Row, definition: str) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """The ends of a difference, in points.
-
-    Example:
-        >>> interval(-0.02, 0.04)
-        '95% CI −2.0 to 4.0'
-    """
-    return ends({"_lo": low, "_hi": high}, "", _unsigned)
+    """The ends of a difference, in points: "95% CI −2.0 to 4.0"."""
+    return f"95% CI {_unsigned(low)} to {_unsigned(high)}"
 
 
 def _unsigned(difference: float) -> str:
@@ -99,26 +82,20 @@ def _unsigned(difference: float) -> str:
 
 
 def listed(parts: Iterable[Any]) -> str:
-    """Words or numbers in a row.
-
-    Example:
-        >>> listed([4, 8, 16]), listed(["one"])
-        ('4, 8 and 16', 'one')
-    """
+    """Words or numbers in a row: "4, 8 and 16"."""
     *first, last = map(str, parts)
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def change(row: Row) -> str:
-    """A paired difference (diff, lo, hi); no claim where the interval covers 0.
+def change(diff: float, low: float, high: float) -> str:
+    """A paired difference; no claim where the interval covers 0.
 
     Example:
-        >>> change({"diff": 0.075, "lo": 0.03, "hi": 0.125})
+        >>> change(0.075, 0.03, 0.125)
         'gains 7.5 points (95% CI 3.0 to 12.5)'
-        >>> change({"diff": 0.01, "lo": -0.02, "hi": 0.04})
+        >>> change(0.01, -0.02, 0.04)
         'changes by +1.0 points (95% CI −2.0 to 4.0), not distinguishable from 0'
     """
-    diff, low, high = row["diff"], row["lo"], row["hi"]
     if low > 0:
         return f"gains {_unsigned(diff)} points ({interval(low, high)})"
     if high < 0:
@@ -127,38 +104,31 @@ def change(row: Row) -> str:
 
 
 def p_value(p: float) -> str:
-    """A probability, no smaller than anybody can vouch for.
-
-    Example:
-        >>> p_value(0.0312), p_value(1e-9), p_value(float("nan"))
-        ('0.031', 'below 0.001', '–')
-    """
+    """A probability, no smaller than anybody can vouch for."""
     if pd.isna(p):
         return "–"
     return "below 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
-def demonstrations(shots: int) -> str:
-    """So many of them."""
+def _demonstrations(shots: int) -> str:
     return f"{shots} demonstration{'s' * (shots != 1)}"
 
 
-# --- of figures -----------------------------------------------------------------------------------
-
-
-def accuracy(row: Row, gains: Row | None, weak: str, strong: str) -> str:
-    """The accuracy of a row of cells.csv, and what its row `gains` of tests.csv says it changes."""
+def accuracy(row: Row, gain: Row | None, weak: str, strong: str) -> str:
+    """The accuracy of a row of cells.csv, and what its row `gain` of tests.csv says it changes."""
     if pd.isna(row["acc_w2s"]):
         return f"{strong} with labels by {weak} was not run, or is incomplete."
     gold = percent(row["acc_gold"])
     beside = "" if gold == "–" else f"; with gold labels for the same questions {gold}"
     text = (
-        f"With {demonstrations(row['shots'])} labelled by {weak}, {strong} answers "
+        f"With {_demonstrations(row['shots'])} labelled by {weak}, {strong} answers "
         f"{percent(row['acc_w2s'])} right ({ends(row, 'acc_w2s')}), zero-shot "
         f"{percent(row['acc_strong0'])}{beside}."
     )
-    against = "Against its own zero-shot run"
-    return f"{text} {against}: {change(gains)}, paired by question." if gains else text
+    if gain is None:
+        return text
+    changes = change(gain["diff"], gain["lo"], gain["hi"])
+    return f"{text} Against its own zero-shot run: {changes}, paired by question."
 
 
 def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
@@ -167,9 +137,9 @@ def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
     if "weak" not in found:
         return f"{strong} with {words['weak']} was not run, or is incomplete."
     first = found["weak"]
-    gain = {"diff": first["gain"], "lo": first["gain_lo"], "hi": first["gain_hi"]}
-    shown = f"{strong} with {demonstrations(first['shots'])} and {words['weak']}"
-    text = f"{shown}, against its own zero-shot run: {change(gain)}."
+    gain = change(first["gain"], first["gain_lo"], first["gain_hi"])
+    shown = f"{strong} with {_demonstrations(first['shots'])} and {words['weak']}"
+    text = f"{shown}, against its own zero-shot run: {gain}."
     others = {arm: name for arm, name in words.items() if arm != "weak"}
     leads = [
         f"{points(row['ahead'])} ({ends(row, 'ahead', _unsigned)}) over {others[arm]}"
@@ -182,9 +152,9 @@ def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
     return f"{text} Not run: {', '.join(lacking)}." if lacking else text
 
 
-def repeats(row: Row | None, strong: str) -> str:
+def repeats(row: Row, strong: str) -> str:
     """How much of an accuracy is chance from run to run; repeats.csv."""
-    if row is None or pd.isna(row["changed"]):
+    if pd.isna(row["changed"]):
         return ""
     return (
         f"Of {strong}'s answers, {percent(row['changed'])} change between identical runs "
@@ -192,11 +162,9 @@ def repeats(row: Row | None, strong: str) -> str:
     )
 
 
-def orders(row: Row | None, weak: str, strong: str) -> str:
+def orders(row: Row, weak: str, strong: str) -> str:
     """How much of an accuracy is the order of the demonstrations alone; repeats.csv."""
-    if row is None:
-        return ""
-    sd, low, high = (points(row[f"sd_orders{end}"], sign=False) for end in ("", "_lo", "_hi"))
+    sd, low, high = (_unsigned(row[f"sd_orders{end}"]) for end in ("", "_lo", "_hi"))
     text = (
         f"Order alone: {strong}'s accuracy on these questions, with {int(row['shots'])} labels by "
         f"{weak}, has a standard deviation of {sd} points (95% {low} to {high}) over "
@@ -206,7 +174,7 @@ def orders(row: Row | None, weak: str, strong: str) -> str:
         return f"{text}; one draw does not say what other demonstrations change."
     if row["var_draws"] <= 0:
         return f"{text}; its {int(row['draws'])} draws do not differ by more than that."
-    more = points(row["sd_draws"], sign=False)
+    more = _unsigned(row["sd_draws"])
     return f"{text}; between {int(row['draws'])} draws, {more} points beyond that."
 
 
@@ -214,7 +182,7 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
     """One ratio of a cell, the column `definition` of cells.csv, or why there is none."""
     ceiling = {"pgr_gold": "its ceiling with gold labels", "pgr_zero": "its own zero-shot accuracy"}
     above, status = ceiling[definition], row[f"{definition}_status"]
-    place = f"{weak} → {strong}, {demonstrations(row['shots'])}"
+    place = f"{weak} → {strong}, {_demonstrations(row['shots'])}"
     if status == "ok":
         text = (
             f"{place}: weak labels recover {ratio(row[definition])} of the gap between the weak "
@@ -230,27 +198,24 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
             )
         return text
     gap = f"{points(row[f'{definition}_gap'])} points ({ends(row, f'{definition}_gap', _unsigned)})"
-    reasons = {
+    why = {
         "gap_not_established": (
             f"the gap between the weak model and {above} is {gap}, too small to be told from 0 "
             f"with {row['n']} questions; that is a result about the sample size, not about the "
             "method"
         ),
         "gap_reversed": f"the weak model is above {above}: the gap is {gap}",
-        "self": "the model labels for itself",
-        "trivial": "there are no demonstrations",
         "incomplete": "a run that it needs is missing or incomplete",
-    }
-    why = reasons[status]
+    }[status]
     if status == "gap_not_established" and row["n"] < MIN_QUESTIONS:
         why = f"there are only {row['n']} questions, of at least {MIN_QUESTIONS}"
     return f"{place}: no ratio with {above} as ceiling, because {why}."
 
 
-def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False) -> str:
+def matches(row: Row, weak: str, strong: str, *, weak_wrong: bool = False) -> str:
     """Whose answers the prompted model gives, on all or the weak model's errors; matching.csv."""
     prefix = "ww_" if weak_wrong else ""
-    if row is None or pd.isna(row[f"{prefix}match_both"]):
+    if pd.isna(row[f"{prefix}match_both"]):
         return f"{weak} → {strong}: nothing to compare."
     n = int(row[f"{prefix}n"])
 
@@ -258,15 +223,15 @@ def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False
         few = n < FEW
         return f"{row[f'{prefix}{name}_count']:.3g}" if few else percent(row[f"{prefix}{name}"], 0)
 
-    where = f"On the {n} questions that {weak} has wrong" if weak_wrong else f"On {n} questions"
+    text = f"On the {n} questions that {weak} has wrong" if weak_wrong else f"On {n} questions"
     if pd.isna(row[f"{prefix}match_weak"]):
-        text = (
-            f"{where}, {strong} with {row['shots']} of its own labels keeps its zero-shot answer "
+        text += (
+            f", {strong} with {row['shots']} of its own labels keeps its zero-shot answer "
             f"on {share('match_both')}."
         )
     else:
-        text = (
-            f"{where}, {strong} with {row['shots']} labels by {weak} gives the answer that both "
+        text += (
+            f", {strong} with {row['shots']} labels by {weak} gives the answer that both "
             f"gave zero-shot on {share('match_both')}, only its own on {share('match_strong')}, "
             f"only {weak}'s on {share('match_weak')}, another one on {share('match_neither')}."
         )
@@ -280,32 +245,30 @@ def matches(row: Row | None, weak: str, strong: str, *, weak_wrong: bool = False
     return text
 
 
-def fixes(row: Row | None, weak: str, strong: str) -> str:
+def fixes(row: Row, weak: str, strong: str) -> str:
     """What the labels fix and break in a cell; matching.csv."""
     parts: list[str] = []
     for kind, verb, n, before in (
         ("fix", "gets right", "strong_wrong_n", "wrong"),
         ("break", "gets wrong", "strong_right_n", "right"),
     ):
-        if row is not None and not pd.isna(row[f"{kind}_rate"]):
-            few = row[n] < FEW
+        if not pd.isna(row[f"{kind}_rate"]):
             rate = f" ({percent(row[f'{kind}_rate'], 0)}, {ends(row, f'{kind}_rate')})"
             count = f"{row[f'{kind}_count']:.3g} of the {int(row[n])}"
             had = f"questions it had {before} zero-shot"
-            parts.append(f"{verb} {count} {had}{'' if few else rate}")
-    if row is None or not parts:
+            parts.append(f"{verb} {count} {had}{'' if row[n] < FEW else rate}")
+    if not parts:
         return f"{weak} → {strong}: nothing to compare."
     return f"With {row['shots']} labels by {weak}, {strong} {' and '.join(parts)}."
 
 
-def correlations(row: Row | None, weak: str, strong: str) -> str:
+def correlations(row: Row, weak: str, strong: str) -> str:
     """Phi of a cell; matching.csv."""
-    if row is None:
-        return f"{weak} → {strong}: nothing to compare."
+    names = {"strong": strong} if weak == strong else {"strong": strong, "weak": weak}
     parts = [
         f"{ratio(row[f'phi_{which}'])} with {name} zero-shot ({ends(row, f'phi_{which}', ratio)})"
-        for which, name in {"strong": strong, "weak": weak}.items()
-        if not pd.isna(row[f"phi_{which}"]) and (which == "strong" or weak != strong)
+        for which, name in names.items()
+        if not pd.isna(row[f"phi_{which}"])
     ]
     if not parts:
         return f"{weak} → {strong}: no correlation; a run is all right, all wrong or missing."
@@ -315,10 +278,9 @@ def correlations(row: Row | None, weak: str, strong: str) -> str:
 
 def classes(rows: Sequence[Row]) -> str:
     """Where the gain comes from; `rows` of `classes` for a cell. Names no class near 0."""
-    whole = next((row for row in rows if row["by"] == "all"), None)
-    if whole is None:
+    if not rows:
         return "No run with weak labels can be compared with a zero-shot run at the headline."
-    categories = [row for row in rows if row["by"] == "category"]
+    (whole,) = (row for row in rows if row["by"] == "all")
     shown = [
         row
         for row in rows
@@ -331,14 +293,13 @@ def classes(rows: Sequence[Row]) -> str:
         f"{points(whole['gain'])} points over all questions."
         for row in shown
     ]
+    categories = [row["by"] for row in rows].count("category")
     if categories and not any(row["by"] == "category" for row in shown):
         parts.append(
-            f"Of {len(categories)} categories none has a gain or loss that can be told from 0, "
+            f"Of {categories} categories none has a gain or loss that can be told from 0, "
             "adjusted for their number (Holm)."
         )
-    if not parts:
-        parts.append("No class of questions has a gain or loss that can be told from 0.")
-    return " ".join(parts)
+    return " ".join(parts) or "No class of questions has a gain or loss that can be told from 0."
 
 
 def _class(row: Row) -> str:

@@ -15,8 +15,8 @@ from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.sentences import percent
 from w2s_icl.analysis.stats.columns import MIN_QUESTIONS
 
-FAR = 4.0
-"""Standard errors between labels and test answers of one model from which they are not its own."""
+Found = tuple[Mapping[int, str], int]
+"""What is wrong, by run, and how many runs or labels were looked at."""
 
 
 @dataclass(frozen=True)
@@ -30,58 +30,50 @@ class Check:
 
 def check(items: Iterable[str], good: str, bad: str, unknown: str = "") -> Check:
     """A check that fails where there are `items`; `unknown` says why it could not have failed."""
-    named = tuple(items)
-    if named:
+    if named := tuple(items):
         return Check("fails", bad, named)
     return Check("unknown", unknown) if unknown else Check("holds", good)
 
 
-Found = tuple[Mapping[int, str], int]
-"""What is wrong, by run, and how many runs or labels were looked at."""
-
-
-def shown_by(experiment: Experiment) -> Iterator[tuple[int, dict[str, Any]]]:
+def _shown(experiment: Experiment) -> Iterator[tuple[int, Mapping[Any, Any]]]:
     """Runs with demonstrations, each with its row."""
-    for i, row in enumerate(experiment.logs.runs.to_dict("records")):
-        if row["shots"] > 0:
-            yield i, {str(name): value for name, value in row.items()}
+    rows = enumerate(experiment.logs.runs.to_dict("records"))
+    return ((i, row) for i, row in rows if row["shots"] > 0)
 
 
-@lru_cache(maxsize=2)
-def leaks(experiment: Experiment) -> Found:
+def _leaks(experiment: Experiment) -> Found:
     """Test questions among the demonstrations."""
-    tested = {str(id_) for id_ in experiment.logs.questions.index.take(experiment.test)}
-    shown = {i: {str(id_) for id_ in run["demo_ids"]} for i, run in shown_by(experiment)}
+    tested = set(map(str, experiment.asked.index))
+    shown = {i: set(map(str, run["demo_ids"])) for i, run in _shown(experiment) if run["demo_ids"]}
     wrong = {
         i: f"shows test question {', '.join(sorted(ids & tested))}"
         for i, ids in shown.items()
         if ids & tested
     }
-    return wrong, sum(bool(ids) for ids in shown.values())
+    return wrong, len(shown)
 
 
-@lru_cache(maxsize=2)
-def other_labels(experiment: Experiment) -> Found:
+def _other_labels(experiment: Experiment) -> Found:
     """Labels that differ from the source that the log names: gold, or a label run."""
     logs = experiment.logs
     place = {id_: i for i, id_ in enumerate(logs.questions.index)}
     wrong: dict[int, str] = {}
     compared = 0
-    for i, run in shown_by(experiment):
+    for i, run in _shown(experiment):
         source: Any = logs.questions["gold"].to_numpy() if run["labels"] == "gold" else None
         if run["labels"] == "weak" and (row := _label_run(experiment, run)) is not None:
             source = logs.letters[row]
         if source is None:
             continue
         shown = zip(run["demo_ids"], run["demo_labels"], strict=False)
-        known = [(source[place[id_]], label) for id_, label in shown if id_ in place]
-        compared += len(known)
-        if differ := sum(logged != label for logged, label in known):
-            wrong[i] = f"{differ} of {len(known)} labels differ"
+        same = [source[place[id_]] == label for id_, label in shown if id_ in place]
+        compared += len(same)
+        if not all(same):
+            wrong[i] = f"{same.count(False)} of {len(same)} labels differ"
     return wrong, compared
 
 
-def _label_run(experiment: Experiment, run: Mapping[str, Any]) -> int | None:
+def _label_run(experiment: Experiment, run: Mapping[Any, Any]) -> int | None:
     """The run that a cell's weak labels are the answers of."""
     ids = experiment.logs.runs["eval_id"]
     named = np.flatnonzero(ids == run["label_eval_id"])  # a model can have several label runs
@@ -90,12 +82,11 @@ def _label_run(experiment: Experiment, run: Mapping[str, Any]) -> int | None:
     return None if run["prompt"] else experiment.zero_shot(run["weak"], "pool")
 
 
-@lru_cache(maxsize=2)
-def other_controls(experiment: Experiment) -> Found:
+def _other_controls(experiment: Experiment) -> Found:
     """Controls whose labels are not as defined: none, none right, as many wrong as weak ones."""
     gold = experiment.logs.questions["gold"].to_dict()
 
-    def wrong_labels(run: Mapping[str, Any]) -> int | None:
+    def wrong_labels(run: Mapping[Any, Any]) -> int | None:
         """None where the logs do not say."""
         if run["demo_ids"] and all(id_ in gold for id_ in run["demo_ids"]):
             pairs = zip(run["demo_ids"], run["demo_labels"], strict=True)
@@ -103,45 +94,39 @@ def other_controls(experiment: Experiment) -> Found:
         share = float(run["demo_label_accuracy"])
         return None if pd.isna(share) else round((1 - share) * int(run["shots"]))
 
-    runs = list(shown_by(experiment))
     by_weak: dict[tuple[Any, ...], int | None] = {}
-    for _, run in runs:
+    for _, run in _shown(experiment):
         if run["labels"] == "weak":
             by_weak.setdefault((run["weak"], run["shots"], run["draw"]), wrong_labels(run))
-    bad: dict[int, str] = {}
-    compared = 0
-    for i, run in runs:
-        kind, shots, errors = run["labels"], int(run["shots"]), wrong_labels(run)
+    found: dict[int, str] = {}  # "" where a control is as defined
+    for i, run in _shown(experiment):
+        kind, shots, errors = run["labels"], run["shots"], wrong_labels(run)
         wanted = by_weak.get((run["weak"], shots, run["draw"]))
         if kind == "unlabelled":
-            compared += 1
-            if any(run["demo_labels"]):
-                bad[i] = "`unlabelled` shows labels"
+            found[i] = "`unlabelled` shows labels" if any(run["demo_labels"]) else ""
         elif kind == "flipped" and errors is not None:
-            compared += 1
-            if errors < shots:
-                bad[i] = f"{shots - errors} of {shots} `flipped` labels are right"
+            right = f"{shots - errors} of {shots} `flipped` labels are right"
+            found[i] = right if errors < shots else ""
         elif kind == "noise_matched" and None not in (errors, wanted):
-            compared += 1
-            if errors != wanted:
-                bad[i] = f"{errors} labels are wrong, of those by {run['weak']} {wanted}"
-    return bad, compared
+            many = f"{errors} labels are wrong, of those by {run['weak']} {wanted}"
+            found[i] = many if errors != wanted else ""
+    return {i: text for i, text in found.items() if text}, len(found)
 
 
-SHOWN: Mapping[str, tuple[Callable[[Experiment], Found], str, str]] = {
+_SHOWN: Mapping[str, tuple[Callable[[Experiment], Found], str, str]] = {
     "test questions are among the demonstrations": (
-        leaks,
+        _leaks,
         "no test question is among the demonstrations",
         "no log says which demonstrations were shown",
     ),
     "labels shown are not those of their log": (
-        other_labels,
+        _other_labels,
         "all {n:,} labels shown whose source is among these logs equal it: the logged answers of "
         "the weak model, or the gold ones",
         "the labels' source is not among these logs",
     ),
     "controls show other labels than they should": (
-        other_controls,
+        _other_controls,
         "the labels of {n} controls are as defined: none, none right, or as many wrong ones as the "
         "weak model's",
         "no run with unlabelled, flipped or noise-matched demonstrations",
@@ -150,79 +135,74 @@ SHOWN: Mapping[str, tuple[Callable[[Experiment], Found], str, str]] = {
 """Checks that leave no claim on a run that fails one: how they look, what they say otherwise."""
 
 
+@lru_cache(maxsize=2)
+def wrongly_shown(experiment: Experiment) -> Mapping[str, Found]:
+    """What leaves no claim on a run standing: in words, with the runs, what and in which file."""
+    files = experiment.logs.runs["file"]
+    found = {bad: find(experiment) for bad, (find, *_) in _SHOWN.items()}
+    return {
+        bad: ({run: f"{files[run]}: {text}" for run, text in wrong.items()}, n)
+        for bad, (wrong, n) in found.items()
+    }
+
+
 def shown_checks(experiment: Experiment) -> Iterator[Check]:
     """The checks of what prompts showed."""
-    for bad, (find, good, unknown) in SHOWN.items():
-        wrong, n = find(experiment)
-        items = by_file(experiment, wrong)
-        yield check(items.values(), good.format(n=n), bad, "" if n else unknown)
-    yield _labels_plausible(experiment)
-    yield _same_demonstrations(experiment)
-
-
-def by_file(experiment: Experiment, wrong: Mapping[int, str]) -> dict[int, str]:
-    """What is wrong with runs, with their files."""
-    files = experiment.logs.runs["file"]
-    return {run: f"{files[run]}: {text}" for run, text in wrong.items()}
-
-
-def _label_scores(experiment: Experiment) -> Iterator[tuple[str, float, int, float, int, float]]:
-    """By weak model: share right and number of its labels, the same of its test answers, chance.
-
-    Of readable answers alone: an unread one is no label.
-    """
-    logs = experiment.logs
-    right = logs.letters == logs.questions["gold"].to_numpy(dtype=np.str_)
-    readable = logs.letters != ""
-    chance = 1 / logs.questions["n_options"].to_numpy(dtype=float)
-    sources = {
-        (run["weak"], _label_run(experiment, run))
-        for _, run in shown_by(experiment)
-        if run["labels"] == "weak"
-    }
-    for weak, row in sorted(source for source in sources if source[1] is not None):
-        test = experiment.zero_shot(weak)
-        labelled = readable[row]
-        if test is not None and labelled.any() and readable[test].any():
-            labels, answers = right[row][labelled], right[test][readable[test]]
-            scores = float(labels.mean()), len(labels), float(answers.mean()), len(answers)
-            yield weak, *scores, float(chance[labelled].mean())
-
-
-@lru_cache(maxsize=2)
-def implausible(experiment: Experiment) -> Mapping[str, str]:
-    """Weak models whose labels cannot be what they answered, and why."""
-    found: dict[str, str] = {}
-    for weak, labels, n, test, m, chance in _label_scores(experiment):
-        both = (labels * n + test * m) / (n + m)
-        se = np.sqrt(both * (1 - both) * (1 / n + 1 / m))
-        right = f"are right on {percent(labels)} of {n} pool questions"
-        if labels < chance:
-            found[weak] = f"{right}, below the {percent(chance)} of a guess"
-        elif se > 0 and abs(labels - test) > FAR * se:
-            found[weak] = f"{right}, its test answers on {percent(test)} of {m}: too far apart"
-    return found
-
-
-def _labels_plausible(experiment: Experiment) -> Check:
-    counts = [min(n, m) for _, _, n, _, m, _ in _label_scores(experiment)]
+    for bad, (wrong, n) in wrongly_shown(experiment).items():
+        _, good, unknown = _SHOWN[bad]
+        yield check(wrong.values(), good.format(n=n), bad, "" if n else unknown)
+    least, odd = implausible(experiment)
     unknown = ""
-    if not counts:
+    if least is None:
         unknown = "no model has both a label run and a zero-shot run here"
-    elif min(counts) < MIN_QUESTIONS:
-        unknown = f"only {min(counts)} answers: too few to tell labels from their model"
-    return check(
-        (f"{weak}: its labels {why}" for weak, why in implausible(experiment).items()),
+    elif least < MIN_QUESTIONS:
+        unknown = f"only {least} answers: too few to tell labels from their model"
+    yield check(
+        (f"{weak}: its labels {why}" for weak, why in odd.items()),
         "the labels of each weak model are about as often right as its test answers, and more "
         "often than a guess",
         "labels that cannot be what the model answered",
         unknown,
     )
+    yield _same_demonstrations(experiment)
+
+
+@lru_cache(maxsize=2)
+def implausible(experiment: Experiment) -> tuple[int | None, Mapping[str, str]]:
+    """The fewest answers that a weak model was judged by; models whose labels cannot be theirs.
+
+    Of readable answers alone: an unread one is no label. None where no model can be judged.
+    """
+    logs = experiment.logs
+    right = logs.letters == logs.questions["gold"].to_numpy(dtype=np.str_)
+    readable = logs.letters != ""
+    weak_runs = [run for _, run in _shown(experiment) if run["labels"] == "weak"]
+    sources = {(run["weak"], _label_run(experiment, run)) for run in weak_runs}
+    counts: list[int] = []
+    found: dict[str, str] = {}
+    for weak, row in sorted(source for source in sources if source[1] is not None):
+        zero = experiment.zero_shot(weak)
+        if zero is None or not readable[row].any() or not readable[zero].any():
+            continue
+        labels, test = right[row][readable[row]], right[zero][readable[zero]]
+        n, m = len(labels), len(test)
+        counts.append(min(n, m))
+        chance = (1 / logs.questions["n_options"].to_numpy(dtype=float))[readable[row]].mean()
+        both = np.concatenate([labels, test]).mean()
+        se = np.sqrt(both * (1 - both) * (1 / n + 1 / m))
+        said = f"are right on {percent(labels.mean())} of {n} pool questions"
+        if labels.mean() < chance:
+            found[weak] = f"{said}, below the {percent(chance)} of a guess"
+        elif se > 0 and abs(labels.mean() - test.mean()) > 4 * se:
+            found[weak] = (
+                f"{said}, its test answers on {percent(test.mean())} of {m}: too far apart"
+            )
+    return min(counts, default=None), found
 
 
 def _same_demonstrations(experiment: Experiment) -> Check:
     """Runs of a draw on the test; where an arm passed over a question, how the others do too."""
-    runs = [run for _, run in shown_by(experiment) if run["split"] == "test" and run["demo_ids"]]
+    runs = [run for _, run in _shown(experiment) if run["split"] == "test" and run["demo_ids"]]
     passed: dict[int, dict[Any, None]] = defaultdict(dict)
     seen: dict[int, Counter[tuple[Any, ...]]] = defaultdict(Counter)
     for run in runs:

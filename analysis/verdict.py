@@ -41,87 +41,56 @@ CONTRASTS: Mapping[str, Mapping[str, float]] = {
 """The conditions of a claim: weights of the arms in what must exceed 0; `strong0` and `weak0` are
 zero-shot runs. That of the surface rule is the gain where the rule knows nothing."""
 
-BESIDE: Mapping[str, Mapping[str, float]] = {
-    "against_self": {"weak": 1, "self": -1},
-    "against_noise_matched": {"weak": 1, "noise_matched": -1},
-    "against_flipped": {"weak": 1, "flipped": -1},
-}
-"""Contrasts that are reported and decide nothing."""
+BESIDE = ("self", "noise_matched", "flipped")
+"""Arms that the weak labels are set against without deciding anything."""
 
 CLAIMED = tuple(dict.fromkeys(arm for weights in CONTRASTS.values() for arm in weights))
 """The arms of a claim."""
-
-BINS = 5
-"""Equal-count bins of the questions, by what the surface rule knows of them."""
 
 
 @dataclass(frozen=True)
 class Condition:
     """One line of a verdict: a difference, its 95% interval, and what it says. Fractions.
 
-    Attributes:
-        name: As verdict.csv has it.
-        text: What was compared, in words.
-        state: "holds" where the interval lies above 0, "fails" below it, "equal" inside the margin
-            around it, "undecided" otherwise; "not run" where an arm is missing, incomplete or shows
-            other demonstrations. "" for a contrast beside the claim.
-        estimate: nan, as all that follows, where nothing was compared.
-        p: One-sided, of the difference being above 0.
-        n: Questions.
-        could_show: Smallest true difference that 80% of such studies would show.
-        readable: The difference on the questions that all its runs answered readably.
-        detail: Why it was not run or is undecided; "" where the numbers say it.
+    `state` is "holds" where the interval lies above 0, "fails" below it, "equal" inside the margin
+    around it, "undecided" otherwise; "not run" where an arm is missing, incomplete or shows other
+    demonstrations, "" for a contrast beside the claim. Numbers are nan where nothing was compared.
     """
 
-    name: str
-    text: str
+    name: str  # as verdict.csv has it
+    text: str  # what was compared, in words
     state: State | Literal[""]
     estimate: float = math.nan
     low: float = math.nan
     high: float = math.nan
-    p: float = math.nan
-    n: int = 0
-    could_show: float = math.nan
-    readable: float = math.nan
-    detail: str = ""
+    p: float = math.nan  # one-sided, of the difference being above 0
+    n: int = 0  # questions
+    could_show: float = math.nan  # smallest true difference that 80% of such studies would show
+    readable: float = (
+        math.nan
+    )  # the difference on the questions that all its runs answered readably
+    detail: str = ""  # why it was not run or is undecided
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the data of one pair carry.
-
-    Attributes:
-        shots: Shot counts of the headline; correctness is averaged over them.
-        draws: Draws that all arms of the claim which were run have in common.
-        conditions: The seven, in order.
-        beside: Contrasts that decide nothing, of the arms that were run.
-        p: The largest of the seven p values; nan unless all were tested.
-        p_holm: Adjusted for the number of pairs.
-        void: Why no claim stands whatever the numbers, each reason in words.
-        cautions: What else to know of the runs that it rests on.
-        claim: Whether all seven hold, `p_holm` is below 0.025, there are three common draws, and
-            nothing is void.
-        reading: The first explanation that the data support.
-        fit: The figure's rows: gain against what the surface rule knows; see `fit_table`.
-        lead: The reading in words.
-        rest: What it rests on, in words.
-    """
+    """What the data of one pair carry."""
 
     weak: str
     strong: str
-    shots: tuple[int, ...]
-    draws: int
-    conditions: tuple[Condition, ...]
-    beside: tuple[Condition, ...]
-    p: float
-    p_holm: float
-    void: tuple[str, ...]
-    cautions: tuple[str, ...]
-    claim: bool
-    reading: str
-    fit: tuple[Mapping[str, Any], ...]
-    lead: str = ""
-    rest: str = ""
+    shots: tuple[int, ...]  # of the headline; correctness is averaged over them
+    draws: int  # that all arms of the claim which were run have in common
+    conditions: tuple[Condition, ...]  # the seven, in order
+    beside: tuple[Condition, ...]  # contrasts that decide nothing, of the arms that were run
+    p: float  # the largest of the seven p values; nan unless all were tested
+    p_holm: float  # adjusted for the number of pairs
+    void: tuple[str, ...]  # why no claim stands whatever the numbers, each reason in words
+    cautions: tuple[str, ...]  # what else to know of the runs that it rests on
+    claim: bool  # all seven hold, p_holm < 0.025, three common draws, nothing is void
+    reading: str  # the first explanation that the data support
+    fit: tuple[Mapping[str, Any], ...]  # rows of `fit_table`
+    lead: str = ""  # the reading in words
+    rest: str = ""  # what it rests on, in words
 
     @property
     def sentence(self) -> str:
@@ -157,30 +126,26 @@ class _Headline:
 
     def verdict(self, p_holm: float) -> Verdict:
         """The verdict, given its p value adjusted for the number of pairs."""
-        runs = [self._runs_of(arm) for arm in CLAIMED]
-        rows = {row for of in runs for by_draw in of for row in by_draw.values()}
-        zero = (self.experiment.zero_shot(model) for model in (self.weak, self.strong))
+        e = self.experiment
+        runs = [by_draw for arm in CLAIMED for by_draw in self._runs_of(arm)]
+        zero = [e.zero_shot(model) for model in (self.weak, self.strong)]
+        rows = {row for by_draw in runs for row in by_draw.values()}
         rows |= {row for row in zero if row is not None}
-        draws = [set(by_draw) for of in runs for by_draw in of]
-        common = len(set.intersection(*draws)) if self._runs_of("weak") else 0
-        void = tuple(void_reasons(self.experiment, self.weak, rows, self.words.weak))
-        claim = (
-            all(c.state == "holds" for c in self.conditions)
-            and p_holm < ALPHA
-            and common >= MIN_RANDOM_DRAWS
-            and not void
-        )
+        draws = len(set.intersection(*map(set, runs))) if self._runs_of("weak") else 0
+        void = tuple(void_reasons(e, self.weak, rows, self.words.weak))
+        holds = all(c.state == "holds" for c in self.conditions)
+        claim = holds and p_holm < ALPHA and draws >= MIN_RANDOM_DRAWS and not void
         verdict = Verdict(
             weak=self.weak,
             strong=self.strong,
-            shots=self.experiment.headline,
-            draws=common,
+            shots=e.headline,
+            draws=draws,
             conditions=self.conditions,
             beside=tuple(self._beside()),
             p=self.p,
             p_holm=p_holm,
             void=void,
-            cautions=tuple(cautions(self.experiment, rows)),
+            cautions=tuple(cautions(e, rows)),
             claim=claim,
             reading=_reading({c.name: c.state for c in self.conditions}, claim=claim),
             fit=tuple(self._fit()),
@@ -199,9 +164,8 @@ class _Headline:
 
     def _runs_of(self, arm: str) -> list[Mapping[int, int]]:
         """Runs by draw at each shot count; [] unless there are some at all of them."""
-        if any(arm not in arms for arms in self._arms.values()):
-            return []
-        return [arms[arm].runs for arms in self._arms.values()]
+        found = [arms[arm].runs for arms in self._arms.values() if arm in arms]
+        return found if len(found) == len(self._arms) else []
 
     def _column(self, arm: str) -> Column:
         if arm in ("strong0", "weak0"):
@@ -232,13 +196,9 @@ class _Headline:
             raise _NotRunError(
                 f"incomplete: {100 * joined.missing:.1f}% of the questions have no answer"
             )
-        runs: list[int] = []
-        for column in columns:
-            if isinstance(column, int):
-                runs.append(column)
-            else:
-                runs += [by_draw[d] for by_draw in column for d in joined.draws]
-        return joined, runs
+        zero = [column for column in columns if isinstance(column, int)]
+        drawn = [of for column in columns if not isinstance(column, int) for of in column]
+        return joined, [*zero, *(by_draw[d] for by_draw in drawn for d in joined.draws)]
 
     def _condition(self, name: str) -> Condition:
         blank = Condition(name, self.words.contrast(name), "not run")
@@ -257,7 +217,7 @@ class _Headline:
         return condition
 
     def _known(self, joined: Compared) -> Floats:
-        return self.experiment.rule_knows[joined.places]
+        return self.experiment.rule.knows[joined.places]
 
     def _decided(self, blank: Condition, joined: Compared, kept: NDArray[np.bool_]) -> Condition:
         """A condition on some of the questions."""
@@ -308,14 +268,14 @@ class _Headline:
 
     def _beside(self) -> Iterator[Condition]:
         """Contrasts outside the claim, of the arms that were run."""
-        for name, weights in BESIDE.items():
+        for arm in BESIDE:
             try:
-                joined, _ = self._joined(*weights)
+                joined, _ = self._joined("weak", arm)
             except _NotRunError:
                 continue
-            columns = dict(zip(weights, joined.columns, strict=True))
-            found = self._contrast(columns, weights, joined.places)
-            blank = Condition(name, self.words.contrast(name), "")
+            weak, other = joined.columns
+            found = paired_difference(weak, other, clusters=self._categories[joined.places])
+            blank = Condition(f"against_{arm}", self.words.contrast(arm), "")
             yield replace(self._state(blank, found, against=False), state="")
 
     def _fit(self) -> Iterator[Mapping[str, Any]]:
@@ -331,7 +291,7 @@ class _Headline:
         treated, base = joined.columns
         known = self._known(joined)
         line = self._line(joined)
-        for of in np.array_split(np.argsort(known, kind="stable"), BINS):
+        for of in np.array_split(np.argsort(known, kind="stable"), 5):
             yield row("bin", known[of].mean(), paired_difference(treated[of], base[of]))
         for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
             yield row("line", x, line.at(x))
@@ -353,7 +313,7 @@ def _reading(states: Mapping[str, str], *, claim: bool) -> str:
         return "imitation"
     if states["beats_weak"] in lost:
         return "no better than weak"
-    if states["survives_surface_rule"] == "fails":
+    if states[SURFACE] == "fails":
         return "surface rule"
     if claim:
         return "generalization"

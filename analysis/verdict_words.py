@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from w2s_icl.analysis.sentences import change, interval, listed, points
 from w2s_icl.analysis.stats.columns import MIN_RANDOM_DRAWS
@@ -39,43 +38,35 @@ _CONDITIONS: Mapping[str, tuple[str, str]] = {
         f"{_ARMS['strong0']}, where the surface rule knows nothing",
         "a gain where the surface rule knows nothing",
     ),
-    "against_self": (_ARMS["self"], ""),
-    "against_noise_matched": (_ARMS["noise_matched"], ""),
-    "against_flipped": (_ARMS["flipped"], ""),
 }
-"""What a contrast compares with, and what it says where it holds."""
-
+"""What a condition compares with, and what it says where it holds."""
 
 ALPHA = 0.025
 """One-sided: a claim's adjusted p value lies below."""
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """What sentences call the two models of a pair."""
 
     weak: str
     strong: str
 
-    def _say(self, text: str) -> str:
-        return text.format(weak=self.weak, strong=self.strong)
-
     def arm(self, name: str) -> str:
         """A model and what it was shown."""
-        return self._say(_ARMS[name])
+        return _ARMS[name].format(**self._asdict())
 
-    def contrast(self, condition: str) -> str:
-        """What a condition compares: who is shown what by whom, against whom shown what."""
-        shown = "gold labels" if condition == "gap_established" else "{weak}'s labels"
-        return self._say(f"{{strong}}, shown {shown}, against {_CONDITIONS[condition][0]}")
+    def contrast(self, name: str) -> str:
+        """What a condition, or the contrast with an arm, compares: who was shown what by whom."""
+        shown = "gold labels" if name == "gap_established" else "{weak}'s labels"
+        other = _CONDITIONS[name][0] if name in _CONDITIONS else _ARMS[name]
+        return f"{{strong}}, shown {shown}, against {other}".format(**self._asdict())
 
     def says(self, condition: str) -> str:
         """What a condition says where it holds."""
-        return self._say(_CONDITIONS[condition][1])
+        return _CONDITIONS[condition][1].format(**self._asdict())
 
 
-def numbers(c: Condition) -> str:
-    """A difference with its interval."""
+def _numbers(c: Condition) -> str:
     return f"{points(c.estimate)} points ({interval(c.low, c.high)})"
 
 
@@ -98,14 +89,11 @@ def rest(verdict: Verdict, words: Pair) -> str:
     """The conditions by their state, and what else keeps a pair from a claim."""
     found: dict[str, list[str]] = {}
     for c in verdict.conditions:
-        text = f"{words.says(c.name)}, {_open(c) if c.state == 'undecided' else numbers(c)}"
+        text = f"{words.says(c.name)}, {_open(c) if c.state == 'undecided' else _numbers(c)}"
         found.setdefault(c.state, []).append(c.detail if c.state == "not run" else text)
     headings = {
-        "holds": "Shown",
-        "fails": "Shown not to be so",
-        "equal": "No difference",
-        "undecided": "Undecided",
-        "not run": "Not run",
+        **{"holds": "Shown", "fails": "Shown not to be so", "equal": "No difference"},
+        **{"undecided": "Undecided", "not run": "Not run"},
     }
     sentences = [
         f"{heading}: {'; '.join(dict.fromkeys(found[state]))}."
@@ -130,19 +118,18 @@ def _open(c: Condition) -> str:
     most = f"up to {points(c.high, sign=False)} points are not excluded"
     if c.high <= 0:
         most = "the interval leaves none"
-    return "; ".join(filter(None, (numbers(c), c.detail, most)))
+    return "; ".join(filter(None, (_numbers(c), c.detail, most)))
 
 
 def _carried(verdict: Verdict, words: Pair) -> str:
     """What the reading says of the strong model."""
     by = {c.name: c for c in verdict.conditions}
     gain = by["beats_zero_shot"]
-    changes = f"changes by {numbers(gain)} against its zero-shot run"
+    changes = f"changes by {_numbers(gain)} against its zero-shot run"
     if verdict.reading == "no gain":
         if gain.state == "fails":
-            lost = change({"diff": gain.estimate, "lo": gain.low, "hi": gain.high})
-            return f"{lost} against its zero-shot run"
-        return f"does as well as without demonstrations: {numbers(gain)}"
+            return f"{change(gain.estimate, gain.low, gain.high)} against its zero-shot run"
+        return f"does as well as without demonstrations: {_numbers(gain)}"
     if verdict.reading == "format":
         arms = {"beats_random": "random labels", "beats_unlabelled": "no labels"}
         than = [arm for name, arm in arms.items() if by[name].state in ("equal", "fails")]
@@ -154,7 +141,7 @@ def _carried(verdict: Verdict, words: Pair) -> str:
     return {
         "imitation": f"keeps less than half of what gold labels with as many errors give: it takes "
         f"over {words.weak}'s own kind of errors",
-        "no better than weak": f"does no better than {words.weak}: {numbers(by['beats_weak'])}",
+        "no better than weak": f"does no better than {words.weak}: {_numbers(by['beats_weak'])}",
         "surface rule": "gains where a rule that reads only the options knows the answer, and is "
         "not shown to gain where it knows nothing",
         "not tested": f"{changes}; not everything that a claim needs was run",
@@ -167,7 +154,7 @@ def surface_rule(verdict: Verdict) -> str:
     if math.isnan(c.estimate):
         return f"Nothing to fit: {c.detail}."
     return (
-        f"{c.text}: {numbers(c)}, {c.n} questions. This is where the fitted line of the gain meets "
-        "a rule that knows no more than a guess; a model that only follows the rule has no gain "
-        "there."
+        f"{c.text}: {_numbers(c)}, {c.n} questions. This is where the fitted line of the gain "
+        "meets a rule that knows no more than a guess; a model that only follows the rule has no "
+        "gain there."
     )

@@ -91,10 +91,10 @@ def repeats_table(experiment: Experiment) -> pd.DataFrame:
     orders, on the `n` questions that all its runs answered.
     """
     runs = _of_the_test(experiment)
-    repeated = runs[(runs["changed_n"] > 0) & (runs["order"] == 0)]
+    repeated = runs[(runs["changes"].map(len) > 0) & (runs["order"] == 0)]
     rows: list[dict[str, Any]] = [
         {name: run[name] for name in (*RUN, "draw", "epochs")}
-        | {"n": run["changed_n"], **share("changed", run["changes"])}
+        | {"n": len(run["changes"]), **share("changed", run["changes"])}
         for run in repeated.to_dict("records")
     ]
     for key, arm in runs.groupby(list(RUN), sort=False):
@@ -136,8 +136,8 @@ def rules_table(experiment: Experiment) -> pd.DataFrame:
     for (labels, weak, shots), of in by_cell:
         by_draw: dict[int, NDArray[np.bool_]] = {}
         for run, draw in of[["draw"]].itertuples(name=None):
-            if draw not in by_draw and (right := experiment.rule_right(run)) is not None:
-                by_draw[draw] = right[experiment.test]
+            if draw not in by_draw and (right := experiment.fitted_right(run)) is not None:
+                by_draw[draw] = right
         if by_draw:
             row = {"labels": labels, "weak": weak, "shots": shots, "n": len(experiment.test)}
             row |= {"draws": len(by_draw), "scope": scope(len(by_draw))}
@@ -157,7 +157,7 @@ def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
             both = None if base is None else experiment.compare([arm.runs], base)
             if both is None or not both.usable:
                 continue
-            right = experiment.cross_fitted_right[both.places]
+            right = experiment.rule.right[both.places]
             row |= {"n": both.n, "draws": len(both.draws)}
             row |= share("rule_accuracy", np.repeat(right[:, None], len(both.draws), axis=1))
             for end, where in (("right", right), ("wrong", ~right)):

@@ -43,43 +43,25 @@ Letters = np.ndarray[Any, Any]
 
 
 def logs(
-    models: int = 3,
+    models: int = 3,  # how many
     *,
     shots: Sequence[int] = (0, 2, 8, 64),
     draws: int = 1,
-    n: int = 200,
-    accuracy: Sequence[float] = ACCURACY,
-    pairs: Collection[tuple[int, int]] | None = None,
-    labels: Sequence[str] = (),
+    n: int = 200,  # test questions
+    accuracy: Sequence[float] = ACCURACY,  # zero-shot, by model
+    pairs: Collection[tuple[int, int]] | None = None,  # indices of (weak, strong); all
+    labels: Sequence[str] = (),  # beside gold and weak: keys of `LEARNED`, or one's own
+    # of runs with weak labels; "question=hidden" is asked zero-shot too
     prompts: Sequence[str] = (),
-    headline: Sequence[int] = (),
-    changed: float = math.nan,
-    missing: Collection[tuple[str, int]] = (),
-    unread: float = 0.0,
-    learned: float = 1.0,
+    headline: Sequence[int] = (),  # that the study declared
+    changed: float = math.nan,  # share of zero-shot answers that change in a second run
+    missing: Collection[tuple[str, int]] = (),  # (labels, shots) planned and not run
+    unread: float = 0.0,  # share of replies
+    learned: float = 1.0,  # 0 when demonstrations teach nothing
     notes: Sequence[Note] = (),
     seed: int = 0,
 ) -> Logs:
-    """Logs of a study.
-
-    Args:
-        models: How many models there are.
-        shots: Shot counts.
-        draws: Draws of the demonstrations.
-        n: Test questions.
-        accuracy: Zero-shot, by model.
-        pairs: Indices of (weak, strong); all by default.
-        labels: Kinds beside gold and weak ones: keys of `LEARNED`, or a kind of one's own.
-        prompts: Of runs with weak labels beside the plain ones; "question=hidden" is asked of
-            the models without demonstrations too.
-        headline: Shot counts that the study declared.
-        changed: Share of zero-shot answers that change in a second run, where there was one.
-        missing: (labels, shots) that were planned and not run.
-        unread: Share of replies that cannot be read.
-        learned: 0 when demonstrations teach nothing.
-        notes: What the reader of the logs found.
-        seed: Of everything.
-    """
+    """Logs of a study; `seed` is that of everything."""
     rng = np.random.default_rng(seed)
     names = NAMES[:models]
     target = rng.integers(0, 4, n)
@@ -131,10 +113,10 @@ def logs(
     columns = {key: demonstrations.shown(key) for key in kept}
     if not math.isnan(changed):
         changes = (np.arange(n) < round(changed * n)).astype(float)
-        again = {"changed": float(changes.mean()), "changed_n": n, "changes": tuple(changes)}
         for key in (key for key in kept if key[1] == "zero_shot"):
             unparsed = 2 * int((kept[key] == "").sum())
-            columns[key] |= again | {"epochs": 2, "replies": 2 * n, "unparsed": unparsed}
+            columns[key] |= {"changes": tuple(changes), "epochs": 2}
+            columns[key] |= {"replies": 2 * n, "unparsed": unparsed}
     gold = alphabet[target]
     texts = np.random.default_rng([seed, 1])
     questions = pd.DataFrame(
@@ -176,8 +158,13 @@ def logs_of(
                 **{"file": f"log{i}.eval", "eval_id": f"id{i}"},
                 **{"n": n, "asked": len(row), "epochs": 1, "replies": n, "permutations": 1},
                 **{"unparsed": int((row == "").sum()), "positions": _positions(row, gold)},
-                **{"changed": math.nan, "changed_n": 0, "changes": ()},
-                **{"demo_ids": (), "demo_labels": (), "demo_choices": (), "passed_over": ()},
+                **{
+                    "changes": (),
+                    "demo_ids": (),
+                    "demo_labels": (),
+                    "demo_choices": (),
+                    "passed_over": (),
+                },
                 **{"demo_label_accuracy": math.nan, "label_eval_id": "", "reused_from": ""},
                 **{"endpoint": "None []", "settings": {}, "calls": n, "input_tokens": 1000 * n},
                 **{"output_tokens": n, "cached_tokens": 0, "cost": 0.5, "simulated": False},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,19 +109,12 @@ def with_label_run(study: Logs, right: float) -> Logs:
     key = dict(zip(KEY, (NAMES[0], "zero_shot", "pool", "", "", 0, 0, "", 0), strict=True))
     run = study.runs.iloc[0].to_dict() | key | {"eval_id": "labels", "file": "labels.eval"}
     runs = pd.concat([study.runs, pd.DataFrame([run])], ignore_index=True)
-    for name, value in (
-        ("runs", runs),
-        ("questions", pd.concat([study.questions, questions])),
-        ("letters", letters),
-        ("correct", correct),
-        ("unread", np.zeros(letters.shape, dtype=np.intp)),
-    ):
-        object.__setattr__(study, name, value)
     labels = dict(zip(ids, letters[-1, n:], strict=True))
     for row in runs.index[(runs["labels"] == "weak") & (runs["weak"] == NAMES[0])]:
         runs.at[row, "label_eval_id"] = "labels"
         runs.at[row, "demo_labels"] = tuple(labels[id_] for id_ in runs.at[row, "demo_ids"])
-    return study
+    of_all = {"letters": letters, "correct": correct, "unread": np.zeros_like(letters, np.intp)}
+    return replace(study, runs=runs, questions=pd.concat([study.questions, questions]), **of_all)
 
 
 @pytest.mark.parametrize(

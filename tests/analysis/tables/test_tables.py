@@ -455,7 +455,7 @@ def test_gains_are_split_by_the_rule_and_rules_are_fitted_on_the_labels_shown() 
     e = with_options(experiment(EXAMPLE | CONTROLS), long.tolist())
 
     row = only(tables.surface_rule_table(e), weak="w", arm="weak")
-    where = e.cross_fitted_right
+    where = e.rule.right
     assert_values(row, {"n": 40, "draws": 3, "rule_accuracy": where.mean()})
     assert_values(row, {"right_n": where.sum(), "wrong_n": (~where).sum()})
     gain = right(*W2S) - right(STRONG)
@@ -543,7 +543,6 @@ def test_orders_have_rows_of_their_own_and_move_no_other_number() -> None:
 def test_columns_do_not_depend_on_the_rows() -> None:
     full = with_options(experiment(EXAMPLE, [zero("x")]), [True] * 40)
     full.logs.runs["changes"] = [(0.0, 1.0)] * len(full.logs.runs)
-    full.logs.runs["changed_n"] = 2
     empty = experiment(ZERO)
 
     names = "tests matching pooled models costs arms classes rules surface_rule positions repeats"

@@ -93,11 +93,14 @@ def run(
     loaded = load_study(study)
     from w2s_icl.analysis.stats.power import detectable  # a refusal need not wait for these
     from w2s_icl.evals.sweep import shards
-    from w2s_icl.evals.sweep.run import prepare, run_study
+    from w2s_icl.evals.sweep.plan_text import print_plan
+    from w2s_icl.evals.sweep.run import checked_plan, run_study
 
     detects = detectable(loaded.test_size, loaded.draws)
     if dry_run:
-        prepare(loaded, log_dir, max_cost=max_cost, detects=detects)
+        made = checked_plan(loaded, log_dir)
+        print_plan(made, max_cost=max_cost, detects=detects)
+        made.check_budget(max_cost)
         return
     asks = not yes and sys.stdin.isatty() and sys.stdout.isatty()
     with shards.runner(log_dir, ray=ray, share=shard) as (folder, run_cells, of_all):

@@ -12,7 +12,6 @@ import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +20,6 @@ from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
     ChatMessageAssistant,
-    GenerateConfig,
     Model,
     ModelCost,
     ModelOutput,
@@ -31,7 +29,7 @@ from openai import AsyncOpenAI, Timeout
 from openai.types import CompletionUsage
 from pydantic import ValidationError
 
-from w2s_icl.evals.sweep.stopping import current, status_of
+from w2s_icl.evals.sweep.stopping import Ending, status_of
 from w2s_icl.scorers.multiple_choice import NO_LOGPROBS
 
 LONGEST_WAIT = 20
@@ -40,72 +38,37 @@ LONGEST_WAIT = 20
 REPORTED_COST = "reported_cost"
 """Key of `ModelOutput.metadata`: dollars that the endpoint itself says the call cost."""
 
-KEY_SHAPE = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{12,}")
-
 without_logprobs: dict[str, str] = {}
 """Models that sent no log-probabilities though asked for them in this run, and what to say of each:
 no more calls are made to them."""
 
 
 class NoAnswerError(RuntimeError):
-    """A reply without an answer: the question is asked again.
+    """A reply without an answer: the question is asked again."""
 
-    `status_code` is the HTTP status that it should have had, where it is an error.
-    """
-
-    status_code: int | None = None
-
-
-class Queue:
-    """The calls to a model that are under way, oldest first; a server may take them one by one.
-
-    A call is given up when the model has answered nothing for `timeout` seconds since it was made.
-    A call that waits while the model answers others is not lost, unless it is passed over again
-    and again.
-    """
-
-    def __init__(self, timeout: float | None) -> None:
-        """No call is under way; with None, none is ever given up."""
-        self.timeout = timeout
-        self._passed: dict[anyio.CancelScope, int] = {}
-
-    async def call(self, make: Callable[[], Awaitable[Any]]) -> Any:
-        """What `make` returns; raises TimeoutError where the call is given up."""
-        if self.timeout is None:
-            return await make()
-        with anyio.move_on_after(self.timeout) as mine:
-            self._passed[mine] = 0
-            try:
-                result = await make()
-                self._answered(mine)
-                return result
-            finally:
-                del self._passed[mine]
-        raise TimeoutError(f"no reply within {self.timeout:g} s (timeout)")
-
-    def _answered(self, answered: anyio.CancelScope) -> None:
-        older = True
-        for scope in self._passed:
-            older = older and scope is not answered
-            self._passed[scope] += older
-            if self._passed[scope] < 2 * len(self._passed):
-                scope.deadline = anyio.current_time() + (self.timeout or 0)
+    def __init__(self, text: str, status_code: int | None = None) -> None:
+        """What is said of it, and the HTTP status that it should have had, where it is an error."""
+        super().__init__(text)
+        self.status_code = status_code
 
 
 def watched(model: Model, timeout: float | None = None) -> Model:
     """The same model, its calls watched; doing it twice changes nothing.
 
+    A call is given up when the model has answered nothing, neither it nor another, for `timeout`
+    seconds: a call that waits in a server's queue is not lost.
+
     A client of the OpenAI kind makes each request once, so that Inspect sees each failure, and
     sends turns of text as they are: walking through 130 turns is most of what a call costs it.
     OpenRouter gets no session id: Inspect's, one per sample, would send the samples of a cell to
-    different providers, whose caches would all be cold. `timeout` is as in `Queue`.
+    different providers, whose caches would all be cold.
     """
     api: Any = model.api
     if hasattr(api, "w2s_watched"):
         return model
     api.w2s_watched = True
     if isinstance(getattr(api, "client", None), AsyncOpenAI):
-        # how long a reply may take is the queue's to say
+        # how long a reply may take is `timeout`'s to say
         api.client = api.client.with_options(max_retries=0, timeout=Timeout(None, connect=10))
         api.client.chat.completions.create = _as_they_are(api.client.chat.completions.create)
     if hasattr(api, "chat_choices_from_completion"):
@@ -118,17 +81,30 @@ def watched(model: Model, timeout: float | None = None) -> Model:
     api.served_model_usage = _priced_as_reported(api.served_model_usage)
     api.should_retry = _may_pass(api.should_retry)
     api.retry_wait = lambda: _wait
-    api.generate = _watched(api, str(model), Queue(timeout))
+    api.generate = _watched(api, str(model), timeout)
     return model
 
 
-def _watched(api: Any, name: str, queue: Queue) -> Callable[..., Any]:
+def _watched(api: Any, name: str, timeout: float | None) -> Callable[..., Any]:
     generate = api.generate
+    waiting: set[anyio.CancelScope] = set()
+
+    async def in_time(reply: Awaitable[Any]) -> Any:
+        with anyio.move_on_after(timeout) as mine:
+            waiting.add(mine)
+            try:
+                result = await reply
+            finally:
+                waiting.remove(mine)
+            for other in waiting:
+                other.deadline = anyio.current_time() + (timeout or math.inf)
+            return result
+        raise TimeoutError(f"no reply within {timeout:g} s (timeout)")
 
     async def watched_generate(input: list[ChatMessage], *args: Any, **kwargs: Any) -> Any:
         if name in without_logprobs:
             raise NoAnswerError(without_logprobs[name])
-        ending = current()
+        ending = Ending.current
         prompt = hash((name, *(message.text for message in input)))
 
         def failed(error: Exception, passes: bool) -> None:
@@ -139,7 +115,7 @@ def _watched(api: Any, name: str, queue: Queue) -> Callable[..., Any]:
 
         try:
             async with ending.call(name, prompt) if ending else nullcontext():
-                result = await queue.call(partial(generate, input, *args, **kwargs))
+                result = await in_time(generate(input, *args, **kwargs))
         except Exception as error:
             failed(error, bool(api.should_retry(error)))
             raise
@@ -149,7 +125,7 @@ def _watched(api: Any, name: str, queue: Queue) -> Callable[..., Any]:
             call.response = scrub(call.response, secrets(api))
             return result
         config = kwargs.get("config")
-        if isinstance(config, GenerateConfig) and config.logprobs and _lacks_logprobs(output):
+        if config and config.logprobs and not any(choice.logprobs for choice in output.choices):
             without_logprobs[name] = NO_LOGPROBS.format(model=name, verb="sent none")
         cost = _cost(((call and call.response) or {}).get("usage"))
         if cost is not None:
@@ -159,10 +135,6 @@ def _watched(api: Any, name: str, queue: Queue) -> Callable[..., Any]:
         return result
 
     return watched_generate
-
-
-def _lacks_logprobs(output: Any) -> bool:
-    return isinstance(output, ModelOutput) and not any(choice.logprobs for choice in output.choices)
 
 
 def _wait(state: Any) -> float:
@@ -190,34 +162,16 @@ def name_body(error: Exception) -> None:
     """Say in an error's text what the server said, where the client takes only the status.
 
     It reads `{"error": {"message": ...}}`; servers also send texts, pages and other JSON.
-
-    Example:
-        >>> error = Exception("Error code: 400")
-        >>> error.body = "<html><style>p {}</style><p>Too <b>many</b> turns</p></html>"
-        >>> name_body(error)
-        >>> str(error)
-        'Error code: 400 - Too many turns'
     """
     body = getattr(error, "body", None)
-    if not body or not re.fullmatch(r"Error code: \d+", str(error)):
-        return
-    said = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
-    if "<html" in said.lower():
-        said = re.sub(r"(?is)<(style|script)\b.*?</\1>|<[^>]*>", " ", said)
-    if said := " ".join(said[:100_000].split())[:300]:
-        error.args = (f"{error} - {said}",)
-
-
-# --- replies --------------------------------------------------------------------------------------
+    if body and re.fullmatch(r"Error code: \d+", str(error)):
+        said = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+        said = re.sub(r"(?is)<(style|script)\b.*?</\1>|<[^>]*>", " ", said[:100_000])
+        error.args = (f"{error} - {' '.join(said.split())[:300]}",)
 
 
 def _as_they_are(create: Any) -> Any:
-    async def create_untransformed(
-        *,
-        messages: list[Mapping[str, Any]],
-        extra_body: Mapping[str, Any] | None = None,
-        **params: Any,
-    ) -> Any:
+    async def create_untransformed(*, messages: Any, extra_body: Any = None, **params: Any) -> Any:
         # a turn of several parts (images, cache markers) is the client's to transform
         if all(isinstance(message.get("content"), str) for message in messages):
             extra_body = {**(extra_body or {}), "messages": messages}
@@ -236,17 +190,20 @@ def _checked(choices_of: Any, name: str) -> Any:
             message, finish = first.message, first.finish_reason
             said = {key: value for key, value in message if key != "role" and value}
         except (AttributeError, IndexError, TypeError, ValueError):
-            raise _no_answer("the reply holds no choice", completion) from None
+            error = getattr(completion, "error", None) or "no choice"
+            raise NoAnswerError(f"the reply holds no answer: {error}", 502) from None
         if finish == "error":
-            raise _no_answer("the reply reports an error", first)
+            raise NoAnswerError(f"the reply is an error: {getattr(first, 'error', finish)}", 502)
         if message.content is None and not said and finish in ("stop", None):
             raise NoAnswerError("the reply has no content (null)")
         message.content = _text(message.content)
         completion.id = str(completion.id)
         if not isinstance(completion.model, str):
             completion.model = name
-        if not _counted(completion.usage):
-            completion.usage = None
+        try:
+            CompletionUsage.model_validate(completion.usage.model_dump(), strict=True)
+        except (AttributeError, ValidationError):
+            completion.usage = None  # unknown: the reply leaves a number of tokens out
         try:
             return choices_of(completion, tools)
         except Exception:  # for something odd beside the answer
@@ -268,37 +225,19 @@ def _text(content: Any) -> str | None:
     return "".join(texts)
 
 
-def _no_answer(text: str, part: Any) -> NoAnswerError:
-    error = getattr(part, "error", None)
-    made = NoAnswerError(f"{text}: {error}" if error else text)
-    made.status_code = 502
-    return made
-
-
-def _counted(usage: Any) -> bool:
-    """Whether a reply says how many tokens it took; a part that it leaves out is unknown."""
-    try:
-        CompletionUsage.model_validate(usage.model_dump(), strict=True)
-    except (AttributeError, ValidationError):
-        return False
-    return True
-
-
 def _cost(usage: Any) -> float | None:
     """Dollars: the endpoint's own charge, and what a provider charges to a key of one's own."""
 
-    def number(of: Any, name: str) -> float | None:
+    def dollars(of: Any, name: str) -> float | None:
         value = of.get(name) if isinstance(of, Mapping) else None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
         return float(value) if 0 <= value < math.inf else None
 
-    cost, upstream = number(usage, "cost"), 0.0
-    if cost is None:
-        return None
-    if usage.get("is_byok"):
-        upstream = number(usage.get("cost_details"), "upstream_inference_cost") or 0.0
-    return cost + upstream
+    cost = dollars(usage, "cost")
+    if cost is None or not usage.get("is_byok"):
+        return cost
+    return cost + (dollars(usage.get("cost_details"), "upstream_inference_cost") or 0.0)
 
 
 def _priced_as_reported(served_model_usage: Any) -> Any:
@@ -314,9 +253,6 @@ def _priced_as_reported(served_model_usage: Any) -> Any:
         return [ServedModelUsage(output.model, usage, price)]
 
     return served
-
-
-# --- keys -----------------------------------------------------------------------------------------
 
 
 def secrets(api: Any) -> list[str]:
@@ -340,7 +276,7 @@ def scrub(value: Any, hidden: Sequence[str]) -> Any:
     if isinstance(value, str):
         for secret in hidden:
             value = value.replace(secret, "[key]")
-        return KEY_SHAPE.sub("[key]", value)
+        return re.sub(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{12,}", "[key]", value)
     if isinstance(value, dict):
         return {key: scrub(item, hidden) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -348,17 +284,13 @@ def scrub(value: Any, hidden: Sequence[str]) -> Any:
     return value
 
 
-def scrub_error(error: BaseException, hidden: Sequence[str]) -> None:
+def scrub_error(error: BaseException | None, hidden: Sequence[str]) -> None:
     """Take keys out of an error and of all that led to it; servers repeat the key they refuse."""
     seen: set[int] = set()
-    chain: list[BaseException | None] = [error]
-    while chain:
-        one = chain.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        one.args = scrub(one.args, hidden)
-        for key, value in list(vars(one).items()):
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.args = scrub(error.args, hidden)
+        for key, value in list(vars(error).items()):
             if isinstance(value, str | dict | list | tuple):
-                setattr(one, key, scrub(value, hidden))
-        chain += [one.__cause__, one.__context__]
+                setattr(error, key, scrub(value, hidden))
+        error = error.__cause__ or error.__context__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,26 +31,13 @@ from w2s_icl.record import STANDIN
 CONNECTIONS = 20
 """Calls under way at once to each model, where the study does not say."""
 
-RETRIES = 8
-"""How often a failed call is made again, within a minute and a half."""
-
-PATIENCE = 8.0
-"""Seconds that an endpoint may take to list its models."""
-
-LOADERS = {
-    "hf": ("torch", "transformers", "accelerate"),
-    "nnterp": ("nnterp",),
-    "sglang": ("sglang",),
-    "transformer_lens": ("transformer_lens",),
-    "vllm": ("vllm",),
-}
+LOADERS: dict[str, tuple[str, ...]] = {
+    name: (name,) for name in ("nnterp", "sglang", "transformer_lens", "vllm")
+} | {"hf": ("torch", "transformers", "accelerate")}
 """Packages of the providers that load a model themselves; with an address they need none."""
 
 OWN_NAMES = (*LOADERS, "openai-api", "ollama", "llama-cpp-python", "mockllm", STANDIN.rstrip("/"))
 """Providers whose model names are what their owner calls them: Inspect's table means others."""
-
-CONTEXT = ("max_model_len", "n_ctx", "context_length", "context_window", "max_context_length")
-"""Names under which servers tell how many tokens a prompt and its reply may have."""
 
 
 @contextmanager
@@ -64,26 +51,19 @@ def quiet_console(quiet: bool = True) -> Iterator[None]:
         printer.quiet = before
 
 
-def model_info(model: str) -> ModelInfo | None:
-    """What Inspect's model table says of a model; None where it is not there by this very name."""
+def model_info(model: str) -> ModelInfo:
+    """What Inspect's model table says of a model; nothing where it lacks this very name."""
     # the public look-up settles on a name that is only like it
-    from inspect_ai.model._model_info import (
-        _get_custom_model_info,
-        _strict_db_key,
-    )
+    from inspect_ai.model._model_info import _get_custom_model_info, _strict_db_key
 
-    own = model.split("/")[0] in OWN_NAMES
-    names = () if own else (model, model.partition("/")[2])
+    names = () if model.split("/")[0] in OWN_NAMES else (model, model.partition("/")[2])
     exact = next(filter(_strict_db_key, names), None)
-    return _get_custom_model_info(model) or (get_model_info(exact) if exact else None)
+    known = get_model_info(exact) if exact else None
+    return _get_custom_model_info(model) or known or ModelInfo()
 
 
 def set_prices(study: Study) -> None:
-    """Tell Inspect the study's prices, so that its logs carry dollars.
-
-    Models outside Inspect's table must be registered before their cost is set, or the first call
-    fails.
-    """
+    """Tell Inspect the study's prices, so that its logs carry dollars."""
     for model, price in study.prices.items():
         cost = ModelCost(
             input=price.input,
@@ -91,9 +71,8 @@ def set_prices(study: Study) -> None:
             input_cache_read=price.input if price.cache_read is None else price.cache_read,
             input_cache_write=price.input if price.cache_write is None else price.cache_write,
         )
-        # what Inspect's table says besides stays
-        info = model_info(model) or ModelInfo()
-        set_model_info(model, info.model_copy(update={"cost": cost}))
+        # registered with what Inspect's table says besides: a cost alone fails at the first call
+        set_model_info(model, model_info(model).model_copy(update={"cost": cost}))
 
 
 def model_of(study: Study, name: str) -> Model:
@@ -102,7 +81,7 @@ def model_of(study: Study, name: str) -> Model:
     config = GenerateConfig(
         max_connections=study.max_connections or (None if batch else CONNECTIONS),
         batch=batch,
-        max_retries=RETRIES,
+        max_retries=8,  # within a minute and a half
     )
     with quiet_console():  # with the first model, Inspect prints which hooks there are
         model = get_model(name, config=config, **dict(study.model_args.get(name, {})))
@@ -135,19 +114,12 @@ def refuse_unusable_models(study: Study) -> None:
             raise W2SError(f"models: {model}: {said.removeprefix('ERROR: ')}") from None
 
 
-# --- what endpoints say ---------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Served:
-    """What the endpoint of a model says of it.
+    """What the endpoint of a model says of it."""
 
-    `context` is how many tokens a prompt and its reply may have, None where it does not say;
-    `problem` why the model cannot be asked, "" where nothing is known against it.
-    """
-
-    context: int | None = None
-    problem: str = ""
+    context: int | None = None  # tokens that prompt and reply may have; None where it does not say
+    problem: str = ""  # why the model cannot be asked; "" where nothing is known against it
 
 
 def look_up(study: Study, models: Iterable[str]) -> dict[str, Served]:
@@ -157,27 +129,20 @@ def look_up(study: Study, models: Iterable[str]) -> dict[str, Served]:
     """
     lists: dict[tuple[str, str], dict[str, Any] | str] = {}
     served: dict[str, Served] = {}
-    for model in models:
+    for model in models if study.check_models else ():
         provider = model.split("/")[0]
         if provider in LOADERS and not os.environ.get(f"{provider.upper()}_BASE_URL"):
             continue
         api: Any = model_of(study, model).api
         url, key = getattr(api, "base_url", None), getattr(api, "api_key", None)
         client = type(getattr(api, "client", None)).__module__.split(".")[0]
-        if not (study.check_models and client == "openai" and url and key):
-            continue
-        if (url, key) not in lists:
-            lists[url, key] = _listed(api, url, key)
-        name = api.service_model_name() if hasattr(api, "service_model_name") else api.model_name
-        served[model] = _served(name, lists[url, key])
+        if client == "openai" and url and key:
+            if (url, key) not in lists:
+                lists[url, key] = _listed(api, url, key)
+            named = hasattr(api, "service_model_name")
+            name = api.service_model_name() if named else api.model_name
+            served[model] = _served(name, lists[url, key])
     return served
-
-
-def refuse_unserved(served: Mapping[str, Served]) -> None:
-    """Raise W2SError where the endpoint of a model is not there, or does not have it."""
-    for model, of in served.items():
-        if of.problem:
-            raise W2SError(f"models: {model}: {of.problem}")
 
 
 def _served(name: str, listed: dict[str, Any] | str) -> Served:
@@ -198,8 +163,9 @@ def _served(name: str, listed: dict[str, Any] | str) -> Served:
 
 def _contexts(about: Any) -> Iterator[int]:
     """Numbers of tokens in what a server says of a model, or of itself."""
+    names = ("max_model_len", "n_ctx", "context_length", "context_window", "max_context_length")
     for key, value in about.items() if isinstance(about, dict) else ():
-        if key in CONTEXT and type(value) is int and value > 0:
+        if key in names and type(value) is int and value > 0:
             yield value
         else:
             yield from _contexts(value)
@@ -210,13 +176,12 @@ def _listed(api: Any, url: str, key: str) -> dict[str, Any] | str:
     from openai import APIConnectionError, OpenAI
 
     try:
-        with OpenAI(api_key=key, base_url=url, timeout=PATIENCE, max_retries=0) as client:
+        with OpenAI(api_key=key, base_url=url, timeout=8, max_retries=0) as client:
             listed = {one.id: one.to_dict() for one in client.models.list()}
             if url.startswith("http://"):  # llama.cpp's context is a slot's, and stands elsewhere
                 with suppress(Exception):
-                    props = client.get(
-                        f"{url.rstrip('/').removesuffix('/v1')}/props", cast_to=object
-                    )
+                    root = url.rstrip("/").removesuffix("/v1")
+                    props = client.get(f"{root}/props", cast_to=object)
                     listed = {id_: {**about, "props": props} for id_, about in listed.items()}
             return listed
     except Exception as error:  # whatever a page that is no list makes the client raise
@@ -224,6 +189,4 @@ def _listed(api: Any, url: str, key: str) -> dict[str, Any] | str:
         said, shown = cause_of(error), scrub(url, secrets(api))
         if isinstance(error, APIConnectionError):
             return f"nothing answers at {shown} ({said})"
-        if status_of(error) in (401, 402):
-            return f"the endpoint refuses: {said}"
-        return {}
+        return f"the endpoint refuses: {said}" if status_of(error) in (401, 402) else {}

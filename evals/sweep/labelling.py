@@ -1,40 +1,39 @@
-"""Which pool questions the weak models are asked, and which no cell shows."""
+"""What need not be asked: pool questions whose labels no cell shows, and prompts asked before."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from inspect_ai import Task
+from inspect_ai.dataset import MemoryDataset
+from inspect_ai.log import EvalLog
 
 from w2s_icl.evals.cells import Cell, experiment_of, without_file_label
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Study
-from w2s_icl.evals.sweep.unread import stopped_unread
+from w2s_icl.evals.sweep.logdir import our_logs
+from w2s_icl.evals.sweep.stopping import stopped_unread
 from w2s_icl.evals.truthfulqa import label_settings
-from w2s_icl.record import CellRecord, ExperimentRecord, Id, Shown, is_complete, is_ours
-from w2s_icl.solvers.label_logs import find_answers, log_headers
+from w2s_icl.record import CellKey, CellRecord, ExperimentRecord, Id, Shown, file_of, is_complete
+from w2s_icl.solvers.few_shot import TAKEN_OVER
+from w2s_icl.solvers.label_logs import find_answers, outputs_of
 from w2s_icl.solvers.labels import id_of
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """State of the weak models' labels in a log directory.
+    """State of the weak models' labels in a log directory."""
 
-    Attributes:
-        ask: By weak model, the questions that its label run covers: those it has answered and,
-            until `complete`, those still wanted.
-        unread: Questions that no cell shows: a weak model's answer could not be read, or a file of
-            labels has none.
-        complete: Whether all label runs have answered what they are asked.
-        without: By weak model whose label run was ended as unreadable, what is to be said of it.
-        readable: Questions that every weak model's readable answers suffice for, in each draw.
-    """
-
+    # by weak model, what its label run covers: what it has answered and what is still wanted
     ask: Mapping[str, frozenset[Id]]
+    # what no cell shows: a weak model's answer could not be read, or a file of labels has none
     unread: frozenset[Id]
-    complete: bool
-    without: Mapping[str, str]
-    readable: int
+    complete: bool  # whether all label runs have answered what they are asked
+    without: Mapping[str, str]  # what is to be said of weak models that give no labels
+    readable: int  # questions with a readable label of every weak model, in each draw
 
 
 def labelling(
@@ -51,21 +50,32 @@ def labelling(
     Each round's questions depend on the answers to the round before, once all of those are there:
     every process comes to the same, whenever it looks.
     """
-    settings = label_settings(study.read, study.max_tokens, study.generate)
-    how = (experiment_of(study, split), settings, log_dir)
-    without = _ended_runs(study, split, log_dir)
-    without |= {m: text for m, text in (useless or {}).items() if m in study.weak_models}
+    experiment = experiment_of(study, split)
+    ends: dict[str, list[str]] = defaultdict(list)
+    shown_without: set[str] = set()
+    for log in our_logs(log_dir):
+        cell = CellRecord.from_log(log)
+        same = ExperimentRecord.from_log(log).identity == experiment.identity
+        if same and (cell.task, cell.split, cell.prompt) == ("zero_shot", "pool", ""):
+            ends[log.eval.model].append(stopped_unread(log))
+        elif cell.task == "few_shot" and is_complete(log):
+            # what is still to run must show what finished cells show, whatever is answered now
+            shown_without.update(map(str, Shown.from_log(log).skipped))
+    said = {model: texts[-1] for model, texts in ends.items() if all(texts)} | dict(useless or {})
+    without = {model: said[model] for model in study.weak_models if model in said}
+
     labels: dict[str, Mapping[Id, str | None]] = {}
     for model in study.weak_models:
         if model not in without:
-            answers = find_answers(model, "pool", *how)
+            settings = label_settings(study.read, study.max_tokens, study.generate)
+            answers = find_answers(model, "pool", experiment, settings, log_dir)
             labels[model] = answers.labels if answers else {}
     have = {model: frozenset(of) for model, of in labels.items()}
     none = {id_ for of in labels.values() for id_, label in of.items() if label is None}
     unlabelled = without_file_label(study, split)
-    passed = _passed_over_before(split, log_dir) | unlabelled
+    passed = unlabelled | {id_of(s) for s in split.pool if str(s.id) in shown_without}
     # what a file of labels lacks is not asked either
-    pools = [[id_of(s) for s in split.draw(n)] for n in range(study.draws)]
+    pools = [map(id_of, split.draw(n)) for n in range(study.draws)]
     draws = [[id_ for id_ in pool if id_ not in unlabelled] for pool in pools]
     shots = max(study.shots)
 
@@ -74,26 +84,25 @@ def labelling(
         ids: set[Id] = set()
         for order in draws:
             usable = [place for place, id_ in enumerate(order, 1) if id_ not in unread]
-            enough = len(usable) >= shots
-            reach = 0 if shots == 0 else usable[shots - 1] if enough else len(order)
+            reach = [0, *usable][shots] if shots <= len(usable) else len(order)
             ids.update(order[: reach + more])
         return frozenset(ids)
 
     everything = study.label_pool == "all"
     first = frozenset().union(*draws) if everything else front((), RESERVE)
-    unread = passed | (none & first)
-    needed, second = front(unread, 0), front(unread, RESERVE)
+    needed = front(passed | (none & first), 0)
+    second = front(passed | (none & first), RESERVE)
     more: frozenset[Id] = frozenset()
     if not all(needed <= ids for ids in have.values()):
         more = second if all(first <= ids for ids in have.values()) else first
     every = frozenset.intersection(*have.values()) if have else second
     unread = passed | (none & (every | needed))
     return Labelling(
-        {model: ids | more for model, ids in have.items()},
-        frozenset(unread),
-        not more,
-        without,
-        min(sum(id_ in every and id_ not in unread for id_ in order) for order in draws),
+        ask={model: ids | more for model, ids in have.items()},
+        unread=frozenset(unread),
+        complete=not more,
+        without=without,
+        readable=min(sum(id_ in every and id_ not in unread for id_ in order) for order in draws),
     )
 
 
@@ -102,26 +111,49 @@ def pool_ask(cell: Cell, state: Labelling) -> Collection[Id] | None:
     return state.ask.get(cell.model, ()) if cell.split == "pool" else None
 
 
-def _ended_runs(study: Study, split: Split, log_dir: str) -> dict[str, str]:
-    """Weak models whose label runs were ended as unreadable, and what is to be said of each."""
-    mine = experiment_of(study, split).identity
-    runs: dict[str, list[str]] = defaultdict(list)
-    for log in filter(is_ours, log_headers(log_dir)):
-        cell = CellRecord.from_log(log)
-        same = ExperimentRecord.from_log(log).identity == mine
-        if same and (cell.task, cell.split, cell.prompt) == ("zero_shot", "pool", ""):
-            runs[log.eval.model].append(stopped_unread(log))
-    return {m: texts[-1] for m, texts in runs.items() if m in study.weak_models and all(texts)}
+def same_prompts(
+    tasks: Iterable[tuple[CellKey, Task]], finished: Collection[CellKey]
+) -> dict[CellKey, CellKey]:
+    """Cells whose prompts are another cell's to the byte, with that cell.
 
-
-def _passed_over_before(split: Split, log_dir: str) -> set[Id]:
-    """Pool questions that finished cells of the directory passed over.
-
-    One that no call could answer in an earlier run may be answered in this one: it stays passed
-    over, for the cells that are still to run must show what the finished ones show.
+    Where all weak labels are right, the weak arm's prompts are the gold arm's. A second call would
+    put the noise of a rerun between two arms that do not differ. `finished` cells have a log.
     """
-    passed: set[str] = set()
-    for log in filter(is_ours, log_headers(log_dir)):
-        if is_complete(log) and CellRecord.from_log(log).task == "few_shot":
-            passed.update(map(str, Shown.from_log(log).skipped))
-    return {s.id for s in split.pool if s.id is not None and str(s.id) in passed}
+    groups: dict[tuple[str, str], list[CellKey]] = defaultdict(list)
+    for key, task in tasks:
+        if may_share(key, task):
+            groups[key.model, (task.metadata or {})["prompt_sha256"]].append(key)
+    repeated: dict[CellKey, CellKey] = {}
+    for keys in groups.values():
+        source = next((key for key in keys if key in finished), keys[0])
+        repeated |= {key: source for key in keys if key != source and key not in finished}
+    return repeated
+
+
+def may_share(key: CellKey, task: Task) -> bool:
+    """Whether a cell may take another's answers: it asks once in each rotation of the options.
+
+    Where it asks more often, a second call is made to see what it changes.
+    """
+    once = (task.epochs or 1) == (task.metadata or {})["permutations"]
+    return bool(key.labels) and key.split == "test" and once
+
+
+def take_answers(task: Task, source: EvalLog) -> None:
+    """Give the samples of `task` the answers that the log `source` holds, as far as it goes."""
+    outputs: dict[str, dict[str, Any]] = defaultdict(dict)
+    for answered in outputs_of(source.location):
+        if answered.error is None:
+            output = answered.output.model_dump(mode="json", exclude_none=True)
+            outputs[str(answered.id)][str(answered.epoch)] = output
+    file = file_of(source)
+    samples = []
+    for sample in task.dataset:
+        given = outputs[str(sample.id)]
+        if len(given) == (task.epochs or 1):  # else it failed there, and is asked here
+            answer = {"cell": source.eval.task, "log": file, "outputs": given}
+            metadata = {**(sample.metadata or {}), "reused_from": file, TAKEN_OVER: answer}
+            sample = sample.model_copy(update={"metadata": metadata})
+        samples.append(sample)
+    task.dataset = MemoryDataset(samples, name=task.dataset.name, location=task.dataset.location)
+    task.metadata = {**(task.metadata or {}), "reused_from": file}

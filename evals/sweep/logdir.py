@@ -1,109 +1,70 @@
-"""What a log directory holds: torn logs, logs that lack answers, logs of another experiment."""
+"""A log directory: the logs that count in it, torn ones, those of another experiment, its lock."""
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
+import socket
 import tempfile
 import threading
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import fsspec
+from filelock import FileLock, Timeout
 from inspect_ai import Task
-from inspect_ai.log import (
-    EvalError,
-    EvalLog,
-    WriteConflictError,
-    list_eval_logs,
-    read_eval_log,
-    read_eval_log_sample_summaries,
-    write_eval_log,
-)
+from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log, read_eval_log_sample_summaries
 
+from w2s_icl import record
 from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.cells import experiment_of
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import Study
-from w2s_icl.evals.sweep.unread import stopped_unread
+from w2s_icl.evals.sweep.stopping import stopped_unread
 from w2s_icl.evals.truthfulqa import call_settings
-from w2s_icl.record import (
-    SETTINGS,
-    CellKey,
-    CellRecord,
-    ExperimentRecord,
-    Shown,
-    file_of,
-    is_complete,
-    is_ours,
-    key_of,
-    precedence,
-    settings_of,
-)
 from w2s_icl.solvers.few_shot import Cot
 from w2s_icl.solvers.label_logs import is_remote, log_headers
-
-TORN = ".torn"
-"""What is added to the name of a log that cannot be read: Inspect stops at such a file."""
-
-ROOM = 1 << 20
-"""Bytes that Inspect's trace may take."""
 
 PATIENCE = 10.0
 """Seconds that a store may take to list a directory."""
 
 
-def finished_cells(log_dir: str) -> set[CellKey]:
+def our_logs(log_dir: str) -> list[EvalLog]:
+    """Headers of this suite's logs in a directory, the last written last."""
+    return list(filter(record.is_ours, log_headers(log_dir)))
+
+
+def finished_cells(log_dir: str) -> set[record.CellKey]:
     """Cells that have a complete log."""
-    return {key_of(log) for log in log_headers(log_dir) if is_ours(log) and is_complete(log)}
+    return {record.key_of(log) for log in our_logs(log_dir) if record.is_complete(log)}
 
 
-def answers_all(log: EvalLog, calls: int) -> bool:
-    """Whether a log is complete and was to ask at least so many questions, each epoch counted."""
-    return is_complete(log) and log.results is not None and log.results.total_samples >= calls
+def answers_all(log: EvalLog, task: Task) -> bool:
+    """Whether a log is complete and was to ask all questions of a task, in each epoch."""
+    asked = log.results.total_samples if log.results else 0
+    return record.is_complete(log) and asked >= len(task.dataset) * (task.epochs or 1)
 
 
-def lacks_answers(log: EvalLog) -> bool:
-    """Whether a log says success though questions failed in it: Inspect would ask nothing more."""
-    return (
-        log.status == "success"
-        and not log.invalidated
-        and not is_complete(log)
-        and not stopped_unread(log)
-    )
-
-
-def calls_of(task: Task) -> int:
-    """Questions that a task asks, each epoch counted."""
-    return len(task.dataset) * (task.epochs or 1)
-
-
-def log_of(key: CellKey, task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
+def log_of(key: record.CellKey, task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
     """The log of a cell that counts: a complete one, one that was ended as unreadable, or the last.
 
-    Args:
-        key: The cell.
-        task: Its task, with what it now shows and asks.
-        logs: Headers of this suite's logs, the last written last.
+    `task` says what the cell now shows and asks. Of `logs` the last written is the last.
     """
-    shown = Shown.from_metadata(task.metadata or {}).prompt_sha256
+    shown = record.Shown.from_metadata(task.metadata or {}).prompt_sha256
     same = [
         log
         for log in logs
-        if key_of(log) == key
-        and Shown.from_log(log).prompt_sha256 == shown
-        and (log.eval.config.epochs or 1) == (task.epochs or 1)
+        if record.key_of(log) == key
+        and record.Shown.from_log(log).prompt_sha256 == shown
+        and (log.eval.config.epochs or 1) <= (task.epochs or 1)
     ]
-    complete = sorted((log for log in same if answers_all(log, calls_of(task))), key=precedence)
+    complete = sorted((log for log in same if answers_all(log, task)), key=record.precedence)
     ended = [log for log in same if stopped_unread(log)]
     return next(iter(complete or ended[::-1] or same[::-1]), None)
-
-
-# --- reached, whole and complete ------------------------------------------------------------------
 
 
 def refuse_unreachable(log_dir: str) -> None:
@@ -112,10 +73,9 @@ def refuse_unreachable(log_dir: str) -> None:
 
     def reach() -> None:
         try:
-            files, root = fsspec.core.url_to_fs(log_dir)
-            files.ls(root)
-            outcome.append(None)
-        except FileNotFoundError:
+            with suppress(FileNotFoundError):
+                files, root = fsspec.core.url_to_fs(log_dir)
+                files.ls(root)
             outcome.append(None)
         except Exception as error:  # each store has its own
             outcome.append(error)
@@ -136,142 +96,187 @@ def on_its_disk(log_dir: str) -> Iterator[None]:
 
     Its trace goes there where the home directory has no room; else nothing is lost by that.
     """
+    if is_remote(log_dir):
+        yield
+        return
     before, logging.raiseExceptions = (tempfile.tempdir, logging.raiseExceptions), False
+    place = Path(log_dir.removeprefix("file://"))
     try:
-        if is_remote(log_dir):
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as folder:
+            try:
+                home = os.environ.get("XDG_DATA_HOME") or Path.home()
+                with tempfile.TemporaryFile(dir=home) as file:
+                    file.write(bytes(1 << 20))  # as much as the trace may take
+            except OSError:
+                os.environ["XDG_DATA_HOME"] = folder
+            tempfile.tempdir = folder
             yield
-        else:
-            place = Path(log_dir.removeprefix("file://"))
-            place.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".tmp-", dir=place) as folder:
-                try:
-                    home = os.environ.get("XDG_DATA_HOME") or Path.home()
-                    with tempfile.TemporaryFile(dir=home) as file:
-                        file.write(bytes(ROOM))
-                except OSError:
-                    os.environ["XDG_DATA_HOME"] = folder
-                tempfile.tempdir = folder
-                yield
     finally:
         tempfile.tempdir, logging.raiseExceptions = before
 
 
-def repair(log_dir: str) -> list[str]:
-    """Rename torn logs, and have the questions asked again that a log of success lacks.
-
-    Nothing in a log can be read that a full disk or a crash has torn. Inspect would ask nothing
-    more of a log that says success though questions failed in it, as it does where failures are
-    tolerated: it gets the status "error". Inspect continues from the last written, so the fullest
-    log is written last.
-
-    Returns:
-        Lines that say what was done.
-    """
+def lay_aside_torn(log_dir: str) -> list[str]:
+    """Rename logs in which nothing can be read, since Inspect stops at them; lines that say so."""
     lines = []
     for info in () if is_remote(log_dir) else list_eval_logs(log_dir):  # a store tears nothing
         try:
-            log = read_eval_log(info, header_only=True)
+            read_eval_log(info, header_only=True)
             read_eval_log_sample_summaries(info)
-            # Inspect would take it for its cell's, and ask nothing
-            if not is_ours(log) and str(log.eval.task_registry_name).startswith("w2s_icl/"):
-                raise ValueError("a log of our task without the metadata that say of which cell")
         except OSError:
             raise
         except Exception:  # a torn zip raises whatever its first bad byte leads to
             path = Path(info.name.removeprefix("file://"))
-            path.rename(f"{path}{TORN}")
-            lines.append(f"{path.name} was torn and is kept as {path.name}{TORN}")
-    cells: dict[CellKey, list[EvalLog]] = defaultdict(list)
-    for log in filter(is_ours, log_headers(log_dir)):
-        cells[key_of(log)].append(log)
-    for log in [log for logs in cells.values() for log in unmarked(logs)]:
-        _mark(log.location)
-        lines.append(f"questions failed in {file_of(log)}; they are asked again")
+            path.rename(f"{path}.torn")
+            lines.append(f"{path.name} was torn and is kept as {path.name}.torn")
     return lines
 
 
-def unmarked(logs: Sequence[EvalLog]) -> list[EvalLog]:
-    """Logs of one cell that Inspect would take for complete though they lack answers.
-
-    Returns:
-        The fullest last; none that another log of the cell makes up for.
-    """
-
-    def made_up(log: EvalLog) -> bool:
-        calls = log.results.total_samples if log.results else log.eval.dataset.samples or 0
-        return any(answers_all(other, calls) for other in logs)
-
-    incomplete = [log for log in logs if lacks_answers(log) and not made_up(log)]
-    return sorted(incomplete, key=precedence, reverse=True)
-
-
-def _mark(location: str) -> None:
-    log = read_eval_log(location, header_only=True)
-    calls = (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
-    answered = log.results.completed_samples if log.results else 0
-    text = f"{calls - answered} of {calls} questions failed"
-    log.status, log.error = "error", EvalError(message=text, traceback="", traceback_ansi="")
-    if is_remote(location):
-        with suppress(WriteConflictError):  # somebody else was faster
-            write_eval_log(log, location, if_match_etag=log.etag, header_only=True)
-        return
-    # Inspect writes into the file itself, and a full disk or a kill would tear it
-    target = Path(location.removeprefix("file://"))
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        copy = Path(shutil.copy(target, folder))
-        write_eval_log(log, copy, header_only=True)
-        copy.replace(target)
-
-
-# --- what must not mix ----------------------------------------------------------------------------
-
-
 def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
-    """Stop before any call when the directory holds this suite's logs of another experiment.
-
-    Raises:
-        W2SError: Naming the log, what differs, and the way out.
-    """
+    """Stop before any call when a log of this suite is of another experiment; raises W2SError."""
     mine = experiment_of(study, split).identity
-    for log in filter(is_ours, log_headers(log_dir)):
-        cell = CellRecord.from_log(log)
-        theirs: dict[str, Any] = ExperimentRecord.from_log(log).identity
+    for log in our_logs(log_dir):
+        cell = record.CellRecord.from_log(log)
         # these make other cells to Inspect, which would be run beside the old ones
         cot: Cot = "bare" if "cot=bare" in cell.prompt else "none"
         config = call_settings(cot, study.read, study.max_tokens, study.generate)
+        wanted = {**mine, "read": study.read}
+        theirs = {**record.ExperimentRecord.from_log(log).identity, "read": cell.read}
         # a call's own seed has another name than the experiment's
-        wanted = mine | {f"generate.{k}": getattr(config, k) for k in SETTINGS}
-        theirs |= {f"generate.{k}": value for k, value in settings_of(log).items()}
-        wanted["read"], theirs["read"] = study.read, cell.read
+        wanted |= {f"generate.{name}": getattr(config, name) for name in record.SETTINGS}
+        theirs |= {f"generate.{name}": value for name, value in record.settings_of(log).items()}
         if cell.split == "test":
             wanted["permutations"] = study.permutations
             theirs["permutations"] = cell.permutations
         for key, value in wanted.items():
             if theirs[key] != value:
                 raise W2SError(
-                    f"{log_dir} holds {file_of(log)} of another experiment: its {key} is "
+                    f"{log_dir} holds {record.file_of(log)} of another experiment: its {key} is "
                     f"{theirs[key]!r}, this study's is {value!r}. Their numbers must not be "
                     "mixed: use another --log-dir, or move the old logs away"
                 )
 
 
-def refuse_other_demonstrations(tasks: Mapping[CellKey, Task], log_dir: str) -> None:
-    """Stop when a finished cell has shown other demonstrations than it would now.
-
-    Raises:
-        W2SError: Naming the log and the way out.
-    """
-    for log in filter(is_ours, log_headers(log_dir)):
-        task = tasks.get(key_of(log)) if is_complete(log) else None
-        if task is None:
-            continue
-        if (
-            Shown.from_metadata(task.metadata or {}).prompt_sha256
-            != Shown.from_log(log).prompt_sha256
-        ):
+def refuse_other_demonstrations(tasks: Mapping[record.CellKey, Task], log_dir: str) -> None:
+    """Stop when a finished cell has shown other demonstrations than now; raises W2SError."""
+    for log in our_logs(log_dir):
+        task = tasks.get(record.key_of(log)) if record.is_complete(log) else None
+        now = record.Shown.from_metadata(task.metadata or {}).prompt_sha256 if task else None
+        if task and now != record.Shown.from_log(log).prompt_sha256:
             raise W2SError(
-                f"{log_dir} holds {file_of(log)}, a finished cell that showed other "
+                f"{log_dir} holds {record.file_of(log)}, a finished cell that showed other "
                 "demonstrations than this study shows in the same cell: the weak labels were made "
                 "anew, or a model that was added left a question unread that was shown before. "
                 "Use another --log-dir, or move that log away to run the cell again"
             )
+
+
+OWNER = ".w2s-run"
+"""Name of the file that says who holds the lock of a directory.
+
+On a disk the lock is a file lock, which ends with its process, however that ends. A store such as
+S3 has no locks: there the owner writes this file again and again, and another run takes over when
+it has not changed for a while.
+"""
+
+RENEWED, SILENT = 10.0, 35.0
+"""Seconds between two writings of a store's file, and without one after which it is stale."""
+
+
+class HeldError(W2SError):
+    """Another run writes to the directory; the text says which."""
+
+
+@contextmanager
+def held(folder: str, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+    """Hold the lock of a log directory, local or on a store; raises HeldError if another run does.
+
+    `say` is told where the lock of a run that is gone is taken over.
+    """
+    files, root = fsspec.core.url_to_fs(folder)
+    path = f"{root.rstrip('/')}/{OWNER}"
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    owner = f"process {os.getpid()} on {socket.gethostname()}, since {now}"
+    with ExitStack() as holding:
+        try:
+            if not is_remote(folder):
+                with suppress(FileExistsError):
+                    Path(root).mkdir(parents=True)
+                holding.enter_context(FileLock(f"{root}/.w2s-lock", timeout=0))
+            if before := _read(files, path):
+                if is_remote(folder) and not _stays(files, path, before):
+                    raise FileExistsError
+                say(f"! {folder}: the run before did not end in order; this one continues it")
+                files.rm_file(path)
+            files.pipe_file(path, owner.encode(), mode="create")
+        except (Timeout, FileExistsError):
+            who = _read(files, path).split(";")[0] or "another process"
+            said = f"{folder} is being written by {who}; wait for it or stop it, then run again"
+            raise HeldError(said) from None
+        except OSError as error:
+            said = error.strerror or first_line(error)
+            raise W2SError(f"{folder} cannot be written: {said}") from None
+        holding.callback(files.rm_file, path)
+        if is_remote(folder):
+            holding.enter_context(_renewed(files, path, owner))
+        yield
+
+
+def refuse_if_held(folder: str) -> None:
+    """Stop where a run holds the lock of a directory; raises as `held`."""
+    with held(folder):
+        pass
+
+
+def part_folder(log_dir: str, part: int) -> str:
+    """Where the logs of a part lie, when many machines share a study."""
+    return f"{log_dir.rstrip('/')}/part-{part:02d}"
+
+
+@contextmanager
+def held_whole(log_dir: str, say: Callable[[str], None]) -> Iterator[None]:
+    """As `held`; raises HeldError also while a part is being run: both would ask the same."""
+    with held(log_dir, say):
+        files, root = fsspec.core.url_to_fs(log_dir)
+        for path in files.glob(f"{root.rstrip('/')}/part-*/{OWNER}"):
+            refuse_if_held(f"{log_dir.rstrip('/')}/{path.split('/')[-2]}")
+        yield
+
+
+@contextmanager
+def _renewed(files: Any, path: str, owner: str) -> Iterator[None]:
+    """Write a store's file again and again."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        times = 0
+        while not ended.wait(RENEWED):
+            times += 1
+            with suppress(Exception):  # the store may be away for a moment
+                files.pipe_file(path, f"{owner}; renewed {times} times".encode())
+
+    renewing = threading.Thread(target=renew, daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewing.join(RENEWED)
+
+
+def _read(files: Any, path: str) -> str:
+    files.invalidate_cache()
+    try:
+        return str(files.cat_file(path).decode())
+    except FileNotFoundError:
+        return ""
+
+
+def _stays(files: Any, path: str, before: str) -> bool:
+    """Whether an owner's file is not written any more."""
+    end = time.monotonic() + SILENT
+    while time.monotonic() < end:
+        time.sleep(1)
+        if _read(files, path) != before:
+            return False
+    return True

@@ -7,36 +7,31 @@ right: characters over four, until calls of a model are logged.
 from __future__ import annotations
 
 import math
+import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 from inspect_ai import Task
 from inspect_ai.log import EvalLog, EvalSampleSummary
-from inspect_ai.model import ModelInfo, ModelUsage
+from inspect_ai.model import ModelCost, ModelUsage
 
 from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.cells import Cell, all_cells, cell_task
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import Price, Study
 from w2s_icl.evals.sweep.endpoint import Served, model_info
-from w2s_icl.evals.sweep.labelling import Labelling, labelling, pool_ask
-from w2s_icl.evals.sweep.logdir import answers_all, refuse_other_demonstrations, unmarked
-from w2s_icl.evals.sweep.reuse import may_share, same_prompts
-from w2s_icl.record import CellKey, Shown, is_ours, key_of, prompt_tokens
+from w2s_icl.evals.sweep.labelling import Labelling, labelling, may_share, pool_ask, same_prompts
+from w2s_icl.evals.sweep.logdir import answers_all, log_of, our_logs, refuse_other_demonstrations
+from w2s_icl.evals.sweep.stopping import stopped_unread
+from w2s_icl.record import CellKey, Shown, key_of, prompt_tokens
 from w2s_icl.solvers.few_shot import question_text
-from w2s_icl.solvers.label_logs import log_headers, summaries
+from w2s_icl.solvers.label_logs import summaries
 from w2s_icl.solvers.labels import id_of
 from w2s_icl.words import money, tokens
-
-TOKENS_PER_CHARACTER = 1 / 4
-"""Of English text, until calls of the model are logged."""
-
-REPLY_TOKENS, REASONED_REPLY_TOKENS = 2, 250
-"""Of a letter, and of a few sentences before it, until calls of the model are logged."""
 
 Call = tuple[int | str, int]
 """A question's id and the epoch in which it is asked."""
@@ -101,57 +96,45 @@ NOTHING = Amount()
 
 @dataclass
 class PlannedCell:
-    """A cell, and what of it is left to run.
-
-    `task` shows gold labels until the cell's own are there (`labelled`). `answered` answers are in
-    the logs, the calls `todo` are left: none where another cell has the same prompts (`shared`).
-    `longest` is the longest prompt that is left, in tokens, reply included.
-    """
+    """A cell, and what of it is left to run."""
 
     cell: Cell
-    task: Task
-    labelled: bool
+    task: Task  # shows gold labels until the cell's own are there
+    labelled: bool  # whether they are
     done: bool
-    answered: int
-    todo: list[Call]
-    shared: bool = False
+    answered: int  # answers in the logs
+    todo: list[Call]  # calls that are left
+    shared: bool = False  # whether another cell has the same prompts: nothing is left
     to_run: Amount = NOTHING
-    longest: float = 0.0
+    longest: float = 0.0  # tokens of the longest prompt that is left, reply included
+
+
+def left_of(cells: Iterable[PlannedCell]) -> Amount:
+    """What is left of some cells."""
+    return sum((one.to_run for one in cells), NOTHING)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study consists of, what of it is done, and what the rest takes.
-
-    Attributes:
-        per_character: By model, tokens per character of its prompts, and the number of logged
-            calls that say so; 0 of them for what is usual.
-        context: By model, tokens that it can read; None where unknown.
-        exact: Whether the number of calls is known. It is not before all labels are there: where
-            weak labels turn out to be right, two cells have the same prompts and are asked once.
-        calls_at_least: The fewest calls that it may come to.
-        second_round: The most calls that a second round of the label runs may add, which is asked
-            where too many answers of the first cannot be read.
-        spent: What the logs of the directory took.
-        problems: What a run would refuse that may be mended before it: endpoints that are away.
-    """
+    """What a study consists of, what of it is done, and what the rest takes."""
 
     study: Study
     log_dir: str | None
     split: Split
     cells: Sequence[PlannedCell]
-    per_character: Mapping[str, tuple[float, int]]
-    context: Mapping[str, int | None]
+    context: Mapping[str, int | None]  # tokens that each model can read; None where unknown
+    # whether the number of calls is known. It is not before all labels are there: where weak labels
+    # turn out to be right, two cells have the same prompts and are asked once
     exact: bool
     calls_at_least: int
-    second_round: int
-    spent: Amount
-    problems: Sequence[str] = ()
+    second_round: int  # the most calls that a second round of the label runs may add
+    spent: Amount  # by the logs of the directory
+    problems: Sequence[str] = ()  # what a run would refuse: endpoints that are away
 
     @property
     def to_run(self) -> Amount:
         """All that is left to run; its cost as if no cache served anything."""
-        return sum((one.to_run for one in self.cells), NOTHING)
+        return left_of(self.cells)
 
     @property
     def finished(self) -> frozenset[CellKey]:
@@ -182,15 +165,12 @@ def make_plan(
     log_dir: str | None = None,
     *,
     split: Split | None = None,
-    served: Mapping[str, Served] | None = None,
+    served: Mapping[str, Served] | None = None,  # what the endpoints say of the models
 ) -> Plan:
     """Count what a study still has to run, with what `log_dir` holds of it.
 
-    `served` is what the endpoints say of the models.
-
-    Raises:
-        W2SError: The study does not fit the questions, or a finished cell showed other
-            demonstrations than it would show now.
+    Raises W2SError where the study does not fit the questions, or a finished cell showed other
+    demonstrations than it would show now.
     """
     split = split or study.load_split()
     # labels are read from a log directory: without one, from an empty one
@@ -209,14 +189,18 @@ def make_plan(
             for one in cells:
                 if one.cell.key in repeated:
                     one.shared, one.todo = True, []
-    infos = {model: model_info(model) or ModelInfo() for model in study.models}
-    prices = {model: study.prices.get(model) or _price(info) for model, info in infos.items()}
+    infos = {model: model_info(model) for model in study.models}
     served = {model: Served() for model in study.models} | dict(served or {})
     for one in cells:
         if one.todo:
-            _count(one, prices[one.cell.model], logs)
+            model = one.cell.model
+            _count(one, study.prices.get(model) or infos[model].cost, logs)
     exact = state.complete and all(one.labelled for one in cells)
-    calls = sum(len(one.todo) for one in cells)
+    least: dict[Any, int] = {}
+    for one in cells:
+        # cells that may turn out to have equal prompts are asked once
+        alike = one.cell.key if exact else _alike(one)
+        least[alike] = min(len(one.todo), least.get(alike, len(one.todo)))
     grows = not state.complete and study.label_pool != "all"
     asked = [len(one.task.dataset) for one in cells if one.cell.split == "pool" and grows]
     return Plan(
@@ -224,14 +208,23 @@ def make_plan(
         log_dir=log_dir,
         split=split,
         cells=cells,
-        per_character={model: logs.tokens_per_character(model) for model in study.models},
-        exact=exact,
         context={m: served[m].context or info.context_length for m, info in infos.items()},
-        calls_at_least=calls - (0 if exact else _savable(cells)),
+        exact=exact,
+        calls_at_least=sum(least.values()),
         second_round=sum(len(split.pool) - n for n in asked),
         spent=logs.spent,
         problems=[f"{model}: {of.problem}" for model, of in served.items() if of.problem],
     )
+
+
+def _alike(one: PlannedCell) -> tuple[Any, ...]:
+    """What cells have in common whose prompts may be equal, once their labels are known."""
+    cell = one.cell
+    if not may_share(cell.key, one.task):
+        return cell.key
+    # unlabelled cells have another instruction; two draws may begin with the same question
+    draw, apart = cell.draw if cell.shots > 1 else 0, cell.labels == "unlabelled"
+    return cell.model, cell.prompt, cell.shots, draw, cell.order, apart
 
 
 def _planned(study: Study, cell: Cell, folder: str, state: Labelling, logs: Logged) -> PlannedCell:
@@ -245,50 +238,27 @@ def _planned(study: Study, cell: Cell, folder: str, state: Labelling, logs: Logg
         task = cell_task(study, replace(cell, args=args), folder, ask)
     epochs = range(1, (task.epochs or 1) + 1)
     calls = [(id_of(sample), epoch) for sample in task.dataset for epoch in epochs]
-    done, kept = logs.answered(cell, len(task.dataset), len(calls), exact=state.complete)
-    todo = [] if done else [call for call in calls if call not in kept]
+    log = log_of(cell.key, task, logs.of[cell.key])
+    done = log is not None and answers_all(log, task)
+    if done or (log and stopped_unread(log)):
+        return PlannedCell(cell, task, labelled, done, len(calls), [])
+    # where the questions have become fewer, Inspect keeps none of the answers
+    continued = log and (log.eval.dataset.samples or 0) <= len(task.dataset)
+    kept = logs.kept[log.location] if log and continued else set()
+    todo = [call for call in calls if call not in kept]
     return PlannedCell(cell, task, labelled, done, len(calls) - len(todo), todo)
 
 
-def _count(one: PlannedCell, price: Price | None, logs: Logged) -> None:
+def _count(one: PlannedCell, price: Price | ModelCost | None, logs: Logged) -> None:
     """Count the tokens and dollars of what is left of a cell."""
-    name, prompt, calls = one.cell.model, one.cell.prompt, len(one.todo)
+    model, prompt, calls = one.cell.model, one.cell.prompt, len(one.todo)
     prefix = (one.task.metadata or {})["prompt_characters"]
     lengths = [prefix + logs.question_characters(id_, prompt) for id_, _ in one.todo]
-    per_character, _ = logs.tokens_per_character(name)
-    one.longest = per_character * max(lengths) + (one.task.config.max_tokens or 0)
-    sizes = per_character * sum(lengths), calls * logs.reply(name, prompt)
-    if price is None:
-        one.to_run = Amount(calls, *sizes, unpriced=(name,))
-    else:
-        cost = (sizes[0] * price.input + sizes[1] * price.output) / 1e6
-        one.to_run = Amount(calls, *sizes, cost)
-
-
-def _savable(cells: Sequence[PlannedCell]) -> int:
-    """The most calls that cells with equal prompts can save, before their labels are known."""
-    groups: dict[tuple[Any, ...], list[PlannedCell]] = defaultdict(list)
-    for one in cells:
-        cell = one.cell
-        if may_share(cell.key, one.task):
-            # unlabelled cells have another instruction; two draws may begin with the same question
-            draw, apart = cell.draw if cell.shots > 1 else 0, cell.labels == "unlabelled"
-            groups[cell.model, cell.prompt, cell.shots, draw, cell.order, apart].append(one)
-    saved = 0
-    for group in groups.values():
-        calls = [len(one.todo) for one in group if one.todo]
-        # one of the group has to be asked, unless one is complete
-        asked = 0 if any(one.done for one in group) else min(calls, default=0)
-        saved += sum(calls) - asked
-    return saved
-
-
-def _price(info: ModelInfo) -> Price | None:
-    """Dollars per million tokens by Inspect's table."""
-    return Price(input=info.cost.input, output=info.cost.output) if info.cost else None
-
-
-# --- what the logs hold ---------------------------------------------------------------------------
+    ratio = logs.tokens_per_character(model)
+    one.longest = ratio * max(lengths) + (one.task.config.max_tokens or 0)
+    read, written = ratio * sum(lengths), calls * logs.reply_tokens(model, prompt)
+    cost = (read * price.input + written * price.output) / 1e6 if price else 0.0
+    one.to_run = Amount(calls, read, written, cost, () if price else (model,))
 
 
 class Logged:
@@ -298,17 +268,16 @@ class Logged:
         """Read the directory."""
         self.spent = NOTHING
         self._questions = {id_of(s): s for s in (*split.test, *split.pool)}
-        self._logs: dict[CellKey, list[EvalLog]] = defaultdict(list)
-        self._kept: dict[str, set[Call]] = {}
-        # of prompts, by model: tokens and characters; of replies, by model and whether it reasons
-        self._prompts: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        self._replies: dict[tuple[str, bool], list[int]] = defaultdict(list)
-        headers = {log.location: log for log in log_headers(log_dir) if is_ours(log)}
-        paid: set[str | None] = {None}
+        self.of: dict[CellKey, list[EvalLog]] = defaultdict(list)
+        self.kept: dict[str, set[Call]] = {}  # by location
+        self._prompts: dict[str, list[tuple[int, int]]] = defaultdict(list)  # tokens, characters
+        self._replies: dict[tuple[str, bool], list[int]] = defaultdict(list)  # tokens
+        headers = {log.location: log for log in our_logs(log_dir)}
+        paid: set[str | None] = set()
         for location, samples in summaries(list(headers)):
             log = headers[location]
-            self._logs[key_of(log)].append(log)
-            self._kept[location] = {(s.id, s.epoch) for s in samples if s.error is None}
+            self.of[key_of(log)].append(log)
+            self.kept[location] = {(s.id, s.epoch) for s in samples if s.error is None}
             # a log that continues another holds its samples again
             new = [s for s in samples if not s.uuid or s.uuid not in paid]
             paid |= {s.uuid for s in new}
@@ -334,39 +303,12 @@ class Logged:
         shown = "" if "question=hidden" in prompt else str(sample.input)
         return len(question_text(shown, sample.choices or []))
 
-    def tokens_per_character(self, model: str) -> tuple[float, int]:
-        """Of a model's logged prompts, and the number of its logged calls."""
-        logged = self._prompts[model]
-        if not logged:
-            return TOKENS_PER_CHARACTER, 0
-        sizes, lengths = map(sum, zip(*logged, strict=True))
-        return sizes / lengths, len(logged)
+    def tokens_per_character(self, model: str) -> float:
+        """Of a model's logged prompts; until there are some, of English text."""
+        sizes, lengths = map(sum, zip(*(self._prompts[model] or [(1, 4)]), strict=True))
+        return float(sizes / lengths)
 
-    def reply(self, model: str, prompt: str) -> float:
-        """Mean tokens of a model's logged replies, or what is usual."""
+    def reply_tokens(self, model: str, prompt: str) -> float:
+        """Mean of a model's logged replies; until there are some, of a letter or of sentences."""
         reasons = "cot=" in prompt
-        logged = self._replies[model, reasons]
-        usual = REASONED_REPLY_TOKENS if reasons else REPLY_TOKENS
-        return sum(logged) / len(logged) if logged else usual
-
-    def answered(
-        self, cell: Cell, questions: int, calls: int, *, exact: bool
-    ) -> tuple[bool, set[Call]]:
-        """Whether a cell is complete, and if not, the calls whose answers Inspect will keep.
-
-        Of the logs of the same task and arguments one is enough that is complete. Otherwise the
-        last is continued, unless the questions have become fewer. `exact` is whether it is known
-        which pool questions the cell passes over.
-        """
-
-        def args(passed: Mapping[str, Any]) -> dict[str, Any]:
-            return {k: v for k, v in passed.items() if exact or k != "skip"}
-
-        mine = args(cell.args)
-        logs = [log for log in self._logs[cell.key] if args(log.eval.task_args_passed) == mine]
-        if any(answers_all(log, calls) for log in logs):
-            return True, set()
-        last = [*logs, *unmarked(logs)][-1:]
-        if not last or (last[0].eval.dataset.samples or 0) > questions:
-            return False, set()
-        return False, self._kept[last[0].location]
+        return statistics.mean(self._replies[model, reasons] or [250 if reasons else 2])

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
 from w2s_icl.evals.study import RESERVE, Study
-from w2s_icl.evals.sweep.endpoint import CONNECTIONS
-from w2s_icl.evals.sweep.plan import NOTHING, Amount, Plan, PlannedCell
+from w2s_icl.evals.sweep.plan import Amount, Plan, PlannedCell, left_of
 from w2s_icl.words import fitted, model_name, money, printable, say, tokens
-
-VERDICT_DRAWS = 3
-"""Draws below which nothing is said about other demonstrations than those shown."""
 
 WIDTH = 80
 """Columns of what is printed."""
@@ -76,7 +71,7 @@ def plan_json(plan: Plan, *, detects: Mapping[str, Any] | None = None) -> dict[s
             "cells": len(cells),
             "done": sum(one.done for one in cells),
             "same_prompts": sum(one.shared for one in cells),
-            **_sum(cells).to_json(),
+            **left_of(cells).to_json(),
         }
         for name, cells in _by_stage(plan).items()
     ]
@@ -107,10 +102,6 @@ def _folded(line: str) -> list[str]:
     return textwrap.wrap(printable(line), WIDTH, subsequent_indent=indent, **whole) or [""]
 
 
-def _sum(cells: Iterable[PlannedCell]) -> Amount:
-    return sum((one.to_run for one in cells), NOTHING)
-
-
 def _by_stage(plan: Plan) -> dict[str, list[PlannedCell]]:
     stages: dict[str, list[PlannedCell]] = defaultdict(list)
     for one in plan.cells:
@@ -121,62 +112,52 @@ def _by_stage(plan: Plan) -> dict[str, list[PlannedCell]]:
 def _stages(plan: Plan) -> list[str]:
     """A row per stage, and what is left in all."""
 
-    def row(name: str, cells: Sequence[PlannedCell], count: int, done: str) -> list[str]:
-        of = _sum(cells)
-        sizes = [f"{of.calls:,}", tokens(of.tokens_in), tokens(of.tokens_out)]
-        cost = of.dollars.removeprefix("cost ")
-        return [name, str(count), done, *([*sizes, cost] if of.calls else ["0", "-", "-", "-"])]
+    def row(name: str, cells: int, done: int, left: Amount) -> list[str]:
+        sizes = [f"{left.calls:,}", tokens(left.tokens_in), tokens(left.tokens_out)]
+        sizes = [*sizes, left.dollars.removeprefix("cost ")] if left.calls else ["0", "-", "-", "-"]
+        return [name, str(cells), str(done or "-"), *sizes]
 
-    rows = [["stage", "cells", "done", "calls", "tokens in", "tokens out", "cost"]]
-    for name, cells in _by_stage(plan).items():
-        rows.append(row(name, cells, len(cells), str(sum(one.done for one in cells) or "-")))
-    left = len(plan.cells) - len(plan.finished)
-    return table([*rows, row("left to run", plan.cells, left, "")])
+    stages = [
+        row(name, len(cells), sum(one.done for one in cells), left_of(cells))
+        for name, cells in _by_stage(plan).items()
+    ]
+    last = row("left to run", len(plan.cells) - len(plan.finished), 0, plan.to_run)
+    last[2] = ""
+    head = ["stage", "cells", "done", "calls", "tokens in", "tokens out", "cost"]
+    return table([head, *stages, last])
 
 
-def _notes(plan: Plan, max_cost: float | None) -> list[str]:
+def _notes(plan: Plan, max_cost: float | None) -> Iterator[str]:
     """What stands below the table."""
-    study, spent, left = plan.study, plan.spent, plan.to_run
-    shared = sum(one.shared for one in plan.cells)
-    lines = []
-    if shared:
-        lines.append(f"cells with the prompts of another, whose answers they take over: {shared}")
+    spent, left = plan.spent, plan.to_run
+    if shared := sum(one.shared for one in plan.cells):
+        yield f"cells with the prompts of another, whose answers they take over: {shared}"
     if not plan.exact:
-        lines.append(
+        yield (
             f"calls: {plan.calls_at_least:,} to {left.calls:,}; cells whose prompts turn "
             "out the same are asked once, which is known when the labels are there"
         )
     if plan.second_round:
-        lines.append(
+        yield (
             f"label runs: in one round; if over {RESERVE} labels of a draw cannot be read, in a "
             f"second one of at most {plan.second_round:,} more calls"
         )
-    said: dict[str, list[str]] = defaultdict(list)
-    for name in study.models:
+    for name in plan.study.models:
         cells = [one for one in plan.cells if one.cell.model == name and one.todo]
-        if not cells:
-            continue
-        ratio, calls = plan.per_character[name]
-        basis = f"{ratio:.2f} per character" if calls else "a quarter of the characters"
-        said[f"tokens: about {basis}"].append(name)
-        longest = max(cells, key=lambda one: one.longest)
-        context = plan.context[name] or math.inf
-        said[
-            f"{'! too long' if longest.longest > context else 'longest prompt'}: about "
-            f"{tokens(longest.longest)} tokens at {longest.cell.shots} demonstrations "
-            f"(limit {'unknown' if context == math.inf else tokens(context)})"
-        ].append(name)
-    lines += [f"{text}: {_listed(names)}" for text, names in sorted(said.items(), reverse=True)]
-    lines += [f"! {problem}" for problem in plan.problems]
-    lines.append(f"connections: {study.max_connections or CONNECTIONS} to each model")
+        longest = max((one.longest for one in cells), default=0)
+        limit = plan.context[name]
+        mark = "! too long" if limit and longest > limit else "longest prompt"
+        if cells:
+            of = f"about {tokens(longest)} tokens (limit {tokens(limit) if limit else 'unknown'})"
+            yield f"{mark}: {of}: {_listed([name])}"
+    yield from (f"! {problem}" for problem in plan.problems)
     if left.unpriced:
-        lines.append(f"! price unknown (prices: in the study file): {_listed(left.unpriced)}")
+        yield f"! price unknown (prices: in the study file): {_listed(left.unpriced)}"
     if spent.known or spent.unpriced:
         unknown = f", unknown for {_listed(spent.unpriced)}" if spent.unpriced else ""
-        lines.append(f"spent so far: {money(spent.known)}{unknown}")
+        yield f"spent so far: {money(spent.known)}{unknown}"
     if max_cost is not None:
-        lines.append(f"budget: {money(max_cost)} in all, what is spent included (--max-cost)")
-    return lines
+        yield f"budget: {money(max_cost)} in all, what is spent included (--max-cost)"
 
 
 def _listed(models: Iterable[str]) -> str:
@@ -188,6 +169,6 @@ def _lacks(study: Study) -> list[str]:
     lacks = [f"labels {kind}" for kind in study.missing_arms()]
     if not any(weak != strong for weak, strong in study.all_pairs):
         lacks.append("a pair of different models")
-    if study.draws < VERDICT_DRAWS:
-        lacks.append(f"draws: at least {VERDICT_DRAWS}, better 5 (now {study.draws})")
+    if study.draws < 3:  # below, nothing is said about other demonstrations than those shown
+        lacks.append(f"draws: at least 3, better 5 (now {study.draws})")
     return lacks

@@ -1,22 +1,19 @@
-"""What a person sees of a run while it runs: a line per cell, and one live line."""
+"""What is seen of a run: a live line, a line per cell, at its end the results and the bill."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from inspect_ai.hooks import (
-    Hooks,
-    ModelUsageData,
-    SampleEnd,
-    TaskEnd,
-    TaskStart,
-    hooks,
-)
+import fsspec
+from inspect_ai.hooks import Hooks, ModelUsageData, SampleEnd, TaskEnd, TaskStart, hooks
 from inspect_ai.log import EvalLog, read_eval_log_sample_summaries
 from inspect_ai.model import ModelUsage
 from inspect_ai.scorer import NOANSWER
@@ -24,45 +21,47 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from w2s_icl import record
 from w2s_icl.errors import first_line
-from w2s_icl.evals.sweep.plan import NOTHING, Amount, Plan
-from w2s_icl.evals.sweep.stopping import with_remedy
-from w2s_icl.evals.sweep.unread import stopped_unread
-from w2s_icl.record import UNREAD_LIMIT, CellKey, is_complete, key_of
-from w2s_icl.words import fitted, model_name, money, printable, say
-
-Z95 = 1.959964
+from w2s_icl.evals.sweep.logdir import our_logs
+from w2s_icl.evals.sweep.plan import NOTHING, Amount, Logged, Plan
+from w2s_icl.evals.sweep.plan_text import table
+from w2s_icl.evals.sweep.stopping import stopped_unread, with_remedy
+from w2s_icl.words import arm_name, fitted, model_name, money, printable, say
 
 
 @dataclass
 class StudyProgress:
-    """One line per cell that ends and one live line, fed by Inspect's hooks.
-
-    Attributes:
-        shown: Whether lines are printed.
-        max_cost: Dollars that the study may cost in all; None for any.
-        before: What the study had taken before this run; `now` is what this run took.
-        stop: Called with the reason when the money is spent: no call is launched from then on.
-        last_call: Number of the last call of this run, where it is known: after that one there is
-            nothing to stop.
-        retries: Requests that had to be sent again.
-        planned, answers_planned: Cells and answers of the study; `done` and `answers` are there.
-    """
+    """One line per cell that ends and one live line, fed by Inspect's hooks."""
 
     console: Console
-    shown: bool = True
-    max_cost: float | None = None
-    before: Amount = NOTHING
-    stop: Callable[[str], None] = lambda _: None
-    last_call: int | None = None
-    retries: int = 0
-    now: Amount = NOTHING
-    planned: int = 0
-    done: set[CellKey] = field(default_factory=set)
-    answers: int = 0
+    shown: bool = True  # whether lines are printed
+    max_cost: float | None = None  # dollars that the study may cost in all
+    before: Amount = NOTHING  # what the study had taken before this run
+    now: Amount = NOTHING  # what this run took
+    stop: Callable[[str], None] = lambda _: None  # called with the reason when the money is spent
+    last_call: int | None = None  # number of this run's last call, after which nothing is stopped
+    retries: int = 0  # requests that had to be sent again
+    planned: int = 0  # cells of the study
+    done: set[record.CellKey] = field(default_factory=set)
+    answers: int = 0  # of all cells
     answers_planned: int = 0
     _printed: set[str] = field(default_factory=set)
-    _bar: Progress | None = None
+
+    def __post_init__(self) -> None:
+        """Make the live line, which is not shown yet."""
+        self._bar = Progress(
+            TextColumn("cells {task.fields[cells]}"),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            TextColumn("answers {task.fields[answers]}"),
+            TextColumn("{task.fields[cost]}"),
+            *("elapsed", TimeElapsedColumn(), "about left", TimeRemainingColumn()),
+            console=self.console,
+            disable=not (self.shown and self.console.is_terminal),
+            transient=True,
+            expand=True,
+        )
+        self._line = self._bar.add_task("", start=False, cells="", answers="", cost="")
 
     def __enter__(self) -> StudyProgress:
         """Start to listen to Inspect."""
@@ -72,9 +71,7 @@ class StudyProgress:
     def __exit__(self, *_: object) -> None:
         """Stop listening and take the live line off the screen."""
         _Listener.progress = None
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
+        self._bar.stop()
 
     def follow(self, plan: Plan) -> None:
         """Count from where the study stands: cells and answers that are there, and those left."""
@@ -86,33 +83,19 @@ class StudyProgress:
 
     def started(self) -> None:
         """The first cell runs: Inspect has printed what it prints, the live line may begin."""
-        if self._bar or not self.shown or not self.console.is_terminal:
-            return
-        self._bar = Progress(
-            TextColumn("cells {task.fields[cells]}"),
-            BarColumn(bar_width=None, table_column=Column(ratio=1)),
-            TextColumn("answers {task.fields[answers]}"),
-            TextColumn("{task.fields[cost]}"),
-            *("elapsed", TimeElapsedColumn(), "about left", TimeRemainingColumn()),
-            console=self.console,
-            transient=True,
-            expand=True,
-        )
-        self._bar.add_task("", completed=self.answers, cells="", answers="", cost="")
-        self._update()
+        self._bar.start_task(self._line)
         self._bar.start()
 
     def _update(self) -> None:
-        if self._bar:
-            total = max(self.answers, self.answers_planned)
-            self._bar.update(
-                self._bar.task_ids[0],
-                completed=self.answers,
-                total=total,
-                cells=f"{len(self.done)}/{self.planned}",
-                answers=f"{self.answers}/{total}",
-                cost=(self.before + self.now).dollars,
-            )
+        total = max(self.answers, self.answers_planned)
+        self._bar.update(
+            self._line,
+            completed=self.answers,
+            total=total,
+            cells=f"{len(self.done)}/{self.planned}",
+            answers=f"{self.answers}/{total}",
+            cost=(self.before + self.now).dollars,
+        )
 
     def answered(self) -> None:
         """One question was answered by a call."""
@@ -139,8 +122,8 @@ class StudyProgress:
 
     def finished(self, log: EvalLog) -> None:
         """A cell ended, well or not."""
-        if is_complete(log):
-            self.done.add(key_of(log))
+        if record.is_complete(log):
+            self.done.add(record.key_of(log))
             self._update()
         if self.shown:
             self.say_once(cell_line(log))
@@ -178,10 +161,10 @@ class _Listener(Hooks):
 
 def metric(log: EvalLog, name: str) -> float:
     """A number that Inspect computed for a log; nan where there is none."""
-    if not log.results or not log.results.scores:
-        return math.nan
-    value = log.results.scores[0].metrics.get(name)
-    return math.nan if value is None else float(value.value)
+    scores = log.results.scores if log.results else []
+    return (
+        float(scores[0].metrics[name].value) if scores and name in scores[0].metrics else math.nan
+    )
 
 
 def readable(log: EvalLog) -> float:
@@ -196,18 +179,152 @@ def readable(log: EvalLog) -> float:
 def cell_line(log: EvalLog) -> str:
     """How a cell ended: its accuracy with the half width of a 95% interval, or what went wrong."""
     name = f"{fitted(log.eval.task, 20):<16} {fitted(model_name(log.eval.model), 26):<26}"
-    if is_complete(log):
-        value, half = 100 * metric(log, "accuracy"), 100 * Z95 * metric(log, "stderr")
-        read = readable(log)
-        mark = "✔" if 1 - read <= UNREAD_LIMIT else "!"
-        return f"  {mark} {name} {value:5.1f} ± {half:.1f}   readable {100 * read:.0f}%"
-    ended, failed = stopped_unread(log), ""
-    error = log.error.message if log.error else log.status
-    if log.location and not ended:
-        samples = read_eval_log_sample_summaries(log.location)
-        if errors := [sample.error for sample in samples if sample.error]:
-            error = re.sub(r"(?s)^\w+\((['\"])(.*)\1\)$", r"\2", errors[0])  # of Inspect's repr
-            failed = f" {len(errors)} of {log.eval.dataset.samples} questions failed"
-    message = printable(ended or with_remedy(first_line(ValueError(error))))
-    said = textwrap.fill(message, 80, initial_indent="    ", subsequent_indent="    ")
+    if record.is_complete(log):
+        value, half, read = metric(log, "accuracy"), 1.96 * metric(log, "stderr"), readable(log)
+        mark = "✔" if 1 - read <= record.UNREAD_LIMIT else "!"
+        return f"  {mark} {name} {100 * value:5.1f} ± {100 * half:.1f}   readable {100 * read:.0f}%"
+    message, failed = stopped_unread(log), ""
+    if not message:
+        samples = read_eval_log_sample_summaries(log.location) if log.location else []
+        errors = [sample.error for sample in samples if sample.error]
+        error = errors[0] if errors else log.error.message if log.error else log.status
+        error = re.sub(r"(?s)^\w+\((['\"])(.*)\1\)$", r"\2", error)  # of Inspect's repr
+        message = with_remedy(first_line(ValueError(error)))
+        failed = f" {len(errors)} of {log.eval.dataset.samples} questions failed" if errors else ""
+        if log.status == "success":  # as under `inspect eval --no-fail-on-error`
+            message += (
+                f" (Inspect asks nothing more of it: to ask again, move {record.file_of(log)} away)"
+            )
+    said = textwrap.fill(printable(message), 80, initial_indent="    ", subsequent_indent="    ")
     return f"  ✗ {name}{failed}\n{said}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of `planned` cells ended."""
+
+    logs: Sequence[EvalLog]  # none where it ended early
+    planned: int
+    stopped: str = ""  # why it ended early
+    code: int = 1  # exit code where not every planned cell is there and complete
+
+    @property
+    def failed(self) -> list[EvalLog]:
+        """Logs that are not complete."""
+        return [log for log in self.logs if not record.is_complete(log)]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every planned cell is there and complete."""
+        return not self.stopped and not self.failed and len(self.logs) == self.planned
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 (some failed, or stopped), or 128 and the number of the signal that stopped it."""
+        return 0 if self.ok else self.code
+
+
+def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
+    """Accuracy by prompted model and labels against shots; what went wrong; what to do next."""
+    tell = partial(say, progress.console)
+    tell("", *_accuracies(plan, outcome.logs))
+    for log in outcome.logs:
+        if record.is_complete(log) and 1 - (read := readable(log)) > record.UNREAD_LIMIT:
+            tell(
+                f"! {log.eval.task} {model_name(log.eval.model)}: {100 * (1 - read):.1f}% of the "
+                "replies could not be read"
+            )
+    tell(*map(cell_line, outcome.failed))
+    if missing := outcome.planned - len(outcome.logs):
+        tell(f"! {missing} of {outcome.planned} cells were not run")
+    if any(model.startswith(record.STANDIN) for model in plan.study.models):
+        tell(f"! {record.BANNER}")
+    print_bill(progress, plan)
+    total = Logged(log_dir, plan.split).spent
+    unknown = ", ".join(sorted(map(model_name, total.unpriced)))
+    of = f" ({unknown})" if unknown else ""
+    tell(f"study   {total.dollars}{of}, {progress.retries} retries")
+    tell(f"logs    inspect view --log-dir {log_dir}")
+    tell(f"report  w2s report {log_dir} --out report")
+
+
+def print_bill(progress: StudyProgress, plan: Plan) -> None:
+    """This run beside its plan; nothing where nothing was planned and nothing asked."""
+    if plan.to_run.calls or progress.now.calls:
+        least = "" if plan.exact else f"{plan.calls_at_least:,} to "
+        say(progress.console, f"planned {least}{plan.to_run.text}")
+        say(progress.console, f"came to {progress.now.text}")
+
+
+def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
+    """Write `summary.json`, which Inspect takes for no log, into `log_dir`."""
+    logs = outcome.logs or our_logs(log_dir)
+    content = {
+        "study": plan.study.name,
+        "ok": outcome.ok,
+        "cells_planned": outcome.planned,
+        "stopped": outcome.stopped or None,
+        "retries": progress.retries,
+        "this_run": progress.now.to_json(),
+        "planned": plan.to_run.to_json(),
+        "spent_before": plan.spent.to_json()["cost"],
+        "cells": list(map(_row, _in_order(plan, logs))),
+    }
+    files, root = fsspec.core.url_to_fs(log_dir)
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    with suppress(OSError):  # a full disk has lost the logs already, which the run says by itself
+        files.pipe_file(f"{root.rstrip('/')}/summary.json", text.encode())
+
+
+def write_plan(log_dir: str, planned: record.PlanRecord) -> None:
+    """Add a plan to `plans.jsonl`: what a study declares later must be seen by the report."""
+    files, path = fsspec.core.url_to_fs(f"{log_dir.rstrip('/')}/{record.PLANS}")
+    line = json.dumps(planned.to_metadata())
+    with suppress(OSError):
+        lines = files.cat_file(path).decode().splitlines() if files.exists(path) else []
+        if line not in lines:
+            files.pipe_file(path, "".join(f"{of}\n" for of in [*lines, line]).encode())
+
+
+def _row(log: EvalLog) -> dict[str, Any]:
+    """One cell for a program; None where there is no number."""
+    complete = record.is_complete(log)
+    numbers = {"readable": readable(log)} | {n: metric(log, n) for n in ("accuracy", "stderr")}
+    return {
+        "cell": log.eval.task,
+        **record.key_of(log)._asdict(),
+        "status": "incomplete" if log.status == "success" and not complete else log.status,
+        "questions": log.eval.dataset.samples,
+        **{k: v if complete and not math.isnan(v) else None for k, v in numbers.items()},
+        "log": record.file_of(log),
+    }
+
+
+def _accuracies(plan: Plan, logs: Sequence[EvalLog]) -> list[str]:
+    """A line per prompted model with its zero-shot accuracy, and a line per arm below it."""
+    values: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for log in _in_order(plan, logs):
+        key = record.key_of(log)
+        if record.is_complete(log) and key.split == "test" and not key.order:
+            weak = record.short_name(key.weak) if key.weak else ""
+            arm = arm_name(key.labels, weak, key.prompt) if key.labels or key.prompt else ""
+            values.setdefault((key.model, ""), {})  # the model's own line stands first
+            by_shots = values.setdefault((key.model, arm), {})
+            by_shots.setdefault(key.shots, []).append(metric(log, "accuracy"))
+    shots = sorted({0, *plan.study.shots})
+    rows = [["accuracy, %, by demonstrations", *map(str, shots)]]
+    for (model, arm), by_shots in values.items():
+        means = {k: f"{100 * sum(v) / len(v):.1f}" for k, v in by_shots.items()}
+        numbers = [means.get(k, "").replace("100.0", "100") for k in shots]
+        rows.append([f"  {arm}" if arm else model_name(model), *numbers])
+    return table(rows)
+
+
+def _in_order(plan: Plan, logs: Iterable[EvalLog]) -> list[EvalLog]:
+    """By prompted model as in the study; of one model as planned."""
+    models = {model: i for i, model in enumerate(plan.study.models)}
+    places = {one.cell.key: i for i, one in enumerate(plan.cells)}
+    end = len(places)
+    return sorted(
+        logs, key=lambda log: (models.get(log.eval.model, end), places.get(record.key_of(log), end))
+    )

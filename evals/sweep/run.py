@@ -11,98 +11,63 @@ import gc
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from inspect_ai import Task, eval_set
 from inspect_ai.log import EvalLog
 from rich.console import Console
 
 from w2s_icl.errors import LabelsMissingError, W2SError
-from w2s_icl.evals.cells import (
-    Cell,
-    all_cells,
-    build,
-    few_shot_cells,
-    plan_record,
-    zero_shot_cells,
-)
+from w2s_icl.evals.cells import Cell, all_cells, build, few_shot_cells, plan_record, zero_shot_cells
 from w2s_icl.evals.study import Study
+from w2s_icl.evals.sweep import endpoint, logdir
 from w2s_icl.evals.sweep.calls import without_logprobs
-from w2s_icl.evals.sweep.endpoint import (
-    CONNECTIONS,
-    look_up,
-    quiet_console,
-    refuse_unserved,
-    refuse_unusable_models,
-    set_prices,
-)
-from w2s_icl.evals.sweep.labelling import labelling, pool_ask
-from w2s_icl.evals.sweep.lock import held_whole
-from w2s_icl.evals.sweep.logdir import (
-    answers_all,
-    calls_of,
-    finished_cells,
-    log_of,
-    on_its_disk,
-    refuse_other_demonstrations,
-    refuse_other_experiments,
-    refuse_unreachable,
-    repair,
-)
+from w2s_icl.evals.sweep.labelling import labelling, pool_ask, same_prompts, take_answers
 from w2s_icl.evals.sweep.plan import Plan, make_plan
 from w2s_icl.evals.sweep.plan_text import exact_line, print_plan
-from w2s_icl.evals.sweep.progress import StudyProgress
-from w2s_icl.evals.sweep.reuse import same_prompts, take_answers
-from w2s_icl.evals.sweep.stopping import Ending, Stopped
-from w2s_icl.evals.sweep.summary import (
+from w2s_icl.evals.sweep.progress import (
     Outcome,
+    StudyProgress,
     print_bill,
     print_results,
     write_plan,
     write_summary,
 )
-from w2s_icl.evals.sweep.unread import FIRST_REPLIES, UnreadStop, stopped_unread, way_out
-from w2s_icl.record import PlanRecord, is_ours, key_of
+from w2s_icl.evals.sweep.stopping import (
+    FIRST_REPLIES,
+    Ending,
+    Stopped,
+    UnreadStop,
+    stopped_unread,
+    way_out,
+)
+from w2s_icl.record import PlanRecord, key_of
 from w2s_icl.scorers.multiple_choice import refuse_without_logprobs
-from w2s_icl.solvers.label_logs import log_headers
 from w2s_icl.words import say
 
-COLLECT_AT = (10_000, 4, 3)
-"""Thresholds of Python's garbage collector during a run; its own cost a fifth of the CPU time."""
 
-
-@dataclass(frozen=True)
-class CellTask:
-    """A cell that is about to run; `ask` are the only questions that it asks, in a label run.
-
-    Any machine makes the same task from the cell, `ask` and the label runs' logs.
-    """
+class CellTask(NamedTuple):
+    """A cell that is about to run: any machine makes the same task from `cell` and `ask`."""
 
     cell: Cell
-    ask: Collection[int | str] | None
+    ask: Collection[int | str] | None  # the only questions that it asks, in a label run
     task: Task
 
 
 @dataclass
 class Session:
-    """One run of a study in this process.
-
-    A running cell's log is written after each `log_buffer` answers: with fewer, kill -9 loses
-    fewer; with 1, a call costs a quarter more CPU.
-    """
+    """One run of a study in this process."""
 
     study: Study
     planned: PlanRecord
     progress: StudyProgress
-    ending: Ending = field(default_factory=Ending)
+    ending: Ending
     display: str = "none"
+    # answers after which a running cell's log is written: with fewer, kill -9 loses fewer; with 1,
+    # a call costs a quarter more CPU
     log_buffer: int = 10
-
-    def __post_init__(self) -> None:
-        """Let what may end the run and what a person sees know each other."""
-        self.ending.progress, self.progress.stop = self.progress, self.ending.once_answered
 
 
 RunCells = Callable[[Sequence[CellTask], str, Session], list[EvalLog]]
@@ -112,9 +77,6 @@ RunCells = Callable[[Sequence[CellTask], str, Session], list[EvalLog]]
 def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[EvalLog]:
     """Run those of the cells that have no complete log in `log_dir`, by one call of `eval_set`.
 
-    Returns:
-        Headers of the logs that count, as far as there are any.
-
     Raises:
         Stopped: The run was ended, or the directory cannot be written.
         W2SError: Inspect refuses to run the cells.
@@ -122,15 +84,16 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
     logs = logs_of(tasks, log_dir)
     todo = []
     for task, log in zip((one.task for one in tasks), logs, strict=True):
-        if log is None or not (answers_all(log, calls_of(task)) or stopped_unread(log)):
-            if log is None or not log.results or log.results.completed_samples < FIRST_REPLIES:
-                task.early_stopping = UnreadStop()
-            todo.append(task)
+        if log and (logdir.answers_all(log, task) or stopped_unread(log)):
+            continue
+        if not (log and log.results and log.results.completed_samples >= FIRST_REPLIES):
+            task.early_stopping = UnreadStop()
+        todo.append(task)
     if not todo:
         return [log for log in logs if log]
     study = session.study
     try:
-        with quiet_console(session.display == "none"), on_its_disk(log_dir):
+        with endpoint.quiet_console(session.display == "none"), logdir.on_its_disk(log_dir):
             eval_set(
                 todo,
                 log_dir=log_dir,
@@ -145,7 +108,7 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
                 # a log of one phase is no dirt to the other; what must not mix has been refused
                 log_dir_allow_dirty=True,
                 max_tasks=10 if study.batch else _cells_at_once(study, todo),
-                max_samples=None if study.batch else study.max_connections or CONNECTIONS,
+                max_samples=None if study.batch else study.max_connections or endpoint.CONNECTIONS,
                 log_realtime=False,
                 log_buffer=session.log_buffer,
                 log_model_api=False,
@@ -179,8 +142,8 @@ def _cells_at_once(study: Study, tasks: Sequence[Task]) -> int:
 
 def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
     """The log that counts of each cell, None where there is none."""
-    logs = list(filter(is_ours, log_headers(log_dir)))
-    return [log_of(one.cell.key, one.task, logs) for one in tasks]
+    logs = logdir.our_logs(log_dir)
+    return [logdir.log_of(one.cell.key, one.task, logs) for one in tasks]
 
 
 def checked_plan(study: Study, log_dir: str | None = None, *, runs: bool = False) -> Plan:
@@ -190,62 +153,35 @@ def checked_plan(study: Study, log_dir: str | None = None, *, runs: bool = False
     """
     for model in study.models if study.read == "likelihood" else ():
         refuse_without_logprobs(model)
-    refuse_unusable_models(study)
+    endpoint.refuse_unusable_models(study)
     if log_dir:
-        refuse_unreachable(log_dir)
-    done = finished_cells(log_dir) if log_dir else set()
+        logdir.refuse_unreachable(log_dir)
+    done = logdir.finished_cells(log_dir) if log_dir else set()
     split = study.load_split()
     todo = [cell.model for cell in all_cells(study, split) if cell.key not in done]
-    served = look_up(study, dict.fromkeys(todo))
-    if runs:
-        refuse_unserved(served)
-    set_prices(study)
+    served = endpoint.look_up(study, dict.fromkeys(todo))
+    for model, of in served.items():
+        if runs and of.problem:
+            raise W2SError(f"models: {model}: {of.problem}")
+    endpoint.set_prices(study)
     if log_dir:
-        refuse_other_experiments(study, split, log_dir)
+        logdir.refuse_other_experiments(study, split, log_dir)
     return make_plan(study, log_dir, split=split, served=served)
-
-
-def prepare(
-    study: Study,
-    log_dir: str,
-    *,
-    console: Console | None = None,
-    max_cost: float | None = None,
-    detects: Mapping[str, Any] | None = None,
-    runs: bool = False,
-) -> Plan:
-    """Say what a run would do, and refuse what it must not; as `run_study`, but nothing is run."""
-    plan = checked_plan(study, log_dir, runs=runs)
-    print_plan(plan, console, max_cost=max_cost, detects=detects)
-    plan.check_budget(max_cost)
-    return plan
 
 
 def run_study(
     study: Study,
-    log_dir: str,
+    log_dir: str,  # local, or any that Inspect can write to
     *,
-    console: Console | None = None,
-    display: str | None = None,
-    max_cost: float | None = None,
-    confirm: Callable[[], bool] | None = None,
-    detects: Mapping[str, Any] | None = None,
+    console: Console | None = None,  # where plan, progress and results are printed
+    display: str | None = None,  # one of Inspect's own, instead of the study's progress line
+    max_cost: float | None = None,  # dollars for the whole study, what its logs took included
+    confirm: Callable[[], bool] | None = None,  # asked after the plan and before the first call
+    detects: Mapping[str, Any] | None = None,  # what the study can detect, for the plan
     run_cells: RunCells = evaluate,
-    of_all: float = 1.0,
+    of_all: float = 1.0,  # share of what is left of `max_cost` that this process may spend
 ) -> Outcome:
     """Run all cells of a study that are not complete yet.
-
-    Args:
-        study: The study.
-        log_dir: Inspect log directory, local or any that Inspect can write to.
-        console: Where plan, progress and results are printed.
-        display: One of Inspect's own displays, instead of the study's progress line.
-        max_cost: Dollars that the study may cost in all, what the logs in the directory have cost
-            included. Once it is spent, the run ends.
-        confirm: Asked after the plan is printed and before the first call.
-        detects: What the study can detect, for the plan.
-        run_cells: What runs the cells of a phase.
-        of_all: Share of what is left of `max_cost` that this process may spend.
 
     Raises:
         W2SError: The study does not fit the questions, the log directory holds logs that must not
@@ -255,13 +191,13 @@ def run_study(
     console = console or Console(soft_wrap=True)
     tell = partial(say, console)
     alone = run_cells is evaluate  # else each part has its lock
-    refuse_unreachable(log_dir)
-    with held_whole(log_dir, tell) if alone else nullcontext():
-        for line in repair(log_dir) if alone else ():
+    logdir.refuse_unreachable(log_dir)
+    with logdir.held_whole(log_dir, tell) if alone else nullcontext():
+        for line in logdir.lay_aside_torn(log_dir) if alone else ():
             tell(f"! {line}")
-        plan = prepare(
-            study, log_dir, console=console, max_cost=max_cost, detects=detects, runs=True
-        )
+        plan = checked_plan(study, log_dir, runs=True)
+        print_plan(plan, console, max_cost=max_cost, detects=detects)
+        plan.check_budget(max_cost)
         if plan.to_run.calls and confirm and not confirm():
             raise W2SError("the plan was not confirmed; nothing has been asked")
         without_logprobs.clear()
@@ -271,11 +207,19 @@ def run_study(
         planned = plan_record(study, all_cells(study, plan.split))
         if alone and not plan.to_run.calls:
             write_plan(log_dir, planned)
-        session = Session(study, planned, progress, display=display or "none")
+        session = Session(study, planned, progress, Ending(progress), display=display or "none")
         # of replies with parts that no OpenAI server would send; they are mended
         warnings.filterwarnings("ignore", "Pydantic serializer warnings")
-        with session.ending.listening(), _fewer_collections():
-            outcome = _outcome(session, log_dir, plan, run_cells)
+        with session.ending.listening() as ending, _fewer_collections():
+            try:
+                outcome = _run(session, log_dir, plan, run_cells)
+            except (Stopped, KeyboardInterrupt, ConnectionError) as stopped:
+                reason = ending.reason or str(stopped) or ending.interrupted()
+                outcome = Outcome((), progress.planned, stopped=reason, code=ending.code)
+            except W2SError as error:
+                if not progress.now.calls:
+                    raise
+                outcome = Outcome((), progress.planned, stopped=error.message)
         if outcome.stopped:
             print_bill(progress, plan)
             tell(
@@ -286,20 +230,6 @@ def run_study(
         return outcome
 
 
-def _outcome(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Outcome:
-    """How the run ends, whatever ends it."""
-    progress, ending = session.progress, session.ending
-    try:
-        return _run(session, log_dir, plan, run_cells)
-    except (Stopped, KeyboardInterrupt, ConnectionError) as stopped:
-        reason = ending.reason or str(stopped) or ending.interrupted()
-        return Outcome((), progress.planned, stopped=reason, code=ending.code)
-    except W2SError as error:
-        if not progress.now.calls:
-            raise
-        return Outcome((), progress.planned, stopped=error.message)
-
-
 def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Outcome:
     """The two phases."""
     study, split, progress = session.study, plan.split, session.progress
@@ -307,22 +237,20 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
     state = labelling(study, split, log_dir, without_logprobs)
     no_labels: dict[str, None] = {}
 
-    def made(cells: Sequence[Cell]) -> list[CellTask]:
-        tasks = []
+    def made(cells: Sequence[Cell]) -> Iterator[CellTask]:
         for cell in cells:
             if cell.weak in state.without or (cell.split == "pool" and cell.model in state.without):
                 continue
             ask = pool_ask(cell, state)
             try:
-                tasks.append(CellTask(cell, ask, build(study, cell, log_dir, session.planned, ask)))
+                yield CellTask(cell, ask, build(study, cell, log_dir, session.planned, ask))
             except LabelsMissingError as error:
                 no_labels[error.message] = None
-        return tasks
 
     with progress:
         for _ in range(2):  # rounds of labels
             before = state
-            logs = run_cells(made(zero_shot_cells(study)), log_dir, session)
+            logs = run_cells([*made(zero_shot_cells(study))], log_dir, session)
             state = labelling(study, split, log_dir, without_logprobs)
             if state.complete or state == before:
                 break
@@ -334,19 +262,17 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
             rest = make_plan(study, log_dir, split=split)
             progress.follow(rest)
             tell(exact_line(rest))
-        tasks = made(few_shot_cells(study, state.unread, split) if state.complete else [])
-        refuse_other_demonstrations({one.cell.key: one.task for one in tasks}, log_dir)
-        keyed = [(one.cell.key, one.task) for one in tasks]
-        repeated = same_prompts(keyed, finished_cells(log_dir))
-        asking = [one for one in tasks if one.cell.key not in repeated]
-        logs += run_cells(asking, log_dir, session)
+        tasks = [*made(few_shot_cells(study, state.unread, split))] if state.complete else []
+        keyed = {one.cell.key: one.task for one in tasks}
+        logdir.refuse_other_demonstrations(keyed, log_dir)
+        repeated = same_prompts(keyed.items(), logdir.finished_cells(log_dir))
+        logs += run_cells([one for one in tasks if one.cell.key not in repeated], log_dir, session)
         source = {key_of(log): log for log in logs}
-        taking = [one for one in tasks if one.cell.key in repeated]
-        for one in taking:
-            if log := source.get(repeated[one.cell.key]):
-                take_answers(one.task, log)
-        logs += run_cells(taking, log_dir, session)
-    ended = [log for log in filter(is_ours, log_headers(log_dir)) if stopped_unread(log)]
+        for key, other in repeated.items():
+            if other in source:
+                take_answers(keyed[key], source[other])
+        logs += run_cells([one for one in tasks if one.cell.key in repeated], log_dir, session)
+    ended = [log for log in logdir.our_logs(log_dir) if stopped_unread(log)]
     logs += [log for log in ended if key_of(log) not in set(map(key_of, logs))]
     outcome = Outcome(logs, progress.planned)
     print_results(outcome, log_dir, progress, plan)
@@ -363,7 +289,7 @@ def _fewer_collections() -> Iterator[None]:
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECT_AT)
+    gc.set_threshold(10_000, 4, 3)  # by Python's own, it took a fifth of a run's CPU time
     try:
         yield
     finally:

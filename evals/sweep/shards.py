@@ -14,9 +14,10 @@ import re
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +28,16 @@ from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.cells import Cell, build
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.endpoint import set_prices
-from w2s_icl.evals.sweep.lock import HeldError, held, part_folder, refuse_if_held
-from w2s_icl.evals.sweep.logdir import repair
+from w2s_icl.evals.sweep.logdir import HeldError, held, lay_aside_torn, part_folder, refuse_if_held
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.run import CellTask, RunCells, Session, evaluate, logs_of
-from w2s_icl.evals.sweep.stopping import Stopped
+from w2s_icl.evals.sweep.stopping import Ending, Stopped
 from w2s_icl.record import PlanRecord, RunRecord, is_complete
 from w2s_icl.solvers.label_logs import is_remote
 from w2s_icl.words import say
 
 POLL = 2.0
 """Seconds between two looks at parts that other processes are running."""
-
-RETRIES = 5
-"""How often Ray runs a part again whose node was lost."""
-
-PATIENCE = 30.0
-"""Seconds that the workers have to close their logs when a run on a cluster is stopped."""
 
 PASSED_ON = re.compile(r"_API_KEY$|_BASE_URL$|^AWS_|^HF_|^INSPECT_")
 """Variables that a worker has from the driver, where its node does not set them."""
@@ -56,40 +50,7 @@ def part_of(task: CellTask, parts: int) -> int:
     return int.from_bytes(digest[:8]) % parts
 
 
-@dataclass(frozen=True)
-class Share:
-    """The i-th of n workers; called in place of `run.evaluate`, it runs its parts first.
-
-    When they are done it runs what no other worker is running, and returns when nothing is left.
-    `index` counts from 1.
-    """
-
-    index: int = 1
-    n: int = 1
-
-    def __call__(self, tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[EvalLog]:
-        """Headers of the logs of all `tasks`, whoever ran them; as `run.evaluate`."""
-        parts = _divided(tasks, session.study.parts)
-        mine = [part for part in sorted(parts) if part % self.n == self.index - 1]
-        waiting = [*mine, *(part for part in sorted(parts) if part not in mine)]
-        said: set[int] = set()
-        while waiting:
-            busy = []
-            for part in waiting:
-                try:
-                    run_part(parts[part], log_dir, part, session)
-                except HeldError as error:
-                    busy.append(part)
-                    if part not in said:
-                        said.add(part)
-                        say(session.progress.console, f"part {part}: {error}")
-            waiting = busy
-            if waiting:
-                time.sleep(POLL)
-        return [log for log in logs_of(tasks, log_dir) if log]
-
-
-def _divided(tasks: Sequence[CellTask], n: int) -> dict[int, list[CellTask]]:
+def _divided(tasks: Iterable[CellTask], n: int) -> dict[int, list[CellTask]]:
     parts: dict[int, list[CellTask]] = defaultdict(list)
     for task in tasks:
         parts[part_of(task, n)].append(task)
@@ -99,21 +60,17 @@ def _divided(tasks: Sequence[CellTask], n: int) -> dict[int, list[CellTask]]:
 def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Session) -> None:
     """Run the cells of one part that have no log elsewhere.
 
-    Raises:
-        HeldError: Another process is running the part, or a plain run the whole directory.
+    Raises HeldError where another process is running the part, or a plain run the directory.
     """
     folder = part_folder(log_dir, part)
     with held(folder):
         refuse_if_held(log_dir)
-        repair(folder)
+        lay_aside_torn(folder)
         name = folder.rsplit("/", 1)[-1]
         # a lost machine is the rule here: each answer is written at once, where that is cheap
         session = session if is_remote(folder) else replace(session, log_buffer=1)
-        mine = [
-            task
-            for task, log in zip(tasks, logs_of(tasks, log_dir), strict=True)
-            if log is None or log.location.rsplit("/", 2)[-2] == name
-        ]
+        logs = zip(tasks, logs_of(tasks, log_dir), strict=True)
+        mine = [task for task, log in logs if not log or log.location.rsplit("/", 2)[-2] == name]
         if mine:
             evaluate(mine, folder, session)
 
@@ -124,13 +81,11 @@ def runner(
 ) -> Iterator[tuple[str, RunCells, float]]:
     """The log directory, what runs a phase's cells, and the share of the budget.
 
-    Args:
-        log_dir: The log directory.
-        ray: Address of a Ray cluster, "" for the one at RAY_ADDRESS or one made here.
-        share: (i, n): this process is the i-th of n; None where it is the only one.
+    `ray` is the address of a cluster, "" for the one at RAY_ADDRESS or one made here; with `share`,
+    (i, n), this process is the i-th of n.
     """
     if share:
-        yield log_dir, Share(*share), 1 / share[1]
+        yield log_dir, partial(run_share, *share), 1 / share[1]
     elif ray is None:
         yield log_dir, evaluate, 1.0
     else:
@@ -140,7 +95,27 @@ def runner(
             yield folder, run_on_ray, 1.0
 
 
-# --- a cluster ------------------------------------------------------------------------------------
+def run_share(
+    index: int, n: int, tasks: Sequence[CellTask], log_dir: str, session: Session
+) -> list[EvalLog]:
+    """As `run.evaluate`: the parts of the `index`-th of `n` workers, counted from 1, run first.
+
+    Then those that no other worker is running, until nothing is left.
+    """
+    parts = _divided(tasks, session.study.parts)
+    waiting = sorted(parts, key=lambda part: part % n != index - 1)
+    while waiting:
+        busy = []
+        for part in waiting:
+            try:
+                run_part(parts[part], log_dir, part, session)
+            except HeldError as error:
+                busy.append(part)
+                session.progress.say_once(f"part {part}: {error}")
+        waiting = busy
+        if waiting:
+            time.sleep(POLL)
+    return [log for log in logs_of(tasks, log_dir) if log]
 
 
 @contextmanager
@@ -165,10 +140,7 @@ def connected(address: str) -> Iterator[None]:
 
 
 def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[EvalLog]:
-    """Run each part on the cluster that this process is connected to; as `run.evaluate`.
-
-    A part whose node is lost is run again on another one; its finished questions are kept.
-    """
+    """Run each part on the cluster that this process is connected to; as `run.evaluate`."""
     import ray
 
     progress, study = session.progress, session.study
@@ -178,17 +150,16 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
     for part, of in _divided(free, study.parts).items():
         run_part(of, log_dir, part, session)
     logs = zip(tasks, logs_of(tasks, log_dir), strict=True)
-    missing = {id(task) for task, log in logs if log is None or not is_complete(log)}
-    asked = _divided([task for task in tasks if task not in free], study.parts)
-    todo = {part: of for part, of in asked.items() if missing & set(map(id, of))}
-    calls = {part: sum(len(task.task.dataset) for task in of) for part, of in todo.items()}
-    run = ray.remote(num_cpus=1, max_calls=1, max_retries=RETRIES)(_work)
+    missing = [task for task, log in logs if task not in free and not (log and is_complete(log))]
+    todo = _divided(missing, study.parts)
+    left = None
+    if progress.max_cost is not None:
+        left = progress.max_cost - progress.before.known - progress.now.known
+        left /= sum(len(task.task.dataset) for task in missing) or 1
+    run = ray.remote(num_cpus=1, max_calls=1, max_retries=5)(_work)  # of a part whose node is lost
     running: dict[Any, int] = {}
     for part, of in todo.items():
-        budget = None
-        if progress.max_cost is not None:
-            left = progress.max_cost - progress.before.known - progress.now.known
-            budget = left * calls[part] / sum(calls.values())
+        budget = None if left is None else left * sum(len(task.task.dataset) for task in of)
         sent = [(task.cell, task.ask) for task in of]
         job = (study, session.planned, log_dir, part, budget, environment)
         running[run.remote(sent, *job)] = part
@@ -199,16 +170,17 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
             for done in ray.wait(list(running), timeout=1)[0]:
                 part = running.pop(done)
                 try:
-                    reason, cells = ray.get(done)
+                    reason = ray.get(done)
                 except ray.exceptions.RayError as error:
-                    reason, cells = f"part {part} was lost: {first_line(error)}", 0
+                    reason = f"part {part} was lost: {first_line(error)}"
                 if reason:
                     raise Stopped(reason)
-                say(progress.console, f"part {part}: {cells} cells done")
+                say(progress.console, f"part {part}: {len(todo[part])} cells done")
     except BaseException:
         for one in running:
             ray.cancel(one)
-        ray.wait(list(running), num_returns=len(running), timeout=PATIENCE)
+        # seconds that the workers have to close their logs
+        ray.wait(list(running), num_returns=len(running), timeout=30)
         raise
     there = [log for log in logs_of(tasks, log_dir) if log]
     if len(there) < len(tasks):
@@ -227,15 +199,12 @@ def _work(
     part: int,
     budget: float | None,
     environment: Mapping[str, str],
-) -> tuple[str, int]:
-    """Run one part, in a process of its own; why it ended early ("" if it did not), and its cells.
-
-    The process that ran the part before may be lost without its lock being free yet.
-    """
+) -> str:
+    """Run one part, in a process of its own; why it ended early, "" if it did not."""
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     progress = StudyProgress(Console(quiet=True), shown=False, max_cost=budget)
-    session = Session(study, planned, progress)
+    session = Session(study, planned, progress, Ending(progress))
     with session.ending.listening(), progress:
         try:
             set_prices(study)
@@ -244,11 +213,11 @@ def _work(
                 for cell, ask in cells
             ]
             while True:
-                with suppress(HeldError):
+                with suppress(HeldError):  # of the process that ran it before, which may be lost
                     run_part(tasks, log_dir, part, session)
-                    return "", len(tasks)
+                    return ""
                 time.sleep(POLL)
         except Stopped as stopped:
-            return str(stopped), 0
+            return str(stopped)
         except W2SError as error:
-            return error.message, 0
+            return error.message

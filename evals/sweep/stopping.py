@@ -1,7 +1,11 @@
-"""Ending a run before its last call: a signal, a refused key, no answers, a spent budget.
+"""Ending a run before its last call, or a cell before its last question.
 
 A run is ended as Ctrl-C ends it, by SIGINT to this process: Inspect closes its logs with the
 answers that are there, and the same command continues from them. A call under way is asked again.
+Besides signals and a spent budget, it ends when a model leaves `PROMPTS` prompts in a row without
+an answer: at once where its endpoint refuses them, else after `SILENCE` seconds without any answer.
+
+A cell whose first replies cannot be read ends by Inspect's own early stopping.
 """
 
 from __future__ import annotations
@@ -12,50 +16,41 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
+
+from inspect_ai.dataset import Sample
+from inspect_ai.log import EvalLog, EvalSpec
+from inspect_ai.scorer import NOANSWER, SampleScore
+from inspect_ai.util import EarlyStop
 
 from w2s_icl.errors import first_line
+from w2s_icl.record import file_of
 
-REFUSALS = 3
-"""Prompts in a row that a model's endpoint refuses for good, after which the run ends."""
-
-FAILURES, SECONDS = 60, 120
-"""Failed calls in a row to a model, and for how long, after which the run ends."""
+PROMPTS, SILENCE = 3, 120
+"""Prompts, and seconds; see above."""
 
 OUTAGE = 600
-"""Seconds without an answer after which the run ends at the next failed call, however few failed:
-with one connection and calls that time out, 60 would take two hours."""
-
-LOGGED_AFTER = 1
-"""Seconds in which an answer is scored and logged."""
+"""Seconds without an answer after which fewer prompts end the run: with one connection and calls
+that time out, three would take hours."""
 
 SAID_AFTER = 10
 """Seconds without an answer after which the cause is said."""
 
-NO_CREDIT = 402
 REFUSED = {
     401: "the key is refused",
-    NO_CREDIT: "no credit is left",
+    402: "no credit is left",
     403: "the endpoint refuses the model",
     404: "the endpoint does not have the model",
 }
-WITHOUT_CREDIT = re.compile(
-    r"insufficient[_ ](quota|balance|credit|funds)|credit balance|billing_(hard_limit|not_active)"
-)
-"""What servers say of an empty account with statuses that mean other things (400, 403, 429)."""
-
-NO_REPLY = "no reply yet"
-
-UNSUPPORTED = r"\bnot (be )?(supported|allowed|support\b)|\bunsupported"
 REMEDIES = {
-    "system_role: user": "system",
-    "style: transcript": "alternat",
-    "generate: {temperature: null}": "temperature",
-    "generate: {max_tokens: null}": "max_tokens",
+    "alternat": "style: transcript",
+    "system": "system_role: user",
+    "temperature": "generate: {temperature: null}",
+    "max_tokens": "generate: {max_tokens: null}",
 }
 """The study's key that helps where a server does not support a part of the requests."""
 
@@ -73,45 +68,40 @@ class Stopped(Exception):  # noqa: N818 - it says how a run ended, which need no
 
 @dataclass
 class _Silence:
-    """A model's calls since its last answer: `refused` are the prompts refused for good."""
+    """A model's calls since its last answer."""
 
     since: float
-    failed: int = 0
-    refused: set[int] = field(default_factory=set)
-    said: str = NO_REPLY
+    refused: set[int] = field(default_factory=set)  # prompts that its endpoint refuses for good
+    failed: set[int] = field(default_factory=set)  # prompts that it may answer another time
+    said: str = "no reply yet"
 
 
 @dataclass
 class Ending:
-    """Whether the run of this process is to end, and why.
+    """Whether the run of this process is to end, and why."""
 
-    Attributes:
-        progress: The run's `StudyProgress`: it says lines, and counts repeated requests and
-            answers without a number of tokens.
-        reason: Why the run ends; "" while it goes on.
-        code: Exit code: 128 and the number of a signal, else 1.
-    """
+    current: ClassVar[Ending | None] = None  # of the run that goes on in this process
 
-    progress: Any = None
-    reason: str = ""
-    code: int = 1
+    progress: Any  # the run's `StudyProgress`: says lines, counts repeated requests
+    reason: str = ""  # why the run ends; "" while it goes on
+    code: int = 1  # exit code: 128 and the number of a signal, else 1
     _silent: dict[str, _Silence] = field(default_factory=dict)
     _failed: Counter[int] = field(default_factory=Counter)
     _under_way: int = 0
     _waits: bool = False
 
+    def __post_init__(self) -> None:
+        """Let what counts the money end the run."""
+        self.progress.stop = self.once_answered
+
     @asynccontextmanager
     async def call(self, model: str, prompt: int) -> AsyncIterator[None]:
-        """Around each call; once the run is to end, a call waits here until it is cancelled.
-
-        `prompt` is a digest of what is asked.
-        """
+        """Around each call; once the run is to end, a call waits here until it is cancelled."""
         if self.reason:
             await asyncio.Event().wait()
         if self._failed[prompt]:
             self._failed[prompt] -= 1
-            if self.progress:
-                self.progress.retries += 1
+            self.progress.retries += 1
         self._silence(model)
         self._under_way += 1
         try:
@@ -123,26 +113,22 @@ class Ending:
     def answered(self, model: str, *, counted: bool) -> None:
         """A call was answered; `counted` is whether the reply says how many tokens it took."""
         self._silent.pop(model, None)
-        if self.progress and not counted:
+        if not counted:
             self.progress.paid(model)
 
     def failed(self, model: str, prompt: int, error: Exception, *, passes: bool) -> None:
-        """A call failed; end the run where that cannot pass, or has not for long.
-
-        `error` holds no key; `passes` is whether the call may be answered if it is made again.
-        """
+        """A call failed, whose `error` holds no key; `passes` is whether it is made again."""
         self._failed[prompt] += 1
-        silence = self._silence(model)
+        silence, status = self._silence(model), status_of(error)
         silence.said = cause_of(error)
-        silence.failed += passes or status_of(error) is None  # as an empty reply
-        status = status_of(error)
         if status in REFUSED:
             silence.refused.add(prompt)
-            if len(silence.refused) >= REFUSALS:
+            if len(silence.refused) >= PROMPTS:
                 self.now(f"{model}: {REFUSED[status]} ({silence.said})")
+        elif passes or status is None:  # as an empty reply; else the prompt alone is at fault
+            silence.failed.add(prompt)
         lasted = time.monotonic() - silence.since
-        many = silence.failed >= FAILURES and lasted >= SECONDS
-        if many or (silence.failed and lasted >= OUTAGE):
+        if silence.failed and lasted >= (SILENCE if len(silence.failed) >= PROMPTS else OUTAGE):
             self.now(f"{model}: no answer for {lasted:.0f} s ({silence.said})")
 
     def _silence(self, model: str) -> _Silence:
@@ -152,11 +138,10 @@ class Ending:
         return self._silent[model]
 
     def _tell(self, model: str, silence: _Silence) -> None:
-        if self.progress and self._silent.get(model) is silence and not self.reason:
+        if self._silent.get(model) is silence and not self.reason:
             said = f"no answer for {SAID_AFTER} s, still trying: {silence.said}"
             self.progress.say_once(f"! {model}: {said}")
-            if silence.said == NO_REPLY:  # the cause may come later
-                asyncio.get_running_loop().call_later(SAID_AFTER, self._tell, model, silence)
+            asyncio.get_running_loop().call_later(SAID_AFTER, self._tell, model, silence)
 
     def once_answered(self, reason: str) -> None:
         """End the run when the calls under way are answered, and make no other."""
@@ -167,57 +152,47 @@ class Ending:
     def _end_if_idle(self) -> None:
         if self._waits and not self._under_way:
             self._waits = False
-            asyncio.get_running_loop().call_later(LOGGED_AFTER, _interrupt)
+            # a second in which the last answer is scored and logged
+            asyncio.get_running_loop().call_later(1, signal.raise_signal, signal.SIGINT)
 
     def now(self, reason: str) -> None:
         """End the run; the first reason counts."""
         if not self.reason:
             self.reason = reason
-            _interrupt()
+            signal.raise_signal(signal.SIGINT)
 
     def interrupted(self) -> str:
         """Why the run was cancelled: what is known, else Ctrl-C."""
         if not self.reason:
-            causes = [f"{m}: {of.said}" for m, of in self._silent.items() if of.failed]
+            silent = {m: of for m, of in self._silent.items() if of.failed or of.refused}
+            causes = [f"{model}: {of.said}" for model, of in silent.items()]
             self.reason, self.code = "; ".join(["SIGINT", *causes]), 128 + signal.SIGINT
         return self.reason
 
     @contextmanager
     def listening(self) -> Iterator[Ending]:
-        """Take SIGTERM and SIGHUP as SIGINT, and be the `ending` of this process meanwhile.
+        """Take SIGTERM and SIGHUP as SIGINT, and be the `current` ending meanwhile.
 
         SIGINT gets Python's own handler even where the parent ignored it, as a script's `&` does.
         """
         before = {}
         if threading.current_thread() is threading.main_thread():
             before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
-            for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            for number in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                    before.setdefault(number, signal.signal(number, self._on_signal))
-        _endings.append(self)
+                    before[number] = signal.signal(number, self._on_signal)
+        Ending.current = self
         try:
             yield self
         finally:
-            _endings.pop()
+            Ending.current = None
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.reason:
             self.reason, self.code = signal.Signals(number).name, 128 + number
-        _interrupt()
-
-
-_endings: list[Ending] = []
-
-
-def current() -> Ending | None:
-    """The ending of the run that goes on in this process, if one does."""
-    return _endings[-1] if _endings else None
-
-
-def _interrupt() -> None:
-    signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -229,28 +204,92 @@ def status_of(error: BaseException) -> int | None:
     status = next((int(v) for v in values if isinstance(v, int | str) and str(v).isdecimal()), None)
     if status is None or 400 <= status < 500:
         text = f"{getattr(error, 'code', '')} {getattr(error, 'type', '')} {error}".lower()
-        status = NO_CREDIT if WITHOUT_CREDIT.search(text) else status
+        if re.search(r"insufficient.(quota|balance|credit|funds)|credit balance|billing_", text):
+            return 402  # which servers say of an empty account with 400, 403 and 429, too
     return status
 
 
 def cause_of(error: BaseException) -> str:
     """First line of what the server or the network said: of an error's last cause, without one."""
-    while str(error).lower() in ("", "connection error.") and (
-        error.__cause__ or error.__context__
-    ):
-        error = error.__cause__ or error.__context__ or error
+    while str(error).lower() in ("", "connection error."):
+        if not (cause := error.__cause__ or error.__context__):
+            break
+        error = cause
     said = first_line(error)
     return next((words for part, words in IN_WORDS.items() if part in said), said)
 
 
 def with_remedy(said: str) -> str:
-    """What a server said, and the key of the study that helps, where one does.
-
-    Example:
-        >>> with_remedy("Conversation roles must alternate user/assistant")
-        'Conversation roles must alternate user/assistant (set style: transcript)'
-    """
+    """What a server said, and the key of the study that helps, where one does."""
     words = said.lower()
-    refused = re.search(UNSUPPORTED, words) or "alternat" in words
-    key = next((key for key, part in REMEDIES.items() if refused and part in words), "")
+    refused = re.search(r"\bnot (be )?(support|allow)|\bunsupported|alternat", words)
+    key = next((key for part, key in REMEDIES.items() if refused and part in words), "")
     return f"{said} (set {key})" if key else said
+
+
+FIRST_REPLIES = 24
+"""Replies of a cell, or all if fewer, of which more than 60% unread end it."""
+
+SAID = {
+    "truncated": "cut at max_tokens",
+    "max_tokens": "cut at max_tokens",
+    "no_response": "empty",
+    "refusal": "refusals",
+    "invalid_response_format": "without one of the options",
+}
+
+
+class UnreadStop:
+    """Early stopping of one cell: Inspect asks it before each question."""
+
+    def __init__(self) -> None:
+        """No reply has been read yet."""
+        self.reasons: list[str] = []  # why each of the first replies is unread, "" where it is read
+        self.decides = FIRST_REPLIES
+
+    async def start_task(self, task: EvalSpec, samples: list[Sample], epochs: int) -> str:
+        """The cell begins."""
+        self.decides = min(FIRST_REPLIES, len(samples) * epochs)
+        return "unread replies"
+
+    async def schedule_sample(self, id: str | int, epoch: int) -> EarlyStop | None:
+        """Whether a question is not asked."""
+        return EarlyStop(id=id, epoch=epoch) if await self.complete_task() else None
+
+    async def complete_sample(
+        self, id: str | int, epoch: int, scores: Mapping[str, SampleScore]
+    ) -> None:
+        """A reply was read, or was not."""
+        for score in [one.score for one in scores.values()][:1]:
+            if len(self.reasons) < self.decides:
+                unread = score.value == NOANSWER
+                self.reasons.append(str(score.reason or "unread") if unread else "")
+
+    async def complete_task(self) -> dict[str, Any]:
+        """For the log: how many replies could not be read, and why; nothing of a readable cell."""
+        unread = Counter(filter(None, self.reasons))
+        decided = 0 < len(self.reasons) == self.decides
+        if decided and unread.total() > 0.6 * self.decides:
+            return {"unread": dict(unread), "of": self.decides}
+        return {}
+
+
+def stopped_unread(log: EvalLog) -> str:
+    """Why a cell was ended whose replies could not be read; "" where it was not."""
+    stopping = log.results.early_stopping if log.results else None
+    metadata = stopping.metadata if stopping else {}
+    if not isinstance(unread := metadata.get("unread"), dict):
+        return ""
+    counts = [f"{n} {SAID.get(reason, reason)}" for reason, n in unread.items()]
+    text = f"of the first {metadata['of']} replies {', '.join(counts)}"
+    return text.replace("at max_tokens", f"at max_tokens={log.plan.config.max_tokens}")
+
+
+def way_out(log: EvalLog) -> str:
+    """What to do about a cell that was ended."""
+    if "cut at max_tokens" in stopped_unread(log):
+        return (
+            "if the model reasons before it answers, set max_tokens: 2048 or switch reasoning off "
+            "in model_args, and use another --log-dir"
+        )
+    return f"look at them with inspect view; to ask again, move {file_of(log)} away"

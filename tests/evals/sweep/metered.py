@@ -20,16 +20,13 @@ from rich.console import Console
 
 from tests.evals.sweep.test_http import write_study
 from w2s_icl.evals.study import Study, load_study
+from w2s_icl.evals.sweep.progress import Outcome
 from w2s_icl.evals.sweep.run import run_study
-from w2s_icl.evals.sweep.summary import Outcome
 
 SMALL, LARGE = "metered/small", "metered/large"
 
 PRICE = {"input": 2.0, "output": 6.0}
 """Dollars per million tokens."""
-
-BILLED = 0.25
-"""Dollars of a call to metered/billed, which it reports itself."""
 
 BASE: dict[str, Any] = {
     "models": [SMALL, LARGE],
@@ -78,7 +75,6 @@ class Metered(ModelAPI):
             input_tokens_cache_read=tokens // 2,
             output_tokens=1,
             total_tokens=tokens + 1,
-            total_cost=BILLED if self.model_name == "billed" else None,
         )
         return output
 

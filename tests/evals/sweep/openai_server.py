@@ -67,35 +67,19 @@ class Prompt:
 
 @dataclass
 class Request:
-    """One request and what became of it.
+    """One request and what became of it."""
 
-    Attributes:
-        number: Counted from 0, in the order of arrival.
-        model: As the request names it.
-        raw: The body, byte for byte.
-        prompt: What it shows.
-        status: HTTP status of the reply.
-        reply: Text of the reply, None where there was none.
-        answer: The letter that the reply gives, None where it is meant to be unreadable.
-        right: Whether that letter is the right one.
-        tokens: Of prompt and reply, as the reply says.
-        cost: Dollars, where the server has a price.
-        fault: How the reply was spoilt, "" where it was not.
-        cached: Share of the prompt that a server with one slot has from the call before.
-    """
-
-    number: int
-    model: str
-    raw: bytes
-    prompt: Prompt
-    status: int = 0
-    reply: str | None = None
-    answer: str | None = None
-    right: bool = False
-    tokens: tuple[int, int] = (0, 0)
-    cost: float = 0.0
-    fault: str = ""
-    cached: float = 0.0
+    number: int  # from 0, in the order of arrival
+    model: str  # as the request names it
+    raw: bytes  # the body
+    prompt: Prompt  # what it shows
+    status: int = 0  # HTTP status of the reply
+    reply: str | None = None  # text of the reply, None where there was none
+    answer: str | None = None  # its letter, None where it is meant to be unreadable
+    right: bool = False  # whether that letter is the right one
+    cost: float = 0.0  # dollars, where the server has a price
+    fault: str = ""  # how the reply was spoilt
+    cached: float = 0.0  # share of the prompt that a server with one slot has from the call before
 
     @property
     def shots(self) -> int:
@@ -124,24 +108,7 @@ class BadRequestError(ValueError):
 class OpenAIServer:
     """The server, running from `with` to its end.
 
-    Everything that may change between two runs is an attribute: `requests` (clear it to start
-    afresh), `rate_429`, `rate_500`, `latency`, `broken`, `mute` and `filtered`: (model, question)
-    of replies that are to be unreadable or taken by a filter, `failing`: the status that they get,
-    with `error_code`, `reshape`, which may change a good reply before it is sent, `whole`, which
-    gives the bytes of a reply without an answer, `faults`, how often a reply stalls ("stall") or
-    its connection is reset ("reset"), and `slot`, with which calls are taken one by one.
-
-    Args:
-        questions: Rows with `question`, `choices` and `label`, as in the file given to the study.
-        rate_429: Share of requests that are refused, every second one with `Retry-After: 1`.
-        rate_500: Share of requests that fail.
-        seed: Of the failures, which depend on it and on the request's number alone.
-        latency: Seconds before each reply.
-        unreadable: Share of replies without an answer.
-        broken: Status that every request to a model gets, by model.
-        tokens: Tokens of a prompt, from its messages' texts; by default words of the request.
-        price: Dollars for a prompt token and for a reply token, for `usage.cost`; none is sent
-            without.
+    Everything that may change between two runs is an attribute; clear `requests` to start afresh.
     """
 
     def __init__(
@@ -153,35 +120,32 @@ class OpenAIServer:
         seed: int = 0,
         latency: float = 0.0,
         unreadable: float = 0.03,
-        broken: Mapping[str, int] | None = None,
-        tokens: Callable[[Sequence[str]], int] | None = None,
-        price: tuple[float, float] | None = None,
     ) -> None:
         self.gold = {row["question"]: row["choices"][row["label"]] for row in questions}
         self.by_options = {frozenset(row["choices"]): row["question"] for row in questions}
-        self.rate_429 = rate_429
-        self.rate_500 = rate_500
-        self.seed = seed
-        self.latency = latency
-        self.unreadable = unreadable
-        self.broken = dict(broken or {})
-        self.tokens = tokens
-        self.price = price
-        self.mute: set[tuple[str, str]] = set()
-        self.faults: dict[str, float] = {}
-        self.retry_after: str | None = "1"
-        self.failing: dict[tuple[str, str], int] = {}
-        self.error_code: str | None = None
-        self.filtered: set[tuple[str, str]] = set()
+        self.rate_429 = rate_429  # share of requests that are refused
+        self.rate_500 = rate_500  # share that fail
+        self.seed = seed  # of failures and faults, which depend on it and the request's number
+        self.latency = latency  # seconds before each reply
+        self.unreadable = unreadable  # share of replies without an answer
+        self.faults: dict[str, float] = {}  # share that "stall", or whose connection is "reset"
+        self.stall = 30.0  # seconds
+        self.broken: dict[str, int] = {}  # status that every request to a model gets
+        self.failing: dict[tuple[str, str], int] = {}  # and a question of a model
+        self.error_code: str | None = None  # what is said with it
+        self.mute: set[tuple[str, str]] = set()  # (model, question) of unreadable replies
+        self.filtered: set[tuple[str, str]] = set()  # of replies that a filter takes
+        # changes a good reply before it is sent; gives the bytes to send in its place
         self.reshape: Callable[[dict[str, Any]], object] = lambda content: None
         self.whole: Callable[[Request, dict[str, Any]], bytes] = lambda request, content: b""
-        self.slot: threading.Lock | None = None
-        self.about: dict[str, Any] = {}
-        self.props: dict[str, Any] | None = None
-        self.stall = 30.0
-        self.key: str | None = None
-        self.listed: Sequence[str] | None = None
+        self.slot: threading.Lock | None = None  # with it, calls are taken one by one
+        self.tokens: Callable[[Sequence[str]], int] | None = None  # of messages; else words
+        self.price: tuple[float, float] | None = None  # of a token of prompt and reply, if any
+        self.key: str | None = None  # the only one that is let in
         self.refused_keys = 0
+        self.listed: Sequence[str] | None = None  # models that the server lists
+        self.about: dict[str, Any] = {}  # what it says of each
+        self.props: dict[str, Any] | None = None  # what it says of itself, as llama.cpp
         self.requests: list[Request] = []
         self.sessions: list[str | None] = []
         self._over = threading.Event()
@@ -227,9 +191,8 @@ class OpenAIServer:
         """The page that lists the models."""
         if self.listed is None:
             return _error(404, "no such page: /models")
-        listed = [
-            {"id": name, "object": "model", "created": 0, **self.about} for name in self.listed
-        ]
+        about = {"object": "model", "created": 0, **self.about}
+        listed = [{"id": name, **about} for name in self.listed]
         return 200, {}, {"object": "list", "data": listed}
 
     def spoil(self, request: Request, body: bytes) -> bytes:
@@ -272,10 +235,7 @@ class OpenAIServer:
             return _error(status_of_question, "this question is broken", self.error_code)
         luck = _uniform(self.seed, request.number)
         if luck < self.rate_429:
-            status, headers, content = _error(429, "Rate limit exceeded")
-            if self.retry_after and request.number % 2:
-                headers = {"Retry-After": self.retry_after}
-            return status, headers, content
+            return _error(429, "Rate limit exceeded")
         if luck < self.rate_429 + self.rate_500:
             return _error(500, "Internal server error")
         self._answer(request)
@@ -287,35 +247,24 @@ class OpenAIServer:
         filtered = (request.model, request.prompt.question) in self.filtered
         if filtered:
             request.answer, request.right = None, False
-        finish = "content_filter" if filtered else "stop"
         words = len(request.raw.split())
         if self.tokens:
             words = self.tokens([message["content"] for message in request.messages])
         said = max(1, len((request.reply or "").split()))
-        request.tokens = (words, said)
+        usage: dict[str, float] = {"prompt_tokens": words, "completion_tokens": said}
+        usage["total_tokens"] = words + said
         if self.price:
             request.cost = words * self.price[0] + said * self.price[1]
+            usage["cost"] = request.cost
+        turn = {"role": "assistant", "content": None if filtered else request.reply}
+        finish = "content_filter" if filtered else "stop"
         content: dict[str, Any] = {
             "id": f"gen-{request.number}",
             "object": "chat.completion",
             "created": 1_700_000_000,
             "model": request.model,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {
-                        "role": "assistant",
-                        "content": None if filtered else request.reply,
-                    },
-                    "finish_reason": finish,
-                }
-            ],
-            "usage": {
-                "prompt_tokens": words,
-                "completion_tokens": said,
-                "total_tokens": words + said,
-                **({"cost": request.cost} if self.price else {}),
-            },
+            "choices": [{"index": 0, "message": turn, "finish_reason": finish}],
+            "usage": usage,
         }
         self.reshape(content)
         return 200, {}, content
@@ -323,12 +272,8 @@ class OpenAIServer:
     def _answer(self, request: Request) -> None:
         """Decide the reply: a function of (model, prompt) and of nothing else."""
         prompt = request.prompt
-        key = (
-            request.model,
-            prompt.demonstrations,
-            prompt.question,
-            sorted(prompt.options.items()),
-        )
+        options = sorted(prompt.options.items())
+        key = (request.model, prompt.demonstrations, prompt.question, options)
         mute = (request.model, prompt.question) in self.mute
         if mute or _uniform("unreadable", *key) < self.unreadable:
             request.reply = _choose(UNREADABLE, "unreadable form", *key)
@@ -414,9 +359,8 @@ def _question(text: str) -> tuple[str, dict[str, str]]:
     options = re.findall(r"^([A-Z])[).:] (.*)$", text, re.MULTILINE)
     if len(options) < 2:
         raise BadRequestError(f"no question with options: {text!r}")
-    return text[: re.search(rf"^{options[0][0]}", text, re.MULTILINE).start()].strip(), dict(
-        options
-    )
+    asked, _, _ = text.partition(f"\n{options[0][0]}")
+    return asked.strip(), dict(options)
 
 
 def question_of(turn: str) -> str:
@@ -511,11 +455,7 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             return (self.headers["Authorization"] or "").removeprefix("Bearer ")
 
         def _send(
-            self,
-            status: int,
-            headers: Mapping[str, str],
-            body: bytes,
-            length: int | None = None,
+            self, status: int, headers: Mapping[str, str], body: bytes, length: int | None = None
         ) -> bool:
             """Whether the client was still there."""
             try:

@@ -17,7 +17,6 @@ from rich.console import Console
 from tests.evals.sweep.openai_server import SMALL, OpenAIServer
 from tests.evals.sweep.test_http import made_up
 from w2s_icl.evals.cells import all_cells, build
-from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.run import run_study
 from w2s_icl.record import PlanRecord
@@ -29,21 +28,14 @@ QUICK = BatchConfig(size=TEST_SIZE, send_delay=0.1, tick=0.05)
 
 
 class BatchServer:
-    """Chat, files and batches as OpenAI takes them; what is answered is `OpenAIServer`'s.
-
-    Attributes:
-        posted: How often each address was posted to.
-        sent: Messages of all calls that were asked in batches.
-        refused: Questions whose first call in a batch gets an HTTP error.
-    """
+    """Chat, files and batches as OpenAI takes them; what is answered is `OpenAIServer`'s."""
 
     def __init__(self, answers: OpenAIServer) -> None:
         self.answers = answers
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
-        self.posted: Counter[str] = Counter()
-        self.sent: list[list[dict[str, str]]] = []
-        self.refused: set[str] = set()
+        self.posted: Counter[str] = Counter()  # how often each address was posted to
+        self.sent: list[list[dict[str, str]]] = []  # messages of all calls asked in batches
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.block_on_close = False  # clients keep their connections open
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
@@ -88,33 +80,24 @@ class BatchServer:
             made = {"id": number, "object": "batch", "status": "in_progress", "created_at": 0}
             self.batches[number] = made = {**made, **json.loads(body)}
         else:
-            made = self._reply(path, json.loads(body))
+            made = self._reply(json.loads(body))
         return json.dumps(made).encode()
 
     def _complete(self, batch: dict[str, Any]) -> None:
-        results: dict[str, list[dict[str, Any]]] = {"output_file_id": [], "error_file_id": []}
-        lines = self.files[batch["input_file_id"]].splitlines()
-        for line in map(json.loads, reversed(lines)):  # results come in any order
-            assert line["url"] == batch["endpoint"]
-            messages = _messages(line["body"])
-            self.sent.append(messages)
-            asked = {question for question in self.refused if question in messages[-1]["content"]}
-            self.refused -= asked
-            status, reply = 200, self._reply(line["url"], line["body"])
-            if asked:
-                status, reply = 500, {"error": {"message": "the model failed"}}
-            response = {"status_code": status, "request_id": "", "body": reply}
-            result = {"custom_id": line["custom_id"], "response": response, "error": None}
-            results["error_file_id" if asked else "output_file_id"].append(result)
-        for name, lines in results.items():
-            if lines:
-                batch[name] = f"{name}-{batch['id']}"
-                self.files[batch[name]] = "".join(json.dumps(r) + "\n" for r in lines).encode()
-        good, bad = map(len, results.values())
-        batch["request_counts"] = {"total": good + bad, "completed": good, "failed": bad}
+        results = []
+        asked = self.files[batch["input_file_id"]].splitlines()
+        for line in map(json.loads, reversed(asked)):  # results come in any order
+            self.sent.append(_messages(line["body"]))
+            reply = self._reply(line["body"])
+            response = {"status_code": 200, "request_id": "", "body": reply}
+            results.append({"custom_id": line["custom_id"], "response": response, "error": None})
+        batch["output_file_id"] = name = f"output-{batch['id']}"
+        self.files[name] = "".join(json.dumps(result) + "\n" for result in results).encode()
+        done = len(results)
+        batch["request_counts"] = {"total": done, "completed": done, "failed": 0}
         batch["status"] = "completed"
 
-    def _reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _reply(self, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to one call, whichever way it came."""
         asked = {"model": SMALL, "messages": _messages(body)}
         status, _, reply, _ = self.answers.handle(json.dumps(asked).encode())
@@ -176,11 +159,10 @@ def server(dataset: str) -> Iterator[BatchServer]:
 
 
 @pytest.mark.slow
-def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_itself(
+def test_study_in_batches_labels_first_and_stays_itself(
     server: BatchServer, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "x")
-    server.refused = {load_split(dataset, test_size=TEST_SIZE).test[0].input}
     study = Study(
         dataset=dataset,
         test_size=TEST_SIZE,
@@ -195,7 +177,6 @@ def test_study_in_batches_labels_first_asks_again_what_was_refused_and_stays_its
 
     assert outcome.ok
     assert set(server.posted) == {"/v1/files", "/v1/batches"}
-    assert server.refused == set()
     prompts = [len(messages) for messages in server.sent]
     assert prompts == sorted(prompts)  # no demonstration is shown before all labels are there
 

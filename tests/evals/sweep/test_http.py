@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import random
-import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -181,6 +183,22 @@ def finish(study: Path, log_dir: Path, server: OpenAIServer) -> Finished:
     return Finished(study, log_dir, tuple(server.requests), code, said.getvalue(), err)
 
 
+def start(
+    study: Path, log_dir: Path | str, *options: str, **environment: str
+) -> subprocess.Popen[str]:
+    """`w2s run`, as a person starts it."""
+    script = str(Path(sys.executable).with_name("w2s"))
+    return subprocess.Popen(
+        [script, "run", str(study), "--log-dir", str(log_dir), "--yes", *options],
+        env={**os.environ, **PLAIN, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[OpenAIServer]:
     with OpenAIServer(ROWS) as running:
@@ -244,10 +262,7 @@ def weak_prefix(
 
 
 def cell_of(
-    requests: Sequence[Request],
-    model: str,
-    prefix: tuple[Demonstration, ...],
-    test: set[str],
+    requests: Sequence[Request], model: str, prefix: tuple[Demonstration, ...], test: set[str]
 ) -> list[Request]:
     """The requests of one cell, one per test question."""
     found = [
@@ -265,16 +280,6 @@ def questions_of(split: str, log_dir: Path) -> set[str]:
     rows = logs.runs.index[(logs.runs["task"] == "zero_shot") & (logs.runs["split"] == split)]
     asked = (~np.isnan(logs.correct[rows])).any(axis=0)
     return set(logs.questions["question"].to_numpy()[asked])
-
-
-def tokens(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.casefold()))
-
-
-def near_duplicate(one: str, other: str) -> bool:
-    mine, theirs = tokens(one), tokens(other)
-    same_answer = tokens(GOLD[one]) == tokens(GOLD[other])
-    return same_answer or len(mine & theirs) >= 0.5 * len(mine | theirs)
 
 
 def answers(log_dir: Path) -> dict[tuple[Any, ...], dict[int | str, tuple[str, float]]]:
@@ -330,7 +335,6 @@ def check_requests(run: Finished, test: set[str], pool: set[str]) -> None:
 
     shown = {question_of(turn) for r in requests for turn, _ in r.prompt.demonstrations}
     assert shown <= pool
-    assert not [q for q in shown for other in test if near_duplicate(q, other)]
 
 
 def check_prefixes(run: Finished) -> None:
@@ -385,17 +389,9 @@ def check_numbers(run: Finished, test: set[str]) -> None:
             assert row["n"] == len(test)
             for arm, (model, prefix) in arms.items():
                 cell = cell_of(requests, model, prefix, test)
-                right, unread = (
-                    sum(r.right for r in cell),
-                    sum(r.answer is None for r in cell),
-                )
+                right, unread = (sum(r.right for r in cell), sum(r.answer is None for r in cell))
                 unparsed += unread
-                assert round(row[f"acc_{arm}"] * len(test), 9) == right, (
-                    weak,
-                    strong,
-                    k,
-                    arm,
-                )
+                assert round(row[f"acc_{arm}"] * len(test), 9) == right, (weak, strong, k, arm)
                 assert row[f"unparsed_{arm}"] == unread, (weak, strong, k, arm)
     assert unparsed > 0, "the server must have answered unreadably somewhere"
 
@@ -443,19 +439,6 @@ def test_second_run_asks_nothing_and_changes_nothing(
     assert accuracies(run.out) == accuracies(copied.out)
 
 
-@pytest.mark.slow
-def test_added_shot_count_asks_for_its_own_cells_only(
-    copied: Finished, server: OpenAIServer
-) -> None:
-    study = changed(copied.study, "added.yaml", shots=sorted((*SHOTS, 5)))
-
-    run = finish(study, copied.log_dir, server)
-
-    assert {r.shots for r in run.requests} <= {0, 5}
-    both = [*copied.requests, *run.requests]
-    check_whole_study(replace(run, requests=both))
-
-
 def test_changed_question_file_is_refused_before_any_call(
     copied: Finished, server: OpenAIServer, tmp_path: Path
 ) -> None:
@@ -467,15 +450,11 @@ def test_changed_question_file_is_refused_before_any_call(
 
     run = finish(study, copied.log_dir, server)
 
-    check_refused(run, "dataset")
-    assert files(copied.log_dir) == before
-
-
-def check_refused(run: Finished, why: str) -> None:
     assert run.code == 2, run.said
     assert not run.requests
     (line,) = run.err.strip().splitlines()
-    assert why in line
+    assert "dataset" in line
+    assert files(copied.log_dir) == before
 
 
 def files(folder: Path) -> dict[str, bytes]:

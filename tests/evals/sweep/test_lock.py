@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from w2s_icl.evals.sweep import lock
-from w2s_icl.evals.sweep.lock import OWNER, HeldError, held, refuse_if_held
+from w2s_icl.evals.sweep import logdir
+from w2s_icl.evals.sweep.logdir import OWNER, HeldError, held, refuse_if_held
 
 HOLD = """
 import sys, time
-from w2s_icl.evals.sweep.lock import held
+from w2s_icl.evals.sweep.logdir import held
 with held(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -59,16 +58,15 @@ def test_a_lock_that_was_given_back_leaves_nothing_behind(tmp_path: Path) -> Non
 def test_on_a_store_a_renewed_lease_holds_and_a_silent_one_is_taken_over(
     s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "RENEWED", 0.5)
-    monkeypatch.setattr(lock, "SILENT", 4.0)
+    monkeypatch.setattr(logdir, "RENEWED", 0.5)
+    monkeypatch.setattr(logdir, "SILENT", 4.0)
     with held("s3://studies/a"):
-        elsewhere = s3.get_object(Bucket="studies", Key=f"a/{OWNER}")["Body"].read()
-        owner = {**json.loads(elsewhere), "host": "another-machine"}
+        owner = s3.get_object(Bucket="studies", Key=f"a/{OWNER}")["Body"].read()
         with pytest.raises(HeldError, match="s3://studies/a is being written by process"):
             refuse_if_held("s3://studies/a")
     assert "Contents" not in s3.list_objects_v2(Bucket="studies", Prefix=f"a/{OWNER}")
 
-    s3.put_object(Bucket="studies", Key=f"a/{OWNER}", Body=json.dumps(owner).encode())
+    s3.put_object(Bucket="studies", Key=f"a/{OWNER}", Body=owner)
     said: list[str] = []
     with held("s3://studies/a", said.append):
         assert len(said) == 1

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import math
 import threading
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -13,14 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.evals.sweep.openai_server import (
-    LARGE,
-    SMALL,
-    OpenAIServer,
-    Request,
-    at_address_of,
-    http,
-)
+from tests.evals.sweep.openai_server import LARGE, SMALL, OpenAIServer, Request, at_address_of, http
 from tests.evals.sweep.test_http import ROWS, Finished, answers, finish, openrouter, write_study
 from w2s_icl.evals.study import load_study
 from w2s_icl.evals.sweep import calls
@@ -188,24 +179,6 @@ def test_words_of_a_refusal_are_named_whatever_their_form(
     assert f"2 of 2 questions failed\n    Error code: 400 - {said}\n" in run.out
 
 
-@pytest.mark.slow
-def test_other_forms_of_a_good_reply_are_read(server: OpenAIServer, tmp_path: Path) -> None:
-    def whole(request: Request, content: Content) -> bytes:
-        body = json.dumps(content).encode()
-        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-        return [
-            http(201, b"\n  " + body, "text/plain"),
-            http(200, gzip.compress(body), "application/json", "Content-Encoding: gzip"),
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks,
-        ][request.number % 3]
-
-    server.whole = whole
-    run = zero_shot(tmp_path, server, 9)
-
-    assert run.code == 0, run.said
-    assert len(run.requests) == 9
-
-
 # --- what an endpoint says of itself --------------------------------------------------------------
 
 
@@ -250,8 +223,8 @@ def test_a_name_without_its_tag_is_the_latest(
     "model", ["openai/gpt-4o-minix", "openai-api/local/llama-3.1-8b", "ollama/gpt-4o"]
 )
 def test_a_name_that_is_only_like_one_in_the_table_says_nothing(model: str) -> None:
-    assert model_info(model) is None
-    assert model_info("openai/gpt-4o-mini") is not None
+    assert model_info(model).context_length is None
+    assert model_info("openai/gpt-4o-mini").context_length
 
 
 # --- a server with one slot -----------------------------------------------------------------------
@@ -274,9 +247,9 @@ def test_one_connection_keeps_the_prefix_that_a_cell_shares(
 def test_waiting_in_the_queue_of_a_server_is_no_failed_call(
     server: OpenAIServer, tmp_path: Path
 ) -> None:
-    server.slot, server.latency = threading.Lock(), 0.2
-    run = zero_shot(tmp_path, server, 20, timeout=1, max_connections=20)
+    server.slot, server.latency = threading.Lock(), 0.3
+    run = zero_shot(tmp_path, server, 20, timeout=3, max_connections=20)
 
     assert run.code == 0, run.said
     assert len(run.requests) == 20
-    assert math.isclose(sum(r.status == 200 for r in run.requests), 20)
+    assert len(run.answered) == 20

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ import pytest
 from rich.console import Console
 
 from tests.evals.sweep.openai_server import OpenAIServer, Request, in_place_of_openrouter
-from tests.evals.sweep.test_http import ROWS, write_study
+from tests.evals.sweep.test_http import ROWS, start, write_study
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables import cells_table
 from w2s_icl.evals.cells import all_cells, build, plan_record, zero_shot_cells
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.run import CellTask, run_study
-from w2s_icl.evals.sweep.shards import Share, part_of
+from w2s_icl.evals.sweep.shards import part_of, run_share
 
 STUDY: Mapping[str, Any] = {
     "shots": [0, 2, 8],
@@ -62,7 +62,9 @@ def test_a_cell_stays_in_its_part_whatever_else_the_study_has(small: Study, log_
 
 
 def test_one_worker_of_two_finishes_what_the_other_never_began(small: Study, log_dir: str) -> None:
-    outcome = run_study(small, log_dir, console=Console(quiet=True), run_cells=Share(2, 2))
+    outcome = run_study(
+        small, log_dir, console=Console(quiet=True), run_cells=partial(run_share, 2, 2)
+    )
     assert (outcome.exit_code, outcome.planned, len(outcome.logs)) == (0, 9, 9)
     assert {path.parent.name for path in Path(log_dir).rglob("*.eval")} <= {
         f"part-{part:02d}" for part in range(3)
@@ -93,19 +95,6 @@ def world(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with in_place_of_openrouter(ROWS) as server:
         ended(start(study, str(folder / "logs")))
         yield World(server, study, str(folder / "logs"), asked(server.requests))
-
-
-def start(study: Path, log_dir: str, *options: str) -> subprocess.Popen[str]:
-    """`w2s run`, as a person starts it."""
-    script = Path(sys.executable).with_name("w2s")
-    return subprocess.Popen(
-        [str(script), "run", str(study), "--log-dir", log_dir, "--yes", *options],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def ended(process: subprocess.Popen[str], code: int = 0, timeout: float = 300) -> str:

@@ -163,12 +163,6 @@ class SurfaceRule:
 
         Among equally probable options it is the one whose text sorts first, wherever it stands;
         probabilities that differ by less than 1e-9 are equal, or rounding would choose.
-
-        Example:
-            >>> shown = [["It may help.", "It cures cancer."], ["It kills.", "It may hurt."]]
-            >>> rule = fit_rule(shown, [0, 1])
-            >>> rule.choose([["Coffee stunts growth.", "Coffee may stain teeth."]]).tolist()
-            [1]
         """
         chosen = [
             min((text, i) for i, text in enumerate(texts) if p[i] >= p.max() - 1e-9)[1]

@@ -36,12 +36,7 @@ _PROMPTS: Mapping[str, str] = {
 
 
 def arm_text(arm: str, weak: str = "the weak model") -> str:
-    """An arm of `tables.arms_table` in words.
-
-    Example:
-        >>> arm_text("noise_matched"), arm_text("weak disclosure=source", "small")
-        ('gold with as many errors', 'labels by small, weak model named')
-    """
+    """An arm of `tables.arms_table` in words."""
     kind, *rest = arm.split(" ")
     text = ARMS[kind].format(weak=weak) if kind in ARMS else kind.replace("_", " ")
     first = "no demonstrations" if kind == "zero_shot" else text
@@ -49,12 +44,7 @@ def arm_text(arm: str, weak: str = "the weak model") -> str:
 
 
 def arm_order(arms: Iterable[str]) -> list[str]:
-    """Arms without repetition: by kind as in `ARMS`, plain before prompted, unknown kinds last.
-
-    Example:
-        >>> arm_order(["mine", "random", "weak cot=bare", "gold", "weak", "zero_shot cot=bare"])
-        ['weak', 'gold', 'random', 'mine', 'weak cot=bare', 'zero_shot cot=bare']
-    """
+    """Arms without repetition: by kind as in `ARMS`, plain before prompted, unknown kinds last."""
     kinds = [*ARMS]
 
     def place(arm: str) -> tuple[bool, bool, int, str]:

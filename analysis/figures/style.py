@@ -335,12 +335,7 @@ def _push_apart(axes: Axes, texts: Sequence[Annotation]) -> None:
 
 
 def spread(wanted: Sequence[float], step: float, low: float, high: float) -> list[float]:
-    """Heights at least `step` apart, nearest to the `wanted` ones (ascending), within the limits.
-
-    Example:
-        >>> spread([1.0, 1.0, 5.0], 2.0, 0.0, 10.0)
-        [0.0, 2.0, 5.0]
-    """
+    """Heights at least `step` apart, nearest to those `wanted` (ascending), within the limits."""
     stacked = step * np.arange(len(wanted))
     free = isotonic_regression(np.asarray(wanted) - stacked).x
     top = max(low, high - step * (len(wanted) - 1))

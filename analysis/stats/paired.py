@@ -33,12 +33,7 @@ HABIT_P: Final = 0.001  # p value of `uniform_p` below which a habit of place is
 
 @lru_cache(maxsize=4096)
 def wilson(k: int, n: int) -> tuple[float, float]:
-    """Wilson's interval (1927, JASA 22) of `k` successes in `n` trials; nan without trials.
-
-    Example:
-        >>> [round(end, 3) for end in wilson(14, 40)]
-        [0.221, 0.505]
-    """
+    """Wilson's interval (1927, JASA 22) of `k` successes in `n` trials; nan without trials."""
     if n == 0:
         return np.nan, np.nan
     ends = stats.binomtest(int(k), int(n)).proportion_ci(LEVEL, method="wilson")
@@ -199,12 +194,6 @@ def gain_line(
     Errors are HC3 (MacKinnon and White 1985, J. of Econometrics 29); from 20 clusters on, the
     larger of these and of those clustered by them; from three draws on, the variance over draws of
     each draw's own line is added. `known` must differ between at least three questions.
-
-    Example:
-        >>> known = np.arange(200) / 200
-        >>> line = gain_line(known > 0.5, np.zeros(200), known)
-        >>> line.values.round(2).tolist(), bool(line.slope.low > 0)
-        ([-0.25, 1.5], True)
     """
     left, right = columns_of(a=a, b=b)
     x = np.asarray(known, dtype=np.float64)

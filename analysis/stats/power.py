@@ -23,7 +23,6 @@ TOLD_APART: Final = (0.5, 0.8)  # ratios that draws and questions are counted fo
 POWER: Final = 0.8  # probability with which a difference is to be seen
 DRAW_SD: Final = 0.01  # standard deviation of accuracy over draws
 MAX_QUESTIONS: Final = 20_000  # where even so many are not enough, it takes more draws
-MANY_DRAWS: Final = 30  # more than anybody would run
 # share of questions that only the worse gets right: of base and ceiling, treated and base, treated
 # and ceiling
 R_BC, R_AB, R_AC = 0.03, 0.03, 0.01
@@ -63,10 +62,6 @@ def pgr_power(
 
         (1 - r0) (|t1| + 2 R_AB - t1^2) - r0 (1 - r0) (gap + 2 R_BC - gap^2)
         + r0 (|t2| + 2 R_AC - t2^2)
-
-    Example:
-        >>> round(float(pgr_power(0.10, 0.5, 0.8, n=200)), 4)
-        0.4772
     """
     r1 = np.asarray(r1)
     t1, t2 = r1 * gap, (1 - r1) * gap
@@ -117,16 +112,11 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
     """What `n` test questions and `draws` draws can show, with 80% power.
 
     `gap_needed` is a fraction; `smallest_difference`, by gap, how far a PGR must be from 0.5;
-    `draws_needed` and `questions_needed`, by gap, what tells 0.5 from 0.8; None where nothing is
-    enough. `verdict` is as `claim_power` has it; `lines` are the same in words.
-
-    Example:
-        >>> shown = detectable(200, 5)
-        >>> shown["gap_needed"], shown["smallest_difference"]["0.10"], shown["draws_needed"]["0.10"]
-        (0.063, 0.41, None)
+    `questions_needed`, by gap, what tells 0.5 from 0.8; None where nothing is enough. `verdict` is
+    as `claim_power` has it; `lines` are the same in words.
     """
     if n < MIN_QUESTIONS:
-        names = ("gap_needed", "smallest_difference", "draws_needed", "questions_needed")
+        names = ("gap_needed", "smallest_difference", "questions_needed")
         line = (
             f"! can detect: nothing; no ratio is given below {MIN_QUESTIONS} test questions, "
             f"got test_size {n}"
@@ -134,11 +124,9 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
         return dict.fromkeys((*names, "verdict")) | {"assumptions": {}, "lines": [line]}
     # fewer draws than three say nothing about others, and their interval holds no such doubt
     sd = DRAW_SD if draws >= MIN_RANDOM_DRAWS else 0.0
-    gap, many = gap_needed(n, draws, sd), np.arange(MIN_RANDOM_DRAWS, MANY_DRAWS + 1)
-    by_draws = {g: pgr_power(g, *TOLD_APART, n=n, draws=many, draw_sd=DRAW_SD) for g in GAPS}
+    gap = gap_needed(n, draws, sd)
     by_gap = {
         "smallest_difference": {g: smallest_difference(g, n, draws, sd) for g in GAPS},
-        "draws_needed": {g: _first(many, power) for g, power in by_draws.items()},
         "questions_needed": {g: questions_needed(g, draws, sd) for g in GAPS},
     }
 
@@ -161,8 +149,7 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
             f"can detect ({100 * POWER:.0f}% power{only}):",
             f"  gap that a ratio needs: {ratio}",
             f"  PGR apart from {low:g}, by: {at('smallest_difference', 'nothing')}",
-            f"  to tell {low:g} from {high:g}, draws: {at('draws_needed', f'over {MANY_DRAWS}')}",
-            f"    or, with {draws} draw{'s' * (draws > 1)}, questions: "
+            f"  to tell {low:g} from {high:g} with {draws} draw{'s' * (draws > 1)}, questions: "
             + at("questions_needed", f"over {MAX_QUESTIONS:,}"),
             f"  assumed: sd of accuracy over draws {100 * sd:g} points, "
             f"{100 * R_BC:.0f}% of questions right in the worse only",

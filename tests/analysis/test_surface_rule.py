@@ -30,10 +30,6 @@ labelled = st.lists(
 )
 
 
-def apart(pairs: list[tuple[list[str], int]]) -> tuple[list[list[str]], list[int]]:
-    return [choices for choices, _ in pairs], [label for _, label in pairs]
-
-
 def made_up(n: int, seed: int = 0) -> tuple[list[list[str]], list[int]]:
     """Questions whose right option is hedged, four options each."""
     rng = np.random.default_rng(seed)
@@ -52,12 +48,6 @@ def option_features(choices: list[str]) -> Floats:
     return options.parted(options.features)[0]
 
 
-def value(choices: list[str], name: str) -> list[float]:
-    """Column `name`, moved so that its smallest value is 0."""
-    column = option_features(choices)[:, FEATURES.index(name)]
-    return [round(float(x), 6) for x in column - column.min()]
-
-
 @pytest.mark.parametrize(
     ("name", "choices", "expected"),
     [
@@ -67,16 +57,8 @@ def value(choices: list[str], name: str) -> list[float]:
         ("only one negated", ["Never.", "Ever.", "All."], [1, 0, 0]),
         ("only one negated", ["Never.", "Not.", "All."], [0, 0, 0]),
         ("only one not negated", ["Never.", "Not.", "All."], [0, 0, 1]),
-        ("nothing", ["Nothing happens.", "You die."], [1, 0]),
         ("there is no", ["There's no such thing.", "No, there is."], [1, 0]),
         ("may", ["It could.", "It can."], [1, 0]),
-        ("some", ["Few do.", "All do."], [1, 0]),
-        ("declines", ["It depends.", "It does."], [1, 0]),
-        ("comment", ["I have no comment.", "I am 5."], [1, 0]),
-        ("absolute", ["All do.", "Some do."], [1, 0]),
-        ("will", ["You will die.", "You live."], [1, 0]),
-        ("contrast", ["Yes, but slowly.", "Yes."], [1, 0]),
-        ("and, or", ["This or that.", "This."], [1, 0]),
         ("mean overlap", ["a b", "a c", "d"], [1 / 6, 1 / 6, 0]),
         ("largest overlap", ["a b", "a c", "d"], [1 / 3, 1 / 3, 0]),
         ("words of its own", ["a b", "a c d", "a"], [1 / 2, 2 / 3, 0]),
@@ -86,15 +68,13 @@ def value(choices: list[str], name: str) -> list[float]:
         ("only one yes or no", ["Yes, a.", "Yes, b.", "No, c."], [0, 0, 1]),
         ("yes", ["Yes.", "No."], [1, 0]),
         ("no", ["Yes.", "No."], [0, 1]),
-        ("there", ["There's one.", "One is there."], [1, 0]),
-        ("i", ["I think.", "It thinks."], [1, 0]),
-        ("my", ["My dad.", "A dad."], [1, 0]),
         ("digits", ["In 1990.", "In May."], [1, 0]),
         ("capitals", ["A Big Man", "A big man"], [np.log(3), 0]),
     ],
 )
 def test_features_of_options(name: str, choices: list[str], expected: list[float]) -> None:
-    assert value(choices, name) == pytest.approx(expected, abs=1e-6)
+    column = option_features(choices)[:, FEATURES.index(name)]
+    assert column - column.min() == pytest.approx(expected, abs=1e-6)
 
 
 @given(options)
@@ -131,7 +111,7 @@ def test_the_order_of_options_changes_nothing(
     pairs: list[tuple[list[str], int]], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    questions, labels = apart(pairs)
+    questions, labels = [choices for choices, _ in pairs], [label for _, label in pairs]
     orders = [rng.permutation(len(choices)).tolist() for choices in questions]
     moved = [[c[i] for i in order] for c, order in zip(questions, orders, strict=True)]
     moved_labels = [order.index(label) for order, label in zip(orders, labels, strict=True)]
@@ -176,9 +156,7 @@ def test_other_languages_and_odd_text_do_not_crash() -> None:
         ([], [], "one label a question, got 0 of 0"),
         ([["a", "b"]], [0, 1], "one label a question, got 2 of 1"),
         ([["a", "b"], ["c", "d"]], [0, 2], "a label must be 0 to 1, an option, got 2"),
-        ([["a", "b"]], [-1], "a label must be 0 to 1, an option, got -1"),
         ([["one"]], [0], "at least two options, got .'one'."),
-        ([[]], [0], "at least two options"),
     ],
 )
 def test_bad_questions_and_labels_are_refused(

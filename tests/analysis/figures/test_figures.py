@@ -79,9 +79,6 @@ def drawn(case: str) -> dict[str, Figure]:
     }
 
 
-# --- no text on anything --------------------------------------------------------------------------
-
-
 def texts(figure: Figure) -> list[tuple[Text, Bbox]]:
     """Texts that are shown, with their boxes in pixels."""
     figure.canvas.draw()
@@ -168,9 +165,6 @@ def test_names_of_models_are_text_and_never_too_long(tmp_path: Path) -> None:
             assert "<b>" not in written[1].read_text("utf-8")
 
 
-# --- what is drawn is what the tables say ---------------------------------------------------------
-
-
 def ys(axes: Axes, colour: str) -> list[list[float]]:
     """Heights of the lines of a colour."""
     return [
@@ -188,6 +182,7 @@ def test_a_line_stops_where_nothing_was_run() -> None:
     panel = drawn("missing")["accuracy"].axes[1]
     (y,) = ys(panel, LABEL_STYLE[0][0])
 
+    assert "zero-shot run missing" in words(drawn("no zero-shot")["accuracy"])
     assert np.isnan(y).tolist() == [False, False, True, False]
 
 
@@ -210,11 +205,6 @@ def test_chance_is_drawn_where_it_is_in_range() -> None:
     assert "chance" not in words(low)
     assert low.axes[0].get_ylim()[0] > 0.4
     assert "chance, 70.0" in words(high)
-
-
-def test_a_missing_zero_shot_run_is_said() -> None:
-    r = study("no zero-shot")
-    assert "zero-shot run missing" in words(figures.accuracy(r.curves, r.experiment.models))
 
 
 @pytest.mark.parametrize("case", ["no gap", "unread"])
@@ -322,9 +312,6 @@ def test_the_surface_figure_shows_the_gain_of_each_fifth_of_the_questions() -> N
     shown = [line for line in figure.axes[0].lines if line.get_marker() == LABEL_STYLE[0][2]]
     assert np.asarray(shown[0].get_ydata()).tolist() == gains
     assert "reads only the options" in words(figure)
-
-
-# --- files ----------------------------------------------------------------------------
 
 
 def test_saving_twice_writes_the_same_and_texts_of_the_csv_are_no_formulas(tmp_path: Path) -> None:

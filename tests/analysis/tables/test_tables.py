@@ -69,6 +69,11 @@ def only(table: pd.DataFrame, **where: Any) -> dict[str, Any]:
     return {str(name): value for name, value in row.items()}
 
 
+def right(*columns: str) -> Any:
+    """(n, draws) of whether each is right."""
+    return np.array([[a == t for t, a in zip(TARGET, c, strict=True)] for c in columns]).T * 1.0
+
+
 def draws(n: int) -> dict[Key, str]:
     return {**ZERO, **drawn(W2S[:n], "s", "w"), **drawn(GOLD[:n], "s")}
 
@@ -76,9 +81,6 @@ def draws(n: int) -> dict[Key, str]:
 def assert_values(row: Mapping[str, Any], expected: Mapping[str, float]) -> None:
     found = {name: row[name] for name in expected}
     assert found == pytest.approx(expected, abs=5.1e-7, nan_ok=True)
-
-
-# --- the worked example ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -146,9 +148,6 @@ def test_agreement_and_rates_of_the_first_draw() -> None:
         assert row[f"{name}_lo"] < row[name] < row[f"{name}_hi"]
 
 
-# --- several cells --------------------------------------------------------------------------------
-
-
 def test_pooling_averages_before_it_divides() -> None:
     as_gold = {**drawn(GOLD, "s", "w", shots=8), **drawn(GOLD, "s", shots=8)}
 
@@ -168,10 +167,9 @@ def test_pooling_keeps_the_draws_and_questions_that_all_cells_have() -> None:
     row = only(table, scope="w → s, all shots")
     everything = only(table, scope="all pairs, all shots")
 
-    right = [[a == t for a, t in zip(c, TARGET, strict=True)] for c in (WEAK, *W2S[:2], *GOLD[:2])]
-    weak, treated, ceiling = np.array(right[0]), np.array(right[1:3]).T, np.array(right[3:]).T
+    columns = right(WEAK), right(*W2S[:2]), right(*GOLD[:2])
     assert (row["cells"], row["draws"], row["n"]) == (2, 2, 40)
-    assert row["pgr_pooled"] == pooled_gap_recovered([(weak, treated, ceiling)] * 2).value
+    assert row["pgr_pooled"] == pooled_gap_recovered([columns] * 2).value
     assert everything["cells"] == 2  # one question of 40 is more than 2%
     assert everything["n"] == 40
 
@@ -186,9 +184,6 @@ def test_holm_goes_over_the_cells_of_a_family() -> None:
         adjusted = min(2 * low, 1)
         assert sorted(family["p_holm"]) == pytest.approx([adjusted, max(adjusted, high)])
     assert len(table) == 6
-
-
-# --- what is missing ------------------------------------------------------------------------------
 
 
 def test_a_draw_that_one_arm_lacks_is_dropped() -> None:
@@ -213,8 +208,8 @@ def test_a_cell_with_too_few_answers_has_counts_only() -> None:
     pooled = only(tables.pooled_table(e), scope="w → s, all shots")
     assert (pooled["cells"], pooled["pgr_pooled_status"]) == (0, "incomplete")
     assert math.isnan(pooled["pgr_pooled"])
-    expected = [(*key, 0, "incomplete"), (*zero("w", "pool"), 0, "not run")]
-    assert [tuple(row) for row in tables.missing_cells(e).to_numpy()] == expected
+    expected = [[*key, 0, "incomplete"], [*zero("w", "pool"), 0, "not run"]]
+    assert tables.missing_cells(e).to_numpy().tolist() == expected
 
 
 def test_without_a_strong_baseline_the_other_numbers_stand() -> None:
@@ -226,9 +221,7 @@ def test_without_a_strong_baseline_the_other_numbers_stand() -> None:
     assert (row["pgr_zero_status"], row["egr_status"]) == ("incomplete", "incomplete")
     assert set(tables.tests_table(e)["family"]) == {"w2s_vs_weak", "w2s_vs_gold"}
     assert_values(only(tables.arms_table(e), arm="weak"), {"gain": math.nan})
-    assert [tuple(row) for row in tables.missing_cells(e).to_numpy()] == [
-        (*zero("s"), 0, "not run")
-    ]
+    assert tables.missing_cells(e).to_numpy().tolist() == [[*zero("s"), 0, "not run"]]
 
 
 def test_unread_replies_are_wrong_and_match_nothing() -> None:
@@ -253,15 +246,6 @@ def test_a_self_pair_is_compared_with_its_own_answers_only() -> None:
     assert tables.pooled_table(e).empty
 
 
-def test_without_gold_runs_there_is_no_imitation_and_no_ratio() -> None:
-    e = experiment({**ZERO, **drawn(W2S, "s", "w")})
-
-    row = only(tables.matching_table(e))
-    assert_values(row, {"fix_count": 6, "imitation_m": math.nan, "imitation_w2s": math.nan})
-    assert tables.tests_table(e)["family"].tolist() == ["w2s_vs_weak", "w2s_vs_strong0"]
-    assert only(tables.pooled_table(e), scope="w → s, all shots")["cells"] == 0
-
-
 def test_repeated_runs_have_no_agreement() -> None:
     e = experiment(EXAMPLE)
     halves = e.logs.correct.copy()
@@ -269,9 +253,6 @@ def test_repeated_runs_have_no_agreement() -> None:
     row = only(tables.matching_table(Experiment(dataclasses.replace(e.logs, correct=halves))))
 
     assert_values(row, {"phi_weak": math.nan, "capa_strong_hi": math.nan, "fix_count": 6})
-
-
-# --- arms, rules, shortcuts -----------------------------------------------------------------------
 
 
 def arm(labels: str, weak: str = "", draw: int = 0, prompt: str = "", model: str = "s") -> Key:
@@ -289,11 +270,6 @@ CONTROLS: dict[Key, str] = {
     arm("weak", "w", draw=0, prompt="disclosure=accuracy"): STRONG,
     arm("gold", draw=0, prompt="disclosure=accuracy"): STRONG,
 }
-
-
-def right(*columns: str) -> Any:
-    """(n, draws) of whether each is right."""
-    return np.array([[a == t for t, a in zip(TARGET, c, strict=True)] for c in columns]).T * 1.0
 
 
 def test_arms_of_a_pair_are_those_of_its_labels() -> None:
@@ -366,16 +342,11 @@ def test_every_arm_that_was_run_is_a_family_of_tests() -> None:
     assert (info["log_versions"]["inspect_ai"], info["experiment"]["seed"]) == (["0.3.285"], 42)
 
 
-# --- classes of questions -------------------------------------------------------------------------
-
-
 def with_classes(e: Experiment, categories: int) -> Experiment:
     """Categories in turn; every fifth right answer declines."""
     asked = e.logs.questions
     choices = [
-        tuple(
-            "I have no comment." if i % 5 == 0 and letter == gold else letter for letter in "ABCD"
-        )
+        tuple("I have no comment." if x == gold and i % 5 == 0 else x for x in "ABCD")
         for i, gold in enumerate(asked["gold"])
     ]
     named = [f"c{i % categories}" for i in range(len(asked))]
@@ -417,17 +388,13 @@ def test_classes_add_up_to_the_whole_and_are_what_their_questions_say(categories
     numerator, gap = (treated - weak)[of].mean(), (ceiling - weak)[of].mean()
     assert_values(declined, {"pgr_gold_num": numerator, "pgr_gold_gap": gap})
     mine = (treated - strong0)[of]
-    own = ends(
-        mine.mean(axis=1), mine.mean(axis=1).var(ddof=1) / 8, 7, mine.mean(0).var(ddof=1) / 3
-    )
+    vq, vs = mine.mean(axis=1).var(ddof=1) / 8, mine.mean(axis=0).var(ddof=1) / 3
+    own = ends(mine.mean(axis=1), vq, 7, vs)
     assert [declined["gain_lo"], declined["gain_hi"]] == pytest.approx(own)
     by_category = table[table["by"] == "category"]
     assert by_category["gain_p_holm"].min() == pytest.approx(
         min(1, categories * by_category["gain_p"].min())
     )
-
-
-LONG = ("no", "a rather longer one", "it", "or so")
 
 
 def with_options(e: Experiment, long: Sequence[bool], *, labelled: bool = True) -> Experiment:
@@ -439,12 +406,11 @@ def with_options(e: Experiment, long: Sequence[bool], *, labelled: bool = True) 
         texts[place if is_long else (place + 1) % 4] = "a rather longer one"
         choices.append(tuple(texts))
     runs = e.logs.runs.copy()
-    shown = runs["shots"] > 0
-    options: list[Any] = [(LONG,) * 4 if some else () for some in shown]
-    runs["demo_choices"] = options
+    long_one = ("no", "a rather longer one", "it", "or so")
+    runs["demo_choices"] = [(long_one,) * 4 if shots else () for shots in runs["shots"]]
     runs["demo_labels"] = [
-        ("" if kind == "unlabelled" else "B",) * 4 if some and labelled else ()
-        for some, kind in zip(shown, runs["labels"], strict=True)
+        ("" if kind == "unlabelled" else "B",) * 4 if shots and labelled else ()
+        for shots, kind in zip(runs["shots"], runs["labels"], strict=True)
     ]
     questions = e.logs.questions.assign(choices=pd.Series(choices))
     return Experiment(dataclasses.replace(e.logs, runs=runs, questions=questions))
@@ -472,9 +438,6 @@ def test_without_labels_in_the_logs_there_is_no_rule() -> None:
 
     assert only(tables.surface_rule_table(e), arm="weak")["n"] == 40
     assert tables.rules_table(e).empty
-
-
-# --- models, costs, provenance --------------------------------------------------------------------
 
 
 def test_models_have_their_zero_shot_run_and_their_label_run() -> None:
@@ -517,19 +480,15 @@ def test_unknown_cost_is_never_zero_and_a_reused_answer_costs_nothing() -> None:
 def test_orders_have_rows_of_their_own_and_move_no_other_number() -> None:
     orders = {(*shown("s", "w", d), o): GOLD[(d + o) % 3] for d in range(3) for o in (1, 2)}
     plain, more = experiment(EXAMPLE), experiment({**EXAMPLE, **orders})
-    right = np.array([[a == b for a, b in zip(of, TARGET, strict=True)] for of in orders.values()])
-    own = np.array([[a == b for a, b in zip(of, TARGET, strict=True)] for of in W2S])
-    accuracy = [[own[d].mean(), *right[2 * d : 2 * d + 2].mean(axis=1)] for d in range(3)]
+    accuracy = [
+        [right(W2S[d]).mean(), *(right(orders[*shown("s", "w", d), o]).mean() for o in (1, 2))]
+        for d in range(3)
+    ]
 
     (row,) = tables.repeats_table(more).to_dict("records")
 
-    assert (row["model"], row["weak"], row["draws"], row["orders"], row["n"]) == (
-        "s",
-        "w",
-        3,
-        3,
-        40,
-    )
+    assert (row["model"], row["weak"]) == ("s", "w")
+    assert (row["draws"], row["orders"], row["n"]) == (3, 3, 40)
     assert row["var_orders"] == pytest.approx(np.var(accuracy, axis=1, ddof=1).mean())
     between = np.mean(accuracy, axis=1).var(ddof=1) - row["var_orders"] / 3
     assert row["var_draws"] == pytest.approx(between)
@@ -546,9 +505,7 @@ def test_columns_do_not_depend_on_the_rows() -> None:
     empty = experiment(ZERO)
 
     names = "tests matching pooled models costs arms classes rules surface_rule positions repeats"
-    for make in (
-        tables.missing_cells,
-        *(getattr(tables, f"{name}_table") for name in names.split()),
-    ):
+    made = [getattr(tables, f"{name}_table") for name in names.split()]
+    for make in (tables.missing_cells, *made):
         assert make(empty).columns.tolist() == make(full).columns.tolist()
         assert not make(full).empty

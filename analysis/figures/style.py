@@ -25,10 +25,13 @@ from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 
 from w2s_icl.analysis.sentences import points
-from w2s_icl.words import printable
+from w2s_icl.words import fitted, printable
 
 INK, MUTED, GRID, BAND = "#1c1f25", "#5b6571", "#e3e6ea", "#f1f3f5"
 PAPER, RIGHT = "#ffffff", "#187d5f"
+DASHED = (0, (5, 2))
+HOLLOW: Any = {"marker": "o", "markersize": 7, "markerfacecolor": PAPER, "linestyle": ""}
+Pair = tuple[Any, Any]  # (weak, strong)
 
 LABEL_STYLE: tuple[tuple[str, str, str], ...] = (
     ("#0072b2", "#56b4e9", "o"),
@@ -52,9 +55,6 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     **{light: (f"label-{i}", dark) for i, (light, dark, _) in enumerate(LABEL_STYLE)},
 }
 """Each colour that follows the reader's theme: its name, and what it is on a dark page."""
-
-DASHED = (0, (5, 2))
-HOLLOW: Any = {"marker": "o", "markersize": 7, "markerfacecolor": PAPER, "linestyle": ""}
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -81,13 +81,10 @@ STYLE: Any = {
 styled = mpl.rc_context(STYLE)
 """Decorator: draw a figure in the house style."""
 
-Pair = tuple[Any, Any]  # (weak, strong)
-
 
 def shortened(text: str, most: int = 22) -> str:
     """A text on one line, its middle left out where it is too long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= most else f"{line[: most // 2]}…{line[1 - most + most // 2 :]}"
+    return fitted(" ".join("".join(c if c.isprintable() else " " for c in text).split()), most)
 
 
 def display_names(models: Sequence[str]) -> dict[str, str]:
@@ -191,8 +188,7 @@ class Sheet:
 
     def looks(self, model: str) -> tuple[str, str]:
         """Colour and marker of a model that writes labels."""
-        colour, _, marker = LABEL_STYLE[list(self.names).index(model) % len(LABEL_STYLE)]
-        return colour, marker
+        return LABEL_STYLE[list(self.names).index(model) % len(LABEL_STYLE)][::2]
 
     def key(self, label: str, there: bool | np.bool_ = True, **style: Any) -> None:
         """An entry of the legend, if what it explains is there."""

@@ -66,11 +66,7 @@ def _fieller(x: float, d: float, covariance: Floats, c: float) -> tuple[float, f
 
 
 def gap_recovered(
-    base: ArrayLike,
-    treated: ArrayLike,
-    ceiling: ArrayLike,
-    *,
-    clusters: ArrayLike | None = None,
+    base: ArrayLike, treated: ArrayLike, ceiling: ArrayLike, *, clusters: ArrayLike | None = None
 ) -> Ratio:
     """Share of the gap between `base` and `ceiling` that `treated` recovers.
 

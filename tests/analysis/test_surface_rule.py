@@ -139,15 +139,10 @@ def test_one_question_and_equal_options_are_enough() -> None:
 
 
 def test_other_languages_and_odd_text_do_not_crash() -> None:
-    questions = [
-        ["Это не так.", "Да, это так."],
-        ["没有评论。", "我有三只猫。", ""],
-        ["\ud800", "🐈‍⬛", "   "],
-        ["لا أعرف", "٣"],
-    ]
-    rule = fit_rule(questions, [0, 1, 2, 0])
-    assert np.isfinite(rule.weights).all()
-    assert len(cross_fitted(questions, [0, 1, 2, 0])[0]) == 4
+    questions = [["Это не так.", "Да, это так."], ["没有评论。", ""], ["لا", "٣"]]
+    questions.append(["\ud800", "🐈", "   "])
+    chosen, probability = cross_fitted(questions, [0, 1, 0, 2])
+    assert len(chosen) == np.isfinite(probability).sum() == 4
 
 
 @pytest.mark.parametrize(
@@ -187,16 +182,3 @@ def test_truthfulqa_can_be_answered_without_the_question() -> None:
     questions, gold = [q.choices for q in loaded], [q.gold for q in loaded]
 
     assert (cross_fitted(questions, gold)[0] == gold).mean() == pytest.approx(0.78, abs=0.02)
-
-    found = {}
-    for shots in (16, 64):
-        draws = []
-        for seed in range(20):
-            order = np.random.default_rng(seed).permutation(len(loaded)).tolist()
-            test, shown = order[:200], order[200 : 200 + shots]
-            rule = fit_rule([questions[i] for i in shown], [gold[i] for i in shown])
-            chosen = rule.choose([questions[i] for i in test])
-            draws.append(np.mean(chosen == [gold[i] for i in test]))
-        found[shots] = np.mean(draws)
-    assert found[16] == pytest.approx(0.72, abs=0.03)
-    assert found[64] == pytest.approx(0.76, abs=0.03)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from tests.analysis.stats.samples import RIGHT_WEAK, STRONG, TARGET, WEAK, Floats, graded
+from tests.analysis.stats.samples import RIGHT_WEAK, TARGET, WEAK, Floats
 from w2s_icl.analysis.stats.agreement import QuestionBootstrap
 
 
@@ -65,11 +65,3 @@ def test_bootstrap_leaves_out_resamples_without_a_value() -> None:
         "phi"
     ]
     assert low < value < high
-
-
-def test_bootstrap_refuses_other_questions_and_options() -> None:
-    pair = column(WEAK), column(STRONG), RIGHT_WEAK, graded(STRONG)
-    with pytest.raises(ValueError, match="must hold 39 questions"):
-        QuestionBootstrap(39, resamples=2).agreement(*pair, [4] * 40)
-    with pytest.raises(ValueError, match="n_options"):
-        QuestionBootstrap(40, resamples=2).agreement(*pair, [4] * 39 + [1])

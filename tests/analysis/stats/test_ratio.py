@@ -139,16 +139,14 @@ def test_a_gap_can_be_established_and_the_set_of_the_ratio_unbounded() -> None:
     [
         (np.zeros(39), np.zeros(40), "same questions"),
         (np.zeros((40, 2)), np.zeros((40, 3)), "same questions and draws, got"),
-        (np.zeros(0), np.zeros(0), "base must have shape"),
         (np.zeros((40, 2, 2)), np.zeros(40), "base must have shape"),
         (np.full(40, 1.1), np.zeros(40), re.escape("base must be finite and in [0, 1]")),
-        (np.zeros(40), np.full(40, -0.1), "treated must be finite"),
         (np.zeros(40), np.full(40, np.nan), "treated must be finite"),
     ],
 )
 def test_bad_columns_are_refused(base: Floats, treated: Floats, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        gap_recovered(base, treated, np.ones(40) if np.size(base) else base)
+        gap_recovered(base, treated, np.ones(40))
 
 
 def test_pooled_is_the_ratio_of_means_paired_by_question() -> None:
@@ -172,16 +170,11 @@ def test_clustered_ratio_by_hand(draws: int) -> None:
     b, a, c = (random_table(rng, latent, p, draws).astype(float) for p in (0.4, 0.6, 0.7))
     names = rng.choice(["law", "health", "myths", "food"], 120)
 
-    x, d = a - b, c - b
-    r = x.mean() / d.mean()
-    e = [float(np.mean(x[q] - r * d[q])) for q in range(120)]
-    plain = sum(v * v for v in e) / (120 * 119)
-    sums = {name: 0.0 for name in names}
-    for name, v in zip(names, e, strict=True):
-        sums[name] += v
-    clustered = 4 / 3 * sum(v * v for v in sums.values()) / 120**2
-    of_draw = [float(np.mean(x[:, s] - r * d[:, s])) for s in range(draws)]
-    extra = sum(v * v for v in of_draw) / (draws - 1) / draws if draws >= 3 else 0.0
+    e = (a - b) - (a - b).mean() / (c - b).mean() * (c - b)
+    plain = e.mean(axis=1).var(ddof=1) / 120
+    sums = [e.mean(axis=1)[names == name].sum() for name in set(names)]
+    clustered = 4 / 3 * np.square(sums).sum() / 120**2
+    extra = e.mean(axis=0).var(ddof=1) / draws if draws >= 3 else 0.0
     expected = math.sqrt((clustered + extra) / (plain + extra))
 
     assert clustered_ratio(b, a, c, names) == pytest.approx(expected, rel=1e-9)

@@ -42,35 +42,6 @@ class Question(NamedTuple):
     file: str
 
 
-class Questions(dict[Id, Question]):
-    """The questions met so far, by id."""
-
-    def check(self, sample: EvalSampleSummary, file: str) -> Question:
-        """The question of a sample, the same in all logs.
-
-        Raises:
-            W2SError: Another log asks it otherwise, or its right answer is none of its options.
-        """
-        gold = sample.target if isinstance(sample.target, str) else ",".join(sample.target)
-        choices = tuple(sample.choices or ())
-        if gold not in _letters(choices):
-            raise W2SError(
-                f"{file}: the right answer of question {sample.id!r} must be one of its "
-                f"{len(choices)} options, got {gold!r:.40}"
-            )
-        category = str(sample.metadata.get("category") or "")
-        mine = Question(str(sample.input), choices, gold, category, file)
-        first = self.setdefault(sample.id, mine)
-        for what, own, its in zip(Question._fields[:-1], mine, first, strict=False):
-            if own != its:
-                raise W2SError(
-                    f"{file} and {first.file} have another `{what}` in question {sample.id!r}; "
-                    "logs of different questions or option orders cannot be analysed together: "
-                    "move one of them out of the directory"
-                )
-        return first
-
-
 @dataclass
 class Answers:
     """The answers of one log."""
@@ -99,12 +70,14 @@ class Answers:
             self.dollars.append(math.fsum(costs) if len(costs) == len(usage) else math.nan)
 
 
-def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file: str) -> Answers:
+def answers_of(
+    samples: Iterable[EvalSampleSummary], questions: dict[Id, Question], file: str
+) -> Answers:
     """Read the samples of a log; a sample that failed has no answer, which is not a wrong one.
 
     Raises:
-        W2SError: A question is there twice, was asked otherwise in another log, or was not scored
-            by this suite; names file and question.
+        W2SError: A question is there twice, was asked otherwise in another log, has no right
+            answer, or was not scored by this suite; names file and question.
     """
     answers = Answers()
     seen: set[tuple[Id, int]] = set()
@@ -113,7 +86,7 @@ def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file:
         if (sample.id, sample.epoch) in seen:
             raise W2SError(f"{where} is in it twice (epoch {sample.epoch})")
         seen.add((sample.id, sample.epoch))
-        question = questions.check(sample, file)
+        question = _question(sample, questions, file)
         answers.add_usage(sample, where)
         if sample.scores and not sample.error:
             score = _checked(sample.scores, question, where)
@@ -121,6 +94,28 @@ def answers_of(samples: Iterable[EvalSampleSummary], questions: Questions, file:
             version = (score.metadata or {}).get(READ_BY)
             answers.versions |= {str(version)} if version else set()
     return answers
+
+
+def _question(sample: EvalSampleSummary, met: dict[Id, Question], file: str) -> Question:
+    """The question of a sample; a W2SError where another log asks it otherwise."""
+    gold = sample.target if isinstance(sample.target, str) else ",".join(sample.target)
+    choices = tuple(sample.choices or ())
+    if gold not in _letters(choices):
+        raise W2SError(
+            f"{file}: the right answer of question {sample.id!r} must be one of its "
+            f"{len(choices)} options, got {gold!r:.40}"
+        )
+    category = str(sample.metadata.get("category") or "")
+    mine = Question(str(sample.input), choices, gold, category, file)
+    first = met.setdefault(sample.id, mine)
+    for what, own, its in zip(Question._fields[:-1], mine, first, strict=False):
+        if own != its:
+            raise W2SError(
+                f"{file} and {first.file} have another `{what}` in question {sample.id!r}; logs of "
+                "different questions or option orders cannot be analysed together: move one of "
+                "them out of the directory"
+            )
+    return first
 
 
 def _checked(scores: Mapping[str, Score], question: Question, where: str) -> Score:

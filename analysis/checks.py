@@ -180,7 +180,8 @@ def _of_cells(cells: pd.DataFrame) -> Iterator[Check]:
     ratios, most = cells["se_ratio_cluster"], 1.15
     yield check(
         [
-            f"{_pair_text(row)}: {row['se_ratio_cluster']:.2f} times the plain standard error"
+            f"{row['weak']} → {row['strong']}, {row['shots']} shots: "
+            f"{row['se_ratio_cluster']:.2f} times the plain standard error"
             for row in _rows(cells[ratios > most])
         ],
         f"standard errors clustered by category are at most {most} times the plain ones "
@@ -263,7 +264,3 @@ def _run_text(row: Any, more: str = "") -> str:
         return f"{row['model']}, zero-shot{prompt}"
     by = f" of {row['weak']}" if row["weak"] else ""
     return f"{row['model']}, {row['shots']} {row['labels']} labels{by}{prompt}"
-
-
-def _pair_text(row: Any) -> str:
-    return f"{row['weak']} → {row['strong']}, {row['shots']} shots"

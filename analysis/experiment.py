@@ -242,8 +242,8 @@ class Experiment:
     def all_arms(self) -> Iterator[tuple[str, str, int, dict[str, ArmRuns]]]:
         """Weak, strong, shots and arms of every pair, at all shot counts of its strong model."""
         for weak, strong in self.pairs:
-            mine = [key for key in self.draws if key[:2] == ("test", strong) and key[4]]
-            for shots in sorted({key[4] for key in mine}):
+            mine = {key[4] for key in self.draws if key[:2] == ("test", strong)}
+            for shots in sorted(mine - {0}):
                 yield weak, strong, shots, self.arms(weak, strong, shots)
 
     def compare(self, *columns: Column) -> Compared:

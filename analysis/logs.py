@@ -102,7 +102,7 @@ def read_logs(directory: str) -> Logs:
             holds a question twice, or was not scored by this suite.
     """
     notes: list[Note] = []
-    questions = answers.Questions()
+    questions: dict[record.Id, answers.Question] = {}
     with _on_this_machine(directory) as infos:
         parsed = _headers(infos, notes)
         finished = [run for run in parsed if run.finished]
@@ -127,7 +127,8 @@ def read_logs(directory: str) -> Logs:
     first, *others = declaration.plans.values() or [""]
     notes += [Note("remark", file, f"its plan differs from that of {first}") for file in others]
     ids, letters, correct, unread = answers.matrices_of([run.answers for run in runs], questions)
-    asked = pd.DataFrame([questions[id_] for id_ in ids], pd.Index(ids, name="id", dtype=object))
+    index, fields = pd.Index(ids, name="id", dtype=object), list(answers.Question._fields)
+    asked = pd.DataFrame([questions[id_] for id_ in ids], index, columns=fields)
     asked["n_options"] = asked["choices"].map(len)
     planned = dict.fromkeys(cell for plan in declaration.plans for cell in plan.cells())
     return Logs(
@@ -194,7 +195,7 @@ def _headers(infos: Sequence[EvalLogInfo], notes: list[Note]) -> list[_Run]:
 
 
 def _read_answers(
-    finished: Sequence[_Run], questions: answers.Questions, notes: list[Note]
+    finished: Sequence[_Run], questions: dict[record.Id, answers.Question], notes: list[Note]
 ) -> tuple[Mapping[record.CellKey, list[_Run]], Mapping[record.CellKey, tuple[int, int]]]:
     """The runs of each cell with their answers, and the counts of `Logs.counts`."""
     by_cell: dict[record.CellKey, list[_Run]] = defaultdict(list)
@@ -263,7 +264,7 @@ def _metadata(runs: Sequence[_Run]) -> dict[str, Any]:
     }
 
 
-def _row(run: _Run, questions: answers.Questions) -> dict[str, Any]:
+def _row(run: _Run, questions: dict[record.Id, answers.Question]) -> dict[str, Any]:
     """A row of `Logs.runs`, beside the columns of `KEY`."""
     log, shown, replies, orders = run.log, run.shown, run.answers.replies, run.cell.permutations
     # by sample: the header of a resumed run counts its last attempt only

@@ -14,7 +14,8 @@ from markupsafe import Markup, escape
 
 from w2s_icl import words
 from w2s_icl.analysis import figures, sentences
-from w2s_icl.analysis.results import Results, Row
+from w2s_icl.analysis.results import Results
+from w2s_icl.analysis.sentences import Row
 from w2s_icl.analysis.stats.columns import MIN_QUESTIONS
 from w2s_icl.analysis.verdict import Condition
 
@@ -228,6 +229,5 @@ def _numbers(table: pd.DataFrame, columns: str) -> tuple[list[str], list[list[st
             return str(value)
         return "" if math.isnan(value) else f"{value:.3f}".rstrip("0").rstrip(".").replace("-", "−")
 
-    shown = table.filter(regex=columns)
-    rows = [[text(value) for value in row] for row in shown.itertuples(index=False, name=None)]
-    return list(map(str, shown)), rows
+    texts = table.filter(regex=columns).astype(object).map(text)
+    return list(map(str, texts)), texts.to_numpy().tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,8 @@ from w2s_icl.analysis import figures, tables, verdict
 from w2s_icl.analysis.checks import run_checks
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs
+from w2s_icl.analysis.sentences import Row
 from w2s_icl.record import BANNER
-
-Row = Mapping[Any, Any]
 
 
 class Results:

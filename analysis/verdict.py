@@ -247,11 +247,9 @@ class _Headline:
     def _contrast(
         self, columns: Mapping[str, Floats], weights: Mapping[str, float], places: NDArray[np.intp]
     ) -> Difference:
-        def side(sign: int) -> Any:
-            of_sign = [(arm, sign * w) for arm, w in weights.items() if sign * w > 0]
-            return sum(w * columns[arm].reshape(len(places), -1) for arm, w in of_sign)
-
-        return paired_difference(side(1), side(-1), clusters=self._categories[places])
+        parts = [(w, w * columns[arm].reshape(len(places), -1)) for arm, w in weights.items()]
+        more, less = (sum(of for w, of in parts if w * sign > 0) for sign in (1, -1))
+        return paired_difference(more, -less, clusters=self._categories[places])
 
     def _state(self, blank: Condition, d: Difference, *, against: bool) -> Condition:
         """A measured condition; `against`: there is evidence that it does not hold."""

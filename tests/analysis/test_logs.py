@@ -231,21 +231,6 @@ def test_logs_of_one_cell_that_no_one_run_wrote_must_agree(
         read_logs(str(tmp_path))
 
 
-@pytest.mark.parametrize("names", ["abc", "cab", "bca"])
-def test_what_is_kept_of_two_runs_does_not_hang_on_the_order_of_the_files(
-    names: str, tmp_path: Path
-) -> None:
-    full, lacking, other = names
-    write(tmp_path, full, ["ABCD"], spec=ONE_RUN)
-    write(tmp_path, lacking, ["BBB "], spec=ONE_RUN)  # disagrees with the fuller one
-    write(tmp_path, other, ["ABC "], spec={"eval_set_id": "another"})  # agrees with it
-
-    logs = read_logs(str(tmp_path))
-
-    assert one(logs)["file"] == f"{full}.eval"
-    assert len(logs.notes) == 2
-
-
 def test_a_log_in_which_all_questions_failed_lacks_all_answers(tmp_path: Path) -> None:
     blocks = [[f"mockllm/{m}", "zero_shot", "pool", "", "", "", [0], 1] for m in "wm"]
     plan = {**study(), "blocks": blocks}

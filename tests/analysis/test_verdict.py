@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -355,41 +355,30 @@ def test_few_draws_of_one_control_carry_no_claim(draws: int) -> None:
     assert set(verdict_table([verdict])["scope"]) == {"fixed_demos"}
 
 
-def _declared(**changes: Any) -> Callable[[Experiment], None]:
-    def change(e: Experiment) -> None:
-        e.declaration = replace(DECLARED, **changes)
-
-    return change
-
-
-def _set(column: str, labels: str, value: Any) -> Callable[[Experiment], None]:
-    def change(e: Experiment) -> None:
-        runs = e.logs.runs
-        for row in runs.index[(runs["labels"] == labels) & (runs["model"] == "s")]:
-            runs.at[row, column] = value
-
-    return change
+def set_of(e: Experiment, labels: str, column: str, value: Any) -> None:
+    e.logs.runs.loc[e.logs.runs["labels"] == labels, column] = value
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("declared", "changed", "why"),
     [
-        (_declared(declared=False), "the study file declares no headline"),
-        (_declared(conflicts=("the pairs were changed",)), "the pairs were changed"),
+        ({"declared": False}, (), "the study file declares no headline"),
+        ({"conflicts": ("the pairs were changed",)}, (), "the pairs were changed"),
         (
-            _set("demo_label_accuracy", "noise_matched", 0.25),
+            {},
+            ("noise_matched", "demo_label_accuracy", 0.25),
             "controls show other labels than they should (log.eval: 6 labels are wrong, of those "
             "by w 4 and 2 more)",
         ),
-        (
-            _set("unparsed", "random", 41),
-            "10.2% of the replies cannot be read (s, 8 random labels)",
-        ),
+        ({}, ("random", "unparsed", 41), "10.2% of the replies cannot be read (s, 8 random labels"),
     ],
 )
-def test_what_is_void_carries_no_claim(change: Callable[[Experiment], None], why: str) -> None:
-    e = experiment(arms(HOLDING))
-    change(e)
+def test_what_is_void_carries_no_claim(
+    declared: dict[str, Any], changed: tuple[str, str, Any], why: str
+) -> None:
+    e = experiment(arms(HOLDING), declaration=replace(DECLARED, **declared))
+    if changed:
+        set_of(e, *changed)
     verdict, _ = only(verdicts(e))
 
     assert (states(verdict), verdict.claim) == ({}, False)
@@ -400,7 +389,7 @@ def test_what_is_void_carries_no_claim(change: Callable[[Experiment], None], why
 
 def test_unread_replies_and_habits_of_place_stand_beside_the_verdict() -> None:
     e = experiment(arms(HOLDING))
-    _set("unparsed", "random", 20)(e)
+    set_of(e, "random", "unparsed", 20)
     verdict, _ = only(verdicts(e))
 
     assert verdict.claim

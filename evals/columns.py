@@ -117,20 +117,17 @@ def questions_of(rows: Sequence[Row], columns: Columns) -> list[Question]:
             items.append(_item(row, id_, columns))
         except _UnusableError as error:
             unusable.append(f"{row.place}, id {id_!r:.80}: {error}")
-    own = any(item.own for item in items)
-    places = [_places(item, int(columns.label_from), own=own) for item in items]
-    way = _way(items, places)
-    for item, read in zip(items, places, strict=True):
-        if way not in read:
-            unusable.append(f"{item.where}: {_no_gold(item, int(columns.label_from))}")
+    first_place, own = int(columns.label_from), any(item.own for item in items)
+    read = [(item, _places(item, first_place, own=own)) for item in items]
+    way = _way(read)
+    unusable += [_no_gold(item, first_place) for item, places in read if way not in places]
     if unusable and columns.bad_rows == "refuse":
         more = f" ({len(unusable) - 1} more rows cannot be used)" if len(unusable) > 1 else ""
         raise W2SError(unusable[0] + more)
     if unusable:
         told = f"bad_rows: drop leaves out {len(unusable)} of {len(rows)} rows: "
         logging.getLogger(__name__).warning(told + "; ".join(unusable[:3]))
-    both = zip(items, places, strict=True)
-    return [replace(item.question, gold=read[way]) for item, read in both if way in read]
+    return [replace(item.question, gold=of[way]) for item, of in read if way in of]
 
 
 def _value(row: Mapping[str, Any], column: str) -> Any:
@@ -246,24 +243,25 @@ def _places(item: _Item, first: int, *, own: bool) -> dict[str, int]:
     return found
 
 
-def _way(items: Sequence[_Item], places: Sequence[Mapping[str, int]]) -> str:
+def _way(read: Sequence[tuple[_Item, Mapping[str, int]]]) -> str:
     """The way to read the label that holds for the whole file: "2" may be a place or a text."""
     ways = ("place", "letter", "text", "own label")
-    fits = [way for way in ways if all(way in read for read in places)]
-    for item, read in zip(items, places, strict=True):
-        if len({read[way] for way in fits}) > 1:
+    fits = [way for way in ways if all(way in places for _, places in read)]
+    for item, places in read:
+        if len({places[way] for way in fits}) > 1:
             raise W2SError(
                 f"{item.where}: label {item.label!r:.40} may be a {' or a '.join(fits)} of the "
                 f"choices {list(item.question.choices)!r:.120}, here and in all rows: write labels "
                 "as letters"
             )
-    return max(ways, key=lambda way: sum(way in read for read in places))
+    return max(ways, key=lambda way: sum(way in places for _, places in read))
 
 
 def _no_gold(item: _Item, first: int) -> str:
+    """Why a label names no option."""
     last = len(item.question.choices) - 1
     own = f", one of {', '.join(item.own)}" if item.own else ""
     return (
-        f"label must be a place from {first} to {last + first} (key label_from), a letter from A "
-        f"to {ascii_uppercase[last]}, a choice's text{own}, got {item.label!r:.80}"
+        f"{item.where}: label must be a place from {first} to {last + first} (key label_from), a "
+        f"letter from A to {ascii_uppercase[last]}, a choice's text{own}, got {item.label!r:.80}"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from w2s_icl.errors import W2SError, first_line
-from w2s_icl.evals.columns import BINARY, MC1, Columns, columns_of, questions_of, read_columns
+from w2s_icl.evals.columns import BINARY, Columns, columns_of, questions_of, read_columns
 from w2s_icl.evals.questions import QuestionSet
 from w2s_icl.inputs import absolute, at_home
 from w2s_icl.rows import Row, read_rows
@@ -25,12 +25,8 @@ from w2s_icl.rows import Row, read_rows
 TRUTHFULQA_CSV = "https://raw.githubusercontent.com/sylinrl/TruthfulQA/main/TruthfulQA.csv"
 BINARY_SHA256 = "814e81017a70b5d5b0143843f30594b5194600337a2ade45a36ac738d9578259"
 
-TRUTHFULQA = MC1.model_copy(
-    update={
-        "path": "truthfulqa/truthful_qa",
-        "revision": "741b8276f2d1982aa3d5b832d3ee81ed3b896490",
-        "rows": 817,
-    }
+TRUTHFULQA = Columns(
+    path="truthfulqa/truthful_qa", revision="741b8276f2d1982aa3d5b832d3ee81ed3b896490", rows=817
 )
 # a script-based dataset, which datasets >= 4 refuses: the hub's own parquet conversion of it
 NOTEBOOK = Columns(path="EleutherAI/truthful_qa_mc", revision="refs/convert/parquet", rows=684)
@@ -51,10 +47,9 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
 
     Args:
         dataset: A name of `DATASETS`; or a path: a `.yaml` file that maps columns (see
-            `columns.Columns`); or a folder in the hub's layout, or a `.jsonl`, `.json`, `.csv`,
-            `.tsv` or `.parquet` file, with the columns `question`, `choices` and `label` (`id` and
-            `category` optional). TruthfulQA's own files, with `mc1_targets` or with `Best Answer`
-            and `Best Incorrect Answer`, are read as they are.
+            `columns.Columns`); or a folder in the hub's layout, or a file that `rows.read_rows`
+            takes, with the columns `question`, `choices` and `label` (`id` and `category`
+            optional), or with the columns of TruthfulQA's own files.
         seed: Draws the three wrong options that `mc4` keeps; other sets do not depend on it.
 
     Raises:
@@ -89,11 +84,12 @@ def _load(
 ) -> QuestionSet:
     if dataset == "binary":
         return _binary()
-    n, fetched = None, True
+    fetched = dataset in HUB_FILES or not path.exists()
+    n: int | None
     if dataset in HUB_FILES:
-        file, columns = HUB_FILES[dataset]
-        files = [_fetch(columns, [file]) / file]
-        source = f"{columns.path}@{columns.revision}/{file}"
+        file, where = HUB_FILES[dataset]
+        files, n = [_fetch(where, [file]) / file], where.rows
+        source = f"{where.path}@{where.revision}/{file}"
     elif columns and not path.exists():
         folder = _folder(dataset, columns)
         files, n = _data_files(folder, columns)
@@ -103,8 +99,7 @@ def _load(
             raise W2SError(f"{dataset}: revision is for the hub only, {path} is on this disk")
         files, n = _data_files(path, columns) if path.is_dir() else ([path], None)
         source = f"w2s_icl/evals/data/{path.name}" if path == MISCONCEPTIONS else str(path)
-        fetched = False
-    rows = _rows(files, fetched=fetched)
+    rows = [row for file in files for row in _rows(file, fetched=fetched)]
     columns = columns or columns_of(rows[0].values)
     questions = questions_of(rows, columns.model_copy(update={"rows": columns.rows or n}))
     if dataset == "mc4":
@@ -114,22 +109,17 @@ def _load(
     return QuestionSet(dataset, source, tuple(questions))
 
 
-def _rows(files: list[Path], *, fetched: bool) -> list[Row]:
-    """Rows of several files; a fetched one that cannot be read is taken out of the cache."""
-    rows: list[Row] = []
-    for file in files:
-        try:
-            rows += read_rows(file)
-        except W2SError as error:
-            if not fetched:
-                raise
-            file.resolve().unlink(missing_ok=True)
-            file.unlink(missing_ok=True)
-            raise W2SError(
-                f"{error.message} (it is taken out of the cache: run this again where the network "
-                "lets the hub's own files through)"
-            ) from None
-    return rows
+def _rows(file: Path, *, fetched: bool) -> list[Row]:
+    """Rows of a file; a fetched one that cannot be read is taken out of the cache."""
+    try:
+        return read_rows(file)
+    except W2SError as error:
+        if not fetched:
+            raise
+        file.resolve().unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
+        way_out = "run this again where the network lets the hub's own files through"
+        raise W2SError(f"{error.message} (it is taken out of the cache: {way_out})") from None
 
 
 def _data_files(path: Path, columns: Columns | None) -> tuple[list[Path], int | None]:

@@ -24,7 +24,6 @@ BANNER = "simulated models: these numbers say nothing about language models"
 STANDIN = "simulated/"  # how the names of the stand-in models begin
 FILE = "file:"  # how labels from a file are named: `labels=file:PATH`
 SELF = "self"  # `labels=self` is `labels=weak` with the prompted model as its own weak model
-TASKS = ("zero_shot", "few_shot")
 MARGIN = 0.02  # what a study calls no difference where it does not say, a share of the questions
 MISSING_LIMIT = 0.02  # share of questions without an answer above which a cell is incomplete
 UNREAD_LIMIT = 0.02  # share of unreadable replies above which terminal and report warn
@@ -115,7 +114,7 @@ class ExperimentRecord(Record):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields of `IDENTITY` with their values."""
+        """The values of `IDENTITY`."""
         return {name: getattr(self, name) for name in IDENTITY}
 
 
@@ -256,8 +255,8 @@ def file_of(log: EvalLog) -> str:
 
 def is_ours(log: EvalLog) -> bool:
     """Whether a log is of this suite."""
-    metadata = log.eval.metadata or {}
-    return metadata.get("task") in TASKS and "prompt_version" in metadata
+    said = log.eval.metadata or {}
+    return said.get("task") in ("zero_shot", "few_shot") and "prompt_version" in said
 
 
 def key_of(log: EvalLog) -> CellKey:
@@ -275,13 +274,9 @@ def is_complete(log: EvalLog) -> bool:
 
     The status alone is "success" even if all samples failed, where a run tolerates that.
     """
-    results = log.results
-    return (
-        log.status == "success"
-        and not log.invalidated
-        and results is not None
-        and results.completed_samples >= results.total_samples
-    )
+    if log.status != "success" or log.invalidated or log.results is None:
+        return False
+    return log.results.completed_samples >= log.results.total_samples
 
 
 def precedence(log: EvalLog) -> tuple[int, str, str]:
@@ -294,12 +289,9 @@ def precedence(log: EvalLog) -> tuple[int, str, str]:
 
 
 def attempt_of(log: EvalLog) -> str:
-    """What two logs share that two workers of one run wrote; "" where nothing tells.
-
-    Besides Inspect's id of the run, the arguments of task and model: a study that was changed goes
-    on under the same id, and its answers are no repetition of the earlier ones.
-    """
+    """What two logs share that two workers of one run wrote; "" where nothing tells."""
     spec = log.eval
+    # a study that was changed goes on under the same id: its answers are no repetition
     args = [spec.eval_set_id, spec.task_args_passed, spec.model_args]
     return json.dumps(args, sort_keys=True, default=str) if spec.eval_set_id else ""
 

@@ -12,19 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from string import ascii_uppercase
 
-from inspect_ai.log import (
-    EvalConfig,
-    EvalDataset,
-    EvalLog,
-    EvalMetric,
-    EvalPlan,
-    EvalResults,
-    EvalSample,
-    EvalScore,
-    EvalSpec,
-    EvalStats,
-    write_eval_log,
-)
+from inspect_ai import log as ilog
 from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput, ModelUsage
 from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score
 
@@ -70,12 +58,38 @@ class Recording:
         """Note a file that was read."""
         self.files.append((path.name, hashlib.sha256(path.read_bytes()).hexdigest(), rows))
 
+    def note(self, text: str, items: Sequence[str]) -> None:
+        """Note what some rows have in common: `text` with their number, and the first five."""
+        if items:
+            more = f" and {len(items) - 5} more" if len(items) > 5 else ""
+            said = text.replace("{}", str(len(items)), 1)
+            self.notes.append(f"{said}: {', '.join(items[:5])}{more}")
+
 
 def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> None:
     """Write a log for each cell of a recording."""
     Path(log_dir).mkdir(parents=True, exist_ok=True)
-    records = [_experiment(recording), _plan(name, list(recording.cells))]
-    for place, key in enumerate(dict.fromkeys([*recording.cells, *recording.counts])):
+    asked = {a.question.id for k, of in recording.cells.items() if k.split == "test" for a in of}
+    digest = hashlib.sha256(json.dumps(recording.files).encode()).hexdigest()[:12]
+    experiment = record.ExperimentRecord(
+        dataset=recording.questions.name,
+        dataset_sha256=recording.questions.fingerprint,
+        dataset_source=recording.questions.source,
+        test_size=len(asked),
+        seed=0,
+        near_duplicates="not recorded",
+        style="not recorded",
+        prompt_version=f"imported {digest}",
+        scorer_version=SCORER_VERSION,
+    )
+    keys = list(recording.cells)  # in the order of the files; nothing was declared
+    plan = record.PlanRecord(
+        name=name,
+        models=tuple(dict.fromkeys(k.model for k in sorted(keys, key=lambda k: bool(k.labels)))),
+        pairs=tuple(dict.fromkeys((k.weak, k.model) for k in keys if k.labels == "weak")),
+        blocks=record.blocks_of(keys),
+    )
+    for place, key in enumerate(dict.fromkeys([*keys, *recording.counts])):
         correct, total = recording.counts.get(key, (None, None))
         told = record.ImportRecord(
             source=source,
@@ -87,70 +101,46 @@ def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> No
             correct=correct,
             total=total,
         )
-        log = _log(key, recording, [*records, told, recording.shown.get(key, Shown())])
-        stamp = log.eval.created.replace(":", "-").replace("+", "-")
-        write_eval_log(log, f"{log_dir}/{stamp}_{log.eval.task.replace('_', '-')}_{place:03d}.eval")
+        log = _log(key, recording, [experiment, plan, told, recording.shown.get(key, Shown())])
+        file = f"{log.eval.created}_{log.eval.task}".translate(str.maketrans(":+_", "---"))
+        ilog.write_eval_log(log, f"{log_dir}/{file}_{place:03d}.eval")
 
 
-def _experiment(recording: Recording) -> record.ExperimentRecord:
-    asked = {a.question.id for k, of in recording.cells.items() if k.split == "test" for a in of}
-    digest = hashlib.sha256(json.dumps(recording.files).encode()).hexdigest()[:12]
-    return record.ExperimentRecord(
-        dataset=recording.questions.name,
-        dataset_sha256=recording.questions.fingerprint,
-        dataset_source=recording.questions.source,
-        test_size=len(asked),
-        seed=0,
-        near_duplicates="not recorded",
-        style="not recorded",
-        prompt_version=f"imported {digest}",
-        scorer_version=SCORER_VERSION,
-    )
-
-
-def _plan(name: str, keys: Sequence[CellKey]) -> record.PlanRecord:
-    """What was recorded, in the order of the files; nothing was declared."""
-    models = dict.fromkeys([k.model for k in keys if not k.labels] + [k.model for k in keys])
-    pairs = dict.fromkeys((k.weak, k.model) for k in keys if k.labels == "weak")
-    blocks = record.blocks_of(keys)
-    return record.PlanRecord(name=name, models=tuple(models), pairs=tuple(pairs), blocks=blocks)
-
-
-def _log(key: CellKey, recording: Recording, records: Sequence[record.Record]) -> EvalLog:
+def _log(key: CellKey, recording: Recording, records: Sequence[record.Record]) -> ilog.EvalLog:
     cell = record.CellRecord(**{k: v for k, v in key._asdict().items() if k != "model"})
     now = datetime.now(UTC).isoformat(timespec="seconds")
     answers = recording.cells.get(key, [])
     asked = list(dict.fromkeys(a.question.id for a in answers))
     right, n = recording.counts.get(key, (sum(a.letter == a.target for a in answers), len(answers)))
-    accuracy = EvalMetric(name="accuracy", value=right / n if n else math.nan)
-    return EvalLog(
+    accuracy = ilog.EvalMetric(name="accuracy", value=right / n if n else math.nan)
+    return ilog.EvalLog(
         status="success",
-        eval=EvalSpec(
+        eval=ilog.EvalSpec(
             created=now,
             task=cell_name(cell),
-            dataset=EvalDataset(
+            dataset=ilog.EvalDataset(
                 name=f"{recording.questions.name} {key.split}",
                 location=recording.questions.source,
                 samples=len(asked),
                 sample_ids=asked,
             ),
             model=key.model,
-            config=EvalConfig(epochs=max((a.epoch for a in answers), default=1)),
+            config=ilog.EvalConfig(epochs=max((a.epoch for a in answers), default=1)),
             tags=["imported"],
             metadata={k: v for part in (cell, *records) for k, v in part.to_metadata().items()},
         ),
-        plan=EvalPlan(),
-        results=EvalResults(
+        plan=ilog.EvalPlan(),
+        results=ilog.EvalResults(
             total_samples=len(answers),
             completed_samples=len(answers),
-            scores=[EvalScore(name=SCORER, scorer=SCORER, metrics={"accuracy": accuracy})],
+            scores=[ilog.EvalScore(name=SCORER, scorer=SCORER, metrics={"accuracy": accuracy})],
         ),
-        stats=EvalStats(started_at=now, completed_at=now),
+        stats=ilog.EvalStats(started_at=now, completed_at=now),
         samples=[_sample(key.model, answer) for answer in answers],
     )
 
 
-def _sample(model: str, answer: Answer) -> EvalSample:
+def _sample(model: str, answer: Answer) -> ilog.EvalSample:
     question, letter, gold = answer.question, answer.letter, answer.target
     options = dict(zip(ascii_uppercase, answer.choices, strict=False))
     page = "\n".join([question.question, "", *(f"{k}) {text}" for k, text in options.items())])
@@ -162,7 +152,7 @@ def _sample(model: str, answer: Answer) -> EvalSample:
         explanation=f"Answered {answered or 'nothing readable'}\n\nGold: {gold}) {options[gold]}",
         metadata={"read_as": "imported", "option": options.get(letter, "")},
     )
-    return EvalSample(
+    return ilog.EvalSample(
         id=question.id,
         epoch=answer.epoch,
         input=question.question,

@@ -76,14 +76,13 @@ def _add(
     recording: Recording, file: dict[str, Any], key: CellKey, result: dict[str, Any], name: str
 ) -> None:
     """Add one cell of a file; raises ValueError where two files disagree about it."""
-    right, n = int(result["num_correct"]), int(result["num_total"])
+    counts = right, n = int(result["num_correct"]), int(result["num_total"])
     arm = f"{key.model}, {key.labels or 'zero-shot'}, {key.shots} shots"
     if not 0 <= right <= n:
         raise ValueError(f"{arm}: {right} right of {n}")
     if result.get("predictions") is None:
-        counts = (right, n)
         if key not in recording.cells and recording.counts.setdefault(key, counts) != counts:
-            raise ValueError(f"{arm}: given twice, with other counts; keep the file that counts")
+            raise ValueError(f"{arm}: given twice, with other counts; keep one")
         return
     answers = _answers(recording.questions, file["dataset"], result["predictions"], n)
     if (counted := sum(a.letter == a.target for a in answers)) != right:
@@ -95,10 +94,8 @@ def _add(
     kept = recording.cells.setdefault(key, answers)
     differ = sum(a != b for a, b in zip(answers, kept, strict=True))
     if kept is not answers and "model" in file:
-        recording.notes.append(
-            f"{name}: {arm}: another run of this cell, {differ} answers differ; the sweep's run is "
-            "taken"
-        )
+        told = f"another run of this cell, {differ} answers differ; the sweep's run is taken"
+        recording.notes.append(f"{name}: {arm}: {told}")
     elif differ:
         raise ValueError(f"{arm}: given twice, with {differ} different answers; keep one")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from inspect_ai.model import ModelUsage
 from pydantic import (
@@ -50,13 +50,13 @@ class AnswerRow(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if bool(self.labels and self.shots) != bool(self.labels or self.shots or self.weak):
+        few_shot = self.labels and self.shots and (self.weak or self.labels != "weak")
+        if not few_shot and (self.labels or self.shots or self.weak):
             raise ValueError(
                 f"labels is {self.labels!r}, weak {self.weak!r} and shots {self.shots}: with "
-                "demonstrations labels and shots are needed, without them all three stay empty"
+                "demonstrations labels and shots are needed, and weak, the model that labelled, "
+                "with weak labels; without demonstrations all three stay empty"
             )
-        if self.labels == "weak" and not self.weak:
-            raise ValueError("labels is weak, but weak, the model that labelled, is empty")
         return self
 
     @property
@@ -90,23 +90,10 @@ class DemonstrationRow(BaseModel):
     label: str
 
 
-class _Given(NamedTuple):
-    """A row with its place in the file and its question."""
-
-    place: str
-    row: AnswerRow
-    question: Question
-
-    @property
-    def line(self) -> str:
-        """The place, without the file."""
-        return self.place.rpartition(": ")[2]
-
-
 def read_answers(path: Path, questions: QuestionSet) -> Recording:
     """Read and check a file of answers; raises as `import_recorded`."""
     rows = [
-        _Given(place, row, _question(row.question, questions, place))
+        (place, row, _question(row.question, questions, place))
         for place, row in _checked(path, AnswerRow)
     ]
     if not any(row.answer or row.reply for _, row, _ in rows):
@@ -117,37 +104,32 @@ def read_answers(path: Path, questions: QuestionSet) -> Recording:
         recording.not_recorded.append("replies")
     recording.add_file(path, len(rows))
     options = _options(rows, recording)
-    seen: dict[tuple[CellKey, int | str, int], _Given] = {}
+    seen: dict[tuple[CellKey, int | str, int], str] = {}
     beyond, differ = [], []
-    for given in rows:
-        place, row, question = given
-        if (first := seen.setdefault((row.key, question.id, row.epoch), given)) is not given:
+    for place, row, question in rows:
+        if (first := seen.setdefault((row.key, question.id, row.epoch), place)) != place:
             raise W2SError(
-                f"{place}: question {question.id!r} was answered in {first.line} already, in the "
+                f"{place}: question {question.id!r} was answered in {_line(first)} already, in the "
                 "same cell; give each answer once, or number repeated runs in a column epoch"
             )
         choices = options.get(question.id, question.choices)
         letter = _letter(row.answer, choices) or ""
         if letter not in ascii_uppercase[: len(choices)]:
-            beyond.append(f"{given.line} ({letter})")
+            beyond.append(f"{_line(place)} ({letter})")
             letter = ""
         if row.reply:
             read = parse_answer(row.reply, choices) or ""
             letter = letter if row.answer else read
             if read != letter:
-                differ.append(f"{given.line} ({letter or 'none'}, read as {read or 'none'})")
+                differ.append(f"{_line(place)} ({letter or 'none'}, read as {read or 'none'})")
         answer = Answer(question, choices, letter, row.epoch, row.reply, row.usage)
         recording.cells[row.key].append(answer)
-    if beyond:
-        recording.notes.append(
-            f"{len(beyond)} answers are a letter beyond the options and count as unread: "
-            f"{_some(beyond)}"
-        )
-    if differ:
-        recording.notes.append(
-            f"in {len(differ)} of {len(rows)} rows the suite reads another answer in the reply "
-            f"than the file gives; the file's answer is taken: {_some(differ)}"
-        )
+    recording.note("{} answers are a letter beyond the options and count as unread", beyond)
+    recording.note(
+        f"in {{}} of {len(rows)} rows the suite reads another answer in the reply than the file "
+        "gives; the file's answer is taken",
+        differ,
+    )
     return recording
 
 
@@ -164,7 +146,9 @@ def _question(given: str, questions: QuestionSet, place: str) -> Question:
     return rows[row]
 
 
-def _options(rows: Sequence[_Given], recording: Recording) -> dict[int | str, tuple[str, ...]]:
+def _options(
+    rows: Sequence[tuple[str, AnswerRow, Question]], recording: Recording
+) -> dict[int | str, tuple[str, ...]]:
     """Options of the questions that were asked with others than the question set lists.
 
     Some sets keep three of a question's wrong options, and not everybody the same three: an answer
@@ -174,9 +158,7 @@ def _options(rows: Sequence[_Given], recording: Recording) -> dict[int | str, tu
         W2SError: Over 10% of the answers are not listed: the questions are others.
     """
     options: dict[int | str, tuple[str, ...]] = {}
-    unlisted = [
-        given for given in rows if _letter(given.row.answer, given.question.choices) is None
-    ]
+    unlisted = [x for x in rows if _letter(x[1].answer, x[2].choices) is None]
     for _, row, question in unlisted:
         mine = options.get(question.id, question.choices)
         if _letter(row.answer, mine) is None:
@@ -188,12 +170,11 @@ def _options(rows: Sequence[_Given], recording: Recording) -> dict[int | str, tu
             f"{question.id!r} (the first: {question.choices[0]!r:.60}), and so in {len(unlisted)} "
             f"of {len(rows)} rows: give an option's text or its letter, and the recorded questions"
         )
-    if unlisted:
-        recording.notes.append(
-            f"{len(unlisted)} answers in {len(options)} questions are none of the options that "
-            f"{recording.questions.name} lists; they count as further wrong options: "
-            + _some([f"{given.line} ({given.row.answer!r:.40})" for given in unlisted])
-        )
+    recording.note(
+        f"{{}} answers in {len(options)} questions are none of the options that "
+        f"{recording.questions.name} lists; they count as further wrong options",
+        [f"{_line(place)} ({row.answer!r:.40})" for place, row, _ in unlisted],
+    )
     return options
 
 
@@ -260,6 +241,6 @@ def _text(value: Any) -> str:
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
-def _some(items: Sequence[str]) -> str:
-    """The first five."""
-    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")
+def _line(place: str) -> str:
+    """The line of a place, without the file."""
+    return place.rpartition(": ")[2]

@@ -150,7 +150,7 @@ Damage = Callable[[list[dict[str, Any]]], Any]
         (lambda c: c[3].update(question=1.5), "line 5: question '1.5'"),
         (lambda c: [r.update(answer="other set") for r in c], "line 2: answer 'other set' is none"),
         (lambda c: c.append(dict(c[0])), "line 38: question 0 was answered in line 2 already"),
-        (lambda c: c[30].update(weak=""), "line 32: labels is weak, but weak"),
+        (lambda c: c[30].update(weak=""), "line 32: labels is 'weak', weak ''"),
         (lambda c: c[30].update(shots=0), "line 32: labels is 'weak', weak 'm/small' and shots 0"),
         (lambda c: c[30].update(shots="many"), "line 32: shots: input should be a valid integer"),
         (lambda c: c[2].update(model=""), "line 4: model is missing"),

@@ -228,11 +228,6 @@ def refuse_if_held(folder: str) -> None:
         pass
 
 
-def part_folder(log_dir: str, part: int) -> str:
-    """Where the logs of a part lie, when many machines share a study."""
-    return f"{log_dir.rstrip('/')}/part-{part:02d}"
-
-
 @contextmanager
 def held_whole(log_dir: str, say: Callable[[str], None]) -> Iterator[None]:
     """As `held`; raises HeldError also while a part is being run: both would ask the same."""

@@ -122,7 +122,6 @@ def _stages(plan: Plan) -> list[str]:
         for name, cells in _by_stage(plan).items()
     ]
     last = row("left to run", len(plan.cells) - len(plan.finished), 0, plan.to_run)
-    last[2] = ""
     head = ["stage", "cells", "done", "calls", "tokens in", "tokens out", "cost"]
     return table([head, *stages, last])
 

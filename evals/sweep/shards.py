@@ -28,7 +28,7 @@ from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.cells import Cell, build
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.endpoint import set_prices
-from w2s_icl.evals.sweep.logdir import HeldError, held, lay_aside_torn, part_folder, refuse_if_held
+from w2s_icl.evals.sweep.logdir import HeldError, held, lay_aside_torn, refuse_if_held
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.run import CellTask, RunCells, Session, evaluate, logs_of
 from w2s_icl.evals.sweep.stopping import Ending, Stopped
@@ -62,11 +62,11 @@ def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Sessio
 
     Raises HeldError where another process is running the part, or a plain run the directory.
     """
-    folder = part_folder(log_dir, part)
+    name = f"part-{part:02d}"
+    folder = f"{log_dir.rstrip('/')}/{name}"
     with held(folder):
         refuse_if_held(log_dir)
         lay_aside_torn(folder)
-        name = folder.rsplit("/", 1)[-1]
         # a lost machine is the rule here: each answer is written at once, where that is cheap
         session = session if is_remote(folder) else replace(session, log_buffer=1)
         logs = zip(tasks, logs_of(tasks, log_dir), strict=True)

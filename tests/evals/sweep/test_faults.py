@@ -84,9 +84,6 @@ def repeats(requests: Sequence[Request]) -> int:
     return counts.total() - len(counts)
 
 
-# --- killed: the only tests that start processes --------------------------------------------------
-
-
 def wait_for(process: subprocess.Popen[str], server: OpenAIServer, requests: float) -> None:
     """Until the server has seen more than so many requests, or the process has ended."""
     end = time.monotonic() + 120
@@ -211,9 +208,6 @@ def holds(path: Path, text: str) -> bool:
     return text.encode() in path.read_bytes()
 
 
-# --- calls that fail ------------------------------------------------------------------------------
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("faults", "rate_429", "rate_500"),
@@ -294,9 +288,6 @@ def test_reply_that_a_filter_took_is_unreadable_and_not_asked_again(
     assert repeats(run.requests) == 0
     (letters,) = [{letter for letter, _ in of.values()} for of in answers(run.log_dir).values()]
     assert "" in letters
-
-
-# --- runs that cannot go on -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -385,9 +376,6 @@ def test_endpoint_that_is_not_there_is_refused_before_any_call(tmp_path: Path) -
     assert "refused" in run.err.lower()
 
 
-# --- replies that cannot be read ------------------------------------------------------------------
-
-
 def test_label_run_that_cannot_be_read_ends_early_and_the_others_go_on(
     server: OpenAIServer, tmp_path: Path
 ) -> None:
@@ -429,9 +417,6 @@ def test_pool_without_enough_readable_labels_costs_two_rounds_and_no_bill_is_los
     assert (run.log_dir / "summary.json").exists()
 
 
-# --- logs that lack something ---------------------------------------------------------------------
-
-
 @pytest.mark.slow
 def test_torn_files_stop_neither_the_next_run_nor_the_report(
     whole: Finished, server: OpenAIServer, tmp_path: Path
@@ -450,9 +435,6 @@ def test_torn_files_stop_neither_the_next_run_nor_the_report(
     assert f"{victim.name} was torn" in run.out
     assert len(run.requests) == SMALL_STUDY["test_size"]
     check_same_report(log_dir, whole)
-
-
-# --- again, and other studies ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,6 @@ SMALL_STUDY = {
 """With one demonstration the weak labels are right: weak and gold arm have the same prompts."""
 
 
-# --- questions, studies, runs ---------------------------------------------------------------------
-
-
 def made_up(n: int = N_QUESTIONS, twins: int = N_TWINS) -> list[Row]:
     """Four-choice questions of made-up words, some of them near-duplicates of others."""
     rng = random.Random("made-up questions")
@@ -225,9 +222,6 @@ def copied(undisturbed: Finished, tmp_path: Path) -> Finished:
     return replace(undisturbed, log_dir=log_dir)
 
 
-# --- what the server saw --------------------------------------------------------------------------
-
-
 def zero_shot_answers(requests: Sequence[Request]) -> dict[tuple[str, str], Request]:
     """Requests without demonstrations, by model and question."""
     return {(r.model, r.prompt.question): r for r in requests if r.shots == 0}
@@ -302,9 +296,6 @@ def cells(log_dir: Path) -> pd.DataFrame:
 def by_cell(table: pd.DataFrame) -> Mapping[tuple[str, str, int], Mapping[str, Any]]:
     rows: list[Any] = table.to_dict("records")
     return {(row["weak"], row["strong"], row["shots"]): row for row in rows}
-
-
-# --- a whole study --------------------------------------------------------------------------------
 
 
 def check_whole_study(run: Finished) -> None:
@@ -421,9 +412,6 @@ def test_question_that_a_weak_model_left_unread_is_passed_over_in_every_cell(
 def prompts(requests: Sequence[Request]) -> Counter[tuple[str, bytes]]:
     """How often each prompt was asked."""
     return Counter((r.model, r.raw) for r in requests)
-
-
-# --- again, and more ------------------------------------------------------------------------------
 
 
 def test_second_run_asks_nothing_and_changes_nothing(

@@ -39,9 +39,6 @@ def invoke(*words: str, charset: str = "utf-8") -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-# --- calls, tokens, dollars -----------------------------------------------------------------------
-
-
 def test_plan_of_what_is_added_is_what_is_then_asked(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     first = study_of(tmp_path, shots=[0, 1])
@@ -101,9 +98,6 @@ def test_tokens_are_a_quarter_of_the_characters_until_calls_are_logged(tmp_path:
     assert plan.to_run.tokens_in == pytest.approx(Meter.tokens() * 0.25 / 0.3, rel=0.01)
 
 
-# --- what is not known is said --------------------------------------------------------------------
-
-
 def test_unknown_price_is_said_and_never_zero(tmp_path: Path) -> None:
     plan = make_plan(study_of(tmp_path, **UNPRICED, labels=["gold"]))
 
@@ -159,9 +153,6 @@ def test_rows_of_the_plan_are_whole_in_80_columns(
     assert "in one round" in said.getvalue()
 
 
-# --- the budget -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("changes", "options", "said"),
     [
@@ -211,9 +202,6 @@ def test_spent_budget_stops_and_a_larger_one_continues(tmp_path: Path) -> None:
     assert len(Meter.calls) == len(set(Meter.calls)) == asked
     # an interrupted cell has cost what its kept answers cost, too
     assert make_plan(study, str(logs)).spent.cost == pytest.approx(Meter.bill())
-
-
-# --- the command line -----------------------------------------------------------------------------
 
 
 def test_json_holds_what_is_planned_and_nothing_else_is_printed(tmp_path: Path) -> None:

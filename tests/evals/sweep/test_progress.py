@@ -32,9 +32,6 @@ def _nothing_asked() -> None:
     Meter.reset()
 
 
-# --- the live line --------------------------------------------------------------------------------
-
-
 def test_live_line_starts_where_the_study_stands_and_fits(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     run_quietly(study_of(tmp_path, labels=["gold"], shots=[0, 1]), logs)
@@ -67,9 +64,6 @@ def test_budget_stops_the_run_unless_the_last_call_uses_it_up() -> None:
     assert "is spent" in asked.pop()
     progress.paid("a/b", ModelUsage(input_tokens=5))
     assert "no known cost" in asked.pop()
-
-
-# --- the end --------------------------------------------------------------------------------------
 
 
 def copied(log: EvalLog, model: str, **metadata: Any) -> EvalLog:

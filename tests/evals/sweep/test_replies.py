@@ -179,9 +179,6 @@ def test_words_of_a_refusal_are_named_whatever_their_form(
     assert f"2 of 2 questions failed\n    Error code: 400 - {said}\n" in run.out
 
 
-# --- what an endpoint says of itself --------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("about", "props", "limit"),
     [
@@ -225,9 +222,6 @@ def test_a_name_without_its_tag_is_the_latest(
 def test_a_name_that_is_only_like_one_in_the_table_says_nothing(model: str) -> None:
     assert model_info(model).context_length is None
     assert model_info("openai/gpt-4o-mini").context_length
-
-
-# --- a server with one slot -----------------------------------------------------------------------
 
 
 @pytest.mark.slow

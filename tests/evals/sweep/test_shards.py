@@ -75,9 +75,6 @@ def test_one_worker_of_two_finishes_what_the_other_never_began(small: Study, log
     assert not list(Path(log_dir).glob("*.eval"))
 
 
-# --- over HTTP, in processes of their own ---------------------------------------------------------
-
-
 @dataclass
 class World:
     """What all machines reach, and what one machine makes of the study."""

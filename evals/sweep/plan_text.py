@@ -141,14 +141,15 @@ def _notes(plan: Plan, max_cost: float | None) -> Iterator[str]:
             f"label runs: in one round; if over {RESERVE} labels of a draw cannot be read, in a "
             f"second one of at most {plan.second_round:,} more calls"
         )
+    prompts: dict[str, list[str]] = defaultdict(list)
     for name in plan.study.models:
-        cells = [one for one in plan.cells if one.cell.model == name and one.todo]
-        longest = max((one.longest for one in cells), default=0)
+        longest = max((one.longest for one in plan.cells if one.cell.model == name), default=0)
         limit = plan.context[name]
         mark = "! too long" if limit and longest > limit else "longest prompt"
-        if cells:
+        if longest:  # of what is left
             of = f"about {tokens(longest)} tokens (limit {tokens(limit) if limit else 'unknown'})"
-            yield f"{mark}: {of}: {_listed([name])}"
+            prompts[f"{mark}: {of}"].append(name)
+    yield from (f"{text}: {_listed(names)}" for text, names in prompts.items())
     yield from (f"! {problem}" for problem in plan.problems)
     if left.unpriced:
         yield f"! price unknown (prices: in the study file): {_listed(left.unpriced)}"

@@ -1,7 +1,6 @@
 """From a study to its cells, and from a cell to its Inspect task.
 
-Inspect tells cells apart by their arguments exactly as passed: all cells are built here, in one
-way.
+Inspect tells cells apart by their arguments as passed: all cells are built here, in one way.
 """
 
 from __future__ import annotations
@@ -139,10 +138,7 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
                     passed = _passed_over(pool, k, skip)
                     cells.append(_cell(study, model, passed, **arm, shots=k, draw=draw))
                 if len(cells) > 5_000:  # a plan takes 5 ms for each
-                    raise W2SError(
-                        "a study has at most 5,000 cells, this one more: name fewer models, "
-                        "labels, shots or draws"
-                    )
+                    raise W2SError("a study has at most 5,000 cells: name fewer shots or draws")
     return cells
 
 

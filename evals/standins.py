@@ -34,15 +34,10 @@ from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.sources import load_questions
 from w2s_icl.record import BANNER
 
+# accuracy zero-shot on four options; `custom` takes its own from `-M ability=`
 ABILITY = {"small": 0.62, "medium": 0.75, "large": 0.87}
-"""Accuracy zero-shot on questions with four options; `custom` takes its own from `-M ability=`."""
-
-SHOTS_SCALE = 14.0
-"""Demonstrations after which 63% of their effect is there; at 64 it is 99%."""
-
-UNLABELLED_WORTH = 0.2
-"""Effect of a demonstration without a label, as a share of that of a right label."""
-
+SHOTS_SCALE = 14.0  # demonstrations after which 63% of their effect is there; at 64 it is 99%
+UNLABELLED_WORTH = 0.2  # of a demonstration without a label, as a share of that of a right one
 FORMS = ("{letter}.", "**{letter}**", "({letter})", "The answer is {letter}.")
 REFUSALS = ("Sorry, this is not to be answered here.", "Much has been written about this question.")
 REASONING = (
@@ -102,10 +97,8 @@ def right_options(questions: str) -> dict[str, str]:
 
 
 def known_question(block: Block, known: dict[str, str]) -> str:
-    """The question of a block as it is known, "" where it is not or its right option is missing.
-
-    Paragraphs before it, such as an instruction, do not count.
-    """
+    """The question of a block as it is known, "" where it is not or its right option is missing."""
+    # paragraphs before it, such as an instruction, do not count
     paragraphs = block.question.split("\n\n")
     ends = ("\n\n".join(paragraphs[start:]) for start in range(len(paragraphs)))
     question = next((end for end in ends if end in known), "")
@@ -141,31 +134,26 @@ class Arguments(BaseModel, extra="forbid"):
 class StandInAPI(ModelAPI):
     """A model that is a formula: its numbers say nothing about language models.
 
-    It reads the prompts that this suite writes, and no others. It recognises a question by its text
-    and the right option by the option's text, so the order of options is free. Where the question
-    is hidden or not known, it guesses.
+    It reads the prompts that this suite writes. It recognises a question and its right option by
+    their texts. Where the question is hidden or not known, it guesses.
 
     **Right or wrong.** Model m answers question q of n options in prompt p rightly if
 
         sqrt(0.80) c_q + sqrt(0.18) e_mq + sqrt(0.02) e_mqp > -z
 
     with standard normals made by hashing their indices: with probability Phi(z). The easiness c_q
-    is the same for all models, so their errors overlap; arms of one model agree on most questions.
+    is the same for all models, so their errors overlap.
 
         z = Phi^-1(ability, corrected for guessing among n) + gain Q (1 - exp(-k / 14))
         Q = 1 - 1.6 w^2
 
     k is the number of labelled demonstrations, w the share of wrong labels divided by the share
-    expected by chance (1 - 1/n): Q is 1 for gold labels, 0.5 for four-option labels of which 60%
-    are right, -0.6 for random labels. Demonstrations without labels count with Q = 0.2. A wrong
-    answer is in 70% of cases the question's popular error, the same for all models.
+    expected by chance (1 - 1/n): Q is 1 for gold labels, -0.6 for random ones, 0.2 without labels.
+    A wrong answer is in 70% of cases the question's popular error, the same for all models.
 
     **Words.** Zero-shot, 80% of the replies are a bare letter, the others forms such as "(B)", and
-    a share `refusal_rate` names no option and counts as wrong. Demonstrations teach the format:
-    both fade with k. Asked to think step by step, a model writes two sentences before its answer.
-
-    The same model, question and demonstrations give the same answer, in either style. `Arguments`
-    has the model arguments.
+    a share `refusal_rate` names no option. Demonstrations teach the format: both fade with k. Asked
+    to think step by step, a model writes two sentences before its answer.
     """
 
     variance = (0.80, 0.18, 0.02)  # of c_q, e_mq and e_mqp
@@ -182,13 +170,12 @@ class StandInAPI(ModelAPI):
         """Make a stand-in model; `Arguments` says which `model_args` there are."""
         super().__init__(model_name, base_url, api_key, [], config)
         self.name = model_name.removeprefix("simulated/")
-        custom = self.name.partition("-")[0] == "custom"
-        if not custom and self.name not in ABILITY:
+        own = {"ability": ABILITY[self.name]} if self.name in ABILITY else {}
+        if not own and self.name.partition("-")[0] != "custom":
             raise W2SError(
-                f"model must be one of {', '.join(f'simulated/{name}' for name in ABILITY)}, "
-                f"simulated/custom or simulated/custom-NAME, got simulated/{self.name}"
+                "model must be simulated/small, medium, large, custom or custom-NAME, got "
+                f"simulated/{self.name}"
             )
-        own = {} if custom else {"ability": ABILITY[self.name]}
         try:
             args = Arguments.model_validate(own | model_args)
             self.known = right_options(args.questions)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from inspect_ai.model import BatchConfig
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -40,21 +41,20 @@ from w2s_icl.solvers.labels import check_kind, import_plugin, known_kinds, needs
 # one changed argument of the tasks each
 PromptArm = Literal["disclosure=source", "disclosure=accuracy", "cot=bare", "question=hidden"]
 
+# kinds of labels that are run at every shot count, and with every prompt arm
 MAIN_KINDS = ("gold", "weak")
-"""Kinds of labels that are run at every shot count, and with every prompt arm."""
-
+# kinds without which the report's verdict has a condition that is not run
 VERDICT_KINDS = (*MAIN_KINDS, "random", "noise_matched", "unlabelled")
-"""Kinds of labels without which the report's verdict has a condition that is not run."""
-
-RESERVE = 8
-"""Pool questions labelled beyond the largest shot count, for answers that cannot be read."""
+RESERVE = 8  # pool questions labelled beyond the most shots, for answers that cannot be read
 
 OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, int) else value)
 Number = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Few = Annotated[int, Field(strict=True, ge=1, le=1000)]
 SomeShots = Annotated[tuple[Positive, ...], OneOrMore]
-Line = Annotated[str, Field(pattern=r"^\P{C}*[^\s\p{C}]\P{C}*$")]  # no control characters
+# without control characters
+Line = Annotated[str, Field(pattern=r"^\P{C}*[^\s\p{C}]\P{C}*$")]
+Plugin = Annotated[Line, AfterValidator(import_plugin)]
 Model = Annotated[str, Field(pattern=r"^[\w./:@+-]+$")]  # in file names, addresses and tables
 Pair = tuple[str, str]  # (weak, strong)
 
@@ -75,15 +75,12 @@ def _key(default: Any, must_be: str, **limits: Any) -> Any:
 
 
 class Study(BaseModel):
-    """One experiment. What is not named here is an argument of the tasks.
-
-    docs/running.md says what the keys mean. The text of a key is what an error says it must be.
-    """
+    """One experiment; docs/running.md has its keys. A key's text is what an error says of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Line = _key("study", "text on one line")
-    plugins: tuple[Line, ...] = _key((), "a list of modules, such as [my_labels]")
+    plugins: tuple[Plugin, ...] = _key((), "a list of modules, such as [my_labels]")
     dataset: Line = _key("mc4", "a name or a path, such as mc4 or questions.csv")
     test_size: Positive = _key(200, "a whole number of at least 1")
     seed: int = _key(42, "a whole number below 2^63", strict=True, ge=-(2**63), lt=2**63)
@@ -133,13 +130,6 @@ class Study(BaseModel):
     timeout: Annotated[Number, Field(gt=0)] = _key(120, "seconds, a number above 0")
     check_models: bool = _key(True, "true or false", strict=True)
     parts: Few = _key(8, "a whole number from 1 to 1,000")
-
-    @field_validator("plugins")
-    @classmethod
-    def _loaded(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            import_plugin(name)
-        return names
 
     @field_validator("dataset")
     @classmethod
@@ -198,9 +188,8 @@ class Study(BaseModel):
         most = math.factorial(min(8, *self.verdict_shots))
         if self.orders > 1 and (self.orders > most or not set(MAIN_KINDS) & set(self.labels)):
             raise ValueError(
-                f"orders shows the demonstrations of gold or weak labels at the headline in other "
-                f"orders: of {min(self.verdict_shots)} there are {most}, got {self.orders} and "
-                f"labels {list(self.labels)}"
+                f"orders needs gold or weak labels and is at most {most}, the orders of "
+                f"{min(self.verdict_shots)} demonstrations (headline), got {self.orders}"
             )
         return self
 
@@ -275,7 +264,7 @@ class Study(BaseModel):
 
 
 def takes_batches(model: str) -> bool:
-    """Whether Inspect can ask a model in batches; else it sends up to 10,000 calls at once."""
+    """Whether Inspect can ask a model in batches; else it would send up to 10,000 calls at once."""
     return model.partition("/")[0] in ("openai", "anthropic", "google", "grok", "together")
 
 

@@ -55,9 +55,6 @@ from w2s_icl.solvers.labels import LabelRequest, check_kind, demonstrations, id_
 
 Part = Literal["test", "pool"]
 
-TRUTHFULQA = ("mc1", "mc4", "truthful_qa_mc", "binary")
-"""Question sets that are TruthfulQA."""
-
 # columns of the viewer's list of samples that a click brings
 HIDDEN = ("sampleStatus", "epoch", "tokens", "cost", "duration", "retries", "error", "limit")
 VIEWER = ViewerConfig(
@@ -97,8 +94,7 @@ def zero_shot(
         split: "test", the scored questions, or "pool", those that may be shown.
         cot: "bare" asks for reasoning before the answer.
         question: "hidden" shows the options alone, of demonstrations and questions.
-        permutations: Ask each question so many times, its options rotated by one place each time,
-            and average.
+        permutations: Ask each question so often, its options rotated by one place each time.
         read: "reply" reads the reply; "likelihood" takes the most probable letter.
         dataset: Name of a question set, or the path of one (see `evals.sources`).
         test_size: How many questions are scored; the rest is the pool.
@@ -107,8 +103,7 @@ def zero_shot(
         style: "chat" turns, or one "transcript".
         system_role: "user" puts the instruction into the first user turn.
         max_tokens: Longest reply, in tokens: by default 16, or 1,024 with `cot`.
-        generate: Further settings of each call, as Inspect's GenerateConfig names them; null takes
-            one out, as `-T 'generate={temperature: null}'`.
+        generate: Further settings of each call, as Inspect's GenerateConfig; null takes one out.
     """
     prompt = Prompt(style, "none", cot, question, system_role)
     fields = {"prompt": prompt.arm, "permutations": permutations, "read": read}
@@ -153,10 +148,9 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
             always contains the shorter one.
         draw: Which seeded permutation of the pool is shown.
         order: In which seeded order the same demonstrations are shown; 0 is the draw's own.
-        disclosure: What the prompt says of the labels: "none", their "source", or their "accuracy"
-            too.
-        skip: Ids of pool questions that are not shown. A study names here what has no usable label
-            in one of its arms, so that all of its cells show the same demonstrations.
+        disclosure: The prompt says of the labels "none", their "source", or their "accuracy" too.
+        skip: Ids of pool questions that are not shown: of a study, those without a usable label in
+            one of its arms, so that all of its cells show the same demonstrations.
 
     All other arguments are those of `zero_shot`; `read` is also that of the label run.
     """
@@ -173,7 +167,11 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     cell = _cell_record(task="few_shot", split="test", **fields)
     config = call_settings(cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
-    pool, skipped = questions.draw(draw), _ids(skip)
+    pool, given = (
+        questions.draw(draw),
+        str(skip).split(",") if isinstance(skip, int | str) else skip,
+    )
+    skipped = {str(id_).strip() for id_ in given or ()}
     request = LabelRequest(
         pool=[s for s in pool if str(s.id) not in skipped],
         weak=weak or "",
@@ -205,7 +203,9 @@ def _cell_record(**fields: Any) -> CellRecord:
 def experiment_record(questions: Split, prompt: Prompt) -> ExperimentRecord:
     """What all logs of one experiment share."""
     return ExperimentRecord(
-        **{name: getattr(questions, name) for name in ("dataset", "seed", "near_duplicates")},
+        dataset=questions.dataset,
+        seed=questions.seed,
+        near_duplicates=questions.near_duplicates,
         dataset_sha256=questions.sha256,
         dataset_source=questions.source,
         test_size=len(questions.test),
@@ -311,6 +311,7 @@ def _task(
         # a study gives each cell its model later, and marks it itself
         RunRecord(warning=BANNER if _model().startswith(STANDIN) else ""),
     ]
+    truthfulqa = ("mc1", "mc4", "truthful_qa_mc", "binary")
     kind = cell.labels or ("zero-shot" if cell.split == "test" else "weak labels")
     name = f"{questions.dataset} {cell.split}"
     return Task(
@@ -324,7 +325,7 @@ def _task(
         # other questions or other labels an unfinished log must not be continued
         version=f"{experiment.prompt_version}.{SCORER_VERSION}-{questions.sha256[:12]}-{digest[:12]}",
         metadata={key: value for part in parts for key, value in part.to_metadata().items()},
-        tags=[*(["truthfulqa"] if questions.dataset in TRUTHFULQA else []), kind],
+        tags=[*(["truthfulqa"] if questions.dataset in truthfulqa else []), kind],
         viewer=VIEWER,
         headline_metric=HeadlineMetric(scorer=SCORER, metric="accuracy"),
     )
@@ -344,17 +345,9 @@ def _marked(request: LabelRequest, test: Sequence[Sample]) -> Sequence[Sample]:
     if not model or model.startswith(FILE) or experiment is None:
         return test
     answers = find_answers(model, "test", experiment, request.settings, request.log_dir)
-    correct = answers.correct if answers else {}
-    was = {id_: "right" if right else "wrong" for id_, right in correct.items()}
-    return [
-        s.model_copy(update={"metadata": {**(s.metadata or {}), "weak": was[id_of(s)]}})
-        if s.id in was
-        else s
-        for s in test
-    ]
-
-
-def _ids(skip: Sequence[int | str] | int | str | None) -> set[str]:
-    """Ids as texts, from a list or from what `-T skip=3,17` gives."""
-    items = str(skip).split(",") if isinstance(skip, int | str) else skip or ()
-    return {str(item).strip() for item in items} - {""}
+    marked = [sample.model_copy() for sample in test]
+    for sample in marked:
+        if answers and id_of(sample) in answers.correct:
+            was = "right" if answers.correct[id_of(sample)] else "wrong"
+            sample.metadata = {**(sample.metadata or {}), "weak": was}
+    return marked

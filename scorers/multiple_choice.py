@@ -29,28 +29,20 @@ from w2s_icl.errors import W2SError
 from w2s_icl.record import READ_BY, SCORER, rotation
 from w2s_icl.scorers.reading import Reading, read_reply
 
-SCORER_VERSION = "2"
-"""Rises when a reply could be read differently."""
+SCORER_VERSION = "2"  # rises when a reply could be read differently
 
+# what the answer is read from: the reply's text, or the probabilities of its first token
 Read = Literal["reply", "likelihood"]
-"""What the answer is read from: the reply's text, or the probabilities of its first token."""
 
+# providers of Inspect's that can send the most likely first tokens; a model of theirs may not
 LOGPROB_PROVIDERS = (
     "google", "grok", "hf", "llama-cpp-python", "mockllm", "nnterp", "openai", "openai-api",
     "openrouter", "sglang", "vllm",
 )  # fmt: skip
-"""Providers of Inspect's that can send the most likely first tokens; a model of theirs may not."""
-
 NO_LOGPROBS = (
     "read=likelihood needs log-probabilities, and {model} {verb}: use a model of a provider that "
     f"sends them ({', '.join(LOGPROB_PROVIDERS)}), or read=reply"
 )
-
-NO_ANSWER_STOPS = ("model_length", "content_filter")
-"""Stop reasons with which some servers hand back an error text as a reply."""
-
-WORD_MARKS = " \t\n▁ĠĊ()[]*_`\"'.:"
-"""What a token may bear around a letter: a space in a tokenizer's spelling, or a wrapping."""
 
 
 @metric
@@ -72,8 +64,8 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
 
     A reply without an answer has the value NOANSWER, which counts as wrong, an empty answer and a
     `reason`: Inspect's own `no_response`, `refusal` and `invalid_response_format`, `truncated`, or
-    a stop reason of `NO_ANSWER_STOPS`. `Score.metadata` has the rule that read the reply
-    (`read_as`, see docs/reading.md) and the text of the option (`option`).
+    a stop reason. `Score.metadata` has the rule that read the reply (`read_as`, see
+    docs/reading.md) and the text of the option (`option`).
 
     Args:
         permutations: With n > 1, epoch e was asked with its options rotated to the left by
@@ -86,12 +78,12 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
 
     async def score(state: TaskState, target: Target) -> Score:
         output, options = state.output, [choice.value for choice in state.choices]
-        places = [*range(len(options))]
-        turn = rotation(state.epoch, permutations, len(options))
-        places = [*places[turn:], *places[:turn]]
-        own = {ascii_uppercase[i]: ascii_uppercase[place] for i, place in enumerate(places)}
+        turn, letters = rotation(state.epoch, permutations, len(options)), ascii_uppercase
+        shown = [*options[turn:], *options[:turn]]
+        own = dict(zip(letters, letters[turn : len(options)] + letters[:turn], strict=False))
         metadata: dict[str, Any] = {READ_BY: SCORER_VERSION}
-        if output.stop_reason in NO_ANSWER_STOPS:
+        # with these stop reasons some servers hand back an error text as a reply
+        if output.stop_reason in ("model_length", "content_filter"):
             reading = Reading(None, output.stop_reason, output.stop_reason)
         elif read == "likelihood":
             masses = option_probabilities(output, len(options))
@@ -101,7 +93,7 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
             likeliest = max(masses, key=masses.__getitem__, default=None)
             reading = Reading(likeliest, "likelihood", "invalid_response_format")
         else:
-            shown, cut = [options[i] for i in places], output.stop_reason == "max_tokens"
+            cut = output.stop_reason == "max_tokens"
             reading = read_reply(output.completion, shown, truncated=cut)
         metadata["read_as"] = reading.rule
         gold = f"Gold: {_option(target.text, options)}"
@@ -131,12 +123,7 @@ scorer(name=SCORER, metrics=METRICS)(partial(multiple_choice_letter))
 
 
 def parse_answer(reply: str, options: Sequence[str], *, truncated: bool = False) -> str | None:
-    """The letter of the option that a reply answers with; None where there is no single answer.
-
-    Example:
-        >>> parse_answer("I think C.", ["one", "two", "three"])
-        'C'
-    """
+    """The letter of the option that a reply answers with; None where there is no single answer."""
     return read_reply(reply, options, truncated=truncated).letter
 
 
@@ -149,8 +136,8 @@ def refuse_without_logprobs(model: str) -> None:
 def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float]:
     """Probability of each option's letter as the first token of the reply.
 
-    Each is the sum over the top tokens that are the letter, `WORD_MARKS` aside. A letter that is
-    not among the top tokens is absent. Raises W2SError where `output` has no log-probabilities.
+    Each is the sum over the top tokens that are the letter, whatever wraps it. A letter that is not
+    among the top tokens is absent. Raises W2SError where `output` has no log-probabilities.
     """
     logprobs = output.choices[0].logprobs if output.choices else None
     if logprobs is None or not logprobs.content:
@@ -158,7 +145,8 @@ def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float
     first = logprobs.content[0]
     masses: dict[str, float] = {}
     for top in first.top_logprobs or (first,):
-        letter = top.token.strip(WORD_MARKS)
+        # a space in a tokenizer's spelling, or a wrapping
+        letter = top.token.strip(" \t\n▁ĠĊ()[]*_`\"'.:")
         # an empty token would be found in any string, so it is compared as a whole letter
         if len(letter) == 1 and letter in ascii_uppercase[:n_options]:
             masses[letter] = masses.get(letter, 0.0) + math.exp(top.logprob)

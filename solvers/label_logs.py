@@ -45,8 +45,7 @@ from w2s_icl.solvers.labels import Labels
 T = TypeVar("T")
 Settings = Mapping[str, Any]
 
-MAY_FAIL = 8
-"""Questions that may fail for good in a label run that is still good for labels."""
+MAY_FAIL = 8  # questions that may fail for good in a label run that is still good for labels
 
 
 class Stamp(NamedTuple):
@@ -167,10 +166,9 @@ def find_answers(
         differ = [i for i, text in other.labels.items() if first.labels.get(i, text) != text]
         if differ:
             raise W2SError(
-                f"{model} answered {len(differ)} questions of the {part} differently in "
-                f"{file_of(first.log)} and {file_of(other.log)} (the first: question "
-                f"{differ[0]!r}). Keep the one that counts and move the other out of the log "
-                "directory"
+                f"{model} answered {len(differ)} questions of the {part} (as {differ[0]!r}) "
+                f"differently in {file_of(first.log)} and {file_of(other.log)}: move the one that "
+                "does not count out of the log directory"
             )
     return first
 
@@ -179,10 +177,7 @@ def other_runs(model: str, experiment: ExperimentRecord, settings: Settings, log
     """What an error says of complete label runs with other settings; "" without any."""
     for _, log in _runs(model, "pool", experiment, log_dir):
         if is_complete(log) and (difference := _difference(log, settings)):
-            return (
-                f": {file_of(log)} was made with {difference}, and labels made with other settings "
-                "are not taken"
-            )
+            return f": {file_of(log)} was made with {difference}, and is not taken"
     return ""
 
 

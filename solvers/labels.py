@@ -95,12 +95,13 @@ def check_kind(kind: str) -> None:
         raise W2SError(f"labels must be one of {', '.join(known_kinds())}, got {kind!r}")
 
 
-def import_plugin(module: str) -> None:
+def import_plugin(module: str) -> str:
     """Import a module that registers label sources; raises W2SError where that fails."""
     try:
         importlib.import_module(module)
     except (Exception, SystemExit) as error:  # whatever a user's module raises
         raise W2SError(f"the plugin {module} cannot be imported: {first_line(error)}") from error
+    return module
 
 
 def needs_weak(kind: str) -> bool:

@@ -8,13 +8,7 @@ import pytest
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 
 from tests.conftest import exchange, write_questions
-from tests.evals.sweep.openai_server import (
-    LARGE,
-    MEDIUM,
-    SMALL,
-    OpenAIServer,
-    options_of,
-)
+from tests.evals.sweep.openai_server import LARGE, MEDIUM, SMALL, OpenAIServer, options_of
 from tests.evals.sweep.openai_server import question_of as question_of_turn
 from tests.evals.sweep.test_http import Finished, finish, made_up, openrouter, write_study
 from w2s_icl.record import CellRecord
@@ -24,12 +18,7 @@ pytestmark = pytest.mark.slow
 
 SHOTS, TEST_SIZE = 6, 6
 CONTROLS = ("random", "noise_matched", "flipped", "unlabelled")
-PROMPTS = (
-    "disclosure=source",
-    "disclosure=accuracy",
-    "cot=bare",
-    "question=hidden",
-)
+PROMPTS = ("disclosure=source", "disclosure=accuracy", "cot=bare", "question=hidden")
 ROWS = made_up(70, 0)
 QUESTION_BY_OPTIONS = {frozenset(row["choices"]): row["question"] for row in ROWS}
 
@@ -68,7 +57,7 @@ def shown(log: EvalLog) -> Turns:
     """Demonstrations as the wire carried them, in every sample of a log alike."""
     full = read_eval_log(log.location)
     assert full.samples
-    seen = set()
+    seen = []
     for sample in full.samples:
         turns: list[list[str]] = []
         for message in exchange(sample)[:-1]:  # the last is the reply
@@ -76,10 +65,9 @@ def shown(log: EvalLog) -> Turns:
                 turns.append([message.text, ""])
             elif message.role == "assistant":
                 turns[-1][1] = message.text
-        turns.pop()
-        seen.add(tuple((user, label) for user, label in turns))
-    assert len(seen) == 1
-    return next(iter(seen))
+        seen.append(tuple((user, label) for user, label in turns[:-1]))
+    assert len(set(seen)) == 1
+    return seen[0]
 
 
 def question_of(turn: str) -> str:
@@ -122,11 +110,10 @@ def test_labels_are_what_the_server_answered(arms: list[EvalLog], run: Finished)
         for r in run.answered
         if not r.prompt.demonstrations and r.messages[0]["content"] == Prompt().system_message()
     }
-    cells = {log.location: CellRecord.from_log(log) for log in arms}
-    weak = [log for log in arms if cells[log.location].labels == "weak"]
-    plain = [log for log in weak if not cells[log.location].prompt]
+    cells = [(log, CellRecord.from_log(log)) for log in arms]
+    plain = [(log, cell) for log, cell in cells if cell.labels == "weak" and not cell.prompt]
     assert len(plain) == 3
-    for log in plain:
-        model = cells[log.location].weak.removeprefix(openrouter(""))
+    for log, cell in plain:
+        model = cell.weak.removeprefix(openrouter(""))
         for turn, label in shown(log):
             assert options_of(turn)[label] == answers[model, question_of(turn)]

@@ -36,7 +36,8 @@ ROOT = Path(__file__).parents[2]
 def study_file(tmp_path: Path) -> Callable[..., Path]:
     def write(**content: Any) -> Path:
         path = tmp_path / "study.yaml"
-        path.write_text(yaml.safe_dump({"models": MODELS, **content}))
+        small = {"models": MODELS, "dataset": "misconceptions", "test_size": 50}
+        path.write_text(yaml.safe_dump(small | content))
         return path
 
     return write
@@ -45,11 +46,8 @@ def study_file(tmp_path: Path) -> Callable[..., Path]:
 def test_the_notebooks_experiment_is_the_bundled_study() -> None:
     study = load_study(ROOT / "studies" / "truthfulqa.yaml")
 
-    assert [m.rsplit("/", 1)[-1] for m in study.models] == [
-        "llama-3.1-8b-instruct",
-        "llama-3.1-70b-instruct",
-        "qwen-2.5-72b-instruct",
-    ]
+    names = ["llama-3.1-8b-instruct", "llama-3.1-70b-instruct", "qwen-2.5-72b-instruct"]
+    assert [m.rsplit("/", 1)[-1] for m in study.models] == names
     assert study.shots == (0, 2, 4, 8, 16, 32, 64)
     assert (study.test_size, study.seed, study.labels) == (200, 42, ("gold", "weak"))
     assert len(study.all_pairs) == 6
@@ -60,8 +58,6 @@ def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
     small, medium, large = (f"simulated/{name}" for name in ("small", "medium", "large"))
     study = load_study(
         study_file(
-            dataset="misconceptions",
-            test_size=50,
             shots=[0, 2, 8],
             pairs=[[small, large], [medium, large]],
             labels=["self", "random", "noise_matched", "gold", "weak"],
@@ -80,23 +76,12 @@ def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
     assert {cell.model for cell in cells} == {large}
     assert all(cell.args["shots"] == cell.shots for cell in cells)
     assert len({json.dumps(dict(cell.args)) for cell in cells}) == len(cells)
+    main = [("gold", ""), ("weak", small), ("weak", medium)]
+    controls = [("random", ""), ("noise_matched", small), ("noise_matched", medium)]
     assert arms == {
-        ("gold", "", ""): [2, 8],
-        ("weak", small, ""): [2, 8],
-        ("weak", medium, ""): [2, 8],
-        ("weak", large, ""): [8],
-        ("random", "", ""): [8],
-        ("noise_matched", small, ""): [8],
-        ("noise_matched", medium, ""): [8],
-        ("gold", "", "cot=bare"): [8],
-        ("weak", small, "cot=bare"): [8],
-        ("weak", medium, "cot=bare"): [8],
-        ("gold", "", "disclosure=source"): [8],
-        ("weak", small, "disclosure=source"): [8],
-        ("weak", medium, "disclosure=source"): [8],
-        ("gold", "", "question=hidden"): [8],
-        ("weak", small, "question=hidden"): [8],
-        ("weak", medium, "question=hidden"): [8],
+        **{(*arm, ""): [2, 8] for arm in main},
+        **{(*arm, ""): [8] for arm in [("weak", large), *controls]},
+        **{(*arm, prompt): [8] for arm in main for prompt in study.prompts},
     }
     first = [(c.model, c.split, c.prompt) for c in zero_shot_cells(study)]
     assert first.count((large, "test", "question=hidden")) == 1
@@ -106,7 +91,7 @@ def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
 def test_orders_are_cells_of_gold_and_weak_labels_at_the_headline(
     study_file: Callable[..., Path],
 ) -> None:
-    keys = {"dataset": "misconceptions", "test_size": 50, "shots": [0, 2, 8], "draws": 2}
+    keys = {"shots": [0, 2, 8], "draws": 2}
     kinds = {"labels": ["gold", "weak", "random"], "prompts": ["cot=bare"], "headline": 8}
     study = load_study(study_file(**keys, **kinds, orders=3))
     plain = load_study(study_file(**keys, **kinds))
@@ -120,7 +105,7 @@ def test_orders_are_cells_of_gold_and_weak_labels_at_the_headline(
     plan = plan_record(study, cells)
     assert sorted(plan.cells()) == sorted(cell.key for cell in cells)
     assert PlanRecord.from_metadata(plan.to_metadata()) == plan
-    with pytest.raises(W2SError, match="of 2 there are 2, got 3"):
+    with pytest.raises(W2SError, match="at most 2, the orders of 2 demonstrations"):
         load_study(study_file(**keys, **{**kinds, "headline": [2, 8]}, orders=3))
 
 
@@ -133,8 +118,6 @@ def test_files_of_labels_are_arms_beside_their_noise(
     (tmp_path / "some votes.csv").write_text("\n".join(["question,label", *lines[::2]]))
     study = load_study(
         study_file(
-            dataset="misconceptions",
-            test_size=50,
             shots=[8],
             models=MODELS[:2],
             labels=["gold", "noise_matched", "file:all.csv", "file:some votes.csv"],
@@ -148,16 +131,12 @@ def test_files_of_labels_are_arms_beside_their_noise(
     asked = [cell for cell in cells if cell.labels in ("gold", "file") and cell.model == MODELS[0]]
     tasks = {cell.weak: cell_task(study, cell, logs) for cell in asked}
 
-    assert {c.weak for c in cells if c.labels == "noise_matched"} == {
-        *MODELS[:2],
-        "file:all.csv",
-        "file:some votes.csv",
-    }
+    files = {"file:all.csv", "file:some votes.csv"}
+    assert {c.weak for c in cells if c.labels == "noise_matched"} == {*MODELS[:2], *files}
     assert skip == {s.id for s in pool[1::2]}  # what one file lacks no cell shows
-    assert set(tasks) == {"", "file:all.csv", "file:some votes.csv"}
-    assert {task.name for task in tasks.values()} == {
-        *("gold_k08", "file_all_k08", "file_some-votes_k08")
-    }
+    assert set(tasks) == {"", *files}
+    names = {task.name for task in tasks.values()}
+    assert names == {"gold_k08", "file_all_k08", "file_some-votes_k08"}
     shown = [Shown.from_metadata(task.metadata or {}) for task in tasks.values()]
     assert len({one.ids for one in shown}) == len({one.prompt_sha256 for one in shown}) == 1
     for cell, task in zip(asked, tasks.values(), strict=True):
@@ -173,8 +152,7 @@ def test_a_plugin_beside_the_study_adds_a_kind_of_labels(
         "def last(request):\n"
         "    return LabelSet('plugged', {s.id: s.choices[-1] for s in request.pool}, 'nobody')\n"
     )
-    changes = {"dataset": "misconceptions", "test_size": 50, "shots": [2], "labels": ["plugged"]}
-    study = load_study(study_file(plugins=["my_labels"], **changes))
+    study = load_study(study_file(plugins=["my_labels"], shots=[2], labels=["plugged"]))
     (cell, *_) = few_shot_cells(study, (), study.load_split())
 
     assert cell_task(study, cell, str(tmp_path)).name == "plugged_k02"
@@ -188,7 +166,7 @@ def test_settings_of_a_study_are_its_cells(study_file: Callable[..., Path]) -> N
         "read": "likelihood",
         "generate": {"temperature": None, "top_p": 0.5},
     }
-    study = load_study(study_file(dataset="misconceptions", shots=[0, 2], **changes))
+    study = load_study(study_file(shots=[0, 2], **changes))
     split = study.load_split()
     for cell in (*zero_shot_cells(study), *few_shot_cells(study, (), split)[:1]):
         task = cell_task(study, cell, "logs")
@@ -202,7 +180,7 @@ def test_settings_of_a_study_are_its_cells(study_file: Callable[..., Path]) -> N
 def test_a_headline_is_declared_only_where_the_file_names_it(
     named: dict[str, int], declared: bool, study_file: Callable[..., Path]
 ) -> None:
-    study = load_study(study_file(dataset="misconceptions", **named))
+    study = load_study(study_file(**named))
     plan = plan_record(study, zero_shot_cells(study))
 
     assert (plan.headline, plan.declared) == ((64,), declared)
@@ -224,8 +202,6 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> 
     ("content", "message"),
     [
         ({"modles": ["a"]}, r"modles is not a key; did you mean models\?"),
-        ({"models": []}, "models: "),
-        ({"models": ["a/b", "a/b"]}, "models: a/b stands there twice"),
         ({"models": ["ollama/a", "ollama/a:latest"]}, "models: ollama/a stands there twice"),
         (
             {"shots": [2, -1]},
@@ -238,21 +214,14 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> 
             "labels: file:PATH must be a file beside the study or here, .*got 'x.csv'",
         ),
         ({"generate": {"warmth": 1}}, "generate: Unknown GenerateConfig field.*warmth"),
-        ({"read": "likelihood", "prompts": ["cot=bare"]}, "cot must be none, got 'bare'"),
         ({"pairs": [["simulated/small", "x/y"]]}, "pairs must be among models .*got 'x/y'"),
         ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got 5"),
-        ({"prompts": ["loud"]}, "prompts: must be a list of disclosure=source.*got 'loud'"),
         ({"epochs": {"golden": 2}}, "epochs: must be of zero_shot, gold.*got 'golden'"),
         ({"chains": [["a", "b", "c"]]}, "chains is not a key; allowed are name, plugins"),
-        ({"margin": 0.5}, "margin: must be a fraction from 0 to 0.05, got 0.5"),
-        ({"test_size": "many"}, "test_size: must be a whole number of at least 1, got 'many'"),
-        ({"near_duplicates": "perhaps"}, "near_duplicates: must be drop or keep, got 'perhaps'"),
         ({"prices": {"simulated/small": {"input": 1}}}, "prices.simulated/small.output is missing"),
-        ({"draws": 10**10}, "draws: must be a whole number from 1 to 1,000, got 10000000000"),
         ({"test_size": True}, "test_size: must be a whole number of at least 1, got True"),
         ({"timeout": float("nan")}, "timeout: must be seconds, a number above 0, got nan"),
-        ({"labels": []}, r"labels: must be a list of kinds of labels.*got \[\]"),
-        ({"models": ["simulated/foo"]}, "one of simulated/small.*got simulated/foo"),
+        ({"models": ["simulated/foo"]}, "simulated/small.*got simulated/foo"),
         ({"name": "a\nb"}, r"name: must be text on one line.*got 'a\\nb'"),
         (
             {"generate": {"top_p": float("inf")}},
@@ -281,7 +250,7 @@ def test_what_only_looks_like_a_key_is_none() -> None:
     assert not secret_in({"model_args": {"hf/x": {**args, "model_path": "/m/llama-3.1-8b.gguf"}}})
 
 
-@pytest.mark.parametrize("name", ["a>b.csv", "a,b.csv", "a#b.csv", "a%20b.csv", "a~b.csv"])
+@pytest.mark.parametrize("name", ["a>b.csv", "a%20b.csv"])
 def test_a_file_of_labels_whose_name_is_syntax_is_refused(
     name: str, study_file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -306,19 +275,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small whole study on stand-in models; tests only read it or add to a copy."""
     folder = tmp_path_factory.mktemp("study")
     study = folder / "study.yaml"
-    study.write_text(
-        yaml.safe_dump(
-            {
-                "dataset": "misconceptions",
-                "test_size": 40,
-                "models": MODELS,
-                "shots": [0, 1],
-                "draws": 1,
-            }
-        )
-    )
-    outcome = run_study(load_study(study), str(folder / "logs"))
-    assert outcome.ok
+    content = {"dataset": "misconceptions", "test_size": 40, "models": MODELS, "shots": [0, 1]}
+    study.write_text(yaml.safe_dump(content))
+    assert run_study(load_study(study), str(folder / "logs")).ok
     return folder
 
 
@@ -330,13 +289,10 @@ def test_every_cell_is_run_once_and_marked_as_simulated(finished: Path) -> None:
     assert len(logs) == 3 + 3 + 3 + 6
     assert {log.status for log in logs} == {"success"}
     assert all("say nothing" in (log.eval.metadata or {})["warning"] for log in logs)
-    sizes = {
-        ((log.eval.metadata or {})["split"], log.results.total_samples)
-        for log in logs
-        if log.results
-    }
+    splits = [(log.eval.metadata or {})["split"] for log in logs]
+    sizes = [log.results.total_samples for log in logs if log.results]
     # of the pool, only the largest prompt and the reserve are labelled
-    assert sizes == {("test", 40), ("pool", 1 + 8)}
+    assert set(zip(splits, sizes, strict=True)) == {("test", 40), ("pool", 1 + 8)}
 
 
 def test_arms_show_the_same_questions_and_equal_prompts_are_asked_once(finished: Path) -> None:
@@ -353,7 +309,7 @@ def test_arms_show_the_same_questions_and_equal_prompts_are_asked_once(finished:
 def test_the_log_that_counts_is_kept_and_answers_are_taken_over_from_it(
     finished: Path, tmp_path: Path
 ) -> None:
-    folder = copy(finished, tmp_path / "twice")
+    folder = Path(shutil.copytree(finished, tmp_path / "twice"))
     runs = read_logs(str(folder / "logs")).runs
     again = runs[runs["reused_from"] != ""].iloc[0]
     (folder / "logs" / again["file"]).unlink()
@@ -370,11 +326,6 @@ def test_the_log_that_counts_is_kept_and_answers_are_taken_over_from_it(
     assert runs.loc[same, "reused_from"].tolist() == [again["reused_from"]]
 
 
-def copy(finished: Path, target: Path) -> Path:
-    shutil.copytree(finished, target)
-    return target
-
-
 def names(folder: Path) -> set[str]:
     return {path.name for path in (folder / "logs").glob("*.eval")}
 
@@ -382,16 +333,13 @@ def names(folder: Path) -> set[str]:
 def test_logs_of_another_experiment_are_refused_before_any_call(
     finished: Path, tmp_path: Path
 ) -> None:
-    folder = copy(finished, tmp_path / "other")
+    folder = Path(shutil.copytree(finished, tmp_path / "other"))
     before = names(folder)
     study = load_study(folder / "study.yaml").model_copy(update={"seed": 7})
 
     with pytest.raises(W2SError, match=r"another experiment: its \w+ is .* use another --log-dir"):
         run_study(study, str(folder / "logs"))
     assert names(folder) == before
-
-
-# --- the command line -----------------------------------------------------------------------------
 
 
 def started(*command: str) -> subprocess.CompletedProcess[str]:
@@ -443,23 +391,18 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stdout + refused.stderr
 
 
-LAUGHS = "".join(
-    f"{name}: &{name} [{', '.join([f'*{before}'] * 8)}]\n"
-    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+# lists of lists of lists
+LAUGHS = "a: &a [1]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcde", "bcdef", strict=True)
 )
-"""Lists of lists of lists, each eight times the one before."""
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("models: [a/b]\nmodels: [a/c]", "line 2: the key models stands there twice"),
-        (
-            "a: &a [1, 2, 3, 4, 5, 6, 7, 8]\n" + LAUGHS,
-            "stand for more than 10,000 values",
-        ),
+        (LAUGHS, "stand for more than 10,000 values"),
         ("models: &a [*a]", "stand for more than 10,000 values"),
-        ("models: ['a/b>c']", "in letters, digits and .* got 'a/b>c'"),
         ("models: ['a/b', 'a/d\\n']", "in letters, digits and .* got 'a/d"),
     ],
 )

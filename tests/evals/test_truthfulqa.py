@@ -23,16 +23,10 @@ from scipy.stats import chisquare
 from tests.conftest import Run, exchange, rows
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import load_split
-from w2s_icl.evals.truthfulqa import (
-    experiment_record,
-    few_shot,
-    label_settings,
-    zero_shot,
-)
+from w2s_icl.evals.truthfulqa import experiment_record, few_shot, label_settings, zero_shot
 from w2s_icl.record import is_complete
 from w2s_icl.solvers.few_shot import Prompt
 from w2s_icl.solvers.label_logs import MAY_FAIL, find_answers
-from w2s_icl.solvers.labels import LabelRequest, LabelSet, label_source
 
 WEAK = "mockllm/weak"
 LETTERS = "ABCD"
@@ -91,15 +85,8 @@ def test_default_prompt_is_system_message_turns_and_bare_letters(
         options = zip(LETTERS, sample.choices or [], strict=True)
         return f"user: {sample.input}\n\n" + "\n".join(f"{a}) {b}" for a, b in options)
 
-    assert messages(log) == [
-        f"system: {SYSTEM_MESSAGE}",
-        turn(shown[0]),
-        f"assistant: {shown[0].target}",
-        turn(shown[1]),
-        f"assistant: {shown[1].target}",
-        turn(asked),
-        "assistant: A",
-    ]
+    solved = [text for s in shown for text in (turn(s), f"assistant: {s.target}")]
+    assert messages(log) == [f"system: {SYSTEM_MESSAGE}", *solved, turn(asked), "assistant: A"]
     assert log.eval.model_generate_config.temperature is None  # the task's, not the model's
     assert log.plan.config.temperature == 0
 
@@ -294,14 +281,9 @@ def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
         ({"labels": "gold", "weak": WEAK}, "no meaning with labels=gold"),
         ({"shots": -1}, "shots: input should be greater than or equal to 0, got -1"),
         ({"shots": 33}, r"shots=33, but only \d+ of the \d+ questions of the pool"),
-        ({"style": "poem"}, "style must be chat or transcript"),
         ({"dataset": "/nowhere.jsonl"}, "there is no /nowhere.jsonl"),
-        ({"labels": "noise_matched"}, "labels=noise_matched needs weak"),
         ({"labels": "weak", "weak": "file:x.csv"}, "labels=weak needs a model"),
         ({"disclosure": "all"}, "disclosure must be none, source or accuracy, got 'all'"),
-        ({"cot": "reasoning"}, "cot must be none or bare, got 'reasoning'"),
-        ({"question": "half"}, "question must be shown or hidden"),
-        ({"system_role": "poet"}, "system_role must be system or user"),
         ({"read": "minds"}, "read must be reply or likelihood"),
         ({"permutations": 0}, "permutations: input should be greater than or equal to 1, got 0"),
     ],
@@ -311,17 +293,6 @@ def test_bad_arguments_are_refused_in_plain_words(
 ) -> None:
     with pytest.raises(W2SError, match=message):
         few_shot(**{**questions, **arguments})
-
-
-def test_a_label_kind_of_ones_own_is_one_function(questions: dict[str, Any]) -> None:
-    @label_source("last")
-    def _last(request: LabelRequest) -> LabelSet:
-        return LabelSet("last", {s.id: (s.choices or [""])[-1] for s in request.pool if s.id}, "me")
-
-    assert few(labels="last", shots=4, **questions)["demo_labels"] == ["D"] * 4
-
-
-# --- the viewer's view --------------------------------------------------------------------------
 
 
 def test_log_carries_what_the_viewer_and_the_analysis_need(
@@ -353,40 +324,24 @@ def test_log_carries_what_the_viewer_and_the_analysis_need(
     assert "thing" not in str(log.plan.steps[0].params)
 
 
-# --- scores -------------------------------------------------------------------------------------
-
-
 def test_scores_of_replies(run: Run, questions: dict[str, Any]) -> None:
     task = zero_shot(**questions)
     golds = {s.id: str(s.target) for s in task.dataset}
     wrong = {id_: "A" if gold != "A" else "B" for id_, gold in golds.items()}
-    expected = [
-        ("{gold}", "C", "{gold}", None),
-        ("**{gold}**", "C", "{gold}", None),
-        ("{wrong})", "I", "{wrong}", None),
-        ("", "N", "", "no_response"),
-        ("I cannot answer that question.", "N", "", "refusal"),
-        ("Hard to say, is it not?", "N", "", "invalid_response_format"),
-    ]
     replies = [
-        reply.format(gold=golds[id_], wrong=wrong[id_])
-        for id_, (reply, *_) in zip(golds, expected, strict=True)
+        *("{gold}", "**{gold}**", "{wrong})"),
+        *("", "I cannot answer that question.", "Hard to say, is it not?"),
     ]
+    pairs = [(golds[id_], wrong[id_]) for id_ in golds]
 
-    log = run(task, replies)
+    log = run(task, [r.format(gold=a, wrong=b) for r, (a, b) in zip(replies, pairs, strict=True)])
 
-    scores = {
-        s.id: (s.scores or {})["letter"] for s in read_eval_log_sample_summaries(log.location)
-    }
-    for id_, (_, value, answer, reason) in zip(golds, expected, strict=True):
-        score = scores[id_]
-        said = answer.format(gold=golds[id_], wrong=wrong[id_])
-        assert (score.value, score.answer, score.reason) == (value, said, reason)
-        assert (score.metadata or {})["read_as"]
-        assert "Gold: " in (score.explanation or "")
-
-
-# --- controls, prompt arms ------------------------------------------------------------------------
+    found = {s.id: (s.scores or {})["letter"] for s in read_eval_log_sample_summaries(log.location)}
+    scores = [found[id_] for id_ in golds]
+    assert [s.value for s in scores] == list("CCINNN")
+    assert [s.answer for s in scores] == [pairs[0][0], pairs[1][0], pairs[2][1], "", "", ""]
+    assert [s.reason for s in scores[3:]] == ["no_response", "refusal", "invalid_response_format"]
+    assert all((s.metadata or {})["read_as"] and "Gold: " in (s.explanation or "") for s in scores)
 
 
 def few(**arguments: Any) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from inspect_ai import eval
 from inspect_ai.model import (
@@ -48,10 +48,7 @@ def table(tmp_path: Path) -> Table:
     def write(content: list[dict[str, Any]], name: str = "votes.jsonl") -> str:
         path = tmp_path / name
         if path.suffix == ".csv":
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(content[0]))
-                writer.writeheader()
-                writer.writerows(content)
+            pd.DataFrame(content).to_csv(path, index=False)
         else:
             path.write_text("".join(json.dumps(row) + "\n" for row in content), "utf-8")
         return f"file:{path}"
@@ -173,9 +170,6 @@ def test_a_file_that_is_no_table_of_labels_is_refused(
         few_shot(labels=f"file:{path}", shots=2, **questions)
 
 
-# --- settings of label runs -----------------------------------------------------------------------
-
-
 def test_labels_made_with_other_settings_are_refused_by_name(
     run: Run, questions: dict[str, Any]
 ) -> None:
@@ -217,9 +211,6 @@ def test_likelihood_asks_for_one_token_and_is_another_label_run(
         few_shot(labels="weak", weak=WEAK, **questions)
     with pytest.raises(W2SError, match="cot must be none, got 'bare'"):
         zero_shot(read="likelihood", cot="bare", **questions)
-
-
-# --- inspect eval ---------------------------------------------------------------------------------
 
 
 def inspect_eval(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

@@ -322,7 +322,9 @@ def _accuracies(plan: Plan, logs: Sequence[EvalLog]) -> list[str]:
 
 def _in_order(plan: Plan, logs: Iterable[EvalLog]) -> list[EvalLog]:
     """By prompted model as in the study; of one model as planned."""
-    keys = [one.cell.key for one in plan.cells]
-    keys.sort(key=lambda key: plan.study.models.index(key.model))
-    places = {key: i for i, key in enumerate(keys)}
-    return sorted(logs, key=lambda log: places.get(record.key_of(log), len(places)))
+    models = {model: i for i, model in enumerate(plan.study.models)}
+    places = {one.cell.key: i for i, one in enumerate(plan.cells)}
+    end = len(places)
+    return sorted(
+        logs, key=lambda log: (models.get(log.eval.model, end), places.get(record.key_of(log), end))
+    )

@@ -359,7 +359,7 @@ def _question(text: str) -> tuple[str, dict[str, str]]:
     options = re.findall(r"^([A-Z])[).:] (.*)$", text, re.MULTILINE)
     if len(options) < 2:
         raise BadRequestError(f"no question with options: {text!r}")
-    asked, _, _ = text.partition(f"\n{options[0][0]}")
+    asked, _, _ = f"\n{text}".partition(f"\n{options[0][0]}")  # none where it is hidden
     return asked.strip(), dict(options)
 
 

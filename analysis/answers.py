@@ -1,7 +1,5 @@
 """From the samples of one log to its answers, checked one by one."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What must hold before the numbers are believed; each check says what it found, by file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any

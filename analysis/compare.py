@@ -4,8 +4,6 @@ Another prompt, a new version of a model, a rerun, imported answers against one'
 directory is held against the first, paired by question and by draw.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources

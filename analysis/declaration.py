@@ -1,7 +1,5 @@
 """What the studies behind a directory's logs declared, and whether they kept to it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The logs, looked at by cells and by arms: which runs a number is made of."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Questions are found by id and checked by content; what cannot be used is named.
 """
 
-from __future__ import annotations
-
 import math
 import tempfile
 from collections import defaultdict

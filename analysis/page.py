@@ -1,7 +1,5 @@
 """From the results to what the template of the page shows: texts, and tables of texts."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re

@@ -3,8 +3,6 @@
 No number is computed here: tables hold them, sentences word them, the template lays them out.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The tables of one experiment, computed once, and what is looked up in them for sentences."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any

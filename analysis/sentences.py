@@ -4,8 +4,6 @@ A `row` is one of the table that is named, None where there is none; `weak` and 
 the models are called.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 

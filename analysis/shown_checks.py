@@ -1,7 +1,5 @@
 """Checks of what prompts showed: leaks, labels, demonstrations, controls."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass

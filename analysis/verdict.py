@@ -5,8 +5,6 @@ the surface of the options, the weak model's own errors. Each condition sets the
 an arm in which one of them is left and the rest is taken away. docs/columns.md has the list.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -15,8 +15,6 @@ the whole process. Look at the ratios, not at the seconds. The peers are install
 folders of `.venv-peers` at the first run.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

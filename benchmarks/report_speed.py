@@ -8,8 +8,6 @@ cell in the header. They hold no transcripts, which neither reader opens. Each m
 process of its own; look at the ratios, not at the seconds.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

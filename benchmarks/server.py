@@ -4,8 +4,6 @@ What a client costs can then be seen beside it on the same cores. Run it by itse
 a process of its own from a benchmark with `serving()`. `GET /stats` returns what it has counted.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json
@@ -63,11 +61,7 @@ class Endpoint:
                     "finish_reason": "stop",
                 }
             ],
-            "usage": {
-                "prompt_tokens": tokens,
-                "completion_tokens": 1,
-                "total_tokens": tokens + 1,
-            },
+            "usage": {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1},
         }
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -10,8 +10,6 @@ processes from their start on, imports and all: the driver, the workers and Ray'
 ratios, not at the seconds.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

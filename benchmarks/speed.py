@@ -11,8 +11,6 @@ is `w2s run`. Three parts: 64 demonstrations (five draws and a baseline), zero-s
 imports on. Look at the ratios, not at the seconds.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

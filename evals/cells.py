@@ -3,8 +3,6 @@
 Inspect tells cells apart by their arguments as passed: all cells are built here, in one way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

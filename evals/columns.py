@@ -1,7 +1,5 @@
 """From the rows of any multiple-choice set to questions: which column is what, read and checked."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import json

@@ -3,8 +3,6 @@
 `sources` reads them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random
@@ -14,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from string import ascii_uppercase
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 from inspect_ai.dataset import Sample
 
@@ -46,7 +44,7 @@ class Question:
             metadata={"category": self.category, "n_choices": len(self.choices)},
         )
 
-    def with_four_choices(self, seed: int) -> Question:
+    def with_four_choices(self, seed: int) -> Self:
         """The question with its right option and three wrong ones, drawn by (seed, id)."""
         wrong = [c for i, c in enumerate(self.choices) if i != self.gold]
         kept = random.Random(f"{seed}/{self.id}/distractors").sample(wrong, 3)

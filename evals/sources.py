@@ -1,7 +1,5 @@
 """Where questions are read from: the hub, a folder in the hub's layout, or a file."""
 
-from __future__ import annotations
-
 import http.client
 import logging
 import re

@@ -4,8 +4,6 @@ They let the suite run without a key, a network or model weights. They are an it
 simulator: their numbers say nothing about language models. `StandInAPI` says what they do.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import re

@@ -3,15 +3,13 @@
 `cells` makes its cells.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from inspect_ai.model import BatchConfig
 from pydantic import (
@@ -166,7 +164,7 @@ class Study(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _fits(self) -> Study:
+    def _fits(self) -> Self:
         paired = {model for pair in self.all_pairs for model in pair}
         for key, named, among in (
             ("control_shots", self.control_shots or (), "shots"),

@@ -1,7 +1,5 @@
 """Scoring one reply: right, wrong, or not readable."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

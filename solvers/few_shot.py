@@ -4,8 +4,6 @@ All prompts of a cell start with the same bytes, and a longer prompt starts with
 that prompt caches serve most of it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -13,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 from inspect_ai.log import transcript
 from inspect_ai.model import (
@@ -86,7 +84,7 @@ class Demonstrations:
     note: str = ""  # a line of markdown for the transcript: how many, and who labelled them
     source: str = ""  # who labelled them, in the words of `DISCLOSURES`
 
-    def in_order(self, order: int, seed: str) -> Demonstrations:
+    def in_order(self, order: int, seed: str) -> Self:
         """The same demonstrations in another order: 0 is their own, no two numbers give the same.
 
         Raises:

@@ -1,7 +1,5 @@
 """The suite's own label sources: gold, weak, the controls, and a file."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from pathlib import Path, PurePath

@@ -4,8 +4,6 @@ A label run is chosen by its content: task, model, split, dataset, prompt versio
 of its calls.
 """
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence

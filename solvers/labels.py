@@ -4,8 +4,6 @@ A label source is a function that is registered under its name with `@label_sour
 option texts, so that they hold in any order of the options. `label_kinds` has the suite's own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json

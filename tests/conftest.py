@@ -1,7 +1,5 @@
 """What several test files need: questions, logs made by scripted models, the shared data."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every command, program and study file of the README and the docs runs, or stands in `NOT_RUN`."""
 
-from __future__ import annotations
-
 import csv
 import os
 import re

@@ -1,7 +1,5 @@
 """The arrows of the design: who may import whom, and that imports do nothing."""
 
-from __future__ import annotations
-
 import ast
 import doctest
 import importlib

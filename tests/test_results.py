@@ -1,7 +1,5 @@
 """The numbers of docs/results.md are those that the suite reports of the recorded answers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The console script `w2s`. It knows both halves of the suite and holds no logic."""
 
-from __future__ import annotations
-
 import json
 import sys
 from io import TextIOWrapper

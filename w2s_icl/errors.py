@@ -1,7 +1,5 @@
 """The one error of this suite that a user can mend, and how an error is said in one line."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 `inspect eval` makes a task before it says where logs go. It is a click program, so click tells.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -4,8 +4,6 @@ The running half writes these objects into `EvalLog.eval.metadata`, the analysin
 back. A metadata key is the name of a field here, or its alias, and is spelled nowhere else.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping

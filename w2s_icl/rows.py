@@ -1,7 +1,5 @@
 """Tables that a user names: CSV, JSON, JSON lines or parquet, read row by row or refused."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

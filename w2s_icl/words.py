@@ -1,7 +1,5 @@
 """How numbers, models, arms and strange texts are written: in terminal, tables and report."""
 
-from __future__ import annotations
-
 import math
 
 from rich.console import Console

@@ -1,7 +1,5 @@
 """Accuracy against demonstrations."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

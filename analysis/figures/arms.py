@@ -1,7 +1,5 @@
 """Arms side by side, and what a rule that never sees the question explains of the gain."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The share of the performance gap that weak labels recover."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

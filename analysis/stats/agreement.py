@@ -1,7 +1,5 @@
 """Agreement of two runs beyond chance, with intervals from one bootstrap of the questions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ and, from three draws on, also that over draws of the means over questions. Wher
 clustered, the larger of the plain and the clustered variance over questions counts.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final

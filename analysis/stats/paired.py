@@ -1,10 +1,8 @@
 """Accuracies, paired differences and their tests, and a gain as a line of what is known."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -113,7 +111,7 @@ class Difference:
     @classmethod
     def tested(
         cls, n: int, draws: int, diff: float, variance: float, df: float, *exact: float
-    ) -> Difference:
+    ) -> Self:
         """The t interval and test of an estimate; `exact` is what McNemar's test gave."""
         p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df)) if variance else np.nan
         return cls(n, draws, diff, *t_interval(diff, variance, df), p, df, *exact)

@@ -1,7 +1,5 @@
 """What a study of a given size can detect, before it is run: its ratios and its claim."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Ratios: the share of a gap that is recovered, with Fieller's interval."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal

@@ -1,7 +1,5 @@
 """How much of an accuracy is the order of the demonstrations, how much is which they are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The arms of each pair: gains, and tests against the arm with weak labels."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a reader checks before believing a number: positions, reruns, the surface rule."""
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from string import ascii_uppercase

@@ -3,8 +3,6 @@
 Fractions throughout; nan, an empty field in the CSV files, where there is nothing to report.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,12 +15,7 @@ from numpy.typing import ArrayLike
 from w2s_icl.analysis.experiment import COLUMNS, DEFINITIONS, Cell, Experiment
 from w2s_icl.analysis.stats.columns import MIN_RANDOM_DRAWS
 from w2s_icl.analysis.stats.paired import Difference, mean_interval, wilson
-from w2s_icl.analysis.stats.ratio import (
-    Ratio,
-    clustered_ratio,
-    gap_recovered,
-    pooled_gap_recovered,
-)
+from w2s_icl.analysis.stats.ratio import Ratio, clustered_ratio, gap_recovered, pooled_gap_recovered
 from w2s_icl.record import CellKey
 
 CELL = ("weak", "strong", "shots")

@@ -1,7 +1,5 @@
 """Where a gain comes from: accuracy, gain and `pgr_gold` by class of question."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from string import ascii_uppercase

@@ -1,7 +1,5 @@
 """What was run: models, costs, what is missing, and what computed the numbers."""
 
-from __future__ import annotations
-
 import math
 from importlib.metadata import version
 from typing import Any

@@ -1,7 +1,5 @@
 """Whose answers a strong model gives once it was shown weak labels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import lru_cache

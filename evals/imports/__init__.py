@@ -3,8 +3,6 @@
 Everything is checked before the first log is written.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from inspect_ai.log import list_eval_logs

@@ -1,7 +1,5 @@
 """What a recording holds, and one Inspect log for each of its cells."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

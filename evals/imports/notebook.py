@@ -1,7 +1,5 @@
 """Answers recorded by the notebook that this project began from: its JSON files."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterator

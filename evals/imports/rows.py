@@ -1,7 +1,5 @@
 """Answers recorded as rows of a CSV, JSONL or parquet file, an answer each."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

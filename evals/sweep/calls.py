@@ -3,8 +3,6 @@
 `watched` replaces public methods of a model's API object. What the model is asked is left alone.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import random

@@ -1,7 +1,5 @@
 """A study's models: how they are made, what they cost, what their endpoints say of them."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

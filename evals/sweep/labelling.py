@@ -1,7 +1,5 @@
 """What need not be asked: pool questions whose labels no cell shows, and prompts asked before."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A log directory: the logs that count in it, torn ones, those of another experiment, its lock."""
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

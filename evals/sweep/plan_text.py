@@ -1,7 +1,5 @@
 """The plan for a person, in at most 80 columns, and for a program."""
 
-from __future__ import annotations
-
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence

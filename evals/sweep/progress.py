@@ -1,7 +1,5 @@
 """What is seen of a run: a live line, a line per cell, at its end the results and the bill."""
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -10,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import fsspec
 from inspect_ai.hooks import Hooks, ModelUsageData, SampleEnd, TaskEnd, TaskStart, hooks
@@ -63,7 +61,7 @@ class StudyProgress:
         )
         self._line = self._bar.add_task("", start=False, cells="", answers="", cost="")
 
-    def __enter__(self) -> StudyProgress:
+    def __enter__(self) -> Self:
         """Start to listen to Inspect."""
         _Listener.progress = self
         return self

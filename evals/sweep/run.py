@@ -4,8 +4,6 @@ Resuming is running again: complete cells are left alone, and of the others Insp
 answers that their logs hold.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import warnings

@@ -5,8 +5,6 @@ two runs. A part is run by one process at a time, under the lock of its folder, 
 next where that process has ended. Afterwards a plain run of the same study finds nothing to ask.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -8,8 +8,6 @@ an answer: at once where its endpoint refuses them, else after `SILENCE` seconds
 A cell whose first replies cannot be read ends by Inspect's own early stopping.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import signal
@@ -20,7 +18,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from inspect_ai.dataset import Sample
 from inspect_ai.log import EvalLog, EvalSpec
@@ -80,7 +78,7 @@ class _Silence:
 class Ending:
     """Whether the run of this process is to end, and why."""
 
-    current: ClassVar[Ending | None] = None  # of the run that goes on in this process
+    current: ClassVar[Self | None] = None  # of the run that goes on in this process
 
     progress: Any  # the run's `StudyProgress`: says lines, counts repeated requests
     reason: str = ""  # why the run ends; "" while it goes on
@@ -170,7 +168,7 @@ class Ending:
         return self.reason
 
     @contextmanager
-    def listening(self) -> Iterator[Ending]:
+    def listening(self) -> Iterator[Self]:
         """Take SIGTERM and SIGHUP as SIGINT, and be the `current` ending meanwhile.
 
         SIGINT gets Python's own handler even where the parent ignored it, as a script's `&` does.

@@ -1,7 +1,5 @@
 """Made-up experiments for figures and reports: correlated answers, no model run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -222,11 +220,9 @@ class _Demonstrations:
         choices = [_options(rng, int(right)) for right in gold]
         error = rng.random(self.most) > self.accuracy.get(weak, 1.0)
         wrong = (gold + rng.integers(1, 4, self.most)) % 4
-        labels = {
-            "gold": gold,
-            "random": rng.integers(0, 4, self.most),
-            "flipped": wrong,
-        }.get(kind, np.where(error, wrong, gold))[:shots]
+        labels = {"gold": gold, "random": rng.integers(0, 4, self.most), "flipped": wrong}.get(
+            kind, np.where(error, wrong, gold)
+        )[:shots]
         unlabelled = kind == "unlabelled" or not shots
         return {
             "demo_ids": tuple(f"demo{i}" for i in range(shots)),

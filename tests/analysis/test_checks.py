@@ -1,7 +1,5 @@
 """Checks of logs, labels and positions; the rest is tested with the report."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
@@ -118,8 +116,7 @@ def with_label_run(study: Logs, right: float) -> Logs:
 
 
 @pytest.mark.parametrize(
-    ("right", "says"),
-    [(0.6, ""), (0.0, "below the 25.0% of a guess"), (0.3, "too far apart")],
+    ("right", "says"), [(0.6, ""), (0.0, "below the 25.0% of a guess"), (0.3, "too far apart")]
 )
 def test_labels_are_held_against_what_their_model_answers(right: float, says: str) -> None:
     study = with_label_run(made(), right)

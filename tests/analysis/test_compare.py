@@ -1,7 +1,5 @@
 """Two log directories: differences by hand, what is matched, what is refused."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What is read from logs: prompts, plans, reruns, positions; on logs written by hand."""
 
-from __future__ import annotations
-
 import json
 import math
 import zipfile

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import string
 from itertools import permutations
 
@@ -9,14 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import SHARED, needs_shared
-from w2s_icl.analysis.surface_rule import (
-    FEATURES,
-    RIDGE,
-    Floats,
-    Options,
-    cross_fitted,
-    fit_rule,
-)
+from w2s_icl.analysis.surface_rule import FEATURES, RIDGE, Floats, Options, cross_fitted, fit_rule
 from w2s_icl.evals.sources import load_questions
 
 texts = st.text(max_size=30) | st.sampled_from(

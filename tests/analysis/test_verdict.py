@@ -1,7 +1,5 @@
 """Verdicts on hand-built answers: states, readings, and what keeps a pair from a claim."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

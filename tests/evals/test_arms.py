@@ -1,7 +1,5 @@
 """Every arm over real HTTP: who is shown what, with which labels, as the server saw it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

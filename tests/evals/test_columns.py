@@ -1,7 +1,5 @@
 """Any multiple-choice set: which column is what, and files as programs leave them."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Answers recorded elsewhere become logs; what is damaged is refused by file and row."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The bundled questions: well formed, original, and without cues on the surface."""
 
-from __future__ import annotations
-
 import json
 import re
 

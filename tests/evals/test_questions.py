@@ -1,7 +1,5 @@
 """Loading, checking and splitting questions, on files, folders, a hub and no network."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

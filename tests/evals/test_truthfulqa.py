@@ -1,7 +1,5 @@
 """Prompts, labels, provenance and scores, on real Inspect runs of scripted models."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import Context

@@ -7,8 +7,6 @@ controls), and prints how often each was claimed and read as what it is. Exit co
 reached than `students.EXPECTED` says.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import tempfile

@@ -1,7 +1,5 @@
 """Made-up questions with cues on the surface: right options are often marked in another way."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from random import Random
 

@@ -5,8 +5,6 @@ analysis finds it. They read prompts as the stand-ins do, through the suite's ow
 prompts. `truth` says in closed form how accurate each is under each kind of labels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import cache, lru_cache

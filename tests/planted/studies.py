@@ -1,7 +1,5 @@
 """Whole studies of planted students as logs: real cells, label sources, prompts and readings."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import cache
 from importlib.metadata import packages_distributions

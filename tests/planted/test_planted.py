@@ -1,7 +1,5 @@
 """Planted students: each arm lies where it was planted, and the verdict finds the cause."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

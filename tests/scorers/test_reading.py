@@ -1,7 +1,5 @@
 """Replies and how they read: tables by rule, and what holds for any reply."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Labels from files, and which label runs are taken."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Figures by their lines, labels and places of texts, on made-up experiments."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import lru_cache

@@ -6,19 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from tests.analysis.stats.samples import (
-    NAN,
-    Bools,
-    stairs,
-    triples,
-)
-from w2s_icl.analysis.stats.paired import (
-    holm,
-    mean_interval,
-    paired_difference,
-    uniform_p,
-    wilson,
-)
+from tests.analysis.stats.samples import NAN, Bools, stairs, triples
+from w2s_icl.analysis.stats.paired import holm, mean_interval, paired_difference, uniform_p, wilson
 from w2s_icl.analysis.stats.ratio import gap_recovered
 
 

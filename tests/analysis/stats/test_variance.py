@@ -1,7 +1,5 @@
 """Variance components against other ways to compute them."""
 
-from __future__ import annotations
-
 from itertools import combinations, product
 
 import numpy as np

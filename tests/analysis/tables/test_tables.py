@@ -1,7 +1,5 @@
 """Tables against the worked example of STATS section 14, and against damage."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """A model in this process that answers A, counts its calls and says how many tokens they had."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any, ClassVar

@@ -1,14 +1,12 @@
 """The tasks in Inspect's batch mode: its OpenAI provider, and a server that takes batches."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from inspect_ai.model import BatchConfig
@@ -40,7 +38,7 @@ class BatchServer:
         self._http.block_on_close = False  # clients keep their connections open
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
 
-    def __enter__(self) -> BatchServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -1,7 +1,5 @@
 """What leaves the client and what it logs of the bill, over real HTTP."""
 
-from __future__ import annotations
-
 import json
 from base64 import b64encode
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Studies that are killed, ended, refused or lied to, over real HTTP."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import math

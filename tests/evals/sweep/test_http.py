@@ -1,7 +1,5 @@
 """Whole studies over real HTTP: `run_study`, the `openrouter/` provider, a server that counts."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

@@ -1,7 +1,5 @@
 """One run per directory; a lock whose process is gone is taken over."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The plan against what the models are then asked, its money, its budget, its words."""
 
-from __future__ import annotations
-
 import io
 import json
 import re
@@ -258,7 +256,7 @@ def test_plan_refuses_what_a_run_would(tmp_path: Path) -> None:
         ("hf/gpt2", "needs packages: pip install torch"),
         ("nosuch/model", "Inspect has no such provider"),
         ("small", "Inspect has no such provider"),
-        ("simulated/smal", "must be one of simulated/small, .*, got simulated/smal"),
+        ("simulated/smal", "model must be simulated/small, .*, got simulated/smal"),
     ],
 )
 def test_model_that_cannot_be_asked_is_refused_in_one_line(

@@ -1,7 +1,5 @@
 """What is seen while a study runs, and what it leaves beside its logs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

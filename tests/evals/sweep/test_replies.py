@@ -1,7 +1,5 @@
 """Replies of every shape, and servers that say of themselves what they can: over real HTTP."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Servers with habits of their own: log-probabilities, refused roles, turns and settings."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Studies on many machines: parts side by side, a lost one, Ray on loopback, an S3 store."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -30,15 +30,11 @@ from pydantic import ValidationError
 from w2s_icl.evals.sweep.stopping import Ending, status_of
 from w2s_icl.scorers.multiple_choice import NO_LOGPROBS
 
-LONGEST_WAIT = 20
-"""Seconds between two tries of a call at most; Inspect waits up to half an hour."""
-
-REPORTED_COST = "reported_cost"
-"""Key of `ModelOutput.metadata`: dollars that the endpoint itself says the call cost."""
-
+LONGEST_WAIT = 20  # seconds between two tries of a call; Inspect waits up to half an hour
+REPORTED_COST = "reported_cost"  # key of `ModelOutput.metadata`: dollars, as the endpoint says
+# models that sent no log-probabilities though asked for them in this run, and what to say of each:
+# no more calls are made to them
 without_logprobs: dict[str, str] = {}
-"""Models that sent no log-probabilities though asked for them in this run, and what to say of each:
-no more calls are made to them."""
 
 
 class NoAnswerError(RuntimeError):
@@ -55,27 +51,22 @@ def watched(model: Model, timeout: float | None = None) -> Model:
 
     A call is given up when the model has answered nothing, neither it nor another, for `timeout`
     seconds: a call that waits in a server's queue is not lost.
-
-    A client of the OpenAI kind makes each request once, so that Inspect sees each failure, and
-    sends turns of text as they are: walking through 130 turns is most of what a call costs it.
-    OpenRouter gets no session id: Inspect's, one per sample, would send the samples of a cell to
-    different providers, whose caches would all be cold.
     """
     api: Any = model.api
     if hasattr(api, "w2s_watched"):
         return model
     api.w2s_watched = True
     if isinstance(getattr(api, "client", None), AsyncOpenAI):
-        # how long a reply may take is `timeout`'s to say
+        # each request is made once, so that Inspect sees each failure; `timeout` limits the reply
         api.client = api.client.with_options(max_retries=0, timeout=Timeout(None, connect=10))
         api.client.chat.completions.create = _as_they_are(api.client.chat.completions.create)
     if hasattr(api, "chat_choices_from_completion"):
         api.chat_choices_from_completion = _checked(api.chat_choices_from_completion, str(model))
     if hasattr(api, "request_headers"):
-        headers = api.request_headers
-        api.request_headers = lambda config: {
-            name: value for name, value in headers(config).items() if name != "x-session-id"
-        }
+        # OpenRouter sends each session to a provider of its own. Inspect's is a sample: the caches
+        # of a cell's providers would all be cold
+        headers, session = api.request_headers, "x-session-id"
+        api.request_headers = lambda c: {k: v for k, v in headers(c).items() if k != session}
     api.served_model_usage = _priced_as_reported(api.served_model_usage)
     api.should_retry = _may_pass(api.should_retry)
     api.retry_wait = lambda: _wait
@@ -148,8 +139,7 @@ def _may_pass(should_retry: Callable[[Exception], Any]) -> Callable[[Exception],
     def may_pass(error: Exception) -> Any:
         if "CERTIFICATE_VERIFY_FAILED" in f"{error} {error.__cause__}":
             return False
-        status = status_of(error)
-        if status is not None:  # which may stand in a reply with status 200
+        if (status := status_of(error)) is not None:  # which may stand in a reply with status 200
             return status in (408, 409, 425, 429) or status >= 500
         return isinstance(error, json.JSONDecodeError | TimeoutError) or should_retry(error)
 
@@ -157,10 +147,8 @@ def _may_pass(should_retry: Callable[[Exception], Any]) -> Callable[[Exception],
 
 
 def name_body(error: Exception) -> None:
-    """Say in an error's text what the server said, where the client takes only the status.
-
-    It reads `{"error": {"message": ...}}`; servers also send texts, pages and other JSON.
-    """
+    """Say in an error's text what the server said, where the client takes only the status."""
+    # the client reads `{"error": {"message": ...}}`; servers also send texts, pages and other JSON
     body = getattr(error, "body", None)
     if body and re.fullmatch(r"Error code: \d+", str(error)):
         said = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
@@ -170,7 +158,8 @@ def name_body(error: Exception) -> None:
 
 def _as_they_are(create: Any) -> Any:
     async def create_untransformed(*, messages: Any, extra_body: Any = None, **params: Any) -> Any:
-        # a turn of several parts (images, cache markers) is the client's to transform
+        # walking through 130 turns is most of what a call costs the client; a turn of several parts
+        # (images, cache markers) is its to transform
         if all(isinstance(message.get("content"), str) for message in messages):
             extra_body = {**(extra_body or {}), "messages": messages}
             messages = []
@@ -213,8 +202,8 @@ def _checked(choices_of: Any, name: str) -> Any:
 
 def _text(content: Any) -> str | None:
     """The text of a reply, which may come in parts."""
-    if content is None or isinstance(content, str):
-        return content
+    if content is None:
+        return None
     parts = content if isinstance(content, list) else [content]
     said = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
     texts = [text for text in said if isinstance(text, str)]
@@ -240,13 +229,12 @@ def _cost(usage: Any) -> float | None:
 
 def _priced_as_reported(served_model_usage: Any) -> Any:
     def served(output: ModelOutput) -> list[ServedModelUsage] | None:
-        cost = (output.metadata or {}).get(REPORTED_COST)
-        usage = output.usage
-        if cost is None or usage is None or usage.input_tokens + usage.output_tokens == 0:
-            as_before: list[ServedModelUsage] | None = served_model_usage(output)
-            return as_before
-        # Inspect takes a price per token here; this one gives the reported sum
-        each = 1_000_000 * cost / (usage.input_tokens + usage.output_tokens)
+        cost, usage = (output.metadata or {}).get(REPORTED_COST), output.usage
+        tokens = usage.input_tokens + usage.output_tokens if usage else 0
+        if cost is None or not usage or not tokens:
+            return served_model_usage(output)  # type: ignore[no-any-return]  # of Inspect's API
+        # Inspect takes a price per million tokens here; this one gives the reported sum
+        each = 1_000_000 * cost / tokens
         price = ModelCost(input=each, output=each, input_cache_write=0, input_cache_read=0)
         return [ServedModelUsage(output.model, usage, price)]
 

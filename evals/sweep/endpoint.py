@@ -26,16 +26,14 @@ from w2s_icl.evals.sweep.calls import scrub, scrub_error, secrets, watched
 from w2s_icl.evals.sweep.stopping import cause_of, status_of
 from w2s_icl.record import STANDIN
 
-CONNECTIONS = 20
-"""Calls under way at once to each model, where the study does not say."""
-
+CONNECTIONS = 20  # calls under way at once to each model, where the study does not say
+# packages of the providers that load a model themselves; with an address they need none
 LOADERS: dict[str, tuple[str, ...]] = {
     name: (name,) for name in ("nnterp", "sglang", "transformer_lens", "vllm")
-} | {"hf": ("torch", "transformers", "accelerate")}
-"""Packages of the providers that load a model themselves; with an address they need none."""
-
+}
+LOADERS |= {"hf": ("torch", "transformers", "accelerate")}
+# providers whose model names are what their owner calls them: Inspect's table means others
 OWN_NAMES = (*LOADERS, "openai-api", "ollama", "llama-cpp-python", "mockllm", STANDIN.rstrip("/"))
-"""Providers whose model names are what their owner calls them: Inspect's table means others."""
 
 
 @contextmanager
@@ -63,11 +61,10 @@ def model_info(model: str) -> ModelInfo:
 def set_prices(study: Study) -> None:
     """Tell Inspect the study's prices, so that its logs carry dollars."""
     for model, price in study.prices.items():
+        cached = (price.cache_read, price.cache_write)
+        read, write = (price.input if of is None else of for of in cached)
         cost = ModelCost(
-            input=price.input,
-            output=price.output,
-            input_cache_read=price.input if price.cache_read is None else price.cache_read,
-            input_cache_write=price.input if price.cache_write is None else price.cache_write,
+            input=price.input, output=price.output, input_cache_read=read, input_cache_write=write
         )
         # registered with what Inspect's table says besides: a cost alone fails at the first call
         set_model_info(model, model_info(model).model_copy(update={"cost": cost}))
@@ -88,11 +85,7 @@ def model_of(study: Study, name: str) -> Model:
 
 
 def refuse_unusable_models(study: Study) -> None:
-    """Make each model that is made without loading it; no endpoint is asked.
-
-    Raises:
-        W2SError: Inspect has no such provider, or it lacks its key, a package or an argument.
-    """
+    """Make each model that is made without loading it; raises W2SError, and asks no endpoint."""
     for model in study.models:
         provider = model.partition("/")[0]
         lacks = [name for name in LOADERS.get(provider, ()) if find_spec(name) is None]
@@ -121,10 +114,7 @@ class Served:
 
 
 def look_up(study: Study, models: Iterable[str]) -> dict[str, Served]:
-    """Ask the endpoints of the models for their lists of models.
-
-    An endpoint that answers without a list cannot tell, nor can one that is not of the OpenAI kind.
-    """
+    """Ask the endpoints of the models, as far as they are of the OpenAI kind, for their lists."""
     lists: dict[tuple[str, str], dict[str, Any] | str] = {}
     served: dict[str, Served] = {}
     for model in models if study.check_models else ():
@@ -151,12 +141,10 @@ def _served(name: str, listed: dict[str, Any] | str) -> Served:
     about = known.get(name.removesuffix(":latest"), known.get(name.partition(":")[0]))
     if about is not None or not known:
         return Served(min(_contexts(about), default=None))
-    near = difflib.get_close_matches(name, known, n=3)
-    return Served(
-        problem=f"is not among the {len(known)} models that its endpoint lists"
-        + (f"; near are {', '.join(near)}" if near else "")
-        + ". If it is served all the same, set check_models: false"
-    )
+    near = ", ".join(difflib.get_close_matches(name, known, n=3))
+    said = f"is not among the {len(known)} models that its endpoint lists"
+    said += f"; near are {near}" if near else ""
+    return Served(problem=f"{said}. If it is served all the same, set check_models: false")
 
 
 def _contexts(about: Any) -> Iterator[int]:

@@ -42,11 +42,10 @@ def labelling(
     A cell shows the first questions of a draw that all weak models answered readably. The first
     round asks the largest number of demonstrations and `RESERVE` more. Where more than those are
     unread, a second round asks as many again as are missing, and `RESERVE`. There is no third.
+    A round's questions depend on the answers to the round before, once all of those are there:
+    every process comes to the same, whenever it looks.
 
     `useless` are further models that give no labels, and why.
-
-    Each round's questions depend on the answers to the round before, once all of those are there:
-    every process comes to the same, whenever it looks.
     """
     experiment = experiment_of(study, split)
     ends: dict[str, list[str]] = defaultdict(list)
@@ -60,12 +59,10 @@ def labelling(
             # what is still to run must show what finished cells show, whatever is answered now
             shown_without.update(map(str, Shown.from_log(log).skipped))
     said = {model: texts[-1] for model, texts in ends.items() if all(texts)} | dict(useless or {})
-    without = {model: said[model] for model in study.weak_models if model in said}
-
+    settings = label_settings(study.read, study.max_tokens, study.generate)
     labels: dict[str, Mapping[Id, str | None]] = {}
     for model in study.weak_models:
-        if model not in without:
-            settings = label_settings(study.read, study.max_tokens, study.generate)
+        if model not in said:
             answers = find_answers(model, "pool", experiment, settings, log_dir)
             labels[model] = answers.labels if answers else {}
     have = {model: frozenset(of) for model, of in labels.items()}
@@ -99,7 +96,7 @@ def labelling(
         ask={model: ids | more for model, ids in have.items()},
         unread=frozenset(unread),
         complete=not more,
-        without=without,
+        without={model: said[model] for model in study.weak_models if model in said},
         readable=min(sum(id_ in every and id_ not in unread for id_ in order) for order in draws),
     )
 
@@ -112,10 +109,10 @@ def pool_ask(cell: Cell, state: Labelling) -> Collection[Id] | None:
 def same_prompts(
     tasks: Iterable[tuple[CellKey, Task]], finished: Collection[CellKey]
 ) -> dict[CellKey, CellKey]:
-    """Cells whose prompts are another cell's to the byte, with that cell.
+    """Cells whose prompts are another cell's to the byte, with that cell; `finished` have a log.
 
     Where all weak labels are right, the weak arm's prompts are the gold arm's. A second call would
-    put the noise of a rerun between two arms that do not differ. `finished` cells have a log.
+    put the noise of a rerun between two arms that do not differ.
     """
     groups: dict[tuple[str, str], list[CellKey]] = defaultdict(list)
     for key, task in tasks:
@@ -123,7 +120,7 @@ def same_prompts(
             groups[key.model, (task.metadata or {})["prompt_sha256"]].append(key)
     repeated: dict[CellKey, CellKey] = {}
     for keys in groups.values():
-        source = next((key for key in keys if key in finished), keys[0])
+        source = min(keys, key=lambda key: key not in finished)
         repeated |= {key: source for key in keys if key != source and key not in finished}
     return repeated
 
@@ -145,13 +142,11 @@ def take_answers(task: Task, source: EvalLog) -> None:
             output = answered.output.model_dump(mode="json", exclude_none=True)
             outputs[str(answered.id)][str(answered.epoch)] = output
     file = file_of(source)
-    samples = []
-    for sample in task.dataset:
+    samples = [sample.model_copy() for sample in task.dataset]
+    for sample in samples:
         given = outputs[str(sample.id)]
         if len(given) == (task.epochs or 1):  # else it failed there, and is asked here
             answer = {"cell": source.eval.task, "log": file, "outputs": given}
-            metadata = {**(sample.metadata or {}), "reused_from": file, TAKEN_OVER: answer}
-            sample = sample.model_copy(update={"metadata": metadata})
-        samples.append(sample)
+            sample.metadata = {**(sample.metadata or {}), "reused_from": file, TAKEN_OVER: answer}
     task.dataset = MemoryDataset(samples, name=task.dataset.name, location=task.dataset.location)
     task.metadata = {**(task.metadata or {}), "reused_from": file}

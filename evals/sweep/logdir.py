@@ -27,8 +27,7 @@ from w2s_icl.evals.truthfulqa import call_settings
 from w2s_icl.solvers.few_shot import Cot
 from w2s_icl.solvers.label_logs import is_remote, log_headers
 
-PATIENCE = 10.0
-"""Seconds that a store may take to list a directory."""
+PATIENCE = 10.0  # seconds that a store may take to list a directory
 
 
 def our_logs(log_dir: str) -> list[EvalLog]:
@@ -47,17 +46,20 @@ def answers_all(log: EvalLog, task: Task) -> bool:
     return record.is_complete(log) and asked >= len(task.dataset) * (task.epochs or 1)
 
 
+def _shown(task: Task) -> str:
+    return record.Shown.from_metadata(task.metadata or {}).prompt_sha256
+
+
 def log_of(key: record.CellKey, task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
     """The log of a cell that counts: a complete one, one that was ended as unreadable, or the last.
 
     `task` says what the cell now shows and asks. Of `logs` the last written is the last.
     """
-    shown = record.Shown.from_metadata(task.metadata or {}).prompt_sha256
     same = [
         log
         for log in logs
         if record.key_of(log) == key
-        and record.Shown.from_log(log).prompt_sha256 == shown
+        and record.Shown.from_log(log).prompt_sha256 == _shown(task)
         and (log.eval.config.epochs or 1) <= (task.epochs or 1)
     ]
     complete = sorted((log for log in same if answers_all(log, task)), key=record.precedence)
@@ -67,25 +69,24 @@ def log_of(key: record.CellKey, task: Task, logs: Iterable[EvalLog]) -> EvalLog 
 
 def refuse_unreachable(log_dir: str) -> None:
     """Stop where the store of a log directory does not answer; raises W2SError."""
-    outcome: list[Exception | None] = []
+    said = [f"no reply within {PATIENCE:g} s"]
 
     def reach() -> None:
         try:
             with suppress(FileNotFoundError):
                 files, root = fsspec.core.url_to_fs(log_dir)
                 files.ls(root)
-            outcome.append(None)
+            said.clear()
         except Exception as error:  # each store has its own
-            outcome.append(error)
+            said[:] = [first_line(error)]
 
     if is_remote(log_dir):
         # a store that is not there is tried for minutes by its client
         thread = threading.Thread(target=reach, daemon=True)
         thread.start()
         thread.join(PATIENCE)
-        error = outcome[0] if outcome else TimeoutError(f"no reply within {PATIENCE:g} s")
-        if error:
-            raise W2SError(f"--log-dir {log_dir} cannot be reached: {first_line(error)}")
+        if said:
+            raise W2SError(f"--log-dir {log_dir} cannot be reached: {said[0]}")
 
 
 @contextmanager
@@ -148,10 +149,11 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
             theirs["permutations"] = cell.permutations
         for key, value in wanted.items():
             if theirs[key] != value:
+                differs = f"its {key} is {theirs[key]!r}, this study's is {value!r}"
                 raise W2SError(
-                    f"{log_dir} holds {record.file_of(log)} of another experiment: its {key} is "
-                    f"{theirs[key]!r}, this study's is {value!r}. Their numbers must not be "
-                    "mixed: use another --log-dir, or move the old logs away"
+                    f"{log_dir} holds {record.file_of(log)} of another experiment: {differs}. "
+                    "Their numbers must not be mixed: use another --log-dir, or move the old logs "
+                    "away"
                 )
 
 
@@ -159,8 +161,7 @@ def refuse_other_demonstrations(tasks: Mapping[record.CellKey, Task], log_dir: s
     """Stop when a finished cell has shown other demonstrations than now; raises W2SError."""
     for log in our_logs(log_dir):
         task = tasks.get(record.key_of(log)) if record.is_complete(log) else None
-        now = record.Shown.from_metadata(task.metadata or {}).prompt_sha256 if task else None
-        if task and now != record.Shown.from_log(log).prompt_sha256:
+        if task and _shown(task) != record.Shown.from_log(log).prompt_sha256:
             raise W2SError(
                 f"{log_dir} holds {record.file_of(log)}, a finished cell that showed other "
                 "demonstrations than this study shows in the same cell: the weak labels were made "
@@ -169,16 +170,11 @@ def refuse_other_demonstrations(tasks: Mapping[record.CellKey, Task], log_dir: s
             )
 
 
+# Name of the file that says who holds the lock of a directory. On a disk the lock is a file lock,
+# which ends with its process, however that ends. A store such as S3 has no locks: there the owner
+# writes this file every `RENEWED` seconds, and another run takes over when it stays for `SILENT`
 OWNER = ".w2s-run"
-"""Name of the file that says who holds the lock of a directory.
-
-On a disk the lock is a file lock, which ends with its process, however that ends. A store such as
-S3 has no locks: there the owner writes this file again and again, and another run takes over when
-it has not changed for a while.
-"""
-
 RENEWED, SILENT = 10.0, 35.0
-"""Seconds between two writings of a store's file, and without one after which it is stale."""
 
 
 class HeldError(W2SError):
@@ -238,7 +234,6 @@ def held_whole(log_dir: str, say: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def _renewed(files: Any, path: str, owner: str) -> Iterator[None]:
-    """Write a store's file again and again."""
     ended = threading.Event()
 
     def renew() -> None:
@@ -268,8 +263,6 @@ def _read(files: Any, path: str) -> str:
 def _stays(files: Any, path: str, before: str) -> bool:
     """Whether an owner's file is not written any more."""
     end = time.monotonic() + SILENT
-    while time.monotonic() < end:
+    while time.monotonic() < end and _read(files, path) == before:
         time.sleep(1)
-        if _read(files, path) != before:
-            return False
-    return True
+    return _read(files, path) == before

@@ -6,7 +6,6 @@ right: characters over four, until calls of a model are logged.
 
 from __future__ import annotations
 
-import math
 import statistics
 import tempfile
 from collections import defaultdict
@@ -33,8 +32,7 @@ from w2s_icl.solvers.label_logs import summaries
 from w2s_icl.solvers.labels import id_of
 from w2s_icl.words import money, tokens
 
-Call = tuple[int | str, int]
-"""A question's id and the epoch in which it is asked."""
+Call = tuple[int | str, int]  # a question's id and the epoch in which it is asked
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Amount:
     calls: int = 0
     tokens_in: float = 0
     tokens_out: float = 0
-    known: float = 0.0
+    known: float = 0.0  # all of the dollars if nothing is `unpriced`
     unpriced: tuple[str, ...] = ()  # models of the calls whose cost is unknown
 
     @classmethod
@@ -62,11 +60,6 @@ class Amount:
             self.known + other.known,
             tuple(dict.fromkeys(self.unpriced + other.unpriced)),
         )
-
-    @property
-    def cost(self) -> float:
-        """Dollars; nan where the cost of some call is unknown."""
-        return math.nan if self.unpriced else self.known
 
     @property
     def dollars(self) -> str:
@@ -137,13 +130,21 @@ class Plan:
         return left_of(self.cells)
 
     @property
+    def stages(self) -> dict[str, list[PlannedCell]]:
+        """The cells by stage, in the order of the study."""
+        stages: dict[str, list[PlannedCell]] = defaultdict(list)
+        for one in self.cells:
+            stages[one.cell.stage].append(one)
+        return stages
+
+    @property
     def finished(self) -> frozenset[CellKey]:
         """Cells that are complete."""
         return frozenset(one.cell.key for one in self.cells if one.done)
 
     def check_budget(self, max_cost: float | None) -> None:
         """Refuse a plan that with what is spent costs over `max_cost` dollars, or is unpriced."""
-        total = self.to_run + self.spent
+        total, spent = self.to_run + self.spent, self.spent.known
         if max_cost is None or not self.to_run.calls:
             return
         if total.unpriced:
@@ -152,10 +153,10 @@ class Plan:
                 f"{', '.join(total.unpriced)} is unknown. Give dollars per million tokens in the "
                 f'study file, as prices: {{"{total.unpriced[0]}": {{input: 0.10, output: 0.20}}}}'
             )
-        if total.cost > max_cost:
-            spent = f", {money(self.spent.cost)} spent already included" if self.spent.cost else ""
+        if total.known > max_cost:
+            included = f", {money(spent)} spent already included" if spent else ""
             raise W2SError(
-                f"the plan comes to about {money(total.cost)}{spent}, over --max-cost "
+                f"the plan comes to about {money(total.known)}{included}, over --max-cost "
                 f"{max_cost:g}. Nothing has been asked. Give more, or plan fewer shots or draws"
             )
 
@@ -167,20 +168,14 @@ def make_plan(
     split: Split | None = None,
     served: Mapping[str, Served] | None = None,  # what the endpoints say of the models
 ) -> Plan:
-    """Count what a study still has to run, with what `log_dir` holds of it.
-
-    Raises W2SError where the study does not fit the questions, or a finished cell showed other
-    demonstrations than it would show now.
-    """
+    """Count what a study still has to run, with what `log_dir` holds of it; raises W2SError."""
     split = split or study.load_split()
     # labels are read from a log directory: without one, from an empty one
     with nullcontext(log_dir) if log_dir else tempfile.TemporaryDirectory() as folder:
         state = labelling(study, split, folder)
         logs = Logged(folder, split)
-        cells = [
-            _planned(study, cell, folder, state, logs)
-            for cell in all_cells(study, split, state.unread)
-        ]
+        every = all_cells(study, split, state.unread)
+        cells = [_planned(study, cell, folder, state, logs) for cell in every]
         if state.complete:
             tasks = {one.cell.key: one.task for one in cells if one.labelled}
             refuse_other_demonstrations(tasks, folder)
@@ -193,8 +188,7 @@ def make_plan(
     served = {model: Served() for model in study.models} | dict(served or {})
     for one in cells:
         if one.todo:
-            model = one.cell.model
-            _count(one, study.prices.get(model) or infos[model].cost, logs)
+            _count(one, study.prices.get(one.cell.model) or infos[one.cell.model].cost, logs)
     exact = state.complete and all(one.labelled for one in cells)
     least: dict[Any, int] = {}
     for one in cells:
@@ -202,7 +196,7 @@ def make_plan(
         alike = one.cell.key if exact else _alike(one)
         least[alike] = min(len(one.todo), least.get(alike, len(one.todo)))
     grows = not state.complete and study.label_pool != "all"
-    asked = [len(one.task.dataset) for one in cells if one.cell.split == "pool" and grows]
+    labels = [one for one in cells if one.cell.split == "pool" and grows]
     return Plan(
         study=study,
         log_dir=log_dir,
@@ -211,7 +205,7 @@ def make_plan(
         context={m: served[m].context or info.context_length for m, info in infos.items()},
         exact=exact,
         calls_at_least=sum(least.values()),
-        second_round=sum(len(split.pool) - n for n in asked),
+        second_round=sum(len(split.pool) - len(one.task.dataset) for one in labels),
         spent=logs.spent,
         problems=[f"{model}: {of.problem}" for model, of in served.items() if of.problem],
     )
@@ -250,7 +244,6 @@ def _planned(study: Study, cell: Cell, folder: str, state: Labelling, logs: Logg
 
 
 def _count(one: PlannedCell, price: Price | ModelCost | None, logs: Logged) -> None:
-    """Count the tokens and dollars of what is left of a cell."""
     model, prompt, calls = one.cell.model, one.cell.prompt, len(one.todo)
     prefix = (one.task.metadata or {})["prompt_characters"]
     lengths = [prefix + logs.question_characters(id_, prompt) for id_, _ in one.todo]
@@ -278,11 +271,11 @@ class Logged:
             log = headers[location]
             self.of[key_of(log)].append(log)
             self.kept[location] = {(s.id, s.epoch) for s in samples if s.error is None}
-            # a log that continues another holds its samples again
-            new = [s for s in samples if not s.uuid or s.uuid not in paid]
-            paid |= {s.uuid for s in new}
-            for sample in new:
-                self._count(log, sample)
+            for sample in samples:
+                # a log that continues another holds its samples again
+                if not sample.uuid or sample.uuid not in paid:
+                    self._count(log, sample)
+                paid.add(sample.uuid)
 
     def _count(self, log: EvalLog, sample: EvalSampleSummary) -> None:
         # a log's own sums will not do: one that continues after kill -9 lacks the killed run's

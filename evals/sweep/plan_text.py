@@ -11,8 +11,7 @@ from w2s_icl.evals.study import RESERVE, Study
 from w2s_icl.evals.sweep.plan import Amount, Plan, PlannedCell, left_of
 from w2s_icl.words import fitted, model_name, money, printable, say, tokens
 
-WIDTH = 80
-"""Columns of what is printed."""
+WIDTH = 80  # columns of what is printed
 
 
 def print_plan(
@@ -28,17 +27,13 @@ def print_plan(
     verdict = f"verdict at {at} shots: every arm that it needs is planned"
     if lacks := _lacks(study):
         verdict = f"! the verdict at {at} shots lacks {'; '.join(lacks)}: no claim can be made"
-    lines = [
-        f"Plan: study {study.name}" + (f", logs in {plan.log_dir}" if plan.log_dir else ""),
+    title = f"Plan: study {study.name}" + (f", logs in {plan.log_dir}" if plan.log_dir else "")
+    size = (
         f"{len(split.test)} test questions, {len(split.pool)} in the pool ({len(split.barred)} "
-        f"near-duplicates barred), seed {study.seed}, {study.draws} draw{'s' * (study.draws > 1)}",
-        "",
-        *_stages(plan),
-        "",
-        *_notes(plan, max_cost),
-        *(detects or {}).get("lines", ()),
-        verdict,
-    ]
+        f"near-duplicates barred), seed {study.seed}, {study.draws} draw{'s' * (study.draws > 1)}"
+    )
+    below = [*_notes(plan, max_cost), *(detects or {}).get("lines", ()), verdict]
+    lines = [title, size, "", *_stages(plan), "", *below]
     say(console or Console(soft_wrap=True), *(part for line in lines for part in _folded(line)))
 
 
@@ -63,29 +58,19 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def plan_json(plan: Plan, *, detects: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The plan for a program; null where something is not known."""
-    stages = [
-        {
-            "stage": name,
-            "cells": len(cells),
-            "done": sum(one.done for one in cells),
-            "same_prompts": sum(one.shared for one in cells),
-            **left_of(cells).to_json(),
-        }
-        for name, cells in _by_stage(plan).items()
-    ]
+
+    def row(cells: Sequence[PlannedCell]) -> dict[str, Any]:
+        shared, done = (sum(getattr(one, name) for one in cells) for name in ("shared", "done"))
+        sizes = left_of(cells).to_json()
+        return {"cells": len(cells), "done": done, "same_prompts": shared, **sizes}
+
+    left = row([one for one in plan.cells if not one.done])
+    bounds = {"calls_exact": plan.exact, "calls_at_least": plan.calls_at_least}
     return {
         "study": plan.study.name,
         "log_dir": plan.log_dir,
-        "test_questions": len(plan.split.test),
-        "pool_questions": len(plan.split.pool),
-        "stages": stages,
-        "to_run": {
-            "cells": len(plan.cells) - len(plan.finished),
-            **plan.to_run.to_json(),
-            "calls_exact": plan.exact,
-            "calls_at_least": plan.calls_at_least,
-            "calls_second_round": plan.second_round,
-        },
+        "stages": [{"stage": name, **row(cells)} for name, cells in plan.stages.items()],
+        "to_run": {**left, **bounds, "calls_second_round": plan.second_round},
         "unpriced": plan.to_run.unpriced,
         "spent": plan.spent.to_json()["cost"],
         "verdict_lacks": _lacks(plan.study),
@@ -100,13 +85,6 @@ def _folded(line: str) -> list[str]:
     return textwrap.wrap(printable(line), WIDTH, subsequent_indent=indent, **whole) or [""]
 
 
-def _by_stage(plan: Plan) -> dict[str, list[PlannedCell]]:
-    stages: dict[str, list[PlannedCell]] = defaultdict(list)
-    for one in plan.cells:
-        stages[one.cell.stage].append(one)
-    return stages
-
-
 def _stages(plan: Plan) -> list[str]:
     """A row per stage, and what is left in all."""
 
@@ -115,17 +93,14 @@ def _stages(plan: Plan) -> list[str]:
         sizes = [*sizes, left.dollars.removeprefix("cost ")] if left.calls else ["0", "-", "-", "-"]
         return [name, str(cells), str(done or "-"), *sizes]
 
-    stages = [
-        row(name, len(cells), sum(one.done for one in cells), left_of(cells))
-        for name, cells in _by_stage(plan).items()
-    ]
-    last = row("left to run", len(plan.cells) - len(plan.finished), 0, plan.to_run)
-    head = ["stage", "cells", "done", "calls", "tokens in", "tokens out", "cost"]
-    return table([head, *stages, last])
+    rows = [["stage", "cells", "done", "calls", "tokens in", "tokens out", "cost"]]
+    for name, of in plan.stages.items():
+        rows.append(row(name, len(of), sum(one.done for one in of), left_of(of)))
+    rows.append(row("left to run", len(plan.cells) - len(plan.finished), 0, plan.to_run))
+    return table(rows)
 
 
 def _notes(plan: Plan, max_cost: float | None) -> Iterator[str]:
-    """What stands below the table."""
     spent, left = plan.spent, plan.to_run
     if shared := sum(one.shared for one in plan.cells):
         yield f"cells with the prompts of another, whose answers they take over: {shared}"
@@ -140,12 +115,11 @@ def _notes(plan: Plan, max_cost: float | None) -> Iterator[str]:
             f"second one of at most {plan.second_round:,} more calls"
         )
     prompts: dict[str, list[str]] = defaultdict(list)
-    for name in plan.study.models:
+    for name, limit in plan.context.items():
         longest = max((one.longest for one in plan.cells if one.cell.model == name), default=0)
-        limit = plan.context[name]
         mark = "! too long" if limit and longest > limit else "longest prompt"
+        of = f"about {tokens(longest)} tokens (limit {tokens(limit) if limit else 'unknown'})"
         if longest:  # of what is left
-            of = f"about {tokens(longest)} tokens (limit {tokens(limit) if limit else 'unknown'})"
             prompts[f"{mark}: {of}"].append(name)
     yield from (f"{text}: {_listed(names)}" for text, names in prompts.items())
     yield from (f"! {problem}" for problem in plan.problems)
@@ -163,7 +137,6 @@ def _listed(models: Iterable[str]) -> str:
 
 
 def _lacks(study: Study) -> list[str]:
-    """What a verdict would lack."""
     lacks = [f"labels {kind}" for kind in study.missing_arms()]
     if not any(weak != strong for weak, strong in study.all_pairs):
         lacks.append("a pair of different models")

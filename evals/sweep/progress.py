@@ -108,15 +108,11 @@ class StudyProgress:
         if self.max_cost is None or self.now.calls == self.last_call:
             return
         if usage.total_cost is None:
-            self.stop(
-                f"a call to {model} has no known cost, so --max-cost cannot be kept: give its "
-                "price in the study file (prices:)"
-            )
+            said = "no known cost, so --max-cost cannot be kept: give its price in the study file"
+            self.stop(f"a call to {model} has {said} (prices:)")
         elif spent >= self.max_cost:
-            self.stop(
-                f"--max-cost {self.max_cost:g} is spent ({money(spent)}); run the same command "
-                "with a larger one to continue"
-            )
+            out = f"--max-cost {self.max_cost:g} is spent ({money(spent)})"
+            self.stop(f"{out}; run the same command with a larger one to continue")
 
     def finished(self, log: EvalLog) -> None:
         """A cell ended, well or not."""
@@ -159,10 +155,10 @@ class _Listener(Hooks):
 
 def metric(log: EvalLog, name: str) -> float:
     """A number that Inspect computed for a log; nan where there is none."""
-    scores = log.results.scores if log.results else []
-    return (
-        float(scores[0].metrics[name].value) if scores and name in scores[0].metrics else math.nan
-    )
+    for score in log.results.scores[:1] if log.results else ():
+        if name in score.metrics:
+            return float(score.metrics[name].value)
+    return math.nan
 
 
 def readable(log: EvalLog) -> float:
@@ -190,9 +186,8 @@ def cell_line(log: EvalLog) -> str:
         message = with_remedy(first_line(ValueError(error)))
         failed = f" {len(errors)} of {log.eval.dataset.samples} questions failed" if errors else ""
         if log.status == "success":  # as under `inspect eval --no-fail-on-error`
-            message += (
-                f" (Inspect asks nothing more of it: to ask again, move {record.file_of(log)} away)"
-            )
+            again = f"to ask again, move {record.file_of(log)} away"
+            message += f" (Inspect asks nothing more of it: {again})"
     said = textwrap.fill(printable(message), 80, initial_indent="    ", subsequent_indent="    ")
     return f"  ✗ {name}{failed}\n{said}"
 
@@ -207,14 +202,10 @@ class Outcome:
     code: int = 1  # exit code where not every planned cell is there and complete
 
     @property
-    def failed(self) -> list[EvalLog]:
-        """Logs that are not complete."""
-        return [log for log in self.logs if not record.is_complete(log)]
-
-    @property
     def ok(self) -> bool:
         """Whether every planned cell is there and complete."""
-        return not self.stopped and not self.failed and len(self.logs) == self.planned
+        complete = all(map(record.is_complete, self.logs))
+        return complete and not self.stopped and len(self.logs) == self.planned
 
     @property
     def exit_code(self) -> int:
@@ -227,21 +218,18 @@ def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan:
     tell = partial(say, progress.console)
     tell("", *_accuracies(plan, outcome.logs))
     for log in outcome.logs:
-        if record.is_complete(log) and 1 - (read := readable(log)) > record.UNREAD_LIMIT:
-            tell(
-                f"! {log.eval.task} {model_name(log.eval.model)}: {100 * (1 - read):.1f}% of the "
-                "replies could not be read"
-            )
-    tell(*map(cell_line, outcome.failed))
+        if record.is_complete(log) and (unread := 1 - readable(log)) > record.UNREAD_LIMIT:
+            share = f"{100 * unread:.1f}% of the replies could not be read"
+            tell(f"! {log.eval.task} {model_name(log.eval.model)}: {share}")
+    tell(*(cell_line(log) for log in outcome.logs if not record.is_complete(log)))
     if missing := outcome.planned - len(outcome.logs):
         tell(f"! {missing} of {outcome.planned} cells were not run")
     if any(model.startswith(record.STANDIN) for model in plan.study.models):
         tell(f"! {record.BANNER}")
     print_bill(progress, plan)
     total = Logged(log_dir, plan.split).spent
-    unknown = ", ".join(sorted(map(model_name, total.unpriced)))
-    of = f" ({unknown})" if unknown else ""
-    tell(f"study   {total.dollars}{of}, {progress.retries} retries")
+    unknown = f" ({', '.join(sorted(map(model_name, total.unpriced)))})" if total.unpriced else ""
+    tell(f"study   {total.dollars}{unknown}, {progress.retries} retries")
     tell(f"logs    inspect view --log-dir {log_dir}")
     tell(f"report  w2s report {log_dir} --out report")
 
@@ -256,7 +244,6 @@ def print_bill(progress: StudyProgress, plan: Plan) -> None:
 
 def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Write `summary.json`, which Inspect takes for no log, into `log_dir`."""
-    logs = outcome.logs or our_logs(log_dir)
     content = {
         "study": plan.study.name,
         "ok": outcome.ok,
@@ -266,7 +253,7 @@ def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan:
         "this_run": progress.now.to_json(),
         "planned": plan.to_run.to_json(),
         "spent_before": plan.spent.to_json()["cost"],
-        "cells": list(map(_row, _in_order(plan, logs))),
+        "cells": list(map(_row, _in_order(plan, outcome.logs or our_logs(log_dir)))),
     }
     files, root = fsspec.core.url_to_fs(log_dir)
     text = json.dumps(content, indent=1, ensure_ascii=False)
@@ -322,7 +309,5 @@ def _in_order(plan: Plan, logs: Iterable[EvalLog]) -> list[EvalLog]:
     """By prompted model as in the study; of one model as planned."""
     models = {model: i for i, model in enumerate(plan.study.models)}
     places = {one.cell.key: i for i, one in enumerate(plan.cells)}
-    end = len(places)
-    return sorted(
-        logs, key=lambda log: (models.get(log.eval.model, end), places.get(record.key_of(log), end))
-    )
+    planned = sorted(logs, key=lambda log: places.get(record.key_of(log), len(places)))
+    return sorted(planned, key=lambda log: models.get(log.eval.model, len(models)))

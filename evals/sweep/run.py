@@ -33,21 +33,14 @@ from w2s_icl.evals.sweep.progress import (
     write_plan,
     write_summary,
 )
-from w2s_icl.evals.sweep.stopping import (
-    FIRST_REPLIES,
-    Ending,
-    Stopped,
-    UnreadStop,
-    stopped_unread,
-    way_out,
-)
+from w2s_icl.evals.sweep.stopping import Ending, Stopped, UnreadStop, stopped_unread, way_out
 from w2s_icl.record import PlanRecord, key_of
 from w2s_icl.scorers.multiple_choice import refuse_without_logprobs
 from w2s_icl.words import say
 
 
 class CellTask(NamedTuple):
-    """A cell that is about to run: any machine makes the same task from `cell` and `ask`."""
+    """A cell that is about to run; any machine makes the same task from `cell` and `ask`."""
 
     cell: Cell
     ask: Collection[int | str] | None  # the only questions that it asks, in a label run
@@ -75,16 +68,14 @@ RunCells = Callable[[Sequence[CellTask], str, Session], list[EvalLog]]
 def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[EvalLog]:
     """Run those of the cells that have no complete log in `log_dir`, by one call of `eval_set`.
 
-    Raises:
-        Stopped: The run was ended, or the directory cannot be written.
-        W2SError: Inspect refuses to run the cells.
+    Raises Stopped where the run is ended or the directory cannot be written, W2SError where Inspect
+    refuses the cells.
     """
-    logs = logs_of(tasks, log_dir)
-    todo = []
-    for task, log in zip((one.task for one in tasks), logs, strict=True):
+    logs, todo = logs_of(tasks, log_dir), []
+    for (_, _, task), log in zip(tasks, logs, strict=True):
         if log and (logdir.answers_all(log, task) or stopped_unread(log)):
             continue
-        if not (log and log.results and log.results.completed_samples >= FIRST_REPLIES):
+        if not (log and log.results and log.results.completed_samples >= UnreadStop.first):
             task.early_stopping = UnreadStop()
         todo.append(task)
     if not todo:
@@ -158,8 +149,8 @@ def checked_plan(study: Study, log_dir: str | None = None, *, runs: bool = False
     split = study.load_split()
     todo = [cell.model for cell in all_cells(study, split) if cell.key not in done]
     served = endpoint.look_up(study, dict.fromkeys(todo))
-    for model, of in served.items():
-        if runs and of.problem:
+    for model, of in served.items() if runs else ():
+        if of.problem:
             raise W2SError(f"models: {model}: {of.problem}")
     endpoint.set_prices(study)
     if log_dir:
@@ -181,10 +172,8 @@ def run_study(
 ) -> Outcome:
     """Run all cells of a study that are not complete yet.
 
-    Raises:
-        W2SError: The study does not fit the questions, the log directory holds logs that must not
-            be mixed with it, an endpoint lacks a model, or the plan is over `max_cost` or not
-            confirmed. No model has been asked anything then.
+    Raises W2SError, before a model is asked anything, where study, questions, log directory and
+    endpoints do not fit each other, or the plan is over `max_cost` or not confirmed.
     """
     console = console or Console(soft_wrap=True)
     tell = partial(say, console)
@@ -220,10 +209,8 @@ def run_study(
                 outcome = Outcome((), progress.planned, stopped=error.message)
         if outcome.stopped:
             print_bill(progress, plan)
-            tell(
-                f"stopped: {outcome.stopped}. The answers so far are in {log_dir}; run the same "
-                "command to continue"
-            )
+            so_far = f"stopped: {outcome.stopped}. The answers so far are in {log_dir}"
+            tell(f"{so_far}; run the same command to continue")
         write_summary(outcome, log_dir, progress, plan)
         return outcome
 
@@ -237,7 +224,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
 
     def made(cells: Sequence[Cell]) -> Iterator[CellTask]:
         for cell in cells:
-            if cell.weak in state.without or (cell.split == "pool" and cell.model in state.without):
+            if (cell.model if cell.split == "pool" else cell.weak) in state.without:
                 continue
             ask = pool_ask(cell, state)
             try:
@@ -253,9 +240,8 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
             if state.complete or state == before:
                 break
         if not state.complete:
-            tell(
-                "! cells with demonstrations wait for all label runs: they show the same questions"
-            )
+            waits = "cells with demonstrations wait for all label runs"
+            tell(f"! {waits}: they show the same questions")
         elif not plan.exact:
             rest = make_plan(study, log_dir, split=split)
             progress.follow(rest)

@@ -13,7 +13,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,11 +34,7 @@ from w2s_icl.record import PlanRecord, RunRecord, is_complete
 from w2s_icl.solvers.label_logs import is_remote
 from w2s_icl.words import say
 
-POLL = 2.0
-"""Seconds between two looks at parts that other processes are running."""
-
-PASSED_ON = re.compile(r"_API_KEY$|_BASE_URL$|^AWS_|^HF_|^INSPECT_")
-"""Variables that a worker has from the driver, where its node does not set them."""
+POLL = 2.0  # seconds between two looks at parts that other processes are running
 
 
 def part_of(task: CellTask, parts: int) -> int:
@@ -46,6 +42,10 @@ def part_of(task: CellTask, parts: int) -> int:
     prompts = (task.task.metadata or {})["prompt_sha256"]
     digest = hashlib.sha256(f"{task.cell.model} {task.cell.split} {prompts}".encode()).digest()
     return int.from_bytes(digest[:8]) % parts
+
+
+def _questions(tasks: Iterable[CellTask]) -> int:
+    return sum(len(task.task.dataset) for task in tasks)
 
 
 def _divided(tasks: Iterable[CellTask], n: int) -> dict[int, list[CellTask]]:
@@ -56,10 +56,7 @@ def _divided(tasks: Iterable[CellTask], n: int) -> dict[int, list[CellTask]]:
 
 
 def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Session) -> None:
-    """Run the cells of one part that have no log elsewhere.
-
-    Raises HeldError where another process is running the part, or a plain run the directory.
-    """
+    """Run the cells of a part that have no log elsewhere; raises HeldError where others run it."""
     name = f"part-{part:02d}"
     folder = f"{log_dir.rstrip('/')}/{name}"
     with held(folder):
@@ -79,8 +76,7 @@ def runner(
 ) -> Iterator[tuple[str, RunCells, float]]:
     """The log directory, what runs a phase's cells, and the share of the budget.
 
-    `ray` is the address of a cluster, "" for the one at RAY_ADDRESS or one made here; with `share`,
-    (i, n), this process is the i-th of n.
+    `ray` is a cluster's address, "" for RAY_ADDRESS or one made here; `share` is the i-th of n.
     """
     if share:
         yield log_dir, partial(run_share, *share), 1 / share[1]
@@ -96,21 +92,16 @@ def runner(
 def run_share(
     index: int, n: int, tasks: Sequence[CellTask], log_dir: str, session: Session
 ) -> list[EvalLog]:
-    """As `run.evaluate`: the parts of the `index`-th of `n` workers, counted from 1, run first.
-
-    Then those that no other worker is running, until nothing is left.
-    """
+    """As `run.evaluate`: the parts of the `index`-th of `n` workers, from 1; then what is left."""
     parts = _divided(tasks, session.study.parts)
     waiting = sorted(parts, key=lambda part: part % n != index - 1)
     while waiting:
-        busy = []
-        for part in waiting:
+        for part in [*waiting]:
             try:
                 run_part(parts[part], log_dir, part, session)
+                waiting.remove(part)
             except HeldError as error:
-                busy.append(part)
                 session.progress.say_once(f"part {part}: {error}")
-        waiting = busy
         if waiting:
             time.sleep(POLL)
     return [log for log in logs_of(tasks, log_dir) if log]
@@ -142,7 +133,9 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
     import ray
 
     progress, study = session.progress, session.study
-    environment = {k: v for k, v in os.environ.items() if PASSED_ON.search(k)}
+    # what a worker has from here, where its node does not set it
+    passed_on = re.compile(r"_API_KEY$|_BASE_URL$|^AWS_|^HF_|^INSPECT_")
+    environment = {name: of for name, of in os.environ.items() if passed_on.search(name)}
     # what takes over others' answers costs no call, and is made here
     free = [task for task in tasks if RunRecord.from_metadata(task.task.metadata or {}).reused_from]
     for part, of in _divided(free, study.parts).items():
@@ -153,14 +146,13 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
     left = None
     if progress.max_cost is not None:
         left = progress.max_cost - progress.before.known - progress.now.known
-        left /= sum(len(task.task.dataset) for task in missing) or 1
     run = ray.remote(num_cpus=1, max_calls=1, max_retries=5)(_work)  # of a part whose node is lost
     running: dict[Any, int] = {}
     for part, of in todo.items():
-        budget = None if left is None else left * sum(len(task.task.dataset) for task in of)
+        budget = None if left is None else left * _questions(of) / (_questions(missing) or 1)
         sent = [(task.cell, task.ask) for task in of]
-        job = (study, session.planned, log_dir, part, budget, environment)
-        running[run.remote(sent, *job)] = part
+        job = run.remote(sent, study, session.planned, log_dir, budget, environment)
+        running[job] = part
     if running:
         say(progress.console, f"ray: {len(running)} parts")
     try:
@@ -181,11 +173,9 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
         ray.wait(list(running), num_returns=len(running), timeout=30)
         raise
     there = [log for log in logs_of(tasks, log_dir) if log]
-    if len(there) < len(tasks):
-        raise Stopped(
-            f"{len(tasks) - len(there)} cells were run whose logs are not in {log_dir}: it must be "
-            "one directory that all machines reach"
-        )
+    if lost := len(tasks) - len(there):
+        said = f"{lost} cells were run whose logs are not in {log_dir}"
+        raise Stopped(f"{said}: it must be one directory that all machines reach")
     return there
 
 
@@ -194,11 +184,10 @@ def _work(
     study: Study,
     planned: PlanRecord,
     log_dir: str,
-    part: int,
     budget: float | None,
     environment: Mapping[str, str],
 ) -> str:
-    """Run one part, in a process of its own; why it ended early, "" if it did not."""
+    """Run the cells of one part in a process of its own; why it ended early, "" if it did not."""
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     progress = StudyProgress(Console(quiet=True), shown=False, max_cost=budget)
@@ -207,15 +196,10 @@ def _work(
         try:
             set_prices(study)
             tasks = [
-                CellTask(cell, ask, build(study, cell, log_dir, planned, ask))
-                for cell, ask in cells
+                CellTask(of, ask, build(study, of, log_dir, planned, ask)) for of, ask in cells
             ]
-            while True:
-                with suppress(HeldError):  # of the process that ran it before, which may be lost
-                    run_part(tasks, log_dir, part, session)
-                    return ""
-                time.sleep(POLL)
-        except Stopped as stopped:
+            # another process may hold the part: one that ran it before, which may be lost
+            run_share(1, 1, tasks, log_dir, session)
+        except (Stopped, W2SError) as stopped:
             return str(stopped)
-        except W2SError as error:
-            return error.message
+    return ""

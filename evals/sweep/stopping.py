@@ -28,15 +28,11 @@ from inspect_ai.util import EarlyStop
 from w2s_icl.errors import first_line
 from w2s_icl.record import file_of
 
-PROMPTS, SILENCE = 3, 120
-"""Prompts, and seconds; see above."""
-
+PROMPTS, SILENCE = 3, 120  # see above
+# seconds without an answer after which fewer prompts end the run: with one connection and calls
+# that time out, three would take hours
 OUTAGE = 600
-"""Seconds without an answer after which fewer prompts end the run: with one connection and calls
-that time out, three would take hours."""
-
-SAID_AFTER = 10
-"""Seconds without an answer after which the cause is said."""
+SAID_AFTER = 10  # seconds without an answer after which the cause is said
 
 REFUSED = {
     401: "the key is refused",
@@ -44,20 +40,17 @@ REFUSED = {
     403: "the endpoint refuses the model",
     404: "the endpoint does not have the model",
 }
-REMEDIES = {
+REMEDIES = {  # the study's key that helps where a server does not support a part of the requests
     "alternat": "style: transcript",
     "system": "system_role: user",
     "temperature": "generate: {temperature: null}",
     "max_tokens": "generate: {max_tokens: null}",
 }
-"""The study's key that helps where a server does not support a part of the requests."""
-
-IN_WORDS = {
+IN_WORDS = {  # what is said of the network's own words
     "WRONG_VERSION_NUMBER": "the address says https, the server speaks http",
     "CERTIFICATE_VERIFY_FAILED": "the server's certificate is not trusted; SSL_CERT_FILE names one",
     "All connection attempts failed": "connection refused",
 }
-"""What is said of the network's own words."""
 
 
 class Stopped(Exception):  # noqa: N818 - it says how a run ended, which need not be an error
@@ -196,9 +189,8 @@ class Ending:
 def status_of(error: BaseException) -> int | None:
     """HTTP status of a failed call, also where it stands in the body of a reply with status 200."""
     body = getattr(error, "response", None)
-    values = [getattr(error, "status_code", None), getattr(error, "code", None)]
-    if isinstance(body, dict):
-        values.append(body.get("code"))
+    values = [getattr(error, name, None) for name in ("status_code", "code")]
+    values += [body.get("code")] if isinstance(body, dict) else []
     status = next((int(v) for v in values if isinstance(v, int | str) and str(v).isdecimal()), None)
     if status is None or 400 <= status < 500:
         text = f"{getattr(error, 'code', '')} {getattr(error, 'type', '')} {error}".lower()
@@ -225,9 +217,6 @@ def with_remedy(said: str) -> str:
     return f"{said} (set {key})" if key else said
 
 
-FIRST_REPLIES = 24
-"""Replies of a cell, or all if fewer, of which more than 60% unread end it."""
-
 SAID = {
     "truncated": "cut at max_tokens",
     "max_tokens": "cut at max_tokens",
@@ -237,17 +226,16 @@ SAID = {
 }
 
 
+@dataclass
 class UnreadStop:
     """Early stopping of one cell: Inspect asks it before each question."""
 
-    def __init__(self) -> None:
-        """No reply has been read yet."""
-        self.reasons: list[str] = []  # why each of the first replies is unread, "" where it is read
-        self.decides = FIRST_REPLIES
+    first: int = 24  # replies of a cell, or all if fewer, of which more than 60% unread end it
+    reasons: list[str] = field(default_factory=list)  # why each is unread, "" where it is read
 
     async def start_task(self, task: EvalSpec, samples: list[Sample], epochs: int) -> str:
         """The cell begins."""
-        self.decides = min(FIRST_REPLIES, len(samples) * epochs)
+        self.first = min(self.first, len(samples) * epochs)
         return "unread replies"
 
     async def schedule_sample(self, id: str | int, epoch: int) -> EarlyStop | None:
@@ -259,17 +247,15 @@ class UnreadStop:
     ) -> None:
         """A reply was read, or was not."""
         for score in [one.score for one in scores.values()][:1]:
-            if len(self.reasons) < self.decides:
+            if len(self.reasons) < self.first:
                 unread = score.value == NOANSWER
                 self.reasons.append(str(score.reason or "unread") if unread else "")
 
     async def complete_task(self) -> dict[str, Any]:
         """For the log: how many replies could not be read, and why; nothing of a readable cell."""
         unread = Counter(filter(None, self.reasons))
-        decided = 0 < len(self.reasons) == self.decides
-        if decided and unread.total() > 0.6 * self.decides:
-            return {"unread": dict(unread), "of": self.decides}
-        return {}
+        ends = len(self.reasons) == self.first and unread.total() > 0.6 * self.first
+        return {"unread": dict(unread), "of": self.first} if ends else {}
 
 
 def stopped_unread(log: EvalLog) -> str:
@@ -278,16 +264,14 @@ def stopped_unread(log: EvalLog) -> str:
     metadata = stopping.metadata if stopping else {}
     if not isinstance(unread := metadata.get("unread"), dict):
         return ""
-    counts = [f"{n} {SAID.get(reason, reason)}" for reason, n in unread.items()]
-    text = f"of the first {metadata['of']} replies {', '.join(counts)}"
-    return text.replace("at max_tokens", f"at max_tokens={log.plan.config.max_tokens}")
+    counts = ", ".join(f"{n} {SAID.get(reason, reason)}" for reason, n in unread.items())
+    counts = counts.replace("at max_tokens", f"at max_tokens={log.plan.config.max_tokens}")
+    return f"of the first {metadata['of']} replies {counts}"
 
 
 def way_out(log: EvalLog) -> str:
     """What to do about a cell that was ended."""
     if "cut at max_tokens" in stopped_unread(log):
-        return (
-            "if the model reasons before it answers, set max_tokens: 2048 or switch reasoning off "
-            "in model_args, and use another --log-dir"
-        )
+        ways = "set max_tokens: 2048 or switch reasoning off in model_args"
+        return f"if the model reasons before it answers, {ways}, and use another --log-dir"
     return f"look at them with inspect view; to ask again, move {file_of(log)} away"

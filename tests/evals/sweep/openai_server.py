@@ -29,28 +29,22 @@ SMALL = "meta-llama/llama-3.1-8b-instruct"
 MEDIUM = "meta-llama/llama-3.1-70b-instruct"
 LARGE = "qwen/qwen-2.5-72b-instruct"
 
+# probability of a right answer without demonstrations
 ABILITY: Mapping[str, float] = {SMALL: 0.50, MEDIUM: 0.65, LARGE: 0.75}
-"""Probability of a right answer without demonstrations."""
-
-LEARNED = 0.3
-"""What many demonstrations add to it when all their labels are right."""
+LEARNED = 0.3  # what many demonstrations add to it when all their labels are right
 
 FORMS = (
     "{0}", "{0}", "{0}", "{0})", "({0})", "{0}.", " {0}\n", "**{0}**", "The answer is {0}.",
     "Answer: {0}", "The correct answer is ({0}).",
 )  # fmt: skip
-
 UNREADABLE = ("I'm not sure about this one.", "It depends on what is meant by that.", "")
 
-CLOSED = 499
-"""Status of a request whose client went away before the reply was sent."""
+# status, in the record, of a request whose client went away before the reply was sent, and of one
+# whose reply was none that a client can use
+CLOSED, SPOILT = 499, 599
 
-SPOILT = 599
-"""Status, in the record, of a request whose reply was none that a client can use."""
-
-Demonstration = tuple[str, str]
-"""A user turn and the assistant's turn after it, "" where there is none."""
-
+Demonstration = tuple[str, str]  # a user turn and the assistant's after it, "" where there is none
+Reply = tuple[int, dict[str, Any]]  # status and body
 ANSWER_LINE = re.compile(r"^ANSWER: ([A-Z])$", re.MULTILINE)
 
 
@@ -150,7 +144,6 @@ class OpenAIServer:
         self._count = 0
         self._last = ""
         self._lock = threading.Lock()
-        self._shared: dict[tuple[Demonstration, ...], tuple[Demonstration, ...]] = {}
         self._http = _HTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
 
@@ -178,20 +171,20 @@ class OpenAIServer:
         """Requests that got a reply, in the order of arrival."""
         return [r for r in list(self.requests) if r.status == 200]
 
-    def refuse(self, key: str) -> tuple[int, dict[str, str], dict[str, Any]] | None:
+    def refuse(self, key: str) -> Reply | None:
         """The reply to a request with a key that is not let in; it repeats the key, as some do."""
         if self.key is None or key == self.key:
             return None
         self.refused_keys += 1
         return _error(401, f"Incorrect API key provided: {key}.")
 
-    def models(self) -> tuple[int, dict[str, str], dict[str, Any]]:
+    def models(self) -> Reply:
         """The page that lists the models."""
         if self.listed is None:
             return _error(404, "no such page: /models")
         about = {"object": "model", "created": 0, **self.about}
         listed = [{"id": name, **about} for name in self.listed]
-        return 200, {}, {"object": "list", "data": listed}
+        return 200, {"object": "list", "data": listed}
 
     def spoil(self, request: Request, body: bytes) -> bytes:
         """What is sent in place of a good reply's body."""
@@ -199,16 +192,14 @@ class OpenAIServer:
             self._over.wait(self.stall)
         return body[: len(body) // 2]
 
-    def handle(self, raw: bytes) -> tuple[int, dict[str, str], dict[str, Any], Request | None]:
-        """Status, headers and body of the reply to one request, and its record."""
+    def handle(self, raw: bytes) -> tuple[int, dict[str, Any], Request | None]:
+        """Status and body of the reply to one request, and its record."""
         try:
             body = json.loads(raw)
             prompt = self._prompt(body)
         except (BadRequestError, ValueError, KeyError, TypeError) as error:
             return (*_error(400, f"not understood: {error!r}"), None)
         with self._lock:
-            demonstrations = self._shared.setdefault(prompt.demonstrations, prompt.demonstrations)
-            prompt = Prompt(demonstrations, prompt.question, prompt.options)
             request = Request(self._count, body["model"], raw, prompt)
             self._count += 1
             self.requests.append(request)
@@ -219,18 +210,18 @@ class OpenAIServer:
                 request.cached = sum(1 for _ in same) / len(text)
                 self._last = text
             time.sleep(self.latency)
-        status, headers, content = self._reply(request)
+        status, content = self._reply(request)
         request.status = SPOILT if request.fault else status
-        return status, headers, content, request
+        return status, content, request
 
-    def _reply(self, request: Request) -> tuple[int, dict[str, str], dict[str, Any]]:
+    def _reply(self, request: Request) -> Reply:
+        asked = (request.model, request.prompt.question)
         if request.model not in ABILITY:
             return _error(404, f"No endpoints found for {request.model}.")
         if request.model in self.broken:
             return _error(self.broken[request.model], "this model is broken", self.error_code)
-        status_of_question = self.failing.get((request.model, request.prompt.question))
-        if status_of_question:
-            return _error(status_of_question, "this question is broken", self.error_code)
+        if asked in self.failing:
+            return _error(self.failing[asked], "this question is broken", self.error_code)
         luck = _uniform(self.seed, request.number)
         if luck < self.rate_429:
             return _error(429, "Rate limit exceeded")
@@ -242,8 +233,7 @@ class OpenAIServer:
             if 0 <= luck < share:
                 request.fault = name
             luck -= share
-        filtered = (request.model, request.prompt.question) in self.filtered
-        if filtered:
+        if filtered := asked in self.filtered:
             request.answer, request.right = None, False
         words = len(request.raw.split())
         if self.tokens:
@@ -256,16 +246,11 @@ class OpenAIServer:
             usage["cost"] = request.cost
         turn = {"role": "assistant", "content": None if filtered else request.reply}
         finish = "content_filter" if filtered else "stop"
-        content: dict[str, Any] = {
-            "id": f"gen-{request.number}",
-            "object": "chat.completion",
-            "created": 1_700_000_000,
-            "model": request.model,
-            "choices": [{"index": 0, "message": turn, "finish_reason": finish}],
-            "usage": usage,
-        }
+        content: dict[str, Any] = {"id": f"gen-{request.number}", "object": "chat.completion"}
+        content |= {"created": 1_700_000_000, "model": request.model, "usage": usage}
+        content["choices"] = [{"index": 0, "message": turn, "finish_reason": finish}]
         self.reshape(content)
-        return 200, {}, content
+        return 200, content
 
     def _answer(self, request: Request) -> None:
         """Decide the reply: a function of (model, prompt) and of nothing else."""
@@ -380,10 +365,8 @@ def _choose(among: Sequence[str], *key: object) -> str:
     return among[int(_uniform(*key) * len(among))]
 
 
-def _error(
-    status: int, message: str, code: str | None = None
-) -> tuple[int, dict[str, str], dict[str, Any]]:
-    return status, {}, {"error": {"message": message, "code": code or status}}
+def _error(status: int, message: str, code: str | None = None) -> Reply:
+    return status, {"error": {"message": message, "code": code or status}}
 
 
 def http(status: int, body: bytes, kind: str = "application/json", *more: str) -> bytes:
@@ -411,24 +394,23 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:  # the name that http.server asks for
             refused = server.refuse(self._key())
-            status, headers, content = _error(404, f"no such page: {self.path}")
+            status, content = _error(404, f"no such page: {self.path}")
             if self._page() == "/models":
-                status, headers, content = refused or server.models()
+                status, content = refused or server.models()
             elif self.path == "/props" and server.props:
-                status, headers, content = 200, {}, server.props
-            self._send(status, headers, json.dumps(content).encode())
+                status, content = 200, server.props
+            self._send(status, json.dumps(content).encode())
 
         def do_POST(self) -> None:  # the name that http.server asks for
             raw = self.rfile.read(int(self.headers["Content-Length"]))
             server.sessions.append(self.headers["x-session-id"])
             request: Request | None = None
-            refused = server.refuse(self._key())
-            if refused:
-                status, headers, content = refused
+            if refused := server.refuse(self._key()):
+                status, content = refused
             elif self._page() == "/chat/completions":
-                status, headers, content, request = server.handle(raw)
+                status, content, request = server.handle(raw)
             else:
-                status, headers, content = _error(404, f"no such page: {self.path}")
+                status, content = _error(404, f"no such page: {self.path}")
             body = json.dumps(content).encode()
             if request and status == 200 and (whole := server.whole(request, content)):
                 request.fault, request.status = "whole", SPOILT
@@ -437,12 +419,11 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 return
             fault = request.fault if request else ""
             sent = server.spoil(request, body) if request and fault else body
-            if not self._send(status, headers, sent, len(body)) and request and not fault:
+            if not self._send(status, sent, len(body)) and request and not fault:
                 request.status = CLOSED
             if fault == "reset":  # closed with unsent data: the client sees a reset
-                self.connection.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                )
+                at_once = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
                 self.connection.close()
                 self.close_connection = True
 
@@ -452,14 +433,10 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
         def _key(self) -> str:
             return (self.headers["Authorization"] or "").removeprefix("Bearer ")
 
-        def _send(
-            self, status: int, headers: Mapping[str, str], body: bytes, length: int | None = None
-        ) -> bool:
+        def _send(self, status: int, body: bytes, length: int | None = None) -> bool:
             """Whether the client was still there."""
             try:
                 self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body) if length is None else length))
                 self.end_headers()

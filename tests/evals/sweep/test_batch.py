@@ -98,7 +98,7 @@ class BatchServer:
     def _reply(self, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to one call, whichever way it came."""
         asked = {"model": SMALL, "messages": _messages(body)}
-        status, _, reply, _ = self.answers.handle(json.dumps(asked).encode())
+        status, reply, _ = self.answers.handle(json.dumps(asked).encode())
         assert status == 200, reply
         return reply
 

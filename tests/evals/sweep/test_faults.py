@@ -354,7 +354,7 @@ def test_model_or_key_that_an_endpoint_does_not_know_is_refused_before_any_call(
     with OpenAIServer(ROWS) as server, pytest.MonkeyPatch.context() as patch:
         server.listed = listed
         if key:
-            patch.setattr(server, "refuse", lambda given: (401, {}, {"error": {"message": given}}))
+            patch.setattr(server, "refuse", lambda given: (401, {"error": {"message": given}}))
         run = finish(write_study(tmp_path, **STUDY), tmp_path / "logs", server)
 
     assert run.code == 2, run.said
@@ -385,7 +385,7 @@ def test_label_run_that_cannot_be_read_ends_early_and_the_others_go_on(
 
     assert run.code == again.code == 1
     pool = [r for r in run.requests if r.model == SMALL and r.shots == 0]
-    assert len(pool) <= 12 + stopping.FIRST_REPLIES + CONNECTIONS
+    assert len(pool) <= 12 + stopping.UnreadStop.first + CONNECTIONS
     assert re.search(
         rf"^! zero_pool of {openrouter(SMALL)}: of the first 24 repl.*empty", run.out, re.M
     )

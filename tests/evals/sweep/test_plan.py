@@ -58,7 +58,7 @@ def test_plan_of_what_is_added_is_what_is_then_asked(tmp_path: Path) -> None:
     assert len(Meter.calls) == len(set(Meter.calls)) == plan.to_run.calls
     # cached tokens are tokens: half of them come from a cache here
     assert plan.to_run.tokens_in == pytest.approx(Meter.tokens(), rel=0.01)
-    assert plan.to_run.cost == pytest.approx(Meter.bill(), rel=0.01)
+    assert plan.to_run.known == pytest.approx(Meter.bill(), rel=0.01)
     assert f"planned {plan.to_run.calls} calls" in said
     assert f"came to {len(Meter.calls)} calls" in said
     assert make_plan(more, str(logs)).to_run.calls == 0
@@ -176,7 +176,7 @@ def test_spent_budget_stops_and_a_larger_one_continues(tmp_path: Path) -> None:
         tmp_path, labels=["gold"], shots=[0, 6], test_size=15, max_connections=connections
     )
     logs = tmp_path / "logs"
-    budget = 1.5 * make_plan(study).to_run.cost
+    budget = 1.5 * make_plan(study).to_run.known
 
     outcome, said = run_quietly(study, logs, max_cost=budget)
 
@@ -188,7 +188,7 @@ def test_spent_budget_stops_and_a_larger_one_continues(tmp_path: Path) -> None:
     # the calls under way to each of the two models finish
     assert budget <= Meter.bill() <= budget + 2 * connections * dearest
     plan = make_plan(study, str(logs))
-    assert plan.spent.cost == pytest.approx(Meter.bill())
+    assert plan.spent.known == pytest.approx(Meter.bill())
     assert plan.to_run.calls == asked - first
     with pytest.raises(W2SError, match="spent already included"):
         run_quietly(study, logs, max_cost=budget)
@@ -199,7 +199,7 @@ def test_spent_budget_stops_and_a_larger_one_continues(tmp_path: Path) -> None:
     assert outcome.ok, said
     assert len(Meter.calls) == len(set(Meter.calls)) == asked
     # an interrupted cell has cost what its kept answers cost, too
-    assert make_plan(study, str(logs)).spent.cost == pytest.approx(Meter.bill())
+    assert make_plan(study, str(logs)).spent.known == pytest.approx(Meter.bill())
 
 
 def test_json_holds_what_is_planned_and_nothing_else_is_printed(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from w2s_icl.errors import W2SError
 from w2s_icl.record import READ_BY, SCORER, Id, rotation
 
+# letters by question and epoch, the epochs in order; "" where a reply could not be read
 Replies = Mapping[Id, Mapping[int, str]]
-"""Letters by question and epoch, the epochs in order; "" where a reply could not be read."""
 
 
 class Position(NamedTuple):
@@ -50,10 +50,6 @@ class Answers:
     # in, out and cached, of each sample that called a model; and its dollars, nan if unknown
     tokens: list[tuple[int, int, int]] = field(default_factory=list)
     dollars: list[float] = field(default_factory=list)
-
-    def given(self) -> dict[tuple[Id, int], str]:
-        """The letters by question and epoch."""
-        return {(id_, e): letter for id_, of in self.replies.items() for e, letter in of.items()}
 
     def add_usage(self, sample: EvalSampleSummary, where: str) -> None:
         """Count what a sample took."""
@@ -99,10 +95,8 @@ def _question(sample: EvalSampleSummary, met: dict[Id, Question], file: str) -> 
     gold = sample.target if isinstance(sample.target, str) else ",".join(sample.target)
     choices = tuple(sample.choices or ())
     if gold not in _letters(choices):
-        raise W2SError(
-            f"{file}: the right answer of question {sample.id!r} must be one of its "
-            f"{len(choices)} options, got {gold!r:.40}"
-        )
+        allowed = f"must be one of its {len(choices)} options, got {gold!r:.40}"
+        raise W2SError(f"{file}: the right answer of question {sample.id!r} {allowed}")
     category = str(sample.metadata.get("category") or "")
     mine = Question(str(sample.input), choices, gold, category, file)
     first = met.setdefault(sample.id, mine)
@@ -128,10 +122,8 @@ def _checked(scores: Mapping[str, Score], question: Question, where: str) -> Sco
         wrong = f"the answer must be judged by the right one, {question.gold}, but {given}"
     else:
         return score
-    raise W2SError(
-        f"{where}: {wrong}; score the log again with `inspect score LOG --scorer {SCORER}`, or "
-        "move it away"
-    )
+    again = f"score the log again with `inspect score LOG --scorer {SCORER}`, or move it away"
+    raise W2SError(f"{where}: {wrong}; {again}")
 
 
 def matrices_of(
@@ -155,7 +147,7 @@ def matrices_of(
 def changes_of(
     replies: Replies, permutations: int, questions: Mapping[Id, Question]
 ) -> tuple[float, ...]:
-    """By question, the share of pairs of identical reruns that differ; of those that have any.
+    """By question with identical reruns, the share of pairs of them that differ.
 
     Two replies that could not be read are no change, one of two is.
     """
@@ -191,8 +183,8 @@ def positions_of(
     last = max([*(place + 1 for place in asked), *options], default=0)
     even = [math.fsum(n / k for k, n in options.items() if k > place) for place in range(last)]
     return tuple(
-        Position(asked[place], right[place], answers[place], expected, len(met[place]))
-        for place, expected in enumerate(even)
+        Position(asked[i], right[i], answers[i], expected, len(met[i]))
+        for i, expected in enumerate(even)
     )
 
 

@@ -1,28 +1,52 @@
 """What must hold before the numbers are believed; each check says what it found, by file."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.sentences import percent
-from w2s_icl.analysis.shown_checks import Check, check, implausible, shown_checks, wrongly_shown
-from w2s_icl.analysis.stats.columns import MIN_RANDOM_DRAWS
+from w2s_icl.analysis.stats.columns import MIN_QUESTIONS, MIN_RANDOM_DRAWS
 from w2s_icl.analysis.stats.paired import HABIT_P
 from w2s_icl.analysis.tables import RUN, missing_cells, positions_table, repeats_table
 from w2s_icl.record import UNREAD_LIMIT
 
-VOID_UNREAD = 0.1
-"""Share of unreadable replies of one arm above which no claim rests on it."""
+VOID_UNREAD = 0.1  # share of unreadable replies of one arm above which no claim rests on it
+
+# what is wrong, by run; and what is said where nothing is, where something is, and, unless "", why
+# nothing could have been found
+ByRun = tuple[Mapping[int, str], str, str, str]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what was found, in a sentence, and what failed or else must be known, by file."""
+
+    state: Literal["holds", "fails", "unknown"]
+    text: str
+    items: tuple[str, ...] = ()
+
+
+def check(items: Iterable[str], good: str, bad: str, unknown: str = "") -> Check:
+    """A check that fails where there are `items`; `unknown` says why it could not have failed."""
+    if named := tuple(items):
+        return Check("fails", bad, named)
+    return Check("unknown", unknown) if unknown else Check("holds", good)
 
 
 def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
     """All checks of logs and cells (`tables.cells_table`), in the order of the report."""
+    odd, *said = _implausible(experiment)
     return [
         *_of_logs(experiment),
-        *shown_checks(experiment),
+        *(check(wrong.values(), *of) for wrong, *of in _wrongly_shown(experiment)),
+        check((f"{weak}: its labels {why}" for weak, why in odd.items()), *said),
+        _same_demonstrations(experiment),
         *_of_runs(experiment),
         _headline(experiment),
         *_of_cells(cells),
@@ -32,19 +56,16 @@ def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
 
 
 def void_reasons(experiment: Experiment, weak: str, runs: Iterable[int], name: str) -> list[str]:
-    """What leaves no claim on these runs standing, whatever its numbers; each reason in words.
-
-    `name` is what the weak model is called.
-    """
+    """Why no claim on these runs stands, whatever its numbers; the weak model is called `name`."""
     declaration, rows = experiment.declaration, set(runs)
     reasons = list(declaration.conflicts)
     if not declaration.declared:
         reasons.insert(0, "the study file declares no headline (`headline` in the study)")
-    for reason, (wrong, _) in wrongly_shown(experiment).items():
+    for wrong, _, bad, _ in _wrongly_shown(experiment):
         if files := [text for run, text in wrong.items() if run in rows]:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            reasons.append(f"{reason} ({files[0]}{more})")
-    if why := implausible(experiment)[1].get(weak):
+            reasons.append(f"{bad} ({files[0]}{more})")
+    if why := _implausible(experiment)[0].get(weak):
         reasons.append(f"{name}'s labels {why}")
     return reasons + [
         f"{percent(unread)} of the replies cannot be read ({arm})"
@@ -61,9 +82,8 @@ def cautions(experiment: Experiment, runs: Iterable[int]) -> Iterator[str]:
             yield f"{percent(unread)} of the replies cannot be read and count as wrong ({arm})"
     table = experiment.logs.runs.loc[sorted(rows)]
     kinds = set(table[list(RUN)].itertuples(index=False, name=None))
-    habits = [text for key, text in _habits(experiment).items() if key in kinds and text]
-    if habits:
-        once = bool((table["permutations"] == 1).any())
+    if habits := [text for key, text in _habits(experiment).items() if key in kinds and text]:
+        once = (table["permutations"] == 1).any()
         why = ", each question in one order of its options" if once else ""
         yield f"errors fall on some places of the options{why} ({habits[0]})"
 
@@ -78,8 +98,7 @@ def _unread_by_arm(experiment: Experiment, rows: set[int]) -> Iterator[tuple[str
 
 def _of_logs(experiment: Experiment) -> Iterator[Check]:
     """The plan, files, and answers."""
-    logs, runs = experiment.logs, experiment.logs.runs
-    missing = missing_cells(experiment)
+    logs, missing = experiment.logs, missing_cells(experiment)
     all_cells = len(logs.planned)
     finished = f"{all_cells - len(missing)} of {all_cells} planned cells are finished"
     yield check(
@@ -94,15 +113,192 @@ def _of_logs(experiment: Experiment) -> Iterator[Check]:
     else:
         good = "every log of the suite in the directory could be read"
         yield Check("holds", good, tuple(text for _, text in told))
-    test = runs[runs["split"] == "test"]
+    test = logs.runs[logs.runs["split"] == "test"]
     asked = int(test[["n", "asked"]].to_numpy().max(initial=0))
-    short = test[test["n"] < asked]
+    short = [
+        f"{row['file']}: {row['n']} of {asked} questions have an answer"
+        for row in _rows(test[test["n"] < asked])
+    ]
     yield check(
-        [f"{r['file']}: {r['n']} of {asked} questions have an answer" for r in _rows(short)],
+        short,
         "all runs answer the same test questions with the same options in the same order",
         f"{len(short)} runs lack answers; a cell is computed on the questions that all its runs "
         "answered",
         "" if len(test) > 1 else "one run on the test questions: nothing to compare it with",
+    )
+
+
+def _shown(experiment: Experiment) -> list[tuple[int, Mapping[Any, Any]]]:
+    """Runs with demonstrations, each with its row."""
+    return [(i, row) for i, row in enumerate(_rows(experiment.logs.runs)) if row["shots"] > 0]
+
+
+@lru_cache(maxsize=2)
+def _wrongly_shown(experiment: Experiment) -> list[ByRun]:
+    """Checks that leave no claim on a run that fails one; what is wrong begins with its file."""
+    files = experiment.logs.runs["file"]
+    found = (_leaks(experiment), _other_labels(experiment), _other_controls(experiment))
+    return [
+        ({i: f"{files[i]}: {text}" for i, text in wrong.items()}, good, bad, unknown)
+        for wrong, good, bad, unknown in found
+    ]
+
+
+def _leaks(experiment: Experiment) -> ByRun:
+    """Test questions among the demonstrations."""
+    tested = set(map(str, experiment.asked.index))
+    runs = [(i, tested.intersection(map(str, run["demo_ids"]))) for i, run in _shown(experiment)]
+    said = any(run["demo_ids"] for _, run in _shown(experiment))
+    return (
+        {i: f"shows test question {', '.join(sorted(ids))}" for i, ids in runs if ids},
+        "no test question is among the demonstrations",
+        "test questions are among the demonstrations",
+        "" if said else "no log says which demonstrations were shown",
+    )
+
+
+def _other_labels(experiment: Experiment) -> ByRun:
+    """Labels that differ from the source that the log names: gold, or a label run."""
+    logs = experiment.logs
+    place = {id_: i for i, id_ in enumerate(logs.questions.index)}
+    wrong: dict[int, str] = {}
+    compared = 0
+    for i, run in _shown(experiment):
+        source: Any = logs.questions["gold"].to_numpy() if run["labels"] == "gold" else None
+        if run["labels"] == "weak" and (row := _label_run(experiment, run)) is not None:
+            source = logs.letters[row]
+        if source is None:
+            continue
+        shown = zip(run["demo_ids"], run["demo_labels"], strict=False)
+        same = [source[place[id_]] == label for id_, label in shown if id_ in place]
+        compared += len(same)
+        if not all(same):
+            wrong[i] = f"{same.count(False)} of {len(same)} labels differ"
+    return (
+        wrong,
+        f"all {compared:,} labels shown whose source is among these logs equal it: the logged "
+        "answers of the weak model, or the gold ones",
+        "labels shown are not those of their log",
+        "" if compared else "the labels' source is not among these logs",
+    )
+
+
+def _label_run(experiment: Experiment, run: Mapping[Any, Any]) -> int | None:
+    """The run that a cell's weak labels are the answers of."""
+    ids = experiment.logs.runs["eval_id"]
+    named = np.flatnonzero(ids == run["label_eval_id"])  # a model can have several label runs
+    if len(named):
+        return int(named[0])
+    return None if run["prompt"] else experiment.zero_shot(run["weak"], "pool")
+
+
+def _other_controls(experiment: Experiment) -> ByRun:
+    """Controls whose labels are not as defined: none, none right, as many wrong as weak ones."""
+    gold, runs = experiment.logs.questions["gold"].to_dict(), _shown(experiment)
+
+    def wrong_labels(run: Mapping[Any, Any]) -> int | None:
+        """None where the logs do not say."""
+        if run["demo_ids"] and all(id_ in gold for id_ in run["demo_ids"]):
+            pairs = zip(run["demo_ids"], run["demo_labels"], strict=True)
+            return sum(bool(label != gold[id_]) for id_, label in pairs)
+        share = float(run["demo_label_accuracy"])
+        return None if pd.isna(share) else round((1 - share) * int(run["shots"]))
+
+    by_weak = {
+        (run["weak"], run["shots"], run["draw"]): wrong_labels(run)
+        for _, run in reversed(runs)  # of several prompts, the first counts
+        if run["labels"] == "weak"
+    }
+    found: dict[int, str] = {}  # "" where a control is as defined
+    for i, run in runs:
+        kind, shots, errors = run["labels"], run["shots"], wrong_labels(run)
+        wanted = by_weak.get((run["weak"], shots, run["draw"]))
+        if kind == "unlabelled":
+            found[i] = "`unlabelled` shows labels" if any(run["demo_labels"]) else ""
+        elif kind == "flipped" and errors is not None:
+            right = f"{shots - errors} of {shots} `flipped` labels are right"
+            found[i] = right if errors < shots else ""
+        elif kind == "noise_matched" and None not in (errors, wanted):
+            many = f"{errors} labels are wrong, of those by {run['weak']} {wanted}"
+            found[i] = many if errors != wanted else ""
+    return (
+        {i: text for i, text in found.items() if text},
+        f"the labels of {len(found)} controls are as defined: none, none right, or as many wrong "
+        "ones as the weak model's",
+        "controls show other labels than they should",
+        "" if found else "no run with unlabelled, flipped or noise-matched demonstrations",
+    )
+
+
+@lru_cache(maxsize=2)
+def _implausible(experiment: Experiment) -> tuple[Mapping[str, str], str, str, str]:
+    """Models whose labels cannot be their (readable) answers, and why; the rest as `ByRun`."""
+    logs = experiment.logs
+    right = logs.letters == logs.questions["gold"].to_numpy(dtype=np.str_)
+    readable, guess = logs.letters != "", 1 / logs.questions["n_options"].to_numpy(dtype=float)
+    weak_runs = [run for _, run in _shown(experiment) if run["labels"] == "weak"]
+    sources = {(run["weak"], _label_run(experiment, run)) for run in weak_runs}
+    counts: list[int] = []
+    odd: dict[str, str] = {}
+    for weak, row in sorted(source for source in sources if source[1] is not None):
+        zero = experiment.zero_shot(weak)
+        if zero is None or not readable[row].any() or not readable[zero].any():
+            continue
+        labels, test = right[row][readable[row]], right[zero][readable[zero]]
+        n, m = len(labels), len(test)
+        counts.append(min(n, m))
+        chance, both = guess[readable[row]].mean(), np.concatenate([labels, test]).mean()
+        se = np.sqrt(both * (1 - both) * (1 / n + 1 / m))
+        said = f"are right on {percent(labels.mean())} of {n} pool questions"
+        if labels.mean() < chance:
+            odd[weak] = f"{said}, below the {percent(chance)} of a guess"
+        elif se > 0 and abs(labels.mean() - test.mean()) > 4 * se:
+            odd[weak] = f"{said}, its test answers on {percent(test.mean())} of {m}: too far apart"
+    unknown = "" if counts else "no model has both a label run and a zero-shot run here"
+    if counts and min(counts) < MIN_QUESTIONS:
+        unknown = f"only {min(counts)} answers: too few to tell labels from their model"
+    return (
+        odd,
+        "the labels of each weak model are about as often right as its test answers, and more "
+        "often than a guess",
+        "labels that cannot be what the model answered",
+        unknown,
+    )
+
+
+def _same_demonstrations(experiment: Experiment) -> Check:
+    """Runs of a draw on the test; where an arm passed over a question, how the others do too."""
+    runs = [run for _, run in _shown(experiment) if run["split"] == "test" and run["demo_ids"]]
+    passed: dict[int, dict[Any, None]] = defaultdict(dict)
+    seen: dict[int, Counter[tuple[Any, ...]]] = defaultdict(Counter)
+    for run in runs:
+        passed[run["draw"]] |= dict.fromkeys(run["passed_over"])
+        if not run["order"]:
+            seen[run["draw"]][run["demo_ids"]] += 1
+    # the order of a draw: of its longest prompts, what most of them show of what none passed over
+    orders = {
+        draw: max(of, key=lambda ids: (len(ids), -len({*ids} & {*passed[draw]}), of[ids]))
+        for draw, of in seen.items()
+    }
+    wrong = []
+    for run in runs:
+        draw, ids = run["draw"], run["demo_ids"]
+        there = orders.get(draw, ())[: len(ids)]
+        if sorted(map(str, ids)) != sorted(map(str, there)) if run["order"] else ids != there:
+            text = f"{run['file']}: other demonstrations than draw {draw} elsewhere"
+            if not {*ids}.isdisjoint(passed[draw]):
+                skip = ",".join(map(str, passed[draw]))
+                text += f"; move it away, and run its command again with `-T skip={skip}`"
+            wrong.append(text)
+    unknown = "" if runs else "the logs do not say which demonstrations were shown"
+    if runs and len(runs) == len(orders):
+        unknown = "one run a draw: nothing to compare its demonstrations with"
+    return check(
+        wrong,
+        "all arms of a draw show the same demonstrations in the same order, a longer prompt the "
+        "shorter one's first",
+        "arms that should differ in labels alone show different demonstrations",
+        unknown,
     )
 
 
@@ -157,11 +353,8 @@ def _headline(experiment: Experiment) -> Check:
     run = {cell.shots for cell in wanted}
     lost += [f"{shots} shots: not run" for shots in declaration.headline if shots not in run]
     counts = ", ".join(map(str, declaration.headline))
-    return check(
-        lost,
-        f"the headline that the earliest log declares was run ({counts} shots)",
-        "the declared headline is not whole",
-    )
+    good = f"the headline that the earliest log declares was run ({counts} shots)"
+    return check(lost, good, "the declared headline is not whole")
 
 
 def _of_cells(cells: pd.DataFrame) -> Iterator[Check]:
@@ -176,6 +369,7 @@ def _of_cells(cells: pd.DataFrame) -> Iterator[Check]:
         many = "the intervals speak about demonstrations like these"
         yield Check("holds", f"at least {MIN_RANDOM_DRAWS} draws: {many}")
     ratios, most = cells["se_ratio_cluster"], 1.15
+    none = "no standard error by category: no categories, or no ratio is reported"
     yield check(
         [
             f"{row['weak']} → {row['strong']}, {row['shots']} shots: "
@@ -185,9 +379,7 @@ def _of_cells(cells: pd.DataFrame) -> Iterator[Check]:
         f"standard errors clustered by category are at most {most} times the plain ones "
         f"(largest {ratios.max():.2f})",
         "questions of a category go together: plain intervals are too short there",
-        "no standard error by category: no categories, or no ratio is reported"
-        if ratios.isna().all()
-        else "",
+        none if ratios.isna().all() else "",
     )
 
 
@@ -195,25 +387,19 @@ def _repeats(experiment: Experiment) -> Check:
     repeats = repeats_table(experiment).dropna(subset="changed")
     if repeats.empty:
         return Check("unknown", "no run was repeated: how much answers vary by themselves is open")
-    changed = float((repeats["changed"] * repeats["n"]).sum() / repeats["n"].sum())
-    return Check(
-        "holds",
-        f"{percent(changed)} of the answers change between identical runs, over {len(repeats)} "
-        "repeated runs",
-        tuple(
-            f"{_run_text(row)}, draw {row['draw']}: {percent(row['changed'])} of {row['n']} (95% "
-            f"CI {percent(row['changed_lo'])} to {percent(row['changed_hi'])})"
-            for row in _rows(repeats)
-        ),
+    changed = percent((repeats["changed"] * repeats["n"]).sum() / repeats["n"].sum())
+    of_all = f"of the answers change between identical runs, over {len(repeats)} repeated runs"
+    of_runs = (
+        f"{_run_text(row)}, draw {row['draw']}: {percent(row['changed'])} of {row['n']} (95% "
+        f"CI {percent(row['changed_lo'])} to {percent(row['changed_hi'])})"
+        for row in _rows(repeats)
     )
+    return Check("holds", f"{changed} {of_all}", tuple(of_runs))
 
 
 @lru_cache(maxsize=2)
 def _habits(experiment: Experiment) -> dict[tuple[Any, ...], str | None]:
-    """The habit of place that the errors of each kind of runs show, "" for none.
-
-    None where the errors are too few to show one.
-    """
+    """The habit of place in the errors of each kind of runs; "" for none, None if not visible."""
     found: dict[tuple[Any, ...], str | None] = {}
     for key, of in positions_table(experiment).groupby(list(RUN), sort=False):
         p, habit = of[["p_errors", "habit_seen"]].iloc[0]
@@ -231,16 +417,16 @@ def _positions(experiment: Experiment) -> Check:
     """Over the questions that a run has wrong: right answers are spread evenly by design."""
     habits = _habits(experiment).values()
     visible = [text for text in habits if text is not None]
-    blind = len(habits) - len(visible)
+    blind, named = len(habits) - len(visible), list(filter(None, visible))
     seen = positions_table(experiment)["habit_seen"]
     few = f"; {blind} more have too few errors to tell" if blind else ""
     return check(
-        filter(None, visible),
+        named,
         f"errors fall evenly on the places of the options in {len(visible)} kinds of runs; a place "
         f"that draws {percent(seen[seen <= 1].max(), 0)} of the errors would have been seen in "
         f"each, a weaker habit maybe not{few}",
-        f"errors fall on some places of the options in {sum(map(bool, visible))} of {len(visible)} "
-        f"kinds of runs: a habit can pass for knowledge (`permutations` in the study){few}",
+        f"errors fall on some places of the options in {len(named)} of {len(visible)} kinds of "
+        f"runs: a habit can pass for knowledge (`permutations` in the study){few}",
         "" if visible else "too few errors to see a habit of answering by place",
     )
 
@@ -252,8 +438,7 @@ def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
 def _cell_text(row: Any) -> str:
     if row["task"] == "zero_shot":
         return _run_text(row, f" on the {row['split']}")
-    where = " on the pool" if row["split"] == "pool" else ""
-    return _run_text(row, f", draw {row['draw']}") + where
+    return _run_text(row, f", draw {row['draw']}")
 
 
 def _run_text(row: Any, more: str = "") -> str:

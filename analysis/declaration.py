@@ -25,11 +25,7 @@ class Declaration:
 
 
 def plans_beside(directory: str) -> list[PlanRecord]:
-    """Plans of runs that wrote no log, since nothing was left to ask.
-
-    Raises:
-        W2SError: `plans.jsonl` is damaged.
-    """
+    """Plans of runs that wrote no log, since nothing was left to ask."""
     files, path = fsspec.core.url_to_fs(f"{directory.rstrip('/')}/{PLANS}")
     lines = files.cat_file(path).decode(errors="replace").splitlines() if files.exists(path) else []
     try:
@@ -41,11 +37,9 @@ def plans_beside(directory: str) -> list[PlanRecord]:
 def declaration_of(
     logs: Sequence[tuple[EvalLog, PlanRecord | None]], beside: Sequence[PlanRecord] = ()
 ) -> Declaration:
-    """The declaration of the earliest log, held against the plans of the others.
+    """The declaration of the earliest log, held against the plans of the others, as `plans_beside`.
 
-    Args:
-        logs: Headers of all logs of this suite, unfinished ones too, with their plans.
-        beside: As `plans_beside`.
+    `logs` are the headers of all logs of this suite, unfinished ones too, with their plans.
     """
     plans: dict[PlanRecord, EvalLog] = {}
     for log, plan in sorted(logs, key=lambda item: item[0].eval.created):
@@ -54,9 +48,9 @@ def declaration_of(
     if not plans:
         return Declaration()
     # Inspect writes all times as UTC in ISO 8601, which sort as texts
-    ends = [log.stats.completed_at for log, _ in logs if is_complete(log) and _is_arm(log)]
-    first_end = min(filter(None, ends), default="9999")
-    first = next(iter(plans))
+    arms = [log for log, _ in logs if is_complete(log) and key_of(log)[1:3] == ("few_shot", "test")]
+    first_end = min(filter(None, (log.stats.completed_at for log in arms)), default="9999")
+    first, *_ = plans
     held = [(plan, log.eval.created > first_end) for plan, log in plans.items()]
     held += [(plan, False) for plan in beside]
     conflicts = [text for plan, late in held for text in _conflicts(first, plan, late=late)]
@@ -69,11 +63,6 @@ def declaration_of(
         tuple(dict.fromkeys(conflicts)),
         {plan: file_of(log) for plan, log in plans.items()},
     )
-
-
-def _is_arm(log: EvalLog) -> bool:
-    key = key_of(log)
-    return (key.task, key.split) == ("few_shot", "test")
 
 
 def _conflicts(first: PlanRecord, plan: PlanRecord, *, late: bool) -> Iterator[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from w2s_icl.analysis.logs import KEY, Logs
+from w2s_icl.analysis.stats.columns import Floats
 from w2s_icl.analysis.surface_rule import cross_fitted, fit_rule
 from w2s_icl.record import FILE, MISSING_LIMIT, SELF, CellKey, short_name
 
@@ -23,13 +24,10 @@ DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
 }
 """Ratios by name: base, treated, ceiling. (treated - base) / (ceiling - base)."""
 
-COLUMNS = ("weak", "strong0", "w2s", "gold")
-"""Runs whose accuracy every row of `cells` carries."""
+COLUMNS = ("weak", "strong0", "w2s", "gold")  # runs whose accuracy every row of `cells` carries
 
+# arms in the order of the tables; others follow by name
 ARMS = ("weak", "gold", "random", "noise_matched", "unlabelled", SELF, "flipped")
-"""Arms in the order of the tables; others follow by name."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,8 @@ class ArmRuns(NamedTuple):
     runs: Mapping[int, int]  # rows of the logs by draw
 
 
+# what is compared: a run without draws, or the runs by draw of one or several shot counts
 Column = int | Sequence[Mapping[int, int]]
-"""What is compared: a run without draws, or the runs by draw of one or several shot counts."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +129,7 @@ class Experiment:
 
     def __init__(self, logs: Logs) -> None:
         """Index the runs of `logs`."""
-        self.logs = logs
-        self.declaration = logs.declaration
+        self.logs, self.declaration = logs, logs.declaration
         columns = ["draw", "split", "model", "labels", "weak", "shots", "prompt"]
         own = logs.runs[columns][logs.runs["order"] == 0]  # other orders are for `repeats` alone
         # rows of the logs by draw, of each (split, model, labels, weak, shots, prompt)
@@ -147,25 +144,22 @@ class Experiment:
     @cached_property
     def models(self) -> list[str]:
         """All models in the order of the study file; others by accuracy, weakest first."""
-        declared = {name: i for i, name in enumerate(self.declaration.models)}
-
-        def order(name: str) -> tuple[int, float, str]:
-            run = self.zero_shot(name) if name not in declared else None
-            right = np.array([]) if run is None else self.logs.correct[run]
-            accuracy = math.inf if np.isnan(right).all() else float(np.nanmean(right))
-            return declared.get(name, len(declared)), accuracy, name
-
         named = {name for key in self._keys for name in (key.model, key.weak)} - {""}
-        return sorted((name for name in named if not name.startswith(FILE)), key=order)
+        models = {name for name in named if not name.startswith(FILE)}
+        declared = [name for name in self.declaration.models if name in models]
+
+        def accuracy(name: str) -> tuple[float, str]:
+            run = self.zero_shot(name)
+            right = np.array([]) if run is None else self.logs.correct[run]
+            return math.inf if np.isnan(right).all() else float(np.nanmean(right)), name
+
+        return [*dict.fromkeys(declared), *sorted(models.difference(declared), key=accuracy)]
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
         """(weak, strong) that were planned or run on the test, in the order of `models`."""
-        order = {name: i for i, name in enumerate(self.models)}
-        return sorted(
-            {(k.weak, k.model) for k in self._keys if k.labels == "weak" and k.split == "test"},
-            key=lambda pair: (order[pair[1]], order[pair[0]]),
-        )
+        of = {(k.weak, k.model) for k in self._keys if k.labels == "weak" and k.split == "test"}
+        return [(w, s) for s in self.models for w in self.models if (w, s) in of]
 
     @cached_property
     def shots(self) -> list[int]:
@@ -230,11 +224,11 @@ class Experiment:
             if itself or file or by in ("", weak):
                 name = " ".join(filter(None, (SELF if itself else labels, file, prompt)))
                 arms.append(ArmRuns(name, labels, by, prompt, runs))
-        rank = {name: i for i, name in enumerate(ARMS)}
-        last = len(rank)
-        arms.sort(
-            key=lambda a: (rank.get(a.name, last), a.prompt, rank.get(a.labels, last), a.name)
-        )
+
+        def rank(name: str) -> int:
+            return ARMS.index(name) if name in ARMS else len(ARMS)
+
+        arms.sort(key=lambda a: (rank(a.name), a.prompt, rank(a.labels), a.name))
         return {arm.name: arm for arm in arms}
 
     def all_arms(self) -> Iterator[tuple[str, str, int, dict[str, ArmRuns]]]:
@@ -249,17 +243,17 @@ class Experiment:
         drawn = [set(runs) for c in columns if not isinstance(c, int) for runs in c]
         draws = tuple(sorted(set.intersection(*drawn))) if drawn else ()
         grids = [
-            [[c]] if isinstance(c, int) else [[runs[d] for d in draws] for runs in c]
+            np.array([[c]] if isinstance(c, int) else [[of[d] for d in draws] for of in c], np.intp)
             for c in columns
         ]
-        rows = sorted({run for grid in grids for row in grid for run in row})
+        rows = np.unique(np.concatenate([grid.ravel() for grid in grids]))
         common = self.common(rows if draws or not drawn else [])
-        correct = [self.logs.correct[np.array(grid, dtype=np.intp)] for grid in grids]
+        correct = [self.logs.correct[grid] for grid in grids]
         averaged = tuple(of[:, :, common.places].mean(axis=0).T for of in correct)
         return Compared(common.places, common.n_union, draws, averaged)
 
     def fitted_right(self, run: int) -> NDArray[np.bool_] | None:
-        """Where the surface rule fitted on the labels that a run was shown is right, on the test.
+        """Where the surface rule, fitted on the labels that a run shows, is right on the test.
 
         Shape (test questions,); None where the log does not say what was shown, or no labels were.
         """

@@ -1,7 +1,4 @@
-"""From a directory of Inspect logs to aligned answers; the only reader of logs on this side.
-
-Questions are found by id and checked by content; what cannot be used is named.
-"""
+"""From a directory of Inspect logs to aligned answers; the only reader of logs on this side."""
 
 import math
 import tempfile
@@ -15,13 +12,8 @@ from typing import Any, Literal
 import fsspec
 import numpy as np
 import pandas as pd
-from inspect_ai.log import (
-    EvalLog,
-    EvalLogInfo,
-    list_eval_logs,
-    read_eval_log,
-    read_eval_log_sample_summaries,
-)
+from inspect_ai.log import EvalLog, EvalLogInfo, list_eval_logs, read_eval_log
+from inspect_ai.log import read_eval_log_sample_summaries as read_summaries
 from numpy.typing import NDArray
 
 from w2s_icl import record
@@ -29,8 +21,7 @@ from w2s_icl.analysis import answers
 from w2s_icl.analysis.declaration import Declaration, declaration_of, plans_beside
 from w2s_icl.errors import W2SError, first_line
 
-KEY = record.CellKey._fields
-"""Columns that tell cells apart; `prompt` is "" for the plain prompt."""
+KEY = record.CellKey._fields  # columns that tell cells apart; `prompt` is "" for the plain prompt
 
 
 @dataclass(frozen=True)
@@ -85,14 +76,10 @@ class _Run:
 
 
 def read_logs(directory: str) -> Logs:
-    """Read all finished cells of a log directory.
+    """Read all finished cells of a log directory: a folder, or what Inspect can list (`s3://...`).
 
-    Args:
-        directory: A local folder, or any address that Inspect can list, such as `s3://...`.
-
-    Returns:
-        Aligned answers. Logs of other tasks, attempts that did not finish, and files that cannot
-        be read are left out with a note.
+    Logs of other tasks, attempts that did not finish, and files that cannot be read are left out
+    with a note.
 
     Raises:
         W2SError: There are no logs of this suite; they are of several experiments, or were asked
@@ -108,19 +95,15 @@ def read_logs(directory: str) -> Logs:
         by_cell, counts = _read_answers(finished, questions, notes)
     if not by_cell:
         none = f"{len(infos)} log files, none a finished one of this suite"
+        said = f"no results to analyse ({none if infos else 'no log files'})"
         named = "".join(f"\n  {note.file}: {note.text}" for note in notes)
-        raise W2SError(
-            f"{directory}: no results to analyse ({none if infos else 'no log files'}). "
-            f"Give the --log-dir of a `w2s run`{named}"
-        )
+        raise W2SError(f"{directory}: {said}. Give the --log-dir of a `w2s run`{named}")
     runs = [_one_per_cell(of, notes) for of in by_cell.values()]
     version = _scorer_version(runs)
     # neither numbers nor files may depend on the order in which a directory lists its logs
     runs.sort(key=lambda run: run.key)
     unfinished = [run for run in parsed if not run.finished and run.key not in by_cell]
-    notes += [
-        Note("problem", run.file, f"not finished: status {run.log.status}") for run in unfinished
-    ]
+    notes += (Note("problem", r.file, f"not finished: status {r.log.status}") for r in unfinished)
     declaration = declaration_of([(run.log, run.plan) for run in parsed], plans_beside(directory))
     first, *others = declaration.plans.values() or [""]
     notes += [Note("remark", file, f"its plan differs from that of {first}") for file in others]
@@ -187,8 +170,8 @@ def _headers(infos: Sequence[EvalLogInfo], notes: list[Note]) -> list[_Run]:
             if record.is_ours(log):
                 parsed.append(_Run(info, log))
             else:
-                other = f"left out: a log of the task {log.eval.task}"
-                notes.append(Note("remark", _file(info), other))
+                text = f"left out: a log of the task {log.eval.task}"
+                notes.append(Note("remark", _file(info), text))
     return parsed
 
 
@@ -204,7 +187,7 @@ def _read_answers(
             continue
         samples = None
         with _damage_noted(run.info, notes):
-            samples = list(read_eval_log_sample_summaries(run.info))
+            samples = list(read_summaries(run.info))
         if samples is not None:
             run.answers = answers.answers_of(samples, questions, run.file)
             by_cell[run.key].append(run)
@@ -212,11 +195,9 @@ def _read_answers(
 
 
 def _refuse_different(runs: Sequence[_Run]) -> None:
-    """Runs are compared that differ in their labels, not in how they were asked.
+    """Raise W2SError for runs that differ in how they were asked or read, not in their labels.
 
-    Raises:
-        W2SError: They are of several experiments or were read in several ways, or plain runs on the
-            test were asked in other permutations, or one model with other settings.
+    Permutations and the settings of a model must agree among plain runs on the test.
     """
     first: dict[tuple[str, str], tuple[str, Any]] = {}
     for run in runs:
@@ -228,10 +209,10 @@ def _refuse_different(runs: Sequence[_Run]) -> None:
         for key, value in said.items():
             file, other = first.setdefault(key, (run.file, value))
             if value != other:
+                differ = f"{key[0]} is {value!r} in the one and {other!r} in the other"
                 raise W2SError(
-                    f"{run.file} and {file} are of different experiments: {key[0]} is {value!r} "
-                    f"in the one and {other!r} in the other. Analyse each from a directory of its "
-                    "own"
+                    f"{run.file} and {file} are of different experiments: {differ}. Analyse each "
+                    "from a directory of its own"
                 )
 
 
@@ -305,20 +286,22 @@ def _one_per_cell(runs: Sequence[_Run], notes: list[Note]) -> _Run:
     """The fullest of the finished logs of one cell; of equals, the first that ended.
 
     Two workers of one run may both have answered a cell: nobody chose between their logs, so the
-    rule does, even where they disagree.
-
-    Raises:
-        W2SError: Logs of different runs answer the same question differently.
+    rule does, even where they disagree. Logs of different runs must not disagree.
     """
     kept, *others = sorted(runs, key=lambda run: record.precedence(run.log))
-    mine, attempts = kept.answers.given(), {record.attempt_of(kept.log)}
+    attempts = {record.attempt_of(kept.log)}
     for other in others:
-        attempt, theirs = record.attempt_of(other.log), other.answers.given()
-        differ = [key for key, letter in theirs.items() if mine.get(key, letter) != letter]
+        attempt = record.attempt_of(other.log)
+        differ = [
+            id_
+            for id_, by_epoch in other.answers.replies.items()
+            for epoch, letter in by_epoch.items()
+            if kept.answers.replies.get(id_, {}).get(epoch, letter) != letter
+        ]
         if differ and not (attempt and attempt in attempts):
             raise W2SError(
                 f"{kept.file} and {other.file} are both finished logs of one cell and differ in "
-                f"{len(differ)} answers (the first: question {differ[0][0]!r}). Keep the one that "
+                f"{len(differ)} answers (the first: question {differ[0]!r}). Keep the one that "
                 "counts and move the other out of the directory"
             )
         attempts.add(attempt)

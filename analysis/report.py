@@ -17,11 +17,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from w2s_icl.analysis import figures, sentences
+from w2s_icl.analysis.checks import Check
 from w2s_icl.analysis.experiment import COLUMNS
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.page import inline_svg, render
 from w2s_icl.analysis.results import Results, rows_of
-from w2s_icl.analysis.shown_checks import Check
 from w2s_icl.analysis.verdict_words import surface_rule
 from w2s_icl.errors import W2SError
 from w2s_icl.words import printable

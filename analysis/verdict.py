@@ -8,8 +8,7 @@ an arm in which one of them is left and the rest is taken away. docs/columns.md 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,6 @@ from w2s_icl.analysis.stats.ratio import gap_recovered
 from w2s_icl.analysis.tables import scope
 from w2s_icl.analysis.verdict_words import ALPHA, Pair, lead, rest
 
-State = Literal["holds", "fails", "equal", "undecided", "not run"]
 SURFACE = "survives_surface_rule"
 
 CONTRASTS: Mapping[str, Mapping[str, float]] = {
@@ -39,34 +37,26 @@ CONTRASTS: Mapping[str, Mapping[str, float]] = {
 """The conditions of a claim: weights of the arms in what must exceed 0; `strong0` and `weak0` are
 zero-shot runs. That of the surface rule is the gain where the rule knows nothing."""
 
-BESIDE = ("self", "noise_matched", "flipped")
-"""Arms that the weak labels are set against without deciding anything."""
 
-CLAIMED = tuple(dict.fromkeys(arm for weights in CONTRASTS.values() for arm in weights))
-"""The arms of a claim."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One line of a verdict: a difference, its 95% interval, and what it says. Fractions.
+class Condition(NamedTuple):
+    """One line of a verdict, as verdict.csv has it: a difference, its 95% interval, its meaning.
 
     `state` is "holds" where the interval lies above 0, "fails" below it, "equal" inside the margin
     around it, "undecided" otherwise; "not run" where an arm is missing, incomplete or shows other
-    demonstrations, "" for a contrast beside the claim. Numbers are nan where nothing was compared.
+    demonstrations, "" for a contrast beside the claim. Numbers are fractions, nan where nothing was
+    compared.
     """
 
-    name: str  # as verdict.csv has it
+    name: str
     text: str  # what was compared, in words
-    state: State | Literal[""]
+    state: Literal["holds", "fails", "equal", "undecided", "not run", ""]
     estimate: float = math.nan
     low: float = math.nan
     high: float = math.nan
     p: float = math.nan  # one-sided, of the difference being above 0
     n: int = 0  # questions
     could_show: float = math.nan  # smallest true difference that 80% of such studies would show
-    readable: float = (
-        math.nan
-    )  # the difference on the questions that all its runs answered readably
+    readable: float = math.nan  # the difference where all replies of its runs could be read
     detail: str = ""  # why it was not run or is undecided
 
 
@@ -112,7 +102,7 @@ class _NotRunError(Exception):
 
 
 class _Headline:
-    """The columns of one pair at the headline."""
+    """The columns of one pair at the headline, and the conditions that they meet."""
 
     def __init__(
         self, experiment: Experiment, weak: str, strong: str, names: Mapping[str, str]
@@ -121,44 +111,26 @@ class _Headline:
         self.words = Pair(names.get(weak, weak), names.get(strong, strong))
         self._categories = experiment.logs.questions["category"].to_numpy()
         self._arms = {k: experiment.arms(weak, strong, k) for k in experiment.headline}
+        self.conditions = tuple(map(self._condition, CONTRASTS))
+        self.p = float(np.max([c.p for c in self.conditions]))  # nan if one of them is
 
     def verdict(self, p_holm: float) -> Verdict:
         """The verdict, given its p value adjusted for the number of pairs."""
-        e = self.experiment
-        runs = [by_draw for arm in CLAIMED for by_draw in self._runs_of(arm)]
-        zero = [e.zero_shot(model) for model in (self.weak, self.strong)]
+        e, conditions = self.experiment, self.conditions
+        claimed = {arm for weights in CONTRASTS.values() for arm in weights}
+        runs = [by_draw for arm in claimed for by_draw in self._runs_of(arm)]
+        zero = (e.zero_shot(model) for model in (self.weak, self.strong))
         rows = {row for by_draw in runs for row in by_draw.values()}
         rows |= {row for row in zero if row is not None}
         draws = len(set.intersection(*map(set, runs))) if self._runs_of("weak") else 0
         void = tuple(void_reasons(e, self.weak, rows, self.words.weak))
-        holds = all(c.state == "holds" for c in self.conditions)
+        holds = all(c.state == "holds" for c in conditions)
         claim = holds and p_holm < ALPHA and draws >= MIN_RANDOM_DRAWS and not void
-        verdict = Verdict(
-            weak=self.weak,
-            strong=self.strong,
-            shots=e.headline,
-            draws=draws,
-            conditions=self.conditions,
-            beside=tuple(self._beside()),
-            p=self.p,
-            p_holm=p_holm,
-            void=void,
-            cautions=tuple(cautions(e, rows)),
-            claim=claim,
-            reading=_reading({c.name: c.state for c in self.conditions}, claim=claim),
-            fit=tuple(self._fit()),
-        )
+        reading = _reading({c.name: c.state for c in conditions}, claim=claim)
+        found = (conditions, tuple(self._beside()), self.p, p_holm, void)
+        said = (tuple(cautions(e, rows)), claim, reading, tuple(self._fit()))
+        verdict = Verdict(self.weak, self.strong, e.headline, draws, *found, *said)
         return replace(verdict, lead=lead(verdict, self.words), rest=rest(verdict, self.words))
-
-    @cached_property
-    def conditions(self) -> tuple[Condition, ...]:
-        """The seven, in order."""
-        return tuple(map(self._condition, CONTRASTS))
-
-    @property
-    def p(self) -> float:
-        """The largest p value; nan if one of them is."""
-        return float(np.max([c.p for c in self.conditions]))
 
     def _runs_of(self, arm: str) -> list[Mapping[int, int]]:
         """Runs by draw at each shot count; [] unless there are some at all of them."""
@@ -191,9 +163,8 @@ class _Headline:
         if not joined.n_union:
             raise _NotRunError("the runs have no draw in common")
         if not joined.usable:
-            raise _NotRunError(
-                f"incomplete: {100 * joined.missing:.1f}% of the questions have no answer"
-            )
+            lost = f"{100 * joined.missing:.1f}% of the questions have no answer"
+            raise _NotRunError(f"incomplete: {lost}")
         zero = [column for column in columns if isinstance(column, int)]
         drawn = [of for column in columns if not isinstance(column, int) for of in column]
         return joined, [*zero, *(by_draw[d] for by_draw in drawn for d in joined.draws)]
@@ -202,16 +173,16 @@ class _Headline:
         blank = Condition(name, self.words.contrast(name), "not run")
         try:
             joined, runs = self._joined(*_arms(name))
-            if name == SURFACE and np.unique(self._known(joined)).size < 2:
-                raise _NotRunError("the surface rule tells no two questions apart")
         except _NotRunError as error:
-            return replace(blank, detail=str(error))
+            return blank._replace(detail=str(error))
+        if name == SURFACE and np.ptp(self._known(joined)) == 0:
+            return blank._replace(detail="the surface rule tells no two questions apart")
         everything = self._decided(blank, joined, np.ones(joined.n, dtype=bool))
         read = (self.experiment.logs.unread[runs][:, joined.places] == 0).all(axis=0)
         readable = everything if read.all() else self._decided(blank, joined, read)
-        condition = replace(everything, readable=readable.estimate)
+        condition = everything._replace(readable=readable.estimate)
         if readable.state != everything.state:
-            return replace(condition, state="undecided", detail="depends on unread replies")
+            return condition._replace(state="undecided", detail="depends on unread replies")
         return condition
 
     def _known(self, joined: Compared) -> Floats:
@@ -222,18 +193,23 @@ class _Headline:
         n = int(kept.sum())
         if n < MIN_QUESTIONS:
             detail = f"only {n} questions, of at least {MIN_QUESTIONS}"
-            return replace(blank, state="undecided", n=n, detail=detail)
-        columns = {arm: of[kept] for arm, of in zip(_arms(blank.name), joined.columns, strict=True)}
+            return blank._replace(state="undecided", n=n, detail=detail)
         if blank.name == SURFACE:
             line = self._line(joined, kept)
             return self._state(blank, line.at(0), against=line.slope.low > 0)
-        found = self._contrast(columns, CONTRASTS[blank.name], joined.places[kept])
+        columns = {arm: of[kept] for arm, of in zip(_arms(blank.name), joined.columns, strict=True)}
+        weights = CONTRASTS[blank.name].items()
+        more, less = (
+            sum(abs(w) * columns[arm].reshape(n, -1) for arm, w in weights if w * sign > 0)
+            for sign in (1, -1)
+        )
+        found = paired_difference(more, less, clusters=self._categories[joined.places[kept]])
         condition = self._state(blank, found, against=found.high < 0)
         if blank.name == "gap_established" and condition.state == "holds":
             ratio = gap_recovered(columns["weak0"], columns["weak"], columns["gold"])
             if ratio.status != "ok":
                 detail = "too small for its share to have an interval"
-                return replace(condition, state="undecided", detail=detail)
+                return condition._replace(state="undecided", detail=detail)
         return condition
 
     def _line(self, joined: Compared, kept: NDArray[np.bool_] | slice = slice(None)) -> Line:
@@ -242,37 +218,27 @@ class _Headline:
         clusters = self._categories[joined.places]
         return gain_line(treated, base, self._known(joined)[kept], clusters=clusters[kept])
 
-    def _contrast(
-        self, columns: Mapping[str, Floats], weights: Mapping[str, float], places: NDArray[np.intp]
-    ) -> Difference:
-        parts = [(w, w * columns[arm].reshape(len(places), -1)) for arm, w in weights.items()]
-        more, less = (sum(of for w, of in parts if w * sign > 0) for sign in (1, -1))
-        return paired_difference(more, -less, clusters=self._categories[places])
-
     def _state(self, blank: Condition, d: Difference, *, against: bool) -> Condition:
         """A measured condition; `against`: there is evidence that it does not hold."""
         margin = self.experiment.declaration.margin
-        state: State = "undecided"
+        measured = blank._replace(estimate=d.diff, low=d.low, high=d.high, p=d.p_above, n=d.n)
+        measured = measured._replace(could_show=d.could_show, state="undecided")
         if d.low > 0:
-            state = "holds"
-        elif against:
-            state = "fails"
-        elif -margin < d.low and d.high < margin:
-            state = "equal"
-        measured = replace(blank, state=state, n=d.n, p=d.p_above, could_show=d.could_show)
-        return replace(measured, estimate=d.diff, low=d.low, high=d.high)
+            return measured._replace(state="holds")
+        if against:
+            return measured._replace(state="fails")
+        return measured._replace(state="equal") if -margin < d.low and d.high < margin else measured
 
     def _beside(self) -> Iterator[Condition]:
-        """Contrasts outside the claim, of the arms that were run."""
-        for arm in BESIDE:
+        """Contrasts of the weak labels with arms that were run and decide nothing."""
+        for arm in ("self", "noise_matched", "flipped"):
             try:
                 joined, _ = self._joined("weak", arm)
             except _NotRunError:
                 continue
-            weak, other = joined.columns
-            found = paired_difference(weak, other, clusters=self._categories[joined.places])
+            found = paired_difference(*joined.columns, clusters=self._categories[joined.places])
             blank = Condition(f"against_{arm}", self.words.contrast(arm), "")
-            yield replace(self._state(blank, found, against=False), state="")
+            yield self._state(blank, found, against=False)._replace(state="")
 
     def _fit(self) -> Iterator[Mapping[str, Any]]:
         """Five equal-count bins of the questions, and the line with its band over their range."""
@@ -285,8 +251,7 @@ class _Headline:
 
         joined, _ = self._joined(*_arms(SURFACE))
         treated, base = joined.columns
-        known = self._known(joined)
-        line = self._line(joined)
+        known, line = self._known(joined), self._line(joined)
         for of in np.array_split(np.argsort(known, kind="stable"), 5):
             yield row("bin", known[of].mean(), paired_difference(treated[of], base[of]))
         for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
@@ -331,19 +296,17 @@ def fit_table(found: Sequence[Verdict]) -> pd.DataFrame:
 def verdict_table(found: Sequence[Verdict]) -> pd.DataFrame:
     """One row per pair and condition, then those beside; docs/columns.md has the columns."""
     of_pair = ["weak", "strong", "shots", "draws", "scope"]
-    of_condition = {
-        **{"name": "condition", "text": "compared", "state": "state", "estimate": "estimate"},
-        **{"low": "lo", "high": "hi", "p": "p", "n": "n", "could_show": "could_show"},
-        **{"readable": "estimate_readable", "detail": "detail"},
-    }
+    of_condition = [
+        *("condition", "compared", "state", "estimate", "lo", "hi", "p", "n", "could_show"),
+        *("estimate_readable", "detail"),
+    ]
     of_claim = ["p_claim", "p_claim_holm", "void", "cautions", "claim", "reading"]
     rows = [
         (
-            *(v.weak, v.strong, " ".join(map(str, v.shots)), v.draws, scope(v.draws)),
-            *(getattr(c, field) for field in of_condition),
+            *(v.weak, v.strong, " ".join(map(str, v.shots)), v.draws, scope(v.draws), *c),
             *(v.p, v.p_holm, "; ".join(v.void), "; ".join(v.cautions), v.claim, v.reading),
         )
         for v in found
         for c in (*v.conditions, *v.beside)
     ]
-    return pd.DataFrame(rows, columns=[*of_pair, *of_condition.values(), *of_claim])
+    return pd.DataFrame(rows, columns=[*of_pair, *of_condition, *of_claim])

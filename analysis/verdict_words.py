@@ -24,6 +24,7 @@ _ARMS: Mapping[str, str] = {
     "flipped": "{strong} shown wrong labels only",
 }
 
+# what a condition compares with, and what it says where it holds
 _CONDITIONS: Mapping[str, tuple[str, str]] = {
     "beats_zero_shot": (_ARMS["strong0"], "a gain over no demonstrations"),
     "beats_unlabelled": (_ARMS["unlabelled"], "a gain over the same questions without labels"),
@@ -39,10 +40,8 @@ _CONDITIONS: Mapping[str, tuple[str, str]] = {
         "a gain where the surface rule knows nothing",
     ),
 }
-"""What a condition compares with, and what it says where it holds."""
 
-ALPHA = 0.025
-"""One-sided: a claim's adjusted p value lies below."""
+ALPHA = 0.025  # one-sided: a claim's adjusted p value lies below
 
 
 class Pair(NamedTuple):
@@ -78,10 +77,8 @@ def lead(verdict: Verdict, words: Pair) -> str:
     if gain.state == "not run":
         return f"{words.strong}, {shown}: nothing can be said, {gain.detail}."
     if verdict.claim:
-        return (
-            f"Weak-to-strong generalization: {shown}, {words.strong} meets all seven conditions "
-            f"over {verdict.draws} draws."
-        )
+        met = f"{words.strong} meets all seven conditions over {verdict.draws} draws"
+        return f"Weak-to-strong generalization: {shown}, {met}."
     return f"{shown[0].upper()}{shown[1:]}, {words.strong} {_carried(verdict, words)}."
 
 
@@ -126,31 +123,28 @@ def _carried(verdict: Verdict, words: Pair) -> str:
     by = {c.name: c for c in verdict.conditions}
     gain = by["beats_zero_shot"]
     changes = f"changes by {_numbers(gain)} against its zero-shot run"
-    if verdict.reading == "no gain":
-        if gain.state == "fails":
-            return f"{change(gain.estimate, gain.low, gain.high)} against its zero-shot run"
-        return f"does as well as without demonstrations: {_numbers(gain)}"
-    if verdict.reading == "format":
-        arms = {"beats_random": "random labels", "beats_unlabelled": "no labels"}
-        than = [arm for name, arm in arms.items() if by[name].state in ("equal", "fails")]
-        return f"{changes}, no more than with {listed(than)}: it is the format"
-    if verdict.reading == "undecided":
-        if all(c.state == "holds" for c in verdict.conditions):
-            return f"{changes} and meets all seven conditions, but no claim stands"
-        return f"{changes}; these data do not decide whether a claim could stand"
+    arms = {"beats_random": "random labels", "beats_unlabelled": "no labels"}
+    than = [arm for name, arm in arms.items() if by[name].state in ("equal", "fails")]
+    if verdict.reading == "no gain" and gain.state == "fails":
+        return f"{change(gain.estimate, gain.low, gain.high)} against its zero-shot run"
+    if verdict.reading == "undecided" and all(c.state == "holds" for c in verdict.conditions):
+        return f"{changes} and meets all seven conditions, but no claim stands"
     return {
+        "no gain": f"does as well as without demonstrations: {_numbers(gain)}",
+        "format": f"{changes}, no more than with {' and '.join(than)}: it is the format",
         "imitation": f"keeps less than half of what gold labels with as many errors give: it takes "
         f"over {words.weak}'s own kind of errors",
         "no better than weak": f"does no better than {words.weak}: {_numbers(by['beats_weak'])}",
         "surface rule": "gains where a rule that reads only the options knows the answer, and is "
         "not shown to gain where it knows nothing",
         "not tested": f"{changes}; not everything that a claim needs was run",
+        "undecided": f"{changes}; these data do not decide whether a claim could stand",
     }[verdict.reading]
 
 
 def surface_rule(verdict: Verdict) -> str:
     """Whether the gain is there where a rule that reads only the options knows nothing."""
-    (c,) = (c for c in verdict.conditions if c.name == "survives_surface_rule")
+    c = verdict.conditions[-1]
     if math.isnan(c.estimate):
         return f"Nothing to fit: {c.detail}."
     return (

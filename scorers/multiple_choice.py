@@ -62,16 +62,14 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
 
     A reply without an answer has the value NOANSWER, which counts as wrong, an empty answer and a
     `reason`: Inspect's own `no_response`, `refusal` and `invalid_response_format`, `truncated`, or
-    a stop reason. `Score.metadata` has the rule that read the reply (`read_as`, see
-    docs/reading.md) and the text of the option (`option`).
+    a stop reason. docs/reading.md has what stands in `Score.metadata`.
 
     Args:
         permutations: With n > 1, epoch e was asked with its options rotated to the left by
             (e - 1) mod n places. Answer, target and probabilities are letters of the options in
             their own order; `Score.metadata` keeps the letter that was `shown`.
         read: "reply" reads the text. "likelihood" takes the option whose letter is the most
-            likely first token; `Score.metadata` then has the options' probabilities, which sum to
-            1 (`option_probabilities`), and the probability of all other tokens (`outside`).
+            likely first token.
     """
 
     async def score(state: TaskState, target: Target) -> Score:
@@ -85,7 +83,7 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
             reading = Reading(None, output.stop_reason, output.stop_reason)
         elif read == "likelihood":
             masses = option_probabilities(output, len(options))
-            total = sum(masses.values())
+            total = sum(masses.values())  # of the options; `outside` is that of all other tokens
             shares = {own[letter]: p / total for letter, p in sorted(masses.items())}
             metadata |= {"option_probabilities": shares, "outside": max(0.0, 1 - total)}
             likeliest = max(masses, key=masses.__getitem__, default=None)
@@ -94,22 +92,19 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
             cut = output.stop_reason == "max_tokens"
             reading = read_reply(output.completion, shown, truncated=cut)
         metadata["read_as"] = reading.rule
-        gold = f"Gold: {_option(target.text, options)}"
+        lettered = [f"{letter}) {text}" for letter, text in zip(letters, options, strict=False)]
+        gold = f"Gold: {lettered[letters.index(target.text)]}"
         if reading.letter is None:
-            return Score(
-                value=NOANSWER,
-                answer="",
-                explanation=f"Not readable ({reading.rule}): {output.completion!r}\n\n{gold}",
-                reason=reading.reason,
-                metadata=metadata,
-            )
+            said = f"Not readable ({reading.rule}): {output.completion!r}\n\n{gold}"
+            why = reading.reason
+            return Score(value=NOANSWER, answer="", explanation=said, reason=why, metadata=metadata)
         answer = own[reading.letter]
         metadata |= {"shown": reading.letter} if permutations > 1 else {}
         return Score(
             value=CORRECT if answer == target.text else INCORRECT,
             answer=answer,
-            explanation=f"Answered {_option(answer, options)}\n\n{gold}",
-            metadata={**metadata, "option": options[ascii_uppercase.index(answer)]},
+            explanation=f"Answered {lettered[letters.index(answer)]}\n\n{gold}",
+            metadata={**metadata, "option": options[letters.index(answer)]},
         )
 
     return score
@@ -132,10 +127,9 @@ def refuse_without_logprobs(model: str) -> None:
 
 
 def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float]:
-    """Probability of each option's letter as the first token of the reply.
+    """Probability of each option's letter as the first token, in whatever wrapping, if it is there.
 
-    Each is the sum over the top tokens that are the letter, whatever wraps it. A letter that is not
-    among the top tokens is absent. Raises W2SError where `output` has no log-probabilities.
+    Of the top tokens alone; W2SError where `output` has no log-probabilities.
     """
     logprobs = output.choices[0].logprobs if output.choices else None
     if logprobs is None or not logprobs.content:
@@ -149,7 +143,3 @@ def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float
         if len(letter) == 1 and letter in ascii_uppercase[:n_options]:
             masses[letter] = masses.get(letter, 0.0) + math.exp(top.logprob)
     return masses
-
-
-def _option(letter: str, options: Sequence[str]) -> str:
-    return f"{letter}) {options[ascii_uppercase.index(letter)]}"

@@ -61,8 +61,8 @@ DISCLOSURES: Mapping[Disclosure, str] = {
     "accuracy": f"{_SOURCE}; {{percent}}% of them are right.",
 }
 
+# key of `Sample.metadata` under which answers stand that another cell's log already holds
 TAKEN_OVER = "reused_output"
-"""Key of `Sample.metadata` under which answers stand that another cell's log already holds."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,9 @@ class Demonstrations:
     source: str = ""  # who labelled them, in the words of `DISCLOSURES`
 
     def in_order(self, order: int, seed: str) -> Self:
-        """The same demonstrations in another order: 0 is their own, no two numbers give the same.
-
-        Raises:
-            W2SError: There are no more than `order` orders of so few demonstrations.
-        """
-        n = len(self.items)
-        if order and order >= math.factorial(min(n, 8)):
-            most = math.factorial(n)
+        """The same demonstrations in another order: 0 is their own, and no two are the same."""
+        n, most = len(self.items), math.factorial(len(self.items))
+        if order and order >= most:
             raise W2SError(f"order must be below {most} with {n} demonstrations, got {order}")
         generator = random.Random(seed)
         orders = {self.items: None}
@@ -131,7 +126,7 @@ class Prompt:
         """Refuse what is not allowed."""
         for name, kind in get_type_hints(Prompt).items():
             *words, last = get_args(kind)
-            if (value := getattr(self, name)) not in (*words, last):
+            if (value := getattr(self, name)) not in get_args(kind):
                 raise W2SError(f"{name} must be {', '.join(words)} or {last}, got {value!r}")
 
     @property
@@ -148,9 +143,8 @@ class Prompt:
             return f"{message} {UNLABELLED_MESSAGE}"
         if self.disclosure == "none" or shown.right_share is None:
             return message
-        percent = f"{100 * shown.right_share:.0f}"
-        said = DISCLOSURES[self.disclosure].format(source=shown.source, percent=percent)
-        return f"{message} {said}"
+        of = {"source": shown.source, "percent": f"{100 * shown.right_share:.0f}"}
+        return f"{message} {DISCLOSURES[self.disclosure].format(**of)}"
 
     def prefix(self, shown: Demonstrations) -> list[ChatMessage]:
         """All messages before the question's own."""
@@ -198,8 +192,8 @@ class Prompt:
 
 def question_text(question: str, choices: Sequence[str]) -> str:
     """The question, if shown, and its lettered options, as one user turn."""
-    options = zip(ascii_uppercase, choices, strict=False)
-    lettered = "\n".join(f"{letter}) {text}" for letter, text in options)
+    options = (f"{a}) {text}" for a, text in zip(ascii_uppercase, choices, strict=False))
+    lettered = "\n".join(options)
     return f"{question}\n\n{lettered}" if question else lettered
 
 
@@ -225,13 +219,17 @@ def few_shot_prompt(  # noqa: D417 - the rest as `Prompt`
     """
     prompt = Prompt(style, disclosure, cot, question, system_role)
     prefix = prompt.prefix(shown)
-    to_read = _folded(prefix)
+    # for the viewer's Messages tab all turns in one message: 130 of them would take as much time as
+    # the rest of a call. The model event of the transcript has the turns as they were sent
+    to_read: list[ChatMessage] = [message for message in prefix if message.role == "system"]
+    if turns := _texts(prefix[len(to_read) :]):
+        title = "(Demonstrations, sent as a turn each.)"
+        to_read.append(ChatMessageUser(content="\n\n".join([title, *turns])))
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         choices = [choice.value for choice in state.choices]
-        rotated = rotation(state.epoch, permutations, len(choices))
-        choices = [*choices[rotated:], *choices[:rotated]]
-        turn = prompt.last_turn(shown, state.input_text, choices)
+        place = rotation(state.epoch, permutations, len(choices))
+        turn = prompt.last_turn(shown, state.input_text, choices[place:] + choices[:place])
         if shown.note:
             transcript().info(shown.note, source="few_shot")
         reused: Any = state.metadata.get(TAKEN_OVER)
@@ -239,26 +237,12 @@ def few_shot_prompt(  # noqa: D417 - the rest as `Prompt`
             state.output = await _answer([*prefix, turn])
         else:
             state.output = ModelOutput.model_validate(reused["outputs"][str(state.epoch)])
-            transcript().info(
-                f"No call: the same prompt was answered in cell `{reused['cell']}` of this study "
-                f"(log `{reused['log']}`).",
-                source="few_shot",
-            )
+            where = f"in cell `{reused['cell']}` of this study (log `{reused['log']}`)"
+            transcript().info(f"No call: the same prompt was answered {where}.", source="few_shot")
         state.messages = [*to_read, turn, state.output.message]
         return state
 
     return solve
-
-
-def _folded(prefix: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """What stands before the question, for the viewer's Messages tab: all turns in one message.
-
-    The model event of the transcript has the turns as they were sent. In `state.messages` 130 of
-    them would take as much time as the rest of a call.
-    """
-    first = [message for message in prefix if message.role == "system"]
-    title, turns = "(Demonstrations, sent as a turn each.)", _texts(prefix[len(first) :])
-    return [*first, *([ChatMessageUser(content="\n\n".join([title, *turns]))] if turns else [])]
 
 
 def _texts(turns: Sequence[ChatMessage]) -> list[str]:

@@ -1,8 +1,4 @@
-"""Answers in Inspect logs: a weak model's labels are the answers in its label run.
-
-A label run is chosen by its content: task, model, split, dataset, prompt version and the settings
-of its calls.
-"""
+"""Answers in Inspect logs: a weak model's labels are the answers in its label run."""
 
 import asyncio
 import tempfile
@@ -27,17 +23,9 @@ from inspect_ai.log import (
 )
 from inspect_ai.scorer import CORRECT
 
+from w2s_icl import record
 from w2s_icl.errors import W2SError, first_line
-from w2s_icl.record import (
-    SCORER,
-    CellRecord,
-    ExperimentRecord,
-    attempt_of,
-    file_of,
-    is_complete,
-    is_ours,
-    settings_of,
-)
+from w2s_icl.record import CellRecord, ExperimentRecord, file_of, is_complete
 from w2s_icl.solvers.labels import Labels
 
 T = TypeVar("T")
@@ -141,10 +129,7 @@ def find_answers(
     The log must agree on the experiment and on the settings of calls, and "read". A label run in
     which at most `MAY_FAIL` questions failed for good counts as finished where there is no better:
     those questions are unread. Of several logs the one with most answers counts; of equals, the one
-    that ended first. They must agree wherever both answered, unless one run wrote both.
-
-    Raises:
-        W2SError: Two finished logs of different runs answer the same question differently.
+    that ended first. Logs of different runs must agree (W2SError) wherever both answered.
     """
     ended = _runs(model, part, experiment, log_dir)
     runs = [_answers(stamp, log) for stamp, log in ended if not _difference(log, settings)]
@@ -155,19 +140,17 @@ def find_answers(
     if not usable:
         return None
     first, *others = usable
-    attempts = {attempt_of(first.log)}
+    attempts = {record.attempt_of(first.log)}
     for other in others:
-        attempt = attempt_of(other.log)
-        if attempt and attempt in attempts:
-            continue
-        attempts.add(attempt)
+        attempt = record.attempt_of(other.log)
         differ = [i for i, text in other.labels.items() if first.labels.get(i, text) != text]
-        if differ:
+        if differ and not (attempt and attempt in attempts):
             raise W2SError(
                 f"{model} answered {len(differ)} questions of the {part} (as {differ[0]!r}) "
                 f"differently in {file_of(first.log)} and {file_of(other.log)}: move the one that "
                 "does not count out of the log directory"
             )
+        attempts.add(attempt)
     return first
 
 
@@ -185,8 +168,8 @@ def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
         file, log = path.stat(), read_eval_log(str(path), header_only=True)
     except Exception as error:  # a damaged log raises whatever its first bad byte leads to
         raise W2SError(f"{path}: cannot be read: {first_line(error)}") from None
-    cell = CellRecord.from_log(log) if is_ours(log) else None
-    if cell is None or cell.split != "pool" or not is_complete(log):
+    ours = record.is_ours(log) and is_complete(log)
+    if not ours or CellRecord.from_log(log).split != "pool":
         raise W2SError(
             f"{path.name}: must be a finished run of this suite on the pool (split=pool), got task "
             f"{log.eval.task}, status {log.status}"
@@ -214,7 +197,7 @@ def _runs(
 ) -> Iterator[tuple[Stamp, EvalLog]]:
     """Ended logs of a model's plain zero-shot runs on one part of a split."""
     for stamp, log in _listed(log_dir):
-        if log.eval.model == model and is_ours(log) and not log.invalidated:
+        if log.eval.model == model and record.is_ours(log) and not log.invalidated:
             cell = CellRecord.from_log(log)
             plain = (cell.task, cell.split, cell.prompt) == ("zero_shot", part, "")
             same = plain and ExperimentRecord.from_log(log).identity == experiment.identity
@@ -224,7 +207,7 @@ def _runs(
 
 def _difference(log: EvalLog, settings: Settings) -> str:
     """The first setting in which a log differs, in words; "" where there is none."""
-    theirs = settings_of(log) | {"read": CellRecord.from_log(log).read}
+    theirs = record.settings_of(log) | {"read": CellRecord.from_log(log).read}
     for name, value in settings.items():
         if theirs.get(name) != value:
             return f"{name}={theirs.get(name)}, this run asks {name}={value}"
@@ -238,10 +221,9 @@ def _summaries(stamp: Stamp) -> list[EvalSampleSummary]:
     except Exception as error:  # a damaged log raises whatever its first bad byte leads to
         if is_remote(stamp.name):  # the store may not answer, and the log be whole
             raise
-        raise W2SError(
-            f"{Path(stamp.name).name}: cannot be read: {first_line(error)}; it holds answers that "
-            "were paid for: repair it, or move it away to have them asked again"
-        ) from None
+        repair = "answers that were paid for: repair it, or move it away to have them asked again"
+        said = f"cannot be read: {first_line(error)}; it holds {repair}"
+        raise W2SError(f"{Path(stamp.name).name}: {said}") from None
 
 
 def _answers(stamp: Stamp, log: EvalLog) -> Answers:
@@ -249,20 +231,21 @@ def _answers(stamp: Stamp, log: EvalLog) -> Answers:
     correct: dict[int | str, bool] = {}
     failed = 0
     for summary in _summaries(stamp):
-        if summary.id not in labels:  # the first epoch is the label
-            score = (summary.scores or {}).get(SCORER)
-            options = dict(zip(ascii_uppercase, summary.choices or (), strict=False))
-            given = score.answer or "" if score else ""
-            if (summary.scores and not score) or given not in ("", *options):
-                raise W2SError(
-                    f"{file_of(log)}: question {summary.id!r} must be scored by {SCORER} with one "
-                    f"of its options, got {given or ', '.join(summary.scores or ())!r:.40}"
-                )
-            labels[summary.id] = options.get(given)
-            correct[summary.id] = score is not None and score.value == CORRECT
-            failed += summary.error is not None
+        if summary.id in labels:  # the first epoch is the label
+            continue
+        options = dict(zip(ascii_uppercase, summary.choices or (), strict=False))
+        scores = summary.scores or {}
+        score = scores.get(record.SCORER)
+        given = score.answer or "" if score else ""
+        if (scores and not score) or given not in ("", *options):
+            raise W2SError(
+                f"{file_of(log)}: question {summary.id!r} must be scored by {record.SCORER} with "
+                f"one of its options, got {given or ', '.join(scores)!r:.40}"
+            )
+        labels[summary.id] = options.get(given)
+        correct[summary.id] = score is not None and score.value == CORRECT
+        failed += summary.error is not None
     # a run that failed may lack a question altogether
     lost = [id_ for id_ in log.eval.dataset.sample_ids or () if id_ not in labels]
-    labels |= dict.fromkeys(lost)
-    correct |= dict.fromkeys(lost, False)
-    return Answers(log, labels, correct, failed + len(lost))
+    every = labels | dict.fromkeys(lost)
+    return Answers(log, every, correct | dict.fromkeys(lost, False), failed + len(lost))

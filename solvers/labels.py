@@ -1,7 +1,6 @@
 """Where the demonstrations' labels come from: the request, the set, and the registry of sources.
 
-A label source is a function that is registered under its name with `@label_source`. Labels are
-option texts, so that they hold in any order of the options. `label_kinds` has the suite's own.
+Labels are option texts, so that they hold in any order of the options.
 """
 
 import hashlib
@@ -69,8 +68,7 @@ _SOURCES: dict[str, tuple[LabelSource, bool]] = {}  # with whether they need a w
 def label_source(kind: str, *, weak: bool = False) -> Callable[[LabelSource], LabelSource]:
     """Register a function as the source of labels that `-T labels=` and a study call `kind`.
 
-    With `weak`, a weak model's answers are needed, so that each weak model has its own cells.
-    docs/labels.md has an example.
+    With `weak`, each weak model has its own cells. docs/labels.md has an example.
     """
 
     def register(source: LabelSource) -> LabelSource:
@@ -108,18 +106,14 @@ def needs_weak(kind: str) -> bool:
 
 
 def read_labels(kind: str, request: LabelRequest) -> LabelSet:
-    """Labels of one kind.
+    """Labels of one kind, which is unknown, or to which `weak` does not fit: W2SError.
 
-    Raises:
-        W2SError: `kind` is unknown, `weak` is missing or superfluous, or the source's own errors.
-        LabelsMissingError: No finished log holds the labels.
+    Raises LabelsMissingError where no finished log holds them.
     """
     check_kind(kind)
     if needs_weak(kind) and not request.weak:
-        raise W2SError(
-            f"labels={kind} needs weak, the model whose zero-shot answers are the labels: "
-            "-T weak=MODEL"
-        )
+        whose = "the model whose zero-shot answers are the labels: -T weak=MODEL"
+        raise W2SError(f"labels={kind} needs weak, {whose}")
     if not needs_weak(kind) and request.weak:
         raise W2SError(f"weak={request.weak!r} has no meaning with labels={kind}; leave it out")
     return _SOURCES[kind][0](request)
@@ -129,8 +123,6 @@ def demonstrations(
     pool: Sequence[Sample], label_set: LabelSet, *, shots: int
 ) -> tuple[Demonstrations, tuple[int | str, ...]]:
     """The first `shots` labelled questions of `pool`, in its order, and the ids passed over.
-
-    The first k of a longer list are the list of k, so a longer prompt contains the shorter one.
 
     Raises:
         W2SError: Fewer questions of the pool than `shots` have a label.
@@ -161,10 +153,8 @@ def demonstrations(
         question = (id_, str(sample.input), tuple(choices))
         shown.append(Demonstration(*question, label=label, gold=str(sample.target)))
     if len(shown) < shots:
-        raise W2SError(
-            f"shots={shots}, but only {len(shown)} of the {len(pool)} questions of the pool have a "
-            f"usable label by {label_set.by}"
-        )
+        have = f"only {len(shown)} of the {len(pool)} questions of the pool have a usable label"
+        raise W2SError(f"shots={shots}, but {have} by {label_set.by}")
     wrong = sum(d.label != d.gold for d in shown)
     by = f", labels by {label_set.by}; {wrong} are wrong" if label_set.shown else " without answers"
     note = f"**{len(shown)} demonstrations**{by}." if shown else ""

@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 
 from tests.analysis.synthetic import NAMES, logs
-from w2s_icl.analysis.checks import run_checks, void_reasons
+from w2s_icl.analysis.checks import Check, run_checks, void_reasons
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs, Note
-from w2s_icl.analysis.shown_checks import Check
 from w2s_icl.analysis.tables import cells_table
 
 KINDS = ("random", "noise_matched", "flipped", "unlabelled")

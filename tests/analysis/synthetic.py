@@ -26,15 +26,9 @@ NAMES = (
 )
 ACCURACY = (0.63, 0.775, 0.84, 0.85, 0.86, 0.88, 0.89, 0.9)
 
-LEARNED: Mapping[str, float] = {
-    "gold": 1.0,
-    "weak": 0.6,
-    "noise_matched": 0.6,
-    "random": 0.15,
-    "unlabelled": 0.1,
-    "flipped": -0.5,
-}
-"""Share of what gold labels teach that labels of a kind teach."""
+# share of what gold labels teach that labels of a kind teach
+LEARNED = {"gold": 1.0, "weak": 0.6, "noise_matched": 0.6, "random": 0.15, "unlabelled": 0.1}
+LEARNED["flipped"] = -0.5
 
 Key = tuple[Any, ...]
 Letters = np.ndarray[Any, Any]
@@ -76,7 +70,7 @@ def logs(
 
     planned: list[Key] = [(m, "zero_shot", "test", "", "", 0, 0, "") for m in names]
     levels = list(accuracy[:models])
-    rows = [answers(i, levels[i]) for i in range(models)]
+    rows = [answers(i, level) for i, level in enumerate(levels)]
     chosen = pairs or [(w, s) for s in range(models) for w in range(s + 1)]
     strong = {s for _, s in chosen}
     each = [(k, draw) for k in shots if k for draw in range(draws)]
@@ -107,8 +101,8 @@ def logs(
     kept = {
         key: row for key, row in zip(planned, rows, strict=True) if (key[3], key[5]) not in missing
     }
-    demonstrations = _Demonstrations(max(shots), dict(zip(names, levels, strict=True)), seed)
-    columns = {key: demonstrations.shown(key) for key in kept}
+    by_name = dict(zip(names, levels, strict=True))
+    columns = {key: _shown(key, max(shots), by_name, seed) for key in kept}
     if not math.isnan(changed):
         changes = (np.arange(n) < round(changed * n)).astype(float)
         for key in (key for key in kept if key[1] == "zero_shot"):
@@ -156,13 +150,8 @@ def logs_of(
                 **{"file": f"log{i}.eval", "eval_id": f"id{i}"},
                 **{"n": n, "asked": len(row), "epochs": 1, "replies": n, "permutations": 1},
                 **{"unparsed": int((row == "").sum()), "positions": _positions(row, gold)},
-                **{
-                    "changes": (),
-                    "demo_ids": (),
-                    "demo_labels": (),
-                    "demo_choices": (),
-                    "passed_over": (),
-                },
+                **dict.fromkeys(("changes", "passed_over"), ()),
+                **dict.fromkeys(("demo_ids", "demo_labels", "demo_choices"), ()),
                 **{"demo_label_accuracy": math.nan, "label_eval_id": "", "reused_from": ""},
                 **{"endpoint": "None []", "settings": {}, "calls": n, "input_tokens": 1000 * n},
                 **{"output_tokens": n, "cached_tokens": 0, "cost": 0.5, "simulated": False},
@@ -207,41 +196,30 @@ def _options(rng: np.random.Generator, right: int) -> tuple[str, ...]:
     return tuple(" ".join(rng.choice(_WORDS, length)) for length in lengths)
 
 
-class _Demonstrations:
-    """What each draw shows: the same questions in every run, with the labels of its kind."""
-
-    def __init__(self, most: int, accuracy: Mapping[str, float], seed: int) -> None:
-        self.most, self.accuracy, self.seed = most, accuracy, seed
-
-    def shown(self, key: Key) -> dict[str, Any]:
-        *_, kind, weak, shots, draw, _ = key
-        rng = np.random.default_rng([self.seed, 2, draw])
-        gold = rng.integers(0, 4, self.most)
-        choices = [_options(rng, int(right)) for right in gold]
-        error = rng.random(self.most) > self.accuracy.get(weak, 1.0)
-        wrong = (gold + rng.integers(1, 4, self.most)) % 4
-        labels = {"gold": gold, "random": rng.integers(0, 4, self.most), "flipped": wrong}.get(
-            kind, np.where(error, wrong, gold)
-        )[:shots]
-        unlabelled = kind == "unlabelled" or not shots
-        return {
-            "demo_ids": tuple(f"demo{i}" for i in range(shots)),
-            "demo_labels": tuple("" if unlabelled else "ABCD"[label] for label in labels),
-            "demo_choices": tuple(choices[:shots]),
-            "demo_label_accuracy": (
-                math.nan if unlabelled else float((labels == gold[:shots]).mean())
-            ),
-        }
+def _shown(key: Key, most: int, accuracy: Mapping[str, float], seed: int) -> dict[str, Any]:
+    """What each draw shows: the same `most` questions in every run, with the labels of its kind."""
+    *_, kind, weak, shots, draw, _ = key
+    rng = np.random.default_rng([seed, 2, draw])
+    gold = rng.integers(0, 4, most)
+    choices = [_options(rng, int(right)) for right in gold]
+    error = rng.random(most) > accuracy.get(weak, 1.0)
+    wrong = (gold + rng.integers(1, 4, most)) % 4
+    by_kind = {"gold": gold, "random": rng.integers(0, 4, most), "flipped": wrong}
+    labels = by_kind.get(kind, np.where(error, wrong, gold))[:shots]
+    unlabelled = kind == "unlabelled" or not shots
+    return {
+        "demo_ids": tuple(f"demo{i}" for i in range(shots)),
+        "demo_labels": tuple("" if unlabelled else "ABCD"[label] for label in labels),
+        "demo_choices": tuple(choices[:shots]),
+        "demo_label_accuracy": np.nan if unlabelled else float((labels == gold[:shots]).mean()),
+    }
 
 
 def _positions(letters: Letters, gold: Letters) -> tuple[Position, ...]:
-    return tuple(
-        Position(
-            asked=int((gold == letter).sum()),
-            right=int(((letters == letter) & (gold == letter)).sum()),
-            answers=int((letters == letter).sum()),
-            expected=float((letters != "").sum()) / 4,
-            questions=int((gold == letter).sum()),
-        )
-        for letter in "ABCD"
-    )
+    expected = float((letters != "").sum()) / 4
+
+    def position(there: Letters, given: Letters) -> Position:
+        asked, right, answers = (int(of.sum()) for of in (there, there & given, given))
+        return Position(asked, right, answers, expected, questions=asked)
+
+    return tuple(position(gold == letter, letters == letter) for letter in "ABCD")

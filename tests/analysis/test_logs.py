@@ -103,9 +103,9 @@ def _score(letter: str, question: Sample) -> Score:
     return Score(value=value, answer=letter.replace("-", ""))
 
 
-def one(logs: Logs) -> Mapping[str, Any]:
+def one(logs: Logs) -> Mapping[Any, Any]:
     (row,) = logs.runs.to_dict("records")
-    return {str(name): value for name, value in row.items()}
+    return row
 
 
 @pytest.mark.parametrize(
@@ -162,20 +162,14 @@ def test_positions_follow_the_rotation(tmp_path: Path) -> None:
     logs = read_logs(str(tmp_path))
 
     # right options A B C D stand at 0 1 2 3, then at 3 0 1 2
-    assert one(logs)["positions"] == (
-        Position(asked=4, right=4, answers=15, expected=15 / 4, questions=2),
-        Position(asked=4, right=0, answers=0, expected=15 / 4, questions=2),
-        Position(asked=4, right=0, answers=0, expected=15 / 4, questions=2),
-        Position(asked=4, right=0, answers=0, expected=15 / 4, questions=2),
-    )
+    first = Position(asked=4, right=4, answers=15, expected=15 / 4, questions=2)
+    assert one(logs)["positions"] == (first, *[first._replace(right=0, answers=0)] * 3)
     # only epochs of one order are compared: the last question was unread once
     assert one(logs)["changes"] == (0, 0, 0, 0.5)
     assert logs.correct[0].tolist() == [0.5, 0.5, 0, 0]
     table = tables.positions_table(Experiment(logs))
-    assert table["position"].tolist() == ["A", "B", "C", "D"]
-    assert table["share"].tolist() == [1, 0, 0, 0]
-    assert table["uniform"].tolist() == [0.25] * 4
-    assert table["accuracy"].tolist() == [1, 0, 0, 0]
+    rows = table[["position", "share", "uniform", "accuracy"]].to_numpy().tolist()
+    assert rows == [["A", 1, 0.25, 1], *([letter, 0, 0.25, 0] for letter in "BCD")]
     assert table["p_errors"].isna().all()  # four questions are too few
 
 
@@ -200,9 +194,8 @@ def test_of_two_workers_on_one_cell_the_fullest_log_counts_and_pays_and_the_othe
 
 
 def test_of_equally_full_logs_the_first_that_ended_counts(tmp_path: Path) -> None:
-    for name, letters, hour in (("a", "ABCD", 2), ("b", "ABBB", 1)):
-        ended = f"2026-01-01T0{hour}:00:00+00:00"
-        write(tmp_path, name, [letters], spec=ONE_RUN, completed=ended)
+    write(tmp_path, "a", ["ABCD"], spec=ONE_RUN, completed="2026-01-01T02:00:00+00:00")
+    write(tmp_path, "b", ["ABBB"], spec=ONE_RUN, completed="2026-01-01T01:00:00+00:00")
 
     assert one(read_logs(str(tmp_path)))["file"] == "b.eval"
 
@@ -273,10 +266,8 @@ def test_the_plan_is_that_of_the_blocks(tmp_path: Path) -> None:
     assert (declared.headline, declared.declared, declared.margin) == ((2,), True, 0.05)
     assert declared.conflicts == ()
     assert experiment.pairs == [("mockllm/w", "mockllm/s")]
-    assert experiment.models == ["mockllm/w", "mockllm/s"]
-    assert experiment.shots == [0, 2, 4]
+    assert (experiment.shots, experiment.headline) == ([0, 2, 4], (2,))
     assert len(tables.missing_cells(experiment)) == 5
-    assert experiment.headline == (2,)
 
 
 def test_the_order_of_the_models_is_the_studys_not_that_of_their_accuracy(tmp_path: Path) -> None:
@@ -296,7 +287,6 @@ EARLY, BEFORE, ENDED, LATE = (f"2026-01-01T0{hour}:00:00+00:00" for hour in (1, 
 @pytest.mark.parametrize(
     ("changed", "conflict"),
     [
-        ({}, None),
         ({"name": "renamed"}, None),
         ({"headline": [4]}, "the headline was changed from 2 shots to 4 shots"),
         ({"declared": False}, "the headline was changed from 2 shots to none declared"),
@@ -358,15 +348,9 @@ def mutate(file: Path, *place: Any, to: Any) -> None:
     ("place", "value"),
     [
         ("eval.metadata.shots", -3),
-        ("eval.metadata.permutations", "many"),
         ("eval.metadata.study", {"blocks": [["m", "few_shot", "test", "", "", "", [2], 10**10]]}),
-        (
-            "eval.metadata.study",
-            {"blocks": [["m", "few_shot", "test", "", "", "", [2] * 200, 999]]},
-        ),
         ("eval.metadata.study", [1, 2]),
         ("eval.metadata.seed", None),
-        ("eval.model_args", []),
         ("results.total_samples", math.nan),
         ("2.scores.letter.answer", ["A"]),
         ("2.choices", 10**30),
@@ -396,8 +380,7 @@ def test_a_log_that_is_damaged_is_left_out_and_named_with_its_field(
         ({"f1": Score(value=0.0, answer="B")}, "must be scored by letter, got a score of f1"),
         ({SCORER: Score(value="C", answer="E")}, "the answer must be one of A, B, C, D, got 'E'"),
         ({SCORER: Score(value="C", answer="B")}, "right one, C, but B has the value 'C'"),
-        ({SCORER: Score(value="I", answer="C")}, "right one, C, but C has the value 'I'"),
-        ({SCORER: Score(value=0.4, answer="B")}, r"right one, C, but B has the value 0\.4"),
+        ({SCORER: Score(value=0.4, answer="C")}, r"right one, C, but C has the value 0\.4"),
     ],
 )
 def test_answers_that_this_suite_did_not_score_are_refused_by_file_and_question(

@@ -4,8 +4,7 @@ Inspect tells cells apart by their arguments as passed: all cells are built here
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
@@ -39,26 +38,21 @@ SHARED = (
 )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One log of the study: what `record.CellRecord` says of it, and what makes it."""
+class Cell(CellKey):
+    """One log of the study: its key as its log says it, and what makes it."""
 
-    model: str
-    split: Part = "test"
-    labels: str = ""
-    weak: str = ""
-    shots: int = 0
-    draw: int = 0
-    prompt: str = ""
-    order: int = 0
-    args: Mapping[str, Any] = field(default_factory=dict)  # of its task, where no default
+    args: Mapping[str, Any]  # of its task, where they differ from the defaults
+
+    def made_by(self, args: Mapping[str, Any]) -> Self:
+        """The cell with the arguments that make its task."""
+        cell = self._replace()
+        cell.args = args
+        return cell
 
     @property
     def key(self) -> CellKey:
-        """The cell as its log will say it."""
-        task = "few_shot" if self.labels else "zero_shot"
-        arm = (self.model, task, self.split, self.labels, self.weak)
-        return CellKey(*arm, self.shots, self.draw, self.prompt, self.order)
+        """The key alone."""
+        return CellKey(*self)
 
     @property
     def own(self) -> bool:
@@ -76,9 +70,11 @@ class Cell:
         return f"{name} demonstrations" if self.labels else "zero-shot, test"
 
 
-def _cell(study: Study, model: str, skip: Sequence[Id] = (), **fields: Any) -> Cell:
+def _cell(
+    study: Study, model: str, split: Part = "test", skip: Sequence[Id] = (), **arm: Any
+) -> Cell:
     """A cell with the arguments that make its task: those that differ from the defaults."""
-    cell = Cell(model, **fields)
+    cell = Cell(model, "few_shot" if "labels" in arm else "zero_shot", split, **arm)
     args = {key: getattr(study, key) for key in SHARED}
     args = {k: v for k, v in args.items() if v != Study.model_fields[k].default}
     if cell.labels:
@@ -88,13 +84,13 @@ def _cell(study: Study, model: str, skip: Sequence[Id] = (), **fields: Any) -> C
         args["labels"] = cell.weak
     elif cell.weak:
         args["weak"] = cell.weak
-    if cell.split != "test":
-        args["split"] = cell.split
+    if split != "test":
+        args["split"] = split
     elif study.permutations > 1:
         args["permutations"] = study.permutations
     args |= dict(word.split("=") for word in cell.prompt.split())
     args |= {"skip": skip} if skip else {}
-    return replace(cell, weak=file_name(cell.weak), args=args)
+    return cell._replace(weak=file_name(cell.weak)).made_by(args)
 
 
 def zero_shot_cells(study: Study) -> list[Cell]:
@@ -130,11 +126,11 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
         for (model, labels, weak, prompt), shots in arms.items():
             if order and (prompt or labels not in MAIN_KINDS):
                 continue
-            arm = {"labels": labels, "weak": weak, "prompt": prompt, "order": order}
+            arm: dict[str, Any] = {"labels": labels, "weak": weak, "prompt": prompt, "order": order}
             for draw, pool in enumerate(pools):
                 for k in (k for k in shots if not order or k in study.verdict_shots):
-                    passed = _passed_over(pool, k, skip)
-                    cells.append(_cell(study, model, passed, **arm, shots=k, draw=draw))
+                    arm |= {"shots": k, "draw": draw, "skip": _passed_over(pool, k, skip)}
+                    cells.append(_cell(study, model, **arm))
                 if len(cells) > 5_000:  # a plan takes 5 ms for each
                     raise W2SError("a study has at most 5,000 cells: name fewer shots or draws")
     return cells
@@ -151,9 +147,8 @@ def cell_task(study: Study, cell: Cell, log_dir: str, ask: Collection[Id] | None
     """What a cell asks, without the model that it asks; arguments as `build`."""
     for name in study.plugins:  # on another machine too
         import_plugin(name)
-    task_function = few_shot if cell.labels else zero_shot
     with logs_in(log_dir):
-        task = task_function(**dict(cell.args))
+        task = (few_shot if cell.labels else zero_shot)(**dict(cell.args))
     if ask is not None:
         asked = [sample for sample in task.dataset if sample.id in ask]
         task.dataset = MemoryDataset(asked, name=task.dataset.name, location=task.dataset.location)
@@ -209,7 +204,7 @@ def all_cells(study: Study, split: Split, skip: Collection[Id] = ()) -> list[Cel
 
 def plan_record(study: Study, cells: Iterable[Cell]) -> PlanRecord:
     """What was planned, given all cells, so that a reader of the logs can tell what is missing."""
-    keys = [cell.key for cell in cells]
+    cells = list(cells)
     return PlanRecord(
         name=study.name,
         models=study.models,
@@ -217,7 +212,7 @@ def plan_record(study: Study, cells: Iterable[Cell]) -> PlanRecord:
         headline=study.verdict_shots,
         declared="headline" in study.model_fields_set,
         margin=study.margin,
-        blocks=blocks_of(key for key in keys if not key.order),
+        blocks=blocks_of(cell for cell in cells if not cell.order),
         orders=study.orders,
-        reordered=blocks_of(key for key in keys if key.order),
+        reordered=blocks_of(cell for cell in cells if cell.order),
     )

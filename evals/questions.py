@@ -32,6 +32,16 @@ class Question:
     gold: int  # index of the right option in `choices`
     category: str = ""  # of the dataset, "" where it has none
 
+    @property
+    def right(self) -> str:
+        """Text of the right option."""
+        return self.choices[self.gold]
+
+    @property
+    def wrong(self) -> list[str]:
+        """Texts of the other options, in their order."""
+        return [c for i, c in enumerate(self.choices) if i != self.gold]
+
     def sample(self, seed: int) -> Sample:
         """The question as an Inspect sample; (seed, id) alone decide the order of its options."""
         order = list(range(len(self.choices)))
@@ -46,9 +56,8 @@ class Question:
 
     def with_four_choices(self, seed: int) -> Self:
         """The question with its right option and three wrong ones, drawn by (seed, id)."""
-        wrong = [c for i, c in enumerate(self.choices) if i != self.gold]
-        kept = random.Random(f"{seed}/{self.id}/distractors").sample(wrong, 3)
-        return replace(self, choices=(self.choices[self.gold], *kept), gold=0)
+        kept = random.Random(f"{seed}/{self.id}/distractors").sample(self.wrong, 3)
+        return replace(self, choices=(self.right, *kept), gold=0)
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity, so that splits can be cached by it

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 import w2s_icl
-from w2s_icl.errors import W2SError, nearest
+from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.evals.sources import DATASETS
 from w2s_icl.evals.standins import StandInAPI
@@ -43,6 +43,7 @@ PromptArm = Literal["disclosure=source", "disclosure=accuracy", "cot=bare", "que
 MAIN_KINDS = ("gold", "weak")
 # kinds without which the report's verdict has a condition that is not run
 VERDICT_KINDS = (*MAIN_KINDS, "random", "noise_matched", "unlabelled")
+BATCH_PROVIDERS = ("openai", "anthropic", "google", "grok", "together")
 RESERVE = 8  # pool questions labelled beyond the most shots, for answers that cannot be read
 
 OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, int) else value)
@@ -178,6 +179,8 @@ class Study(BaseModel):
                 raise ValueError(f"{key} must be among {among} {allowed}, got {other[0]!r}")
         if alone := [model for model in self.models if model not in paired]:
             raise ValueError(f"models: {', '.join(alone)} stands in no pair and would not be run")
+        if self.batch and not any(map(takes_batches, self.models)):
+            raise ValueError(f"batch needs a model of {', '.join(BATCH_PROVIDERS)}")
         cot: Cot = "bare" if "cot=bare" in self.prompts else "none"
         call_settings(cot, self.read, None, self.generate)
         for model in self.models:
@@ -263,7 +266,7 @@ class Study(BaseModel):
 
 def takes_batches(model: str) -> bool:
     """Whether Inspect can ask a model in batches; else it would send up to 10,000 calls at once."""
-    return model.partition("/")[0] in ("openai", "anthropic", "google", "grok", "together")
+    return model.partition("/")[0] in BATCH_PROVIDERS
 
 
 def load_study(path: str | Path) -> Study:
@@ -289,8 +292,10 @@ def load_study(path: str | Path) -> Study:
             )
         return Study.model_validate({"name": path.stem, **raw}, context=path.parent)
     except (ValidationError, W2SError) as error:
-        wrong = error.message if isinstance(error, W2SError) else _line(error)
-        raise W2SError(f"{path}: {' '.join(wrong.splitlines())}") from None
+        said = (
+            error.message if isinstance(error, W2SError) else first_line(error, Study.model_fields)
+        )
+        raise W2SError(f"{path}: {' '.join(said.splitlines())}") from None
 
 
 def bundled_study(name: str) -> Path | None:
@@ -316,20 +321,3 @@ def _label_file(folder: Path | None, kind: str) -> str:
             f"digits, spaces and . @ + - _, got {named!r:.80}"
         )
     return FILE + path
-
-
-def _line(error: ValidationError) -> str:
-    """The first mistake in one line: where, what is allowed, what came, and where more are."""
-    # a misspelt key may be the one that is missing
-    first, *others = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    key, where = str(first["loc"][0]) if first["loc"] else "", ".".join(map(str, first["loc"]))
-    if first["type"] in ("extra_forbidden", "invalid_key"):
-        keys = (Price if len(first["loc"]) > 1 else Study).model_fields
-        text = f"{where:.80} is not a key; {nearest(str(first['loc'][-1]), keys)}"
-    elif first["type"] == "value_error":
-        text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
-    else:
-        got = f"got {first['input']!r:.80}" if first["type"] != "missing" else f"{where} is missing"
-        text = f"{key}: must be {Study.model_fields[key].description}, {got}"
-    more = {str(item["loc"][0]) for item in others if item["loc"]} - {key}
-    return text + (f"; also wrong: {', '.join(sorted(more)):.80}" if more else "")

@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
 import click
@@ -33,12 +33,12 @@ class LabelsMissingError(W2SError):
     """The labels of a cell are not in the logs yet; the text says which command makes them."""
 
 
-def first_line(error: BaseException, keys: Iterable[str] = ()) -> str:
+def first_line(error: BaseException, keys: Mapping[str, Any] | None = None) -> str:
     r"""What an error says, in one line.
 
     Of a text the first line, at most 200 characters; the error's class where it has no text. Of
-    what pydantic refuses: the field, what is allowed and what came. `keys` are the names that a
-    field may have.
+    what pydantic refuses: the field, what is allowed and what came. `keys` are the `model_fields`
+    of what was made; a field's `description` says what it must be.
 
     Example:
         >>> first_line(OSError("no space\nleft")), first_line(KeyError())
@@ -48,13 +48,17 @@ def first_line(error: BaseException, keys: Iterable[str] = ()) -> str:
         return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     # a misspelt key may be the one that is missing
     first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    field, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-    if first["type"] in ("extra_forbidden", "missing"):
-        what = "is missing" if first["type"] == "missing" else "is not a key"
-        return "; ".join(filter(None, [f"{field:.80} {what}", nearest(field, keys)]))
-    if not field:
-        return said
-    return f"{field}: {said[:1].lower()}{said[1:]}, got {first['input']!r:.80}"
+    kind, said, keys = first["type"], first["msg"].removeprefix("Value error, "), keys or {}
+    key, *inner = map(str, first["loc"] or [""])
+    where, got = ".".join([key, *inner])[:80], f"got {first['input']!r:.80}"
+    if kind == "value_error" or not where:
+        return f"{where}: {said}" if where else said
+    if kind == "extra_forbidden" and not inner:
+        return f"{where} is not a key; {nearest(where, keys)}"
+    came = {"missing": f"{where} is missing", "extra_forbidden": f"{where} is not a key"}.get(kind)
+    if must_be := getattr(keys.get(key), "description", None):
+        return f"{key}: must be {must_be}, {came or got}"
+    return came or f"{where}: {said[:1].lower()}{said[1:]}, {got}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

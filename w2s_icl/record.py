@@ -40,11 +40,11 @@ class CellKey(NamedTuple):
     model: str
     task: str
     split: str
-    labels: str
-    weak: str
-    shots: int
-    draw: int
-    prompt: str
+    labels: str = ""
+    weak: str = ""
+    shots: int = 0
+    draw: int = 0
+    prompt: str = ""
     order: int = 0
 
 

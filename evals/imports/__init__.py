@@ -24,17 +24,11 @@ def import_recorded(
     name: str | None = None,
     source: str = "",
 ) -> Recording:
-    """Make logs of recorded answers, one per cell.
+    """Make logs of recorded answers, one per cell, in a directory without logs.
 
-    Args:
-        path: CSV, JSONL or parquet with the columns of `rows.AnswerRow`, of which `model`,
-            `question` and one of `answer` and `reply` are required.
-        log_dir: Where the logs go; a directory without logs.
-        notebook: `path` is the folder of the notebook's JSON files.
-        questions: The questions, as the tasks' `dataset`; by default those of the notebook.
-        demonstrations: CSV, JSONL or parquet with the columns of `rows.DemonstrationRow`.
-        name: What the recording is called; the file's or folder's name by default.
-        source: Who recorded the answers, in words.
+    `path` is a file with the columns of `rows.AnswerRow`, or with `notebook` the folder of the
+    notebook's JSON files; `demonstrations` has the columns of `rows.DemonstrationRow`; `questions`
+    are named as the tasks' `dataset`; `source` says who recorded the answers.
 
     Raises:
         W2SError: The files cannot be used; names file and row. Nothing has been written.

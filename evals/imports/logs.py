@@ -35,7 +35,7 @@ class Answer:
     @property
     def target(self) -> str:
         """Letter of the right option."""
-        return ascii_uppercase[self.choices.index(self.question.choices[self.question.gold])]
+        return ascii_uppercase[self.choices.index(self.question.right)]
 
 
 @dataclass
@@ -56,50 +56,49 @@ class Recording:
         """Note a file that was read."""
         self.files.append((path.name, hashlib.sha256(path.read_bytes()).hexdigest(), rows))
 
-    def note(self, text: str, items: Sequence[str]) -> None:
-        """Note what some rows have in common: `text` with their number, and the first five."""
-        if items:
-            more = f" and {len(items) - 5} more" if len(items) > 5 else ""
-            said = text.replace("{}", str(len(items)), 1)
-            self.notes.append(f"{said}: {', '.join(items[:5])}{more}")
+    def note(self, text: str, places: Sequence[str]) -> None:
+        """Note what some rows have in common, with the first five of them."""
+        if places:
+            more = f" and {len(places) - 5} more" if len(places) > 5 else ""
+            self.notes.append(f"{text}: {', '.join(places[:5])}{more}")
 
 
 def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> None:
     """Write a log for each cell of a recording."""
     Path(log_dir).mkdir(parents=True, exist_ok=True)
-    asked = {a.question.id for k, of in recording.cells.items() if k.split == "test" for a in of}
+    keys, questions = list(recording.cells), recording.questions  # in the order of the files
     digest = hashlib.sha256(json.dumps(recording.files).encode()).hexdigest()[:12]
     experiment = record.ExperimentRecord(
-        dataset=recording.questions.name,
-        dataset_sha256=recording.questions.fingerprint,
-        dataset_source=recording.questions.source,
-        test_size=len(asked),
+        dataset=questions.name,
+        dataset_sha256=questions.fingerprint,
+        dataset_source=questions.source,
+        test_size=len(
+            {a.question.id for k in keys if k.split == "test" for a in recording.cells[k]}
+        ),
         seed=0,
         near_duplicates="not recorded",
         style="not recorded",
         prompt_version=f"imported {digest}",
         scorer_version=SCORER_VERSION,
     )
-    keys = list(recording.cells)  # in the order of the files; nothing was declared
-    plan = record.PlanRecord(
+    plan = record.PlanRecord(  # nothing was declared
         name=name,
         models=tuple(dict.fromkeys(k.model for k in sorted(keys, key=lambda k: bool(k.labels)))),
         pairs=tuple(dict.fromkeys((k.weak, k.model) for k in keys if k.labels == "weak")),
         blocks=record.blocks_of(keys),
     )
+    told = record.ImportRecord(
+        source=source,
+        files=tuple(recording.files),
+        imported_at=datetime.now(UTC).date().isoformat(),
+        not_recorded=tuple(recording.not_recorded),
+        notes=tuple(recording.notes),
+        as_shown=recording.as_shown,
+    )
     for place, key in enumerate(dict.fromkeys([*keys, *recording.counts])):
         correct, total = recording.counts.get(key, (None, None))
-        told = record.ImportRecord(
-            source=source,
-            files=tuple(recording.files),
-            imported_at=datetime.now(UTC).date().isoformat(),
-            not_recorded=tuple(recording.not_recorded),
-            notes=tuple(recording.notes),
-            as_shown=recording.as_shown,
-            correct=correct,
-            total=total,
-        )
-        log = _log(key, recording, [experiment, plan, told, recording.shown.get(key, Shown())])
+        own = told.model_copy(update={"correct": correct, "total": total})
+        log = _log(key, recording, [experiment, plan, own, recording.shown.get(key, Shown())])
         file = f"{log.eval.created}_{log.eval.task}".translate(str.maketrans(":+_", "---"))
         ilog.write_eval_log(log, f"{log_dir}/{file}_{place:03d}.eval")
 
@@ -147,7 +146,7 @@ def _sample(model: str, answer: Answer) -> ilog.EvalSample:
     score = Score(
         value=(CORRECT if letter == gold else INCORRECT) if letter else NOANSWER,
         answer=letter,
-        explanation=f"Answered {answered or 'nothing readable'}\n\nGold: {gold}) {options[gold]}",
+        explanation=f"Answered {answered or 'nothing readable'}\n\nGold: {gold}) {question.right}",
         metadata={"read_as": "imported", "option": options.get(letter, "")},
     )
     return ilog.EvalSample(

@@ -36,10 +36,10 @@ def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
         recording.add_file(path, len(cells))
     if unread := sum(not answer.letter for of in recording.cells.values() for answer in of):
         recording.notes.append(f"{unread} answers are none of the options: unread")
-    if recording.counts:
+    if n := len(recording.counts):
         recording.not_recorded.append(
-            f"the answers of {len(recording.counts)} cells with gold labels, only how many were "
-            "right: they give accuracies and nothing paired"
+            f"the answers of {n} cells with gold labels, only how many were right: they give "
+            "accuracies and nothing paired"
         )
     return recording
 
@@ -66,8 +66,8 @@ def _cells(file: dict[str, Any]) -> Iterator[tuple[CellKey, dict[str, Any]]]:
     for model, labels, weak, results in found:
         for result in results:
             shots = int(result.get("num_few_shot", 0))
-            key = CellKey(model, "few_shot", "test", labels, weak, shots, 0, "")
-            yield key if shots else CellKey(model, "zero_shot", "test", "", "", 0, 0, ""), result
+            key = CellKey(model, "few_shot", "test", labels, weak, shots)
+            yield key if shots else CellKey(model, "zero_shot", "test"), result
 
 
 def _add(
@@ -114,8 +114,7 @@ def _answers(
     order = random.Random(NOTEBOOK_SEED).sample(range(total), total)
     for row, said in zip(order, predictions, strict=False):  # the test comes first
         question = questions.questions[row]
-        right = question.choices[question.gold]
-        choices = [right, *(c for i, c in enumerate(question.choices) if i != question.gold)]
+        choices = [question.right, *question.wrong]
         random.Random(row + NOTEBOOK_SEED).shuffle(choices)
         letter = (said or "").strip().upper()
         read = len(letter) == 1 and letter in ascii_uppercase[: len(choices)]

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from inspect_ai.model import ModelUsage
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -26,21 +25,24 @@ from w2s_icl.rows import is_empty, read_rows
 from w2s_icl.scorers.multiple_choice import parse_answer
 
 
-class AnswerRow(BaseModel):
-    """One recorded answer; the columns of a file of answers."""
-
-    model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
+class RecordedRow(BaseModel, extra="ignore", str_strip_whitespace=True):
+    """The columns that both kinds of files have."""
 
     model: str
     question: str
-    answer: str = ""
     labels: str = ""
     weak: str = ""
-    shots: NonNegativeInt = 0
     draw: NonNegativeInt = 0
+
+
+class AnswerRow(RecordedRow):
+    """One recorded answer; the columns of a file of answers."""
+
+    answer: str = ""
+    shots: NonNegativeInt = 0
     prompt: str = ""
-    split: str = Field("test", pattern="^(test|pool)$")
-    epoch: int = Field(1, ge=1, le=10_000)
+    split: Literal["test", "pool"] = "test"
+    epoch: Annotated[int, Field(ge=1, le=10_000)] = 1
     reply: str = ""
     input_tokens: NonNegativeInt | None = None
     output_tokens: NonNegativeInt | None = None
@@ -74,17 +76,11 @@ class AnswerRow(BaseModel):
         return ModelUsage(**tokens, total_tokens=sum(tokens.values()), total_cost=cost)
 
 
-class DemonstrationRow(BaseModel):
+class DemonstrationRow(RecordedRow):
     """One recorded demonstration; the columns of a file of demonstrations."""
 
-    model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
-
-    model: str
     labels: str
-    weak: str = ""
-    draw: NonNegativeInt = 0
     place: NonNegativeInt
-    question: str
     label: str
 
 
@@ -105,27 +101,30 @@ def read_answers(path: Path, questions: QuestionSet) -> Recording:
     seen: dict[tuple[CellKey, int | str, int], str] = {}
     beyond, differ = [], []
     for place, row, question in rows:
-        if (first := seen.setdefault((row.key, question.id, row.epoch), place)) != place:
+        line = _line(place)
+        if (first := seen.setdefault((row.key, question.id, row.epoch), line)) != line:
             raise W2SError(
-                f"{place}: question {question.id!r} was answered in {_line(first)} already, in the "
-                "same cell; give each answer once, or number repeated runs in a column epoch"
+                f"{place}: question {question.id!r} was answered in {first} already, in the same "
+                "cell; give each answer once, or number repeated runs in a column epoch"
             )
         choices = options.get(question.id, question.choices)
         letter = _letter(row.answer, choices) or ""
         if letter not in ascii_uppercase[: len(choices)]:
-            beyond.append(f"{_line(place)} ({letter})")
+            beyond.append(f"{line} ({letter})")
             letter = ""
         if row.reply:
             read = parse_answer(row.reply, choices) or ""
             letter = letter if row.answer else read
             if read != letter:
-                differ.append(f"{_line(place)} ({letter or 'none'}, read as {read or 'none'})")
+                differ.append(f"{line} ({letter or 'none'}, read as {read or 'none'})")
         answer = Answer(question, choices, letter, row.epoch, row.reply, row.usage)
         recording.cells[row.key].append(answer)
-    recording.note("{} answers are a letter beyond the options and count as unread", beyond)
     recording.note(
-        f"in {{}} of {len(rows)} rows the suite reads another answer in the reply than the file "
-        "gives; the file's answer is taken",
+        f"{len(beyond)} answers are a letter beyond the options and count as unread", beyond
+    )
+    recording.note(
+        f"in {len(differ)} of {len(rows)} rows the suite reads another answer in the reply than "
+        "the file gives; the file's answer is taken",
         differ,
     )
     return recording
@@ -150,10 +149,8 @@ def _options(
     """Options of the questions that were asked with others than the question set lists.
 
     Some sets keep three of a question's wrong options, and not everybody the same three: an answer
-    that is not listed is another wrong option.
-
-    Raises:
-        W2SError: Over 10% of the answers are not listed: the questions are others.
+    that is not listed is another wrong option. Over 10% of such answers are refused: the questions
+    are others.
     """
     options: dict[int | str, tuple[str, ...]] = {}
     unlisted = [x for x in rows if _letter(x[1].answer, x[2].choices) is None]
@@ -169,7 +166,7 @@ def _options(
             f"of {len(rows)} rows: give an option's text or its letter, and the recorded questions"
         )
     recording.note(
-        f"{{}} answers in {len(options)} questions are none of the options that "
+        f"{len(unlisted)} answers in {len(options)} questions are none of the options that "
         f"{recording.questions.name} lists; they count as further wrong options",
         [f"{_line(place)} ({row.answer!r:.40})" for place, row, _ in unlisted],
     )
@@ -207,19 +204,19 @@ def read_demonstrations(path: Path, recording: Recording) -> None:
     for key in few_shot:
         of = shown[key.model, key.labels, key.weak, key.draw]
         items = [of[i] for i in range(key.shots) if i in of]
+        right = sum(letter == ascii_uppercase[question.gold] for question, letter in items)
         if len(items) == key.shots:
             recording.shown[key] = Shown(
                 ids=tuple(question.id for question, _ in items),
                 labels=tuple(letter for _, letter in items),
                 choices=tuple(question.choices for question, _ in items),
-                right_share=sum(letter == ascii_uppercase[q.gold] for q, letter in items)
-                / key.shots,
+                right_share=right / key.shots,
             )
     if missing := len(few_shot) - len(recording.shown):
         recording.not_recorded.append(f"the demonstrations of {missing} cells")
 
 
-AnyRow = TypeVar("AnyRow", bound=BaseModel)
+AnyRow = TypeVar("AnyRow", bound=RecordedRow)
 
 
 def _checked(path: Path, kind: type[AnyRow]) -> Iterator[tuple[str, AnyRow]]:

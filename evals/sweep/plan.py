@@ -11,7 +11,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from inspect_ai import Task
@@ -229,7 +229,7 @@ def _planned(study: Study, cell: Cell, folder: str, state: Labelling, logs: Logg
     except LabelsMissingError:
         labelled = False
         args = {k: v for k, v in cell.args.items() if k != "weak"} | {"labels": "gold"}
-        task = cell_task(study, replace(cell, args=args), folder, ask)
+        task = cell_task(study, cell.made_by(args), folder, ask)
     epochs = range(1, (task.epochs or 1) + 1)
     calls = [(id_of(sample), epoch) for sample in task.dataset for epoch in epochs]
     log = log_of(cell.key, task, logs.of[cell.key])

@@ -202,3 +202,5 @@ def test_only_providers_that_take_batches_are_asked_in_batches(
 
     batch = {str(task.model): task.model.config.batch for task in tasks if task.model}
     assert batch == {"openrouter/a/b": None, "openai/gpt-4o-mini": 500}
+    with pytest.raises(ValueError, match="batch needs a model of openai, anthropic"):
+        Study(**shared, models=models[:1], batch=True)

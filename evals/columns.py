@@ -13,7 +13,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, PositiveInt, ValidationError
 
 from w2s_icl.errors import W2SError, first_line, nearest
 from w2s_icl.evals.questions import Question
@@ -21,13 +21,11 @@ from w2s_icl.inputs import read_yaml
 from w2s_icl.rows import Row, is_empty
 
 
-class Columns(BaseModel):
+class Columns(BaseModel, extra="forbid", frozen=True):
     """Where a question set is, and which of its columns hold what: the keys of a mapping file.
 
     A column may be a path into a nested one, as `choices.text`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str  # of the hub, as `cais/mmlu`; or a folder or file, relative to the mapping
     name: str = ""  # config, where there are several
@@ -58,21 +56,13 @@ BINARY = Columns(
 
 def columns_of(row: Mapping[str, Any]) -> Columns:
     """The columns of a file that no mapping describes."""
-    if "mc1_targets" in row:
-        own = MC1
-    elif "Best Incorrect Answer" in row and "choices" not in row:
-        own = BINARY
-    else:
-        own = Columns(path="")
+    binary = "Best Incorrect Answer" in row and "choices" not in row
+    own = MC1 if "mc1_targets" in row else BINARY if binary else Columns(path="")
     return own.model_copy(update={name: name for name in ("id", "category") if name in row})
 
 
 def read_columns(path: Path) -> Columns:
-    """Read a mapping file.
-
-    Raises:
-        W2SError: It is not YAML, or a key or value is not allowed.
-    """
+    """Read a mapping file; raises W2SError where it is not YAML or says what is not allowed."""
     try:
         return Columns.model_validate(read_yaml(path, texts=True))
     except ValidationError as error:
@@ -93,11 +83,7 @@ class _UnusableError(Exception):
 
 
 def questions_of(rows: Sequence[Row], columns: Columns) -> list[Question]:
-    """The questions of a set, every row checked.
-
-    Raises:
-        W2SError: Names file, line, id, what is wrong and what came.
-    """
+    """The questions of a set; what is wrong in a row is refused by file, line and id."""
     if columns.rows not in (None, len(rows)):
         raise W2SError(
             f"{rows[0].place.split(':')[0]}: {len(rows)} rows were read, {columns.rows} must be "
@@ -105,7 +91,7 @@ def questions_of(rows: Sequence[Row], columns: Columns) -> list[Question]:
         )
     items: list[_Item] = []
     unusable: list[str] = []
-    first_of: dict[str, str] = {}
+    first_of: dict[str, str] = {}  # place by id
     for i, row in enumerate(rows):
         id_: int | str = i
         try:
@@ -141,7 +127,8 @@ def _value(row: Mapping[str, Any], column: str) -> Any:
 
 
 def _id(value: Any, i: int) -> int | str:
-    if is_empty(value := value.strip() if isinstance(value, str) else value):
+    value = value.strip() if isinstance(value, str) else value
+    if is_empty(value):
         return i
     if isinstance(value, bool | list | dict) or (isinstance(value, float) and value % 1):
         raise _UnusableError(f"id must be a whole number or a text, got {value!r:.80}")
@@ -220,25 +207,20 @@ def _places(item: _Item, first: int, *, own: bool) -> dict[str, int]:
     A place is a number, a truth value of two options, or a list with a single 1. Where options
     have labels of their own, these come before letters, and nothing else is read.
     """
-    said, choices = str(item.label).strip(), item.question.choices
-    found: dict[str, int] = {}
-    letters = list(ascii_uppercase[: len(choices)])
-    if said.upper() in letters:
-        found["letter"] = letters.index(said.upper())
+    label, choices = item.label, item.question.choices
+    n, said = len(choices), str(label).strip()
+    letter = {letter: i for i, letter in enumerate(ascii_uppercase[:n])}.get(said.upper())
     if own:
-        place = item.own.index(said) if item.own.count(said) == 1 else found.get("letter")
-        return {} if place is None else {"own label": place}
-    if said in choices:
-        found["text"] = choices.index(said)
-    number = re.fullmatch(r"(\d+)(\.0)?", said)
-    marks = item.label if isinstance(item.label, list) and len(item.label) == len(choices) else []
-    if number and 0 <= int(number[1]) - first < len(choices):
-        found["place"] = int(number[1]) - first
-    elif sum(mark == 1 for mark in marks) == 1:
-        found["place"] = marks.index(1)
-    elif len(choices) == 2 and said.lower() in ("false", "true"):
-        found["place"] = ("false", "true").index(said.lower())
-    return found
+        found = {"own label": item.own.index(said) if item.own.count(said) == 1 else letter}
+    else:
+        found = {"letter": letter, "text": choices.index(said) if said in choices else None}
+        if number := re.fullmatch(r"(\d+)(\.0)?", said):
+            found["place"] = int(number[1]) - first
+        elif isinstance(label, list) and len(label) == n and label.count(1) == 1:
+            found["place"] = label.index(1)
+        elif n == 2 and said.lower() in ("false", "true"):
+            found["place"] = int(said.lower() == "true")
+    return {way: place for way, place in found.items() if place is not None and 0 <= place < n}
 
 
 def _way(read: Sequence[tuple[_Item, Mapping[str, int]]]) -> str:

@@ -1,13 +1,10 @@
-"""Questions as Inspect samples: option order, test and pool, near-duplicates, draws.
-
-`sources` reads them.
-"""
+"""Questions as Inspect samples: option order, test and pool, near-duplicates, draws."""
 
 import hashlib
 import json
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -108,19 +105,14 @@ def load_split(
     seed: int = 42,
     near_duplicates: NearDuplicates = "drop",
 ) -> Split:
-    """Split a question set into test and pool.
+    """Split a question set, named as for `sources.load_questions`, into test and pool.
 
     `random.Random(seed).sample(range(n), n)` orders the questions; the first `test_size` are the
     test, the rest is the pool. A pool question that is a near-duplicate of a test question (token
     Jaccard of the two questions >= 0.5) is barred unless `near_duplicates` is "keep". Questions
     that share a right answer alone are no near-duplicates: barring them would take a class of
-    answers out of the demonstrations and leave it in the test.
-
-    Args:
-        dataset: As `sources.load_questions`.
-        test_size: Questions that are scored, at least 1.
-        seed: Of split, option order, draws and the wrong options of `mc4`.
-        near_duplicates: "drop" or "keep".
+    answers out of the demonstrations and leave it in the test. `seed` is also that of option
+    order, draws and the wrong options of `mc4`.
 
     Raises:
         W2SError: As `sources.load_questions`; or an argument is outside what is allowed.
@@ -163,10 +155,10 @@ def _split(
 def near_duplicates_of(test: Sequence[Question], rest: Sequence[Question]) -> frozenset[int | str]:
     """Ids of the questions in `rest` that are near-duplicates of one in `test`."""
     tokens = [_tokens(q.question) for q in test]
-    by_token: dict[str, list[int]] = {}
+    by_token: dict[str, list[int]] = defaultdict(list)
     for i, words in enumerate(tokens):
         for word in words:
-            by_token.setdefault(word, []).append(i)
+            by_token[word].append(i)
 
     def is_near(words: set[str]) -> bool:
         shared = Counter(i for word in words for i in by_token.get(word, ()))

@@ -43,12 +43,10 @@ NETWORK_TIMEOUT = 5.0
 def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
     """Read a question set by name or path.
 
-    Args:
-        dataset: A name of `DATASETS`; or a path: a `.yaml` file that maps columns (see
-            `columns.Columns`); or a folder in the hub's layout, or a file that `rows.read_rows`
-            takes, with the columns `question`, `choices` and `label` (`id` and `category`
-            optional), or with the columns of TruthfulQA's own files.
-        seed: Draws the three wrong options that `mc4` keeps; other sets do not depend on it.
+    A path is that of a `.yaml` file that maps columns (see `columns.Columns`); or of a folder in
+    the hub's layout, or a file that `rows.read_rows` takes, with the columns `question`, `choices`
+    and `label` (`id` and `category` optional) or those of TruthfulQA's own files. `seed` draws the
+    three wrong options that `mc4` keeps.
 
     Raises:
         W2SError: The set is unknown, cannot be fetched, or holds a bad row.
@@ -56,7 +54,6 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
     if dataset in DATASETS:
         return _load(dataset, seed, MISCONCEPTIONS, None, ())
     path, columns = absolute(dataset), None
-    name = str(path)
     if not path.exists():
         hint = "; a dataset of the hub needs a mapping file, see docs/questions.md"
         raise W2SError(
@@ -64,6 +61,7 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
             f"folder or a .jsonl, .json, .csv or .parquet file; got {dataset!r}, and there is no "
             f"{path}{hint if re.fullmatch(HUB_ID, dataset) else ''}"
         )
+    name = str(path)
     if path.suffix in (".yaml", ".yml"):
         columns = read_columns(path)
         path = path.parent / at_home(columns.path)
@@ -130,10 +128,8 @@ def _data_files(path: Path, columns: Columns | None) -> tuple[list[Path], int | 
 
     name, split = (columns.name, columns.split) if columns else ("", "")
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
-        raise W2SError(
-            f"{path}: was written by save_to_disk: read it with datasets.load_from_disk(PATH) and "
-            "write a split with to_parquet(FILE)"
-        )
+        way_out = "read it with datasets.load_from_disk(PATH), write a split with to_parquet(FILE)"
+        raise W2SError(f"{path}: was written by save_to_disk: {way_out}")
     try:
         configs = datasets.get_dataset_config_names(str(path))
         if columns and name and configs == ["default"] and (path / name).is_dir():  # no card
@@ -141,9 +137,8 @@ def _data_files(path: Path, columns: Columns | None) -> tuple[list[Path], int | 
         config = _one_of("name", configs, name, path, "multiple_choice")
         builder = datasets.load_dataset_builder(str(path), config)
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise W2SError(
-            f"{path}: no data files of the hub's layout found ({first_line(error)})"
-        ) from None
+        said = f"no data files of the hub's layout found ({first_line(error)})"
+        raise W2SError(f"{path}: {said}") from None
     files = builder.config.data_files or {}
     split = _one_of("split", list(map(str, files)), split, path)
     known = (builder.info.splits or {}).get(split)
@@ -232,16 +227,14 @@ def _binary() -> QuestionSet:
     except (OSError, http.client.HTTPException) as error:
         raise W2SError(
             f"dataset binary: cannot fetch {TRUTHFULQA_CSV} ({first_line(error)}). Fetch it where "
-            "there is a network and use it with -T dataset=PATH/TruthfulQA.csv (in a study, "
-            "dataset: PATH/TruthfulQA.csv)"
+            "there is a network and use it as dataset, with its path"
         ) from None
     try:
         loaded = QuestionSet("binary", TRUTHFULQA_CSV, tuple(questions_of(read_rows(path), BINARY)))
         if loaded.fingerprint != BINARY_SHA256:
             raise W2SError(
-                f"dataset binary: {TRUTHFULQA_CSV} holds other questions than the 2025 release "
-                f"(digest {loaded.fingerprint[:12]}, expected {BINARY_SHA256[:12]}). Use a copy "
-                "of that release, or the new file under its own name, with -T dataset=PATH"
+                f"dataset binary: {TRUTHFULQA_CSV} holds other questions than the 2025 release. "
+                "Use a copy of that, or the new file under its own name, with -T dataset=PATH"
             )
     except W2SError:
         path.unlink(missing_ok=True)

@@ -36,12 +36,13 @@ from w2s_icl.record import BANNER
 ABILITY = {"small": 0.62, "medium": 0.75, "large": 0.87}
 SHOTS_SCALE = 14.0  # demonstrations after which 63% of their effect is there; at 64 it is 99%
 UNLABELLED_WORTH = 0.2  # of a demonstration without a label, as a share of that of a right one
-FORMS = ("{letter}.", "**{letter}**", "({letter})", "The answer is {letter}.")
+FORMS = ("{}.", "**{}**", "({})", "The answer is {}.")
 REFUSALS = ("Sorry, this is not to be answered here.", "Much has been written about this question.")
 REASONING = (
     "Most of what is offered repeats what people like to say. What is left fits the facts.",
     "Popular belief and evidence part ways on this. The evidence decides.",
 )
+
 
 NORMAL = NormalDist()
 
@@ -76,9 +77,8 @@ def read_prompt(messages: Sequence[ChatMessage]) -> PromptRead:
     end = 0
     for match in _BLOCK.finditer(text):
         options = tuple(re.split(r"\n[B-Z]\) ", match[1]))
-        labels = dict(zip(ascii_uppercase, options, strict=False))
-        question = text[end : match.start()].strip()
-        blocks.append(Block(question, options, labels.get(match[2], "")))
+        label = dict(zip(ascii_uppercase, options, strict=False)).get(match[2], "")
+        blocks.append(Block(text[end : match.start()].strip(), options, label))
         end = match.end()
     if not blocks:
         return PromptRead("", (), None, len(text))
@@ -88,10 +88,8 @@ def read_prompt(messages: Sequence[ChatMessage]) -> PromptRead:
 @lru_cache(maxsize=8)
 def right_options(questions: str) -> dict[str, str]:
     """Text of the right option by question, of a set named as a task's `dataset`."""
-    known: dict[str, str] = {}
-    for q in load_questions(questions).questions:
-        known.setdefault(q.question.strip(), q.choices[q.gold])
-    return known
+    # of two questions with the same words the first counts
+    return {q.question.strip(): q.right for q in reversed(load_questions(questions).questions)}
 
 
 def known_question(block: Block, known: dict[str, str]) -> str:
@@ -170,10 +168,8 @@ class StandInAPI(ModelAPI):
         self.name = model_name.removeprefix("simulated/")
         own = {"ability": ABILITY[self.name]} if self.name in ABILITY else {}
         if not own and self.name.partition("-")[0] != "custom":
-            raise W2SError(
-                "model must be simulated/small, medium, large, custom or custom-NAME, got "
-                f"simulated/{self.name}"
-            )
+            names = "simulated/small, medium, large, custom or custom-NAME"
+            raise W2SError(f"model must be {names}, got simulated/{self.name}")
         try:
             args = Arguments.model_validate(own | model_args)
             self.known = right_options(args.questions)
@@ -220,19 +216,20 @@ class StandInAPI(ModelAPI):
             guess = one_of(asked.options, "guess", self.seed, self.name, asked.question)
             return asked.options.index(guess)
         right = self.known[question]
+        own = (self.seed, self.name, question)
         of_question, of_model, of_prompt = map(math.sqrt, self.variance)
         score = (
             of_question * normal("question", self.seed, question)
-            + of_model * normal("model", self.seed, self.name, question)
-            + of_prompt * normal("prompt", self.seed, self.name, question, _digest(shown))
+            + of_model * normal("model", *own)
+            + of_prompt * normal("prompt", *own, _digest(shown))
         )
         if score > -self.level(shown, len(asked.options)):
             return asked.options.index(right)
         wrong = [option for option in asked.options if option != right]
         popular = one_of(wrong, "popular", self.seed, question)
-        if len(wrong) > 1 and uniform("error", self.seed, self.name, question) > self.popular_rate:
+        if len(wrong) > 1 and uniform("error", *own) > self.popular_rate:
             wrong.remove(popular)
-            popular = one_of(wrong, "error", self.seed, self.name, question)
+            popular = one_of(wrong, "error", *own)
         return asked.options.index(popular)
 
     def level(self, shown: tuple[Block, ...], n_options: int) -> float:
@@ -250,7 +247,7 @@ class StandInAPI(ModelAPI):
             return REFUSALS[int(style * len(REFUSALS))]
         if "step by step" in prompt.instruction:
             return f"{REASONING[int(style * len(REASONING))]}\n\nANSWER: {letter}"
-        form = FORMS[int(style * len(FORMS))].format(letter=letter)
+        form = FORMS[int(style * len(FORMS))].format(letter)
         bare = uniform("bare", *key) > 0.2 / fading or _tokens(len(form)) > limit
         return letter if bare else form
 
@@ -291,8 +288,7 @@ def _warn_unknown(questions: str) -> None:
     """Say once per process that what is asked is not what the models know."""
     text = (
         f"simulated models know the questions of {questions!r} only; they guess at all others. "
-        "Give them yours: -M questions=PATH, or in a study model_args: "
-        "{simulated/small: {questions: PATH}}"
+        "Give them yours: -M questions=PATH, or in a study model_args: {MODEL: {questions: PATH}}"
     )
     logging.getLogger(__name__).warning(text)  # into the log, and on Inspect's terminal
     if rich.get_console().quiet:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -16,7 +17,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -51,6 +51,7 @@ Number = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Few = Annotated[int, Field(strict=True, ge=1, le=1000)]
 SomeShots = Annotated[tuple[Positive, ...], OneOrMore]
+SOME_SHOTS = "a number of shots above 0, or a list of them, such as [16, 64]"
 # without control characters
 Line = Annotated[str, Field(pattern=r"^\P{C}*[^\s\p{C}]\P{C}*$")]
 Plugin = Annotated[Line, AfterValidator(import_plugin)]
@@ -58,10 +59,8 @@ Model = Annotated[str, Field(pattern=r"^[\w./:@+-]+$")]  # in file names, addres
 Pair = tuple[str, str]  # (weak, strong)
 
 
-class Price(BaseModel):
+class Price(BaseModel, extra="forbid", frozen=True):
     """What a model costs, in dollars per million tokens."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: Number
     output: Number
@@ -73,10 +72,8 @@ def _key(default: Any, must_be: str, **limits: Any) -> Any:
     return Field(default, description=must_be, **limits)
 
 
-class Study(BaseModel):
+class Study(BaseModel, extra="forbid", frozen=True):
     """One experiment; docs/running.md has its keys. A key's text is what an error says of it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Line = _key("study", "text on one line")
     plugins: tuple[Plugin, ...] = _key((), "a list of modules, such as [my_labels]")
@@ -97,12 +94,8 @@ class Study(BaseModel):
     )
     draws: Few = _key(1, "a whole number from 1 to 1,000")
     orders: Few = _key(1, "a whole number from 1 to 1,000")
-    control_shots: SomeShots | None = _key(
-        None, "a number of shots above 0, or a list of them, such as [16, 64]", min_length=1
-    )
-    headline: SomeShots = _key(
-        (), "a number of shots above 0, or a list of them, such as [16, 64]", min_length=1
-    )
+    control_shots: SomeShots | None = _key(None, SOME_SHOTS, min_length=1)
+    headline: SomeShots = _key((), SOME_SHOTS, min_length=1)
     margin: Annotated[Number, Field(le=0.05)] = _key(MARGIN, "a fraction from 0 to 0.05")
     prompts: tuple[PromptArm, ...] = _key((), f"a list of {', '.join(get_args(PromptArm))}")
     epochs: Few | Mapping[str, Few] = _key(
@@ -139,8 +132,8 @@ class Study(BaseModel):
     @classmethod
     def _different_and_ascending(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         names = [str(v).removesuffix(":latest") for v in value or ()]  # Ollama's own default
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{', '.join(twice)} stands there twice")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} stands there twice")
         return tuple(sorted(value)) if value and isinstance(value[0], int) else value
 
     @field_validator("labels")
@@ -155,28 +148,20 @@ class Study(BaseModel):
                 check_kind(kind)
         return tuple(files.get(kind, kind) for kind in kinds)
 
-    @field_validator("epochs")
-    @classmethod
-    def _epochs(cls, value: int | Mapping[str, int]) -> int | Mapping[str, int]:
-        allowed = ("zero_shot", *known_kinds())
-        for kind in value if isinstance(value, Mapping) else ():
-            if kind not in allowed:
-                raise ValueError(f"must be of {', '.join(allowed)}, got {kind!r}")
-        return value
-
     @model_validator(mode="after")
     def _fits(self) -> Self:
         paired = {model for pair in self.all_pairs for model in pair}
-        for key, named, among in (
-            ("control_shots", self.control_shots or (), "shots"),
-            ("headline", self.headline, "shots"),
-            ("pairs", paired, "models"),
-            ("prices", self.prices, "models"),
-            ("model_args", self.model_args, "models"),
+        epochs = self.epochs if isinstance(self.epochs, Mapping) else ()
+        for key, named, among, allowed in (
+            ("control_shots", self.control_shots or (), "shots", self.shots),
+            ("headline", self.headline, "shots", self.shots),
+            ("pairs", paired, "models", self.models),
+            ("prices", self.prices, "models", self.models),
+            ("model_args", self.model_args, "models", self.models),
+            ("epochs", epochs, "runs", ("zero_shot", *known_kinds())),
         ):
-            if other := [item for item in named if item not in getattr(self, among)]:
-                allowed = list(getattr(self, among))
-                raise ValueError(f"{key} must be among {among} {allowed}, got {other[0]!r}")
+            if other := [item for item in named if item not in allowed]:
+                raise ValueError(f"{key} must be among {among} {list(allowed)}, got {other[0]!r}")
         if alone := [model for model in self.models if model not in paired]:
             raise ValueError(f"models: {', '.join(alone)} stands in no pair and would not be run")
         if self.batch and not any(map(takes_batches, self.models)):
@@ -199,13 +184,12 @@ class Study(BaseModel):
         """The pairs that were given, or every weak <= strong, self included."""
         if self.pairs:
             return self.pairs
-        models = self.models
-        return tuple((w, s) for i, w in enumerate(models) for s in models[i:])
+        return tuple(combinations_with_replacement(self.models, 2))
 
     @property
     def strong_models(self) -> tuple[str, ...]:
         """Models that are shown demonstrations, in the order of `models`."""
-        return tuple(m for m in self.models if any(m == strong for _, strong in self.all_pairs))
+        return tuple(m for m in self.models if m in {strong for _, strong in self.all_pairs})
 
     @property
     def weak_models(self) -> tuple[str, ...]:
@@ -270,11 +254,7 @@ def takes_batches(model: str) -> bool:
 
 
 def load_study(path: str | Path) -> Study:
-    """Read a study from a YAML file, or one that comes with the package by its name.
-
-    Raises:
-        W2SError: The file is missing, is not YAML, or says something that is not allowed.
-    """
+    """Read a study from a YAML file, or one of the package by its name; raises W2SError."""
     path = Path(path)
     if path.parent == Path() and not path.exists():
         path = bundled_study(path.name) or path
@@ -287,8 +267,7 @@ def load_study(path: str | Path) -> Study:
             # Inspect writes arguments into the log, and a study file is passed round
             raise W2SError(
                 f"{secret} must not hold a key or a password, got one (not shown); set it in the "
-                "environment or in .env, under the name that the provider reads "
-                "(OPENROUTER_API_KEY, OPENAI_API_KEY, ...)"
+                "environment or in .env, as OPENROUTER_API_KEY, OPENAI_API_KEY, ..."
             )
         return Study.model_validate({"name": path.stem, **raw}, context=path.parent)
     except (ValidationError, W2SError) as error:

@@ -140,17 +140,16 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
 
     Args:
         labels: Who labelled the demonstrations: "gold", "weak", "self" (the prompted model's own
-            zero-shot answers), a control, "file:PATH" (a table or a log, see docs/labels.md), or
-            another source registered in `solvers.labels`.
-        weak: Model whose logged answers on the pool are the labels; required by "weak" and what is
-            made from weak labels. Logs are looked for in Inspect's log directory.
-        shots: Demonstrations in the prompt: the first `shots` of the draw, so a longer prompt
-            always contains the shorter one.
+            zero-shot answers), a control, "file:PATH" (a table or a log), or another source; see
+            docs/labels.md.
+        weak: Model whose answers on the pool, in Inspect's log directory, are the labels.
+        shots: Demonstrations in the prompt: the first of the draw, so a longer prompt contains the
+            shorter one.
         draw: Which seeded permutation of the pool is shown.
         order: In which seeded order the same demonstrations are shown; 0 is the draw's own.
         disclosure: The prompt says of the labels "none", their "source", or their "accuracy" too.
-        skip: Ids of pool questions that are not shown: of a study, those without a usable label in
-            one of its arms, so that all of its cells show the same demonstrations.
+        skip: Ids of pool questions that are not shown: of a study, those that lack a label in one
+            of its arms, so that all of its cells show the same demonstrations.
 
     All other arguments are those of `zero_shot`; `read` is also that of the label run.
     """
@@ -167,11 +166,8 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     cell = _cell_record(task="few_shot", split="test", **fields)
     config = call_settings(cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
-    pool, given = (
-        questions.draw(draw),
-        str(skip).split(",") if isinstance(skip, int | str) else skip,
-    )
-    skipped = {str(id_).strip() for id_ in given or ()}
+    pool, skip = questions.draw(draw), str(skip).split(",") if isinstance(skip, int | str) else skip
+    skipped = {str(id_).strip() for id_ in skip or ()}
     request = LabelRequest(
         pool=[s for s in pool if str(s.id) not in skipped],
         weak=weak or "",
@@ -233,12 +229,7 @@ def call_settings(
     max_tokens: int | None = None,
     generate: Mapping[str, Any] | None = None,
 ) -> GenerateConfig:
-    """Settings of each call of a cell.
-
-    Raises:
-        W2SError: `read` is unknown or does not go with `cot`; `generate` has a setting or a value
-            that Inspect does not have.
-    """
+    """Settings of each call of a cell; raises W2SError where they cannot be."""
     settings = {"temperature": 0, "max_tokens": max_tokens or (16 if cot == "none" else 1024)}
     if read == "likelihood":
         if cot != "none":
@@ -258,22 +249,23 @@ def label_settings(
     read: Read, max_tokens: int | None, generate: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What a label run must agree on, by name; the command line's own settings come first."""
-    config = call_settings("none", read, max_tokens, generate)
-    settings = {name: getattr(config, name) for name in SETTINGS}
-    return {**settings, **given_settings(SETTINGS), "read": read}
+    settings = vars(call_settings("none", read, max_tokens, generate))
+    return {n: settings[n] for n in SETTINGS} | given_settings(SETTINGS) | {"read": read}
 
 
 def cell_name(cell: CellRecord) -> str:
     """What the viewer and the terminal call a cell: `zero_pool`, `gold_k08`, `w2s_8b_k64_d2`."""
-    arm = {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(cell.labels, cell.labels)
-    # the word that tells prompts apart: "source", "cot", "hidden"
-    words = [word.replace("cot=bare", "cot").rpartition("=")[2] for word in cell.prompt.split()]
-    parts = [arm, *([short_name(cell.weak)] if cell.weak else []), *words]
-    parts += ["pool"] if cell.split == "pool" else []
-    parts += [f"k{cell.shots:02d}"] if cell.labels else []
-    parts += [f"d{cell.draw}"] if cell.draw else []
-    parts += [f"o{cell.order}"] if cell.order else []
-    return "_".join(parts)
+    parts = [
+        {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(cell.labels, cell.labels),
+        cell.weak and short_name(cell.weak),
+        # the word that tells prompts apart: "source", "cot", "hidden"
+        *(word.replace("cot=bare", "cot").rpartition("=")[2] for word in cell.prompt.split()),
+        "pool" if cell.split == "pool" else "",
+        f"k{cell.shots:02d}" if cell.labels else "",
+        f"d{cell.draw}" if cell.draw else "",
+        f"o{cell.order}" if cell.order else "",
+    ]
+    return "_".join(filter(None, parts))
 
 
 def _task(
@@ -287,14 +279,13 @@ def _task(
     **passed_over: Any,
 ) -> Task:
     digest, experiment = prompt.sha256(shown), experiment_record(questions, prompt)
-    longest = given_settings(["max_tokens"]).get("max_tokens", config.max_tokens)
-    cell = cell.model_copy(update={"max_tokens": longest})
+    longest = {"max_tokens": config.max_tokens} | given_settings(["max_tokens"])
     # only what differs from the defaults: Inspect tells cells apart by these arguments too
     changed: dict[str, Any] = {k: v for k, v in vars(prompt).items() if v != getattr(Prompt, k)}
     changed |= {"permutations": cell.permutations} if cell.permutations > 1 else {}
     reading: dict[str, Any] = {} if cell.read == "reply" else {"read": cell.read}
     parts: list[Record] = [
-        cell,
+        cell.model_copy(update=longest),
         experiment,
         Shown(
             ids=tuple(d.id for d in shown.items),
@@ -311,8 +302,7 @@ def _task(
         # a study gives each cell its model later, and marks it itself
         RunRecord(warning=BANNER if _model().startswith(STANDIN) else ""),
     ]
-    truthfulqa = ("mc1", "mc4", "truthful_qa_mc", "binary")
-    kind = cell.labels or ("zero-shot" if cell.split == "test" else "weak labels")
+    tags = ["truthfulqa"] if questions.dataset in ("mc1", "mc4", "truthful_qa_mc", "binary") else []
     name = f"{questions.dataset} {cell.split}"
     return Task(
         name=cell_name(cell),
@@ -325,7 +315,7 @@ def _task(
         # other questions or other labels an unfinished log must not be continued
         version=f"{experiment.prompt_version}.{SCORER_VERSION}-{questions.sha256[:12]}-{digest[:12]}",
         metadata={key: value for part in parts for key, value in part.to_metadata().items()},
-        tags=[*(["truthfulqa"] if questions.dataset in truthfulqa else []), kind],
+        tags=[*tags, cell.labels or ("zero-shot" if cell.split == "test" else "weak labels")],
         viewer=VIEWER,
         headline_metric=HeadlineMetric(scorer=SCORER, metric="accuracy"),
     )
@@ -345,9 +335,10 @@ def _marked(request: LabelRequest, test: Sequence[Sample]) -> Sequence[Sample]:
     if not model or model.startswith(FILE) or experiment is None:
         return test
     answers = find_answers(model, "test", experiment, request.settings, request.log_dir)
+    correct = answers.correct if answers else {}
     marked = [sample.model_copy() for sample in test]
     for sample in marked:
-        if answers and id_of(sample) in answers.correct:
-            was = "right" if answers.correct[id_of(sample)] else "wrong"
+        if id_of(sample) in correct:
+            was = "right" if correct[id_of(sample)] else "wrong"
             sample.metadata = {**(sample.metadata or {}), "weak": was}
     return marked

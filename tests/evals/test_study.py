@@ -211,7 +211,10 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> 
         ({"generate": {"warmth": 1}}, "generate: Unknown GenerateConfig field.*warmth"),
         ({"pairs": [["simulated/small", "x/y"]]}, "pairs must be among models .*got 'x/y'"),
         ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got 5"),
-        ({"epochs": {"golden": 2}}, "epochs: must be of zero_shot, gold.*got 'golden'"),
+        (
+            {"epochs": {"golden": 2}},
+            r"epochs must be among runs \['zero_shot', 'gold'.*got 'golden'",
+        ),
         ({"chains": [["a", "b", "c"]]}, "chains is not a key; allowed are name, plugins"),
         ({"prices": {"simulated/small": {"input": 1}}}, "prices.simulated/small.output is missing"),
         ({"test_size": True}, "test_size: must be a whole number of at least 1, got True"),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from w2s_icl.analysis.logs import KEY, Logs
 from w2s_icl.analysis.stats.columns import Floats
-from w2s_icl.analysis.surface_rule import cross_fitted, fit_rule
+from w2s_icl.analysis.surface_rule import cross_fitted
 from w2s_icl.record import FILE, MISSING_LIMIT, SELF, CellKey, short_name
 
 DEFINITIONS: Mapping[str, tuple[str, str, str]] = {
@@ -251,18 +251,6 @@ class Experiment:
         correct = [self.logs.correct[grid] for grid in grids]
         averaged = tuple(of[:, :, common.places].mean(axis=0).T for of in correct)
         return Compared(common.places, common.n_union, draws, averaged)
-
-    def fitted_right(self, run: int) -> NDArray[np.bool_] | None:
-        """Where the surface rule, fitted on the labels that a run shows, is right on the test.
-
-        Shape (test questions,); None where the log does not say what was shown, or no labels were.
-        """
-        shown, labels = self.logs.runs[["demo_choices", "demo_labels"]].iloc[run]
-        if not shown or len(shown) != len(labels) or not all(labels):
-            return None
-        rule = fit_rule(shown, list(map(ascii_uppercase.index, labels)))
-        gold = self.asked["gold"].map(ascii_uppercase.index)
-        return np.asarray(rule.choose(self.asked["choices"].tolist()) == gold)
 
     @cached_property
     def rule(self) -> Rule:

@@ -27,7 +27,7 @@ from w2s_icl.errors import W2SError
 from w2s_icl.words import printable
 
 TABLES = (
-    *("verdict", "cells", "arms", "classes", "surface_rule", "rules", "positions", "repeats"),
+    *("verdict", "cells", "arms", "classes", "surface_rule", "positions", "repeats"),
     *("tests", "matching", "pooled", "models", "costs", "missing"),
 )
 """Tables that are written, by name."""

@@ -29,7 +29,6 @@ class Results:
         self.matching = tables.matching_table(e)
         self.arms = tables.arms_table(e)
         self.surface_rule = tables.surface_rule_table(e)
-        self.rules = tables.rules_table(e)
         self.positions = tables.positions_table(e)
         self.repeats = tables.repeats_table(e)
         self.classes = tables.classes_table(e)

@@ -5,7 +5,6 @@ from w2s_icl.analysis.tables.audits import (
     RUN,
     positions_table,
     repeats_table,
-    rules_table,
     surface_rule_table,
 )
 from w2s_icl.analysis.tables.cells import cells_table, curves_table, pooled_table, scope
@@ -16,5 +15,5 @@ from w2s_icl.analysis.tables.matching import matching_table
 __all__ = [
     "RUN", "arms_table", "cells_table", "classes_table", "costs_table", "curves_table",
     "matching_table", "missing_cells", "models_table", "pooled_table", "positions_table",
-    "repeats_table", "rules_table", "scope", "stats_info", "surface_rule_table", "tests_table",
+    "repeats_table", "scope", "stats_info", "surface_rule_table", "tests_table",
 ]  # fmt: skip

@@ -121,29 +121,6 @@ def _of_the_test(experiment: Experiment) -> pd.DataFrame:
     return runs.assign(_place=runs["model"].map(place)).sort_values(by, kind="stable")
 
 
-def rules_table(experiment: Experiment) -> pd.DataFrame:
-    """Accuracy on the test of a rule that never sees a question, by whose labels it was fitted on.
-
-    No row where the logs do not say what was shown.
-    """
-    runs = experiment.logs.runs
-    labelled = runs[(runs["split"] == "test") & runs["labels"].isin(("gold", "weak"))]
-    models = {name: i for i, name in enumerate(["", *experiment.models])}
-    rows: list[dict[str, Any]] = []
-    by_cell = labelled.sort_values("draw", kind="stable").groupby(["labels", "weak", "shots"])
-    for (labels, weak, shots), of in by_cell:
-        by_draw: dict[int, NDArray[np.bool_]] = {}
-        for run, draw in of[["draw"]].itertuples(name=None):
-            if draw not in by_draw and (right := experiment.fitted_right(run)) is not None:
-                by_draw[draw] = right
-        if by_draw:
-            row = {"labels": labels, "weak": weak, "shots": shots, "n": len(experiment.test)}
-            row |= {"draws": len(by_draw), "scope": scope(len(by_draw))}
-            rows.append(row | share("accuracy", np.column_stack(list(by_draw.values()))))
-    rows.sort(key=lambda row: (row["labels"], models[row["weak"]], row["shots"]))
-    return table(rows, "labels weak shots n draws scope accuracy±")
-
-
 def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
     """Each arm's gain where a rule that never sees a question is right, and where it is wrong."""
     rows: list[dict[str, Any]] = []

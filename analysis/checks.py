@@ -11,8 +11,7 @@ import pandas as pd
 
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.sentences import percent
-from w2s_icl.analysis.stats.columns import MIN_QUESTIONS, MIN_RANDOM_DRAWS
-from w2s_icl.analysis.stats.paired import HABIT_P
+from w2s_icl.analysis.stats.paired import HABIT_P, MIN_QUESTIONS, MIN_RANDOM_DRAWS
 from w2s_icl.analysis.tables import RUN, missing_cells, positions_table, repeats_table
 from w2s_icl.record import UNREAD_LIMIT
 

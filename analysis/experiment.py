@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from w2s_icl.analysis.logs import KEY, Logs
-from w2s_icl.analysis.stats.columns import Floats
+from w2s_icl.analysis.stats.paired import Floats
 from w2s_icl.analysis.surface_rule import cross_fitted
 from w2s_icl.record import FILE, MISSING_LIMIT, SELF, CellKey, short_name
 

@@ -14,7 +14,7 @@ from w2s_icl import words
 from w2s_icl.analysis import figures, sentences
 from w2s_icl.analysis.results import Results
 from w2s_icl.analysis.sentences import Row
-from w2s_icl.analysis.stats.columns import MIN_QUESTIONS
+from w2s_icl.analysis.stats.paired import MIN_QUESTIONS
 from w2s_icl.analysis.verdict import Condition
 
 Cell = tuple[str, str] | str

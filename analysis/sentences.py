@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from w2s_icl.analysis.stats.columns import MIN_QUESTIONS
+from w2s_icl.analysis.stats.paired import MIN_QUESTIONS
 
 Row = Mapping[Any, Any]
 

@@ -17,8 +17,16 @@ from numpy.typing import NDArray
 from w2s_icl.analysis.checks import cautions, void_reasons
 from w2s_icl.analysis.experiment import Column, Compared, Experiment
 from w2s_icl.analysis.sentences import listed
-from w2s_icl.analysis.stats.columns import MIN_QUESTIONS, MIN_RANDOM_DRAWS, Floats
-from w2s_icl.analysis.stats.paired import Difference, Line, gain_line, holm, paired_difference
+from w2s_icl.analysis.stats.paired import (
+    MIN_QUESTIONS,
+    MIN_RANDOM_DRAWS,
+    Difference,
+    Floats,
+    Line,
+    gain_line,
+    holm,
+    paired_difference,
+)
 from w2s_icl.analysis.stats.ratio import gap_recovered
 from w2s_icl.analysis.tables import scope
 from w2s_icl.analysis.verdict_words import ALPHA, Pair, lead, rest

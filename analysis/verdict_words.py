@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from w2s_icl.analysis.sentences import change, interval, listed, points
-from w2s_icl.analysis.stats.columns import MIN_RANDOM_DRAWS
+from w2s_icl.analysis.stats.paired import MIN_RANDOM_DRAWS
 
 if TYPE_CHECKING:
     from w2s_icl.analysis.verdict import Condition, Verdict

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from w2s_icl.analysis.stats.columns import LEVEL, Floats, columns_of, is_binary
+from w2s_icl.analysis.stats.paired import LEVEL, Floats, columns_of, is_binary
 
 
 class QuestionBootstrap:
@@ -49,12 +49,8 @@ class QuestionBootstrap:
         two runs without a difference give (0.999, 1), from which nothing about other questions
         follows. All is nan when the correctness of a run is constant.
 
-        Args:
-            a_answers: Letters, "" where unparsed, which agrees with nothing; shape (n, draws).
-            b_answers: As `a_answers`, or shape (n, 1).
-            a_correct: 0/1, in the shape of the answers.
-            b_correct: 0/1, in the shape of the answers.
-            n_options: Of each question, at least 2; shape (n,).
+        Answers are letters, shape (n, draws) or, of b, (n, 1), "" where unparsed, which agrees with
+        nothing; correctness is 0/1 in their shape; `n_options`, shape (n,), is at least 2.
         """
         n = self.counts.shape[1]
         right_a, right_b = columns_of(a_correct=a_correct, b_correct=b_correct)
@@ -79,9 +75,7 @@ def _interval(value: float, resampled: Floats) -> tuple[float, float, float]:
         return np.nan, np.nan, np.nan
     values = np.append(value, resampled[~np.isnan(resampled)])
     centre, *scaled = np.arctanh(np.clip(values, -0.999, 0.999))
-    half = np.nan
-    if len(scaled) > 1:
-        half = stats.norm.ppf((1 + LEVEL) / 2) * np.std(scaled, ddof=1)
+    half = stats.norm.ppf((1 + LEVEL) / 2) * np.std(scaled, ddof=1) if scaled[1:] else np.nan
     low, high = np.tanh(centre - half), np.tanh(centre + half)
     return value, float(np.minimum(low, value)), float(np.maximum(high, value))
 

@@ -1,6 +1,5 @@
 """What a study of a given size can detect, before it is run: its ratios and its claim."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from w2s_icl.analysis.stats.columns import (
+from w2s_icl.analysis.stats.paired import (
     FLOOR,
     MIN_QUESTIONS,
     MIN_RANDOM_DRAWS,
@@ -45,9 +44,8 @@ def _power(
     if np.min(draws) >= MIN_RANDOM_DRAWS:
         seen = vs + 0.3 * spread / (n * draws)
         estimated, df = vq + seen, satterthwaite(vq, df, seen, draws)
-    root, quantile = np.sqrt(vq + vs), stats.t.ppf(0.975, df)
-    power: Floats = stats.norm.sf((quantile * np.sqrt(estimated) - np.abs(effect)) / root)
-    return power
+    distance = stats.t.ppf(0.975, df) * np.sqrt(estimated) - np.abs(effect)
+    return np.asarray(stats.norm.sf(distance / np.sqrt(vq + vs)))
 
 
 def pgr_power(
@@ -75,8 +73,7 @@ def pgr_power(
 
 def _first(values: NDArray[Any], power: Floats) -> float | None:
     """The first value with enough power; None where none has it."""
-    enough = values[power >= POWER]
-    return float(enough[0]) if len(enough) else None
+    return next(map(float, values[power >= POWER]), None)
 
 
 def questions_needed(gap: float, draws: int, draw_sd: float) -> float | None:
@@ -92,8 +89,7 @@ def gap_needed(n: int, draws: int, draw_sd: float) -> float | None:
     gap + 2 R_BC - gap^2.
     """
     gaps = np.arange(1, 1001) / 1000
-    spread = gaps + 2 * R_BC - gaps**2
-    return _first(gaps, _power(gaps, spread, 1, FLOOR, n, draws, draw_sd))
+    return _first(gaps, _power(gaps, gaps + 2 * R_BC - gaps**2, 1, FLOOR, n, draws, draw_sd))
 
 
 def smallest_difference(gap: float, n: int, draws: int, draw_sd: float) -> float | None:
@@ -114,24 +110,22 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
     as `claim_power` has it; `lines` are the same in words.
     """
     if n < MIN_QUESTIONS:
-        names = ("gap_needed", "smallest_difference", "questions_needed")
+        names = ("gap_needed", "smallest_difference", "questions_needed", "verdict")
         line = (
             f"! can detect: nothing; no ratio is given below {MIN_QUESTIONS} test questions, "
             f"got test_size {n}"
         )
-        return dict.fromkeys((*names, "verdict")) | {"assumptions": {}, "lines": [line]}
+        return dict.fromkeys(names) | {"assumptions": {}, "lines": [line]}
     # fewer draws than three say nothing about others, and their interval holds no such doubt
     sd = DRAW_SD if draws >= MIN_RANDOM_DRAWS else 0.0
     gap = gap_needed(n, draws, sd)
-    by_gap = {
-        "smallest_difference": {g: smallest_difference(g, n, draws, sd) for g in GAPS},
-        "questions_needed": {g: questions_needed(g, draws, sd) for g in GAPS},
-    }
+    smallest = {g: smallest_difference(g, n, draws, sd) for g in GAPS}
+    needed = {g: questions_needed(g, draws, sd) for g in GAPS}
 
-    def at(name: str, without: str) -> str:
+    def at(by_gap: dict[float, float | None], without: str) -> str:
         return ", ".join(
             f"{without if v is None else f'{v:,g}'} at a gap of {100 * g:.0f} points"
-            for g, v in by_gap[name].items()
+            for g, v in by_gap.items()
         )
 
     verdict, verdict_lines = _verdict(n, draws)
@@ -140,15 +134,16 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
     only = "" if sd else ", about these demonstrations only"
     return {
         "gap_needed": gap,
-        **{name: {f"{g:.2f}": v for g, v in of.items()} for name, of in by_gap.items()},
+        "smallest_difference": {f"{g:.2f}": v for g, v in smallest.items()},
+        "questions_needed": {f"{g:.2f}": v for g, v in needed.items()},
         "verdict": verdict,
         "assumptions": {"draw_sd": sd, "r_bc": R_BC, "power": POWER},
         "lines": [
             f"can detect ({100 * POWER:.0f}% power{only}):",
             f"  gap that a ratio needs: {ratio}",
-            f"  PGR apart from {low:g}, by: {at('smallest_difference', 'nothing')}",
+            f"  PGR apart from {low:g}, by: {at(smallest, 'nothing')}",
             f"  to tell {low:g} from {high:g} with {draws} draw{'s' * (draws > 1)}, questions: "
-            + at("questions_needed", f"over {MAX_QUESTIONS:,}"),
+            + at(needed, f"over {MAX_QUESTIONS:,}"),
             f"  assumed: sd of accuracy over draws {100 * sd:g} points, "
             f"{100 * R_BC:.0f}% of questions right in the worse only",
             *verdict_lines,
@@ -156,30 +151,30 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
     }
 
 
-def _verdict(n: int, draws: int) -> tuple[Mapping[str, Any], list[str]]:
+def _verdict(n: int, draws: int) -> tuple[dict[str, Any], list[str]]:
     """The power of the verdict, and the same in words."""
     if draws < MIN_RANDOM_DRAWS:
-        few = f"{draws} draw{'s' * (draws != 1)}"
         return {"claims": {f"{g:.2f}": 0.0 for g in GAINS}}, [
-            f"! verdict: no claim can be made with {few}; it takes at least {MIN_RANDOM_DRAWS} "
-            "(`draws: 5` in the study)"
+            f"! verdict: no claim can be made with {draws} draw{'s' * (draws != 1)}; it takes at "
+            f"least {MIN_RANDOM_DRAWS} (`draws: 5` in the study)"
         ]
     power, (gain, share) = claim_power(n, draws), WANTED
-    claims = power["claims"].items()
+    claims = ", ".join(
+        f"{p:.2f} at {100 * float(g):.0f} points" for g, p in power["claims"].items()
+    )
     shown = ", ".join(f"{name} {100 * d:.1f}" for name, d in power["could_show"].items())
     lines = [
         "verdict: share of studies of this size that claim a student's true gain (simulated; all "
         "controls run):",
-        "  " + ", ".join(f"{p:.2f} at {100 * float(g):.0f} points" for g, p in claims),
+        f"  {claims}",
         f"  smallest difference shown with 80% power, in points: {shown}",
     ]
     if (claimed := power["claims"][f"{gain:.2f}"]) < share:
         enough, more = power["questions_needed"], power["draws_needed"]
-        questions = f"about {enough:,.0f}" if enough else "over 20,000"
         lines.append(
             f"! a gain of {100 * gain:.0f} points is claimed in {claimed:.0%} of such studies, "
-            f"below {share:.0%}: {questions} questions would do; "
-            + (f"so would {more} draws" if more else "more draws alone would not")
+            f"below {share:.0%}: {f'about {enough:,.0f}' if enough else 'over 20,000'} questions "
+            "would do; " + (f"so would {more} draws" if more else "more draws alone would not")
         )
     return power, lines
 
@@ -197,23 +192,17 @@ def claim_power(n: int, draws: int) -> dict[str, Any]:
     z, se = np.moveaxis(_simulated(n, draws, GAINS, 1000), 2, 0)
     claims, at = _claimed(z), GAINS.index(gain)
     could_show = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * se[at].mean(axis=1, dtype=float)
-    questions = more_draws = None
-    if claims[at] < share:
-        # with more questions each z grows as their root, and varies as it did
-        means = z[at].mean(axis=1, keepdims=True)
-        sizes = range(n, 20_000, 10)
-        questions = next(
-            (s for s in sizes if _claimed(z[at] + (np.sqrt(s / n) - 1) * means) >= share), None
-        )
-        more = (m for m in (10, 20) if m > draws)
-        more_draws = next(
-            (m for m in more if _claimed(_simulated(n, m, (gain,), 200)[0, :, 0]) >= share), None
-        )
+    sizes = range(n, MAX_QUESTIONS, 10) if claims[at] < share else ()
+    more = (m for m in (10, 20) if m > draws and claims[at] < share)
+    # with more questions each z grows as their root, and varies as it did
+    means = z[at].mean(axis=1, keepdims=True)
+    grown = ((s, z[at] + (np.sqrt(s / n) - 1) * means) for s in sizes)
+    drawn = ((m, _simulated(n, m, (gain,), 200)[0, :, 0]) for m in more)
     return {
         "claims": {f"{g:.2f}": float(p) for g, p in zip(GAINS, claims, strict=True)},
         "could_show": dict(zip(CONDITIONS, could_show.tolist(), strict=True)),
-        "questions_needed": questions,
-        "draws_needed": more_draws,
+        "questions_needed": next((s for s, of in grown if _claimed(of) >= share), None),
+        "draws_needed": next((m for m, of in drawn if _claimed(of) >= share), None),
     }
 
 
@@ -254,12 +243,13 @@ def _batch(rng: np.random.Generator, n: int, draws: int, gains: tuple[float, ...
         level = stats.norm.ppf(np.clip(accuracy, 0.001, 0.999))
         return np.asarray(of < level, dtype=np.float32)
 
-    w, s = right(weak, np.float32(zero_shot - 0.12)), right(alone, zero_shot)
-    r = right(latent["R"], zero_shot + shifts["R"])
+    def arm(name: str, gain: float) -> NDArray[np.float32]:
+        return right(latent[name], zero_shot + gain + shifts[name])
+
+    w, s, r = right(weak, np.float32(zero_shot - 0.12)), right(alone, zero_shot), arm("R", 0)
     found = []
     for gain in gains:
-        a, g, noisy = (right(latent[x], zero_shot + gain + shifts[x]) for x in "AGN")
-        u = right(latent["U"], zero_shot + 0.3 * gain + shifts["U"])
+        a, g, noisy, u = arm("A", gain), arm("G", gain), arm("N", gain), arm("U", 0.3 * gain)
         half = (s + noisy) * np.float32(0.5)
         plain = [_tested(a - than) for than in (s, u, r, half, w)]
         found.append([*plain, _tested(g - w), _tested(a - s, rule)])
@@ -288,7 +278,6 @@ def _tested(difference: NDArray[np.float32], known: NDArray[np.float32] | None =
         value, df = (weights * d).sum(axis=1), n - 2
         by_draw = np.matmul(weights[:, None, :], difference)[:, 0]
     vs = by_draw.var(axis=1, ddof=1) / draws
-    df = satterthwaite(vq, df, vs, draws)
     se = np.sqrt(np.maximum(vq + vs, FLOOR / n**2))
-    z = -stats.norm.ppf(np.clip(stats.t.sf(value / se, df), 1e-300, 1 - 1e-16))
-    return np.stack([z, se])
+    p = stats.t.sf(value / se, satterthwaite(vq, df, vs, draws))
+    return np.stack([-stats.norm.ppf(np.clip(p, 1e-300, 1 - 1e-16)), se])

@@ -7,19 +7,16 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from w2s_icl.analysis.stats.columns import (
+from w2s_icl.analysis.stats.paired import (
     FLOOR,
     MIN_QUESTIONS,
     NO_VARIANCE,
     Floats,
     columns_of,
-    floored,
     means_of,
     t_interval,
     t_quantile,
 )
-
-Status = Literal["ok", "gap_not_established", "gap_reversed"]
 
 _NO_MEAN: Final = 1e-12  # below this a mean of fractions is rounding error
 
@@ -43,7 +40,7 @@ class Ratio:
     high: float
     # "gap_reversed": the interval of the gap lies below 0. "gap_not_established": it holds 0, the
     # set of the ratio is unbounded, or there are fewer than 30 questions.
-    status: Status
+    status: Literal["ok", "gap_not_established", "gap_reversed"]
 
     @property
     def fragile(self) -> bool:
@@ -85,43 +82,12 @@ def gap_recovered(
         >>> ratio.value, round(ratio.low, 3), round(ratio.high, 3), ratio.status
         (0.75, 0.609, 0.891, 'ok')
     """
-    b, a, c = columns_of(base=base, treated=treated, ceiling=ceiling)
-    return _ratio(a - b, c - b, clusters)
+    return pooled_gap_recovered([(base, treated, ceiling)], clusters)
 
 
-def _ratio(over_base: Floats, gaps: Floats, clusters: ArrayLike | None = None) -> Ratio:
-    """Of treated - base and ceiling - base, shape (n, draws)."""
-    means = means_of(over_base, gaps, clusters=clusters)
-    n = means.n
-    x, x_variance, x_df = means.combine(1, 0)
-    d, d_variance, d_df = means.combine(0, 1)
-    x_variance, d_variance = floored(x_variance, n), floored(d_variance, n)
-    d_low, d_high = t_interval(d, d_variance, d_df)
-
-    df = ratio = value = low = high = np.nan
-    status: Status = "gap_not_established"
-    if abs(d) > _NO_MEAN:
-        ratio = float(over_base.sum() / gaps.sum())  # of 0/1 columns, exactly rounded
-        df = means.combine(1, -ratio)[2]
-    if n >= MIN_QUESTIONS and d_high < 0:
-        status = "gap_reversed"
-    elif n >= MIN_QUESTIONS and d_low > 0:
-        covariances = [
-            (of + means.over_draws, means.variance(of, of_df, 1, -ratio)[1])
-            for of, of_df in means.over_questions
-        ]
-        # `FLOOR` for the two differences, which share the base
-        covariances.append((FLOOR / n**2 * np.array([[1, 0.5], [0.5, 1]]), df))
-        ends = np.array([_fieller(x, d, of, t_quantile(of_df)) for of, of_df in covariances])
-        if not np.isnan(ends).any():
-            status = "ok"
-            value, low, high = ratio, float(ends[:, 0].min()), float(ends[:, 1].max())
-    numerator, gap = (x, *t_interval(x, x_variance, x_df)), (d, d_low, d_high)
-    t_gap = d / float(np.sqrt(d_variance))
-    return Ratio(n, means.draws, *numerator, *gap, t_gap, df, value, low, high, status)
-
-
-def pooled_gap_recovered(triples: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]]) -> Ratio:
+def pooled_gap_recovered(
+    triples: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]], clusters: ArrayLike | None = None
+) -> Ratio:
     """The ratio of means over several cells: `gap_recovered` of their average columns.
 
     The differences are averaged over cells question by question and draw by draw, so cells that
@@ -131,10 +97,37 @@ def pooled_gap_recovered(triples: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike
     Each cell is (base, treated, ceiling); all have the same questions and, where they have draws,
     the same draws.
     """
-    columns = [column for triple in triples for column in triple]
-    cube = np.stack(columns_of(**{f"column {i}": of for i, of in enumerate(columns)}))
-    b, a, c = (cube[i::3].mean(axis=0) for i in range(3))
-    return _ratio(a - b, c - b)
+    named = (zip(("base", "treated", "ceiling"), of, strict=True) for of in triples)
+    columns = {f"{name} of cell {i}": column for i, of in enumerate(named) for name, column in of}
+    cube = np.stack(columns_of(**columns))
+    base, treated, ceiling = (cube[i::3].mean(axis=0) for i in range(3))
+    over_base, gaps = treated - base, ceiling - base
+    means = means_of(over_base, gaps, clusters=clusters)
+    n = means.n
+    x, x_variance, x_df = means.floored(1, 0)
+    d, d_variance, d_df = means.floored(0, 1)
+    d_low, d_high = t_interval(d, d_variance, d_df)
+    df = ratio = value = low = high = np.nan
+    status: Literal["ok", "gap_not_established", "gap_reversed"] = "gap_not_established"
+    if abs(d) > _NO_MEAN:
+        ratio = float(over_base.sum() / gaps.sum())  # of 0/1 columns, exactly rounded
+        df = means.combine(1, -ratio)[2]
+    if n >= MIN_QUESTIONS and d_high < 0:
+        status = "gap_reversed"
+    elif n >= MIN_QUESTIONS and d_low > 0:
+        sets = [
+            (of + means.over_draws, means.variance(of, of_df, 1, -ratio)[1])
+            for of, of_df in means.over_questions
+        ]
+        # `FLOOR` for the two differences, which share the base
+        sets.append((FLOOR / n**2 * np.array([[1, 0.5], [0.5, 1]]), df))
+        ends = np.array([_fieller(x, d, of, t_quantile(of_df)) for of, of_df in sets])
+        if not np.isnan(ends).any():
+            status = "ok"
+            value, low, high = ratio, float(ends[:, 0].min()), float(ends[:, 1].max())
+    numerator, gap = (x, *t_interval(x, x_variance, x_df)), (d, d_low, d_high)
+    t_gap = d / float(np.sqrt(d_variance))
+    return Ratio(n, means.draws, *numerator, *gap, t_gap, df, value, low, high, status)
 
 
 def clustered_ratio(
@@ -154,6 +147,4 @@ def clustered_ratio(
         return np.nan
     ratio = float(means.values[0] / means.values[1])
     plain, together = (means.variance(*of, 1, -ratio)[0] for of in means.over_questions)
-    if plain <= NO_VARIANCE * (1 + ratio**2):
-        return np.nan
-    return float(np.sqrt(together / plain))
+    return float(np.sqrt(together / plain)) if plain > NO_VARIANCE * (1 + ratio**2) else np.nan

@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.stats.paired import habit_seen, paired_difference, uniform_p, wilson
-from w2s_icl.analysis.stats.variance import variance_components
-from w2s_icl.analysis.tables.cells import CELL, interval, scope, share, table
+from w2s_icl.analysis.stats.paired import (
+    habit_seen,
+    paired_difference,
+    uniform_p,
+    variance_components,
+    wilson,
+)
+from w2s_icl.analysis.tables.cells import CELL, interval, share, table
 
 RUN = ("model", "labels", "weak", "shots", "prompt")
 """Columns that tell the kinds of runs apart, over their draws."""

@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from w2s_icl.analysis.experiment import COLUMNS, DEFINITIONS, Cell, Experiment
-from w2s_icl.analysis.stats.columns import MIN_RANDOM_DRAWS
-from w2s_icl.analysis.stats.paired import Difference, mean_interval, wilson
+from w2s_icl.analysis.stats.paired import MIN_RANDOM_DRAWS, Difference, mean_interval, wilson
 from w2s_icl.analysis.stats.ratio import Ratio, clustered_ratio, gap_recovered, pooled_gap_recovered
 from w2s_icl.record import CellKey
 

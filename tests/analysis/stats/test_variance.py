@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from w2s_icl.analysis.stats.variance import variance_components
+from w2s_icl.analysis.stats.paired import variance_components
 
 RNG = np.random.default_rng(5)
 

@@ -26,8 +26,7 @@ from w2s_icl.record import BANNER, IDENTITY
 from w2s_icl.words import arm_name
 
 ARM = ("model", "labels", "weak", "shots", "prompt")
-PLAIN = "plain"
-"""How --as names the prompt that is "" in the logs."""
+PLAIN = "plain"  # how --as names the prompt that is "" in the logs
 
 Arm = tuple[Any, ...]
 
@@ -45,13 +44,12 @@ class Comparison:
     def texts(self) -> pd.DataFrame:
         """The arms that are compared, as texts."""
         done = self.table[self.table["state"] == "compared"].set_index("arm")
-        low, high = (done[end].map(points) for end in ("lo", "hi"))
         return pd.DataFrame(
             {
                 "first": done["accuracy_first"].map(percent),
                 "second": done["accuracy_second"].map(percent),
                 "points": done["diff"].map(points),
-                "95% CI": low + " to " + high,
+                "95% CI": done["lo"].map(points) + " to " + done["hi"].map(points),
                 "p (Holm)": done["p_holm"].map(p_value),
                 "n": done["n"].astype("Int64"),
             }
@@ -59,11 +57,11 @@ class Comparison:
 
     def sentence(self) -> str:
         """How many differences are established."""
-        sure = self.table.loc[self.table["p_holm"] < 0.05, "diff"]
+        sure, shared = self.table.loc[self.table["p_holm"] < 0.05, "diff"], len(self.texts())
         return (
             f"{self.second} against {self.first}, after Holm's adjustment: {(sure > 0).sum()} of "
-            f"{len(self.texts())} shared arms are better, {(sure < 0).sum()} are worse, and "
-            f"{len(self.texts()) - len(sure)} are not distinguishable from equal."
+            f"{shared} shared arms are better, {(sure < 0).sum()} are worse, and "
+            f"{shared - len(sure)} are not distinguishable from equal."
         )
 
 
@@ -128,8 +126,9 @@ def _questions(one: Experiment, two: Experiment) -> tuple[list[str], list[str]]:
     if not shared:
         raise W2SError(f"{other}: no id of a test question is in both")
     for id_ in shared:
-        for what, x, y in zip(_ASKED, _asked(b[id_]), _asked(a[id_]), strict=True):
-            if x != y:
+        theirs = _asked(b[id_])
+        for what, y in _asked(a[id_]).items():
+            if (x := theirs[what]) != y:
                 raise W2SError(f"{other}: {id_!r} has another {what}, {x!r:.60} and {y!r:.60}")
     names = ("dataset", *IDENTITY, "system_message", "scorer_version", "w2s_icl", "inspect_ai")
     said = [(name, *(e.logs.metadata.get(name) for e in (one, two))) for name in names]
@@ -138,20 +137,16 @@ def _questions(one: Experiment, two: Experiment) -> tuple[list[str], list[str]]:
         differs.append("differs: the order of the options")
     lone = {"first": [str(i) for i in a if i not in b], "second": [str(i) for i in b if i not in a]}
     only = [
-        f"{len(ids)} test questions only in {which}: {', '.join(ids)}"
-        for which, ids in lone.items()
-        if ids
+        f"{len(of)} test questions only in {x}: {', '.join(of)}" for x, of in lone.items() if of
     ]
     return differs, only
 
 
-_ASKED = ("wording", "options", "right answer")
-
-
-def _asked(question: Mapping[Any, Any]) -> tuple[Any, ...]:
-    """What must be the same in both directories, as `_ASKED` names it."""
-    right = question["choices"][ascii_uppercase.index(question["gold"])]
-    return question["question"], sorted(question["choices"]), right
+def _asked(question: Mapping[Any, Any]) -> dict[str, Any]:
+    """What must be the same in both directories."""
+    choices = question["choices"]
+    right = choices[ascii_uppercase.index(question["gold"])]
+    return {"wording": question["question"], "options": sorted(choices), "right answer": right}
 
 
 def _arms(e: Experiment) -> dict[Arm, Mapping[int, int]]:
@@ -170,9 +165,7 @@ def _names(
         halves = [(text[:i], text[i + 1 :]) for i, sign in enumerate(text) if sign == "="]
         names |= {old: new for old, new in halves if old in mine and new in theirs}
     old, new = mine - theirs - names.keys(), theirs - mine - {*names.values()}
-    if guess and len(old) == len(new) == 1:
-        names |= zip(old, new, strict=True)
-    return names
+    return names | (dict(zip(old, new, strict=True)) if guess and len(old) == len(new) == 1 else {})
 
 
 def _difference(one: Experiment, two: Experiment, pairs: Sequence[tuple[int, int]]) -> Any:
@@ -207,12 +200,11 @@ def write_comparison(dirs: Sequence[str], out: str | Path, renamed: Sequence[str
     first, *others = logs = [read_logs(address) for address in dirs]
     made = [compare(first, other, renamed) for other in others]
     used = {f"{old}={new}" for of in made for old, new in of.names.items()}
-    for text in renamed:
-        if text not in used:
-            raise W2SError(
-                f"--as must be OLD=NEW, a model or prompt of {first.directory} and one of another "
-                f"directory, got {text!r}"
-            )
+    if unknown := [text for text in renamed if text not in used]:
+        raise W2SError(
+            f"--as must be OLD=NEW, a model or prompt of {first.directory} and one of another "
+            f"directory, got {unknown[0]!r}"
+        )
     rows = pd.concat([of.table for of in made], ignore_index=True)
     banner = BANNER if any(of.simulated for of in logs) else ""
     drawn, svg, files = rows[rows["state"] == "compared"], "", [out / "compare.csv"]

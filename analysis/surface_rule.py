@@ -3,8 +3,7 @@
 Right answers of a benchmark often look different from wrong ones: longer, hedged, negated, unlike
 the other options. A model can learn such marks from demonstrations and gain accuracy without
 learning the task. The rule here sees the texts of the options and nothing else, so what it gets
-right can be had from the surface. Fitted on the labels shown in a prompt it says how much of the
-gain those labels could bring that way; `cross_fitted` says how much the test questions offer.
+right can be had from the surface; `cross_fitted` says how much of that the test questions offer.
 
 The rule is a softmax regression over the options of each question (a conditional logit; McFadden
 1974), with features of each option set against the other options of its question. Word lists are
@@ -13,7 +12,7 @@ English; text in other languages is measured by length, overlap, digits and capi
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -70,12 +69,9 @@ def _named_features(texts: Question) -> dict[str, Sequence[float]]:
     def share(part: int, whole: int) -> float:
         return part / whole if whole else 0.0
 
-    def against(share_of: Callable[[frozenset[str], frozenset[str]], float]) -> list[list[float]]:
-        """Of each option, a value against each of the others."""
-        return [[share_of(s, o) for j, o in enumerate(sets) if j != i] for i, s in enumerate(sets)]
-
-    jaccard = against(lambda s, o: share(len(s & o), len(s | o)))
-    covered = against(lambda s, o: share(len(s & o), len(o)))
+    others = [(s, sets[:i] + sets[i + 1 :]) for i, s in enumerate(sets)]
+    jaccard = [[share(len(s & o), len(s | o)) for o in rest] for s, rest in others]
+    covered = [[share(len(s & o), len(o)) for o in rest] for s, rest in others]
     capitals = [sum(word[0].isupper() for word in text.split()[1:]) for text in texts]
     return {
         "words": [float(np.log1p(len(tokens))) for tokens in words],
@@ -121,10 +117,7 @@ class Options:
     """
 
     def __init__(self, questions: Sequence[Question]) -> None:
-        """Take the options of each question; there must be two."""
-        for choices in questions:
-            if len(choices) < 2:
-                raise ValueError(f"a question must have at least two options, got {list(choices)}")
+        """Take the options of each question, at least two."""
         self.orders = [sorted(range(len(c)), key=c.__getitem__) for c in questions]
         tables = [_sorted_features(tuple(sorted(choices))) for choices in questions]
         self.features = np.concatenate(tables)  # (options of all questions, features)
@@ -153,8 +146,6 @@ class SurfaceRule:
 
     def probabilities(self, questions: Sequence[Question]) -> list[Floats]:
         """Probability of each option, an array per question that sums to 1."""
-        if not questions:
-            return []
         options = Options(questions)
         return options.parted(options.softmax(self.weights)[0])
 
@@ -172,18 +163,12 @@ class SurfaceRule:
 
 
 def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRule:
-    """Fit the rule on labelled questions, such as the demonstrations of one prompt.
+    """Fit the rule on labelled questions, at least one.
 
     A label is the index of an option, right or wrong. The weights have the largest likelihood minus
-    RIDGE / 2 times the squared weights: one question is enough, and weights that the labels say
-    nothing about are 0.
+    RIDGE / 2 times the squared weights; those that the labels say nothing about are 0.
     """
-    if not questions or len(questions) != len(labels):
-        raise ValueError(f"fit on one label a question, got {len(labels)} of {len(questions)}")
     options = Options(questions)
-    for choices, label in zip(questions, labels, strict=True):
-        if not 0 <= label < len(choices):
-            raise ValueError(f"a label must be 0 to {len(choices) - 1}, an option, got {label!r}")
     x, starts = options.features, options.starts
     places = [order.index(label) for order, label in zip(options.orders, labels, strict=True)]
     labelled = x[starts + places].sum(axis=0)
@@ -194,10 +179,9 @@ def fit_rule(questions: Sequence[Question], labels: Sequence[int]) -> SurfaceRul
         return float(value), p @ x - labelled + RIDGE * weights
 
     def curvature(weights: Floats) -> Floats:
-        p, _ = options.softmax(weights)
-        means = np.add.reduceat(p[:, None] * x, starts, axis=0)
-        curved: Floats = (p[:, None] * x).T @ x - means.T @ means + RIDGE * np.eye(len(weights))
-        return curved
+        weighted = options.softmax(weights)[0][:, None] * x
+        means = np.add.reduceat(weighted, starts, axis=0)
+        return np.asarray(weighted.T @ x - means.T @ means + RIDGE * np.eye(len(weights)))
 
     start = np.zeros(x.shape[1])
     best = minimize(loss, start, jac=True, hess=curvature, method="trust-exact", tol=1e-6)

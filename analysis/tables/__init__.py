@@ -1,14 +1,8 @@
 """From aligned answers to tables; docs/columns.md says what each column means."""
 
-from w2s_icl.analysis.tables.arms import arms_table, tests_table
-from w2s_icl.analysis.tables.audits import (
-    RUN,
-    positions_table,
-    repeats_table,
-    surface_rule_table,
-)
+from w2s_icl.analysis.tables.arms import arms_table, classes_table, surface_rule_table, tests_table
+from w2s_icl.analysis.tables.audits import RUN, positions_table, repeats_table
 from w2s_icl.analysis.tables.cells import cells_table, curves_table, pooled_table, scope
-from w2s_icl.analysis.tables.classes import classes_table
 from w2s_icl.analysis.tables.ledger import costs_table, missing_cells, models_table, stats_info
 from w2s_icl.analysis.tables.matching import matching_table
 

@@ -1,16 +1,40 @@
-"""The arms of each pair: gains, and tests against the arm with weak labels."""
+"""Gains by arm, by class of question and by a rule that never sees one, and their tests."""
 
+import re
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from string import ascii_uppercase
+from typing import Any, Final
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from w2s_icl.analysis.experiment import ARMS, ArmRuns, Experiment
+from w2s_icl.analysis.experiment import ARMS, COLUMNS, ArmRuns, Cell, Experiment
 from w2s_icl.analysis.stats.paired import Difference, holm, paired_difference
-from w2s_icl.analysis.tables.cells import CELL, difference, scope, share, table
+from w2s_icl.analysis.stats.ratio import gap_recovered
+from w2s_icl.analysis.tables.cells import (
+    CELL,
+    difference,
+    interval,
+    ratio_columns,
+    scope,
+    share,
+    table,
+)
+from w2s_icl.words import printable
 
 MAIN = ("weak", "strong0", "gold")
 """Runs that those with weak labels are tested against in every cell, each in a family."""
+
+_DECLINES: Final = re.compile(
+    r"\bno comment\b"
+    r"|\b(?:i|we) (?:do not|don['’]?t|can ?not|can['’]?t) (?:know|say|tell|answer|comment)\b"
+    r"|\b(?:can ?not|can['’]?t|could not) be (?:answered|determined|known|said|told)\b"
+    r"|\b(?:not enough|insufficient|no) information\b"
+    r"|^\W*(?:it is |it's )?(?:unknown|unanswerable|undetermined|not known)\W*$",
+    re.IGNORECASE,
+)
 
 
 @lru_cache(maxsize=2)
@@ -97,3 +121,85 @@ def arms_table(experiment: Experiment) -> pd.DataFrame:
         "arm labels labelled_by prompt base n draws scope accuracy± gain± gain_p",
         "ahead± ahead_p demo_label_accuracy",
     )
+
+
+def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
+    """Each arm's gain where a rule that never sees a question is right, and where it is wrong."""
+    rows: list[dict[str, Any]] = []
+    for weak, strong, shots, arms in experiment.all_arms():
+        for name, arm in arms.items():
+            row = {"weak": weak, "strong": strong, "shots": shots, "arm": name, "n": 0, "draws": 0}
+            rows.append(row)
+            _, base = experiment.base(strong, arm.prompt)
+            both = None if base is None else experiment.compare([arm.runs], base)
+            if both is None or not both.usable:
+                continue
+            right = experiment.rule.right[both.places]
+            row |= {"n": both.n, "draws": len(both.draws)}
+            row |= share("rule_accuracy", np.repeat(right[:, None], len(both.draws), axis=1))
+            for end, where in (("right", right), ("wrong", ~right)):
+                row[f"{end}_n"] = int(where.sum())
+                if where.any():
+                    gain = paired_difference(*(column[where] for column in both.columns))
+                    row |= interval(f"gain_{end}", gain.diff, gain.low, gain.high)
+    return table(rows, *CELL, "arm n draws rule_accuracy± right_n wrong_n gain_right± gain_wrong±")
+
+
+def declines(answer: str) -> bool:
+    """Whether an answer says that it gives none.
+
+    Example:
+        >>> declines("I have no comment."), declines("Cannot be determined"), declines("No")
+        (True, True, False)
+    """
+    return bool(_DECLINES.search(answer))
+
+
+def classes_table(experiment: Experiment) -> pd.DataFrame:
+    """One row per (weak, strong, shots) of the headline and class of questions.
+
+    Intervals of a class are over its questions; those of all questions are clustered by category
+    from 20 categories on. Cells without a usable run with weak labels have no row.
+    """
+    rows = [
+        row
+        for cell in experiment.cells
+        if cell.shots in experiment.headline and cell.compares("w2s", "strong0")
+        for row in _classes(experiment, cell)
+    ]
+    accuracies, ratio = (f"acc_{name}±" for name in COLUMNS), ratio_columns("pgr_gold")
+    gain = "gain± gain_p gain_p_holm gain_part"
+    made = table(rows, *CELL, "by class n draws scope", *accuracies, gain, *ratio)
+    made["gain_p_holm"] = made.groupby([*CELL, "by"])["gain_p"].transform(holm)
+    return made
+
+
+def _classes(experiment: Experiment, cell: Cell) -> Iterator[dict[str, Any]]:
+    """The rows of a cell: all its questions, and those of each class where there are several."""
+    questions = experiment.logs.questions.iloc[cell.places]
+    categories = questions["category"].map(printable).to_numpy()
+    right = zip(questions["choices"], questions["gold"], strict=True)
+    declined = [declines(choices[ascii_uppercase.index(gold)]) for choices, gold in right]
+    yield _class(cell, "all", "all", np.ones(cell.n, dtype=bool), categories)
+    answers = np.where(declined, "declines", "answers")
+    for by, classes in (("category", categories), ("right answer", answers)):
+        names = sorted(set(classes))
+        for name in names if len(names) > 1 else ():
+            yield _class(cell, by, name, classes == name)
+
+
+def _class(
+    cell: Cell, by: str, name: str, of: NDArray[np.bool_], clusters: NDArray[Any] | None = None
+) -> dict[str, Any]:
+    """The numbers of the questions `of` a cell."""
+    arms = {arm: runs.correct[of] for arm, runs in cell.arms.items()}
+    gain = paired_difference(arms["w2s"], arms["strong0"], clusters=clusters)
+    status, ratio = cell.status("pgr_gold"), None
+    if not status:
+        ratio = gap_recovered(arms["weak"], arms["w2s"], arms["gold"], clusters=clusters)
+    row: dict[str, Any] = {column: getattr(cell, column) for column in (*CELL, "draws")}
+    row |= {"by": by, "class": name, "n": gain.n, "scope": scope(cell.draws)}
+    for arm in COLUMNS:
+        row |= share(f"acc_{arm}", arms.get(arm, ()))
+    row |= difference("gain", gain) | {"gain_part": gain.diff * gain.n / cell.n}
+    return row | ratio_columns("pgr_gold", ratio, status)

@@ -1,4 +1,4 @@
-"""What a reader checks before believing a number: positions, reruns, the surface rule."""
+"""What a reader checks before believing a number: positions and reruns."""
 
 import math
 from functools import lru_cache
@@ -11,14 +11,8 @@ from numpy.typing import NDArray
 
 from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.stats.paired import (
-    habit_seen,
-    paired_difference,
-    uniform_p,
-    variance_components,
-    wilson,
-)
-from w2s_icl.analysis.tables.cells import CELL, interval, share, table
+from w2s_icl.analysis.stats.paired import habit_seen, uniform_p, variance_components, wilson
+from w2s_icl.analysis.tables.cells import interval, share, table
 
 RUN = ("model", "labels", "weak", "shots", "prompt")
 """Columns that tell the kinds of runs apart, over their draws."""
@@ -44,17 +38,17 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
         accuracy = right / np.where(asked, asked, np.nan)
         once = places[:, :, -1].max(axis=0)
         counts = np.column_stack([np.nan_to_num(accuracy * once).round(), once]).astype(int)
-        ends = zip(*(wilson(k, n) for k, n in counts.tolist()), strict=True)
-        columns = {
-            **dict(zip(RUN, key, strict=True)),
-            **{"position": list(ascii_uppercase[:last])},
-            **{"asked": asked.astype(int), "right_here": right.astype(int), "accuracy": accuracy},
-            **dict(zip(("accuracy_lo", "accuracy_hi"), ends, strict=True)),
-            **{"answers": answers.astype(int), "share": answers / (answers.sum() or math.nan)},
-            "uniform": expected / (expected.sum() or math.nan),
-            **_errors(experiment, runs.index.to_numpy(), last),
+        low, high = zip(*(wilson(k, n) for k, n in counts.tolist()), strict=True)
+        columns: dict[Any, Any] = {
+            "position": list(ascii_uppercase[:last]),
+            "asked": asked.astype(int),
         }
-        rows += pd.DataFrame(columns).to_dict("records")
+        columns |= {"right_here": right.astype(int), "answers": answers.astype(int)}
+        columns |= {"accuracy": accuracy, "accuracy_lo": low, "accuracy_hi": high}
+        columns |= {"share": answers / (answers.sum() or math.nan)}
+        columns |= {"uniform": expected / (expected.sum() or math.nan)}
+        columns |= _errors(experiment, runs.index.to_numpy(), last)
+        rows += pd.DataFrame(dict(zip(RUN, key, strict=True)) | columns).to_dict("records")
     return table(
         rows,
         *RUN,
@@ -65,24 +59,22 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
 
 def _errors(experiment: Experiment, runs: NDArray[np.intp], places: int) -> dict[str, Any]:
     """The columns of the errors, by place."""
-    questions = experiment.logs.questions
-    letters = experiment.logs.letters[runs]
+    questions, letters = experiment.logs.questions, experiment.logs.letters[runs]
     gold = questions["gold"].to_numpy(dtype=np.str_)
     wrong = (letters != "") & (letters != gold)
     known = wrong.any(axis=0)
-    times = wrong[:, known].sum(axis=0)
-    alphabet = ascii_uppercase[:places]
-    at = [((letters == letter) & wrong)[:, known].sum(axis=0) / times for letter in alphabet]
-    errors = np.array([of.sum() for of in at])
+    letters, wrong, gold = letters[:, known], wrong[:, known], gold[known]
     options = questions["n_options"].to_numpy(dtype=float)[known]
-    could_be = [(i < options) & (gold[known] != letter) for i, letter in enumerate(alphabet)]
-    even = np.array([of @ (1 / np.maximum(options - 1, 1)) for of in could_be])
-    n = int(known.sum())
+    times, chance = wrong.sum(axis=0), 1 / np.maximum(options - 1, 1)
+    errors, even = np.zeros((2, places))
+    for i, letter in enumerate(ascii_uppercase[:places]):
+        errors[i] = (((letters == letter) & wrong).sum(axis=0) / times).sum()
+        even[i] = ((i < options) & (gold != letter)) @ chance
+    n = len(gold)
     p = uniform_p(errors, even) if n else math.nan
-    of_n = {"errors": errors, "errors_share": errors / (n or math.nan)}
-    of_n |= {"errors_even": even / (n or math.nan)}
-    seen = math.nan if math.isnan(p) else habit_seen(even)
-    return of_n | {"wrong_n": n, "p_errors": p, "habit_seen": seen}
+    row = {"errors": errors, "wrong_n": n, "p_errors": p, "errors_share": errors / (n or math.nan)}
+    row |= {"errors_even": even / (n or math.nan)}
+    return row | {"habit_seen": math.nan if math.isnan(p) else habit_seen(even)}
 
 
 @lru_cache(maxsize=2)
@@ -95,10 +87,9 @@ def repeats_table(experiment: Experiment) -> pd.DataFrame:
     """
     runs = _of_the_test(experiment)
     repeated = runs[(runs["changes"].map(len) > 0) & (runs["order"] == 0)]
-    rows: list[dict[str, Any]] = [
-        {name: run[name] for name in (*RUN, "draw", "epochs")}
-        | {"n": len(run["changes"]), **share("changed", run["changes"])}
-        for run in repeated.to_dict("records")
+    rows: list[dict[Any, Any]] = [
+        run | {"n": len(run["changes"]), **share("changed", run["changes"])}
+        for run in repeated[[*RUN, "draw", "epochs", "changes"]].to_dict("records")
     ]
     for key, arm in runs.groupby(list(RUN), sort=False):
         rows_of = arm.index.to_numpy(dtype=np.intp)
@@ -124,25 +115,3 @@ def _of_the_test(experiment: Experiment) -> pd.DataFrame:
     runs = experiment.logs.runs[experiment.logs.runs["split"] == "test"]
     by = ["_place", "prompt", "shots", "labels", "weak", "draw", "order"]
     return runs.assign(_place=runs["model"].map(place)).sort_values(by, kind="stable")
-
-
-def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
-    """Each arm's gain where a rule that never sees a question is right, and where it is wrong."""
-    rows: list[dict[str, Any]] = []
-    for weak, strong, shots, arms in experiment.all_arms():
-        for name, arm in arms.items():
-            row = {"weak": weak, "strong": strong, "shots": shots, "arm": name, "n": 0, "draws": 0}
-            rows.append(row)
-            _, base = experiment.base(strong, arm.prompt)
-            both = None if base is None else experiment.compare([arm.runs], base)
-            if both is None or not both.usable:
-                continue
-            right = experiment.rule.right[both.places]
-            row |= {"n": both.n, "draws": len(both.draws)}
-            row |= share("rule_accuracy", np.repeat(right[:, None], len(both.draws), axis=1))
-            for end, where in (("right", right), ("wrong", ~right)):
-                row[f"{end}_n"] = int(where.sum())
-                if where.any():
-                    gain = paired_difference(*(column[where] for column in both.columns))
-                    row |= interval(f"gain_{end}", gain.diff, gain.low, gain.high)
-    return table(rows, *CELL, "arm n draws rule_accuracy± right_n wrong_n gain_right± gain_wrong±")

@@ -41,7 +41,9 @@ def scope(draws: int) -> str:
     return "random_demos" if draws >= MIN_RANDOM_DRAWS else "fixed_demos"
 
 
-def interval(name: str, value: float, low: float, high: float) -> dict[str, float]:
+def interval(
+    name: str, value: float = math.nan, low: float = math.nan, high: float = math.nan
+) -> dict[str, float]:
     """The three columns of an estimate."""
     return {name: value, f"{name}_lo": low, f"{name}_hi": high}
 
@@ -49,16 +51,14 @@ def interval(name: str, value: float, low: float, high: float) -> dict[str, floa
 def difference(name: str, found: Difference | None) -> dict[str, float]:
     """The columns of a paired difference; nan where there is none."""
     if found is None:
-        return interval(name, math.nan, math.nan, math.nan) | {f"{name}_p": math.nan}
+        return interval(name) | {f"{name}_p": math.nan}
     return interval(name, found.diff, found.low, found.high) | {f"{name}_p": found.p}
 
 
 def share(name: str, events: ArrayLike) -> dict[str, float]:
     """The mean of `events`, shape (n,) or (n, draws), with its interval; nan without any."""
     values = np.asarray(events, dtype=np.float64)
-    if not len(values):
-        return interval(name, math.nan, math.nan, math.nan)
-    return interval(name, float(values.mean()), *mean_interval(values))
+    return interval(name, *((values.mean(), *mean_interval(values)) if len(values) else ()))
 
 
 def ratio_columns(name: str, ratio: Ratio | None = None, status: str = "") -> dict[str, Any]:
@@ -66,12 +66,10 @@ def ratio_columns(name: str, ratio: Ratio | None = None, status: str = "") -> di
     ends = {"_num": "numerator", "_num_lo": "numerator_low", "_num_hi": "numerator_high"}
     ends |= {"_gap": "gap", "_gap_lo": "gap_low", "_gap_hi": "gap_high"}
     ends |= {"": "value", "_lo": "low", "_hi": "high", "_df": "df", "_t_gap": "t_gap"}
-    return {
-        # nan is what `None` has for a field
-        **{name + end: getattr(ratio, field, math.nan) for end, field in ends.items()},
-        **{f"{name}_status": ratio.status if ratio else status},
-        f"{name}_fragile": bool(ratio and ratio.fragile),
-    }
+    # nan is what `None` has for a field
+    row: dict[str, Any] = {name + end: getattr(ratio, of, math.nan) for end, of in ends.items()}
+    row[f"{name}_status"] = ratio.status if ratio else status
+    return row | {f"{name}_fragile": bool(ratio and ratio.fragile)}
 
 
 def cells_table(experiment: Experiment) -> pd.DataFrame:
@@ -85,17 +83,17 @@ def cells_table(experiment: Experiment) -> pd.DataFrame:
 def _cell_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(cell, name) for name in (*CELL, "n", "n_union", "draws")}
     row["scope"] = scope(cell.draws)
-    complete = cell.arms if cell.usable else {}
+    complete = {name: arm.correct for name, arm in cell.arms.items() if cell.usable}
     for name in COLUMNS:
-        row |= share(f"acc_{name}", complete[name].correct if name in complete else ())
+        row |= share(f"acc_{name}", complete.get(name, ()))
     for name in COLUMNS:
         row[f"unparsed_{name}"] = cell.arms[name].unparsed if name in cell.arms else math.nan
     row |= {"draw_sd": math.nan, "demo_label_accuracy": math.nan}
     if "w2s" in complete and cell.draws > 1:
-        row["draw_sd"] = float(complete["w2s"].correct.mean(axis=0).std(ddof=1))
+        row["draw_sd"] = complete["w2s"].mean(axis=0).std(ddof=1)
     if "w2s" in cell.arms and cell.shots:
         shown = experiment.logs.runs["demo_label_accuracy"].to_numpy()
-        row["demo_label_accuracy"] = float(shown[list(cell.arms["w2s"].runs)].mean())
+        row["demo_label_accuracy"] = shown[list(cell.arms["w2s"].runs)].mean()
     for definition in DEFINITIONS:
         status = cell.status(definition)
         ratio = None if status else gap_recovered(*cell.columns(definition))
@@ -105,23 +103,25 @@ def _cell_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
 
 def _gold_ratio(experiment: Experiment, cell: Cell, status: str) -> dict[str, float]:
     """What else is said of `pgr_gold`, whose status is given."""
-    none = clustered = math.nan
-    parsed = interval("pgr_gold_parsed", math.nan, math.nan, math.nan)
-    if not cell.status("pgr_gold"):
-        columns = cell.columns("pgr_gold")
-        letters = np.hstack([cell.arms[name].letters for name in DEFINITIONS["pgr_gold"]])
-        read = (letters != "").all(axis=1)
-        if read.any():
-            ratio = gap_recovered(*(column[read] for column in columns))
-            parsed = interval("pgr_gold_parsed", ratio.value, ratio.low, ratio.high)
+    row = {"pgr_no_supervision": math.nan, **interval("pgr_gold_parsed")}
+    row["se_ratio_cluster"] = math.nan
+    if cell.status("pgr_gold"):
+        return row
+    columns = cell.columns("pgr_gold")
+    letters = np.hstack([cell.arms[name].letters for name in DEFINITIONS["pgr_gold"]])
+    read = (letters != "").all(axis=1)
+    if read.any():
+        ratio = gap_recovered(*(column[read] for column in columns))
+        row |= interval("pgr_gold_parsed", ratio.value, ratio.low, ratio.high)
     if status == "ok":
         if "strong0" in cell.arms:
-            weak, _, gold = (float(column.mean()) for column in columns)
-            none = (float(cell.arms["strong0"].correct.mean()) - weak) / (gold - weak)
+            weak, _, gold = (column.mean() for column in columns)
+            strong = cell.arms["strong0"].correct.mean()
+            row["pgr_no_supervision"] = (strong - weak) / (gold - weak)
         categories = experiment.logs.questions["category"].to_numpy()[cell.places]
         if len(set(categories)) > 1:
-            clustered = clustered_ratio(*columns, categories)
-    return {"pgr_no_supervision": none, **parsed, "se_ratio_cluster": clustered}
+            row["se_ratio_cluster"] = clustered_ratio(*columns, categories)
+    return row
 
 
 def curves_table(experiment: Experiment, cells: pd.DataFrame) -> pd.DataFrame:
@@ -137,12 +137,11 @@ def curves_table(experiment: Experiment, cells: pd.DataFrame) -> pd.DataFrame:
         for shots in sorted({*experiment.shots, *(key.shots for key in all_counts)}):
             task = ("few_shot", "test", "gold") if shots else ("zero_shot", "test", "")
             own = experiment.compare([experiment.by_draw(model, "gold", shots)])
-            n, draws, accuracy = own.n, len(own.draws), share("accuracy", ())
+            n, draws = own.n, len(own.draws)
+            accuracy = share("accuracy", own.columns[0] if own.usable else ())
             if counts := all_counts.get(CellKey(model, *task, "", shots, 0, "")):
                 n, draws = counts[1], 1
                 accuracy = interval("accuracy", counts[0] / n, *wilson(*counts))
-            elif own.usable:
-                accuracy = share("accuracy", own.columns[0])
             row: dict[str, Any] = {"model": model, "weak": "", "shots": shots, "n": n}
             row |= {"labels": "gold" if shots else "none", "draws": draws, "scope": scope(draws)}
             rows.append(row | accuracy)
@@ -173,26 +172,21 @@ def pooled_table(experiment: Experiment) -> pd.DataFrame:
 
 def _pooled(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
     used = [cell for cell in cells if not cell.status("pgr_gold")]
-    ratio = None
-    if used:
-        draw = experiment.logs.runs["draw"].to_numpy()
-        drawn = [draw[list(cell.arms["w2s"].runs)] for cell in used]  # the same in gold
-        draws = set(drawn[0]).intersection(*drawn)
-        places = set(used[0].places).intersection(*(cell.places for cell in used))
-        triples = []
-        for cell, its in zip(used, drawn, strict=True):
-            rows, columns = np.isin(cell.places, list(places)), np.isin(its, list(draws))
-            base, treated, ceiling = (column[rows] for column in cell.columns("pgr_gold"))
-            triples.append((base, treated[:, columns], ceiling[:, columns]))
-        if places and draws:
-            ratio = pooled_gap_recovered(triples)
+    row = {"cells": len(used), "n": 0, "draws": 0}
+    if not used:
+        return row | ratio_columns("pgr_pooled", None, "incomplete")
+    draw = experiment.logs.runs["draw"].to_numpy()
+    drawn = [draw[list(cell.arms["w2s"].runs)] for cell in used]  # the same in gold
+    draws = list(set(drawn[0]).intersection(*drawn))
+    places = list(set(used[0].places).intersection(*(cell.places for cell in used)))
+    triples = []
+    for cell, its in zip(used, drawn, strict=True):
+        rows, columns = np.isin(cell.places, places), np.isin(its, draws)
+        base, treated, ceiling = (column[rows] for column in cell.columns("pgr_gold"))
+        triples.append((base, treated[:, columns], ceiling[:, columns]))
+    ratio = pooled_gap_recovered(triples) if places and draws else None
     single = [gap_recovered(*cell.columns("pgr_gold")) for cell in used]
-    values = [one.value for one in single if one.status == "ok"]
-    return {
-        "cells": len(used),
-        "n": ratio.n if ratio else 0,
-        "draws": ratio.draws if ratio else 0,
-        **ratio_columns("pgr_pooled", ratio, "incomplete"),
-        "pgr_mean": float(np.mean(values)) if values else math.nan,
-        "pgr_median": float(np.median(values)) if values else math.nan,
-    }
+    values = [one.value for one in single if one.status == "ok"] or [math.nan]
+    row |= {"n": ratio.n, "draws": ratio.draws} if ratio else {}
+    row |= ratio_columns("pgr_pooled", ratio, "incomplete")
+    return row | {"pgr_mean": np.mean(values), "pgr_median": np.median(values)}

@@ -24,15 +24,14 @@ def models_table(experiment: Experiment) -> pd.DataFrame:
     Empty where there is no such run. An unread answer counts as wrong; `unparsed` counts those of
     all epochs, `unparsed_share` is their share of the replies.
     """
-    rows, runs = [], experiment.logs.runs
+    rows = []
     for model in experiment.models:
         row: dict[str, Any] = {"model": model}
         for split, prefix in (("test", ""), ("pool", "pool_")):
-            run = experiment.zero_shot(model, split)
-            if run is None:
+            if (run := experiment.zero_shot(model, split)) is None:
                 continue
             correct = experiment.logs.correct[run]
-            n, unparsed, replies = runs[["n", "unparsed", "replies"]].iloc[run]
+            n, unparsed, replies = experiment.logs.runs[["n", "unparsed", "replies"]].iloc[run]
             row |= {f"{prefix}n": n, f"{prefix}unparsed": unparsed}
             row |= share(f"{prefix}accuracy", correct[~np.isnan(correct)])
             row[f"{prefix}unparsed_share"] = unparsed / replies if replies else math.nan
@@ -48,17 +47,16 @@ def costs_table(experiment: Experiment) -> pd.DataFrame:
     recorded call is not taken for free: its cost is unknown, like that of a call without a price,
     and so is every sum it is part of.
     """
-    runs = experiment.logs.runs
+    by = ["split", "prompt", "labels", "weak", "shots", "draw", "order"]
+    runs = experiment.logs.runs.sort_values(by, kind="stable")
+    recorded = (runs["calls"] > 0) | (runs["reused_from"] != "")
+    runs = runs.assign(cost=runs["cost"].where(recorded))
     rows: list[dict[Any, Any]] = []
     for model in experiment.models:
-        part = runs[runs["model"] == model].sort_values(
-            ["split", "prompt", "labels", "weak", "shots", "draw", "order"], kind="stable"
-        )
+        part = runs[runs["model"] == model]
         if len(part):
-            recorded = (part["calls"] > 0) | (part["reused_from"] != "")
-            part = part.assign(cost=part["cost"].where(recorded))
-            total = part[_USAGE].sum(skipna=False).to_dict()
             everything = dict.fromkeys(("split", "labels", "weak", "prompt"), "all")
+            total = part[_USAGE].sum(skipna=False).to_dict()
             rows += [*part.to_dict("records"), {"model": model, **everything, **total}]
     made = table(rows, "model", *KEY[2:], *_USAGE)
     made["cost_known"] = made["cost"].notna()
@@ -69,8 +67,8 @@ def costs_table(experiment: Experiment) -> pd.DataFrame:
 def stats_info(experiment: Experiment) -> dict[str, Any]:
     """What the numbers of the other tables were computed with."""
     metadata = experiment.logs.metadata
-    families = tests_table(experiment)["family"].tolist()
-    arms = dict.fromkeys([*MAIN, *(family.removeprefix("w2s_vs_") for family in families)])
+    tested = tests_table(experiment)["family"].tolist()
+    families = dict.fromkeys([*(f"w2s_vs_{arm}" for arm in MAIN), *tested])
     return {
         "level": LEVEL,
         "resamples": RESAMPLES,
@@ -78,8 +76,8 @@ def stats_info(experiment: Experiment) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("w2s-icl", "numpy", "scipy", "pandas")},
         "log_versions": {key: metadata.get(key) for key in ("w2s_icl", "inspect_ai")},
         "families": {
-            f"w2s_vs_{arm}": {"contrast": f"w2s - {arm}", "tests": families.count(f"w2s_vs_{arm}")}
-            for arm in arms
+            name: {"contrast": name.replace("w2s_vs_", "w2s - ", 1), "tests": tested.count(name)}
+            for name in families
         },
         "experiment": {key: metadata.get(key) for key in ("dataset", *IDENTITY, "scorer_version")},
     }

@@ -136,22 +136,6 @@ def test_other_languages_and_odd_text_do_not_crash() -> None:
     assert len(chosen) == np.isfinite(probability).sum() == 4
 
 
-@pytest.mark.parametrize(
-    ("questions", "labels", "message"),
-    [
-        ([], [], "one label a question, got 0 of 0"),
-        ([["a", "b"]], [0, 1], "one label a question, got 2 of 1"),
-        ([["a", "b"], ["c", "d"]], [0, 2], "a label must be 0 to 1, an option, got 2"),
-        ([["one"]], [0], "at least two options, got .'one'."),
-    ],
-)
-def test_bad_questions_and_labels_are_refused(
-    questions: list[list[str]], labels: list[int], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        fit_rule(questions, labels)
-
-
 def test_cross_fitting_uses_no_question_on_itself() -> None:
     # Each right option has a mark that no other question has, so nothing can be learned.
     marks = ["my a", "may a", "not a", "3 a", "and a", "will a"]

@@ -147,10 +147,7 @@ def matrices_of(
 def changes_of(
     replies: Replies, permutations: int, questions: Mapping[Id, Question]
 ) -> tuple[float, ...]:
-    """By question with identical reruns, the share of pairs of them that differ.
-
-    Two replies that could not be read are no change, one of two is.
-    """
+    """By question with identical reruns, the share of pairs of them that differ; "" equals ""."""
     shares: list[float] = []
     for id_, by_epoch in replies.items():
         groups: dict[int, Counter[str]] = defaultdict(Counter)
@@ -158,8 +155,7 @@ def changes_of(
             groups[rotation(epoch, permutations, len(questions[id_].choices))][letter] += 1
         pairs = sum(math.comb(group.total(), 2) for group in groups.values())
         same = sum(math.comb(k, 2) for group in groups.values() for k in group.values())
-        if pairs:
-            shares.append((pairs - same) / pairs)
+        shares += [(pairs - same) / pairs] if pairs else []
     return tuple(shares)
 
 

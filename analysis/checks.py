@@ -57,9 +57,8 @@ def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
 def void_reasons(experiment: Experiment, weak: str, runs: Iterable[int], name: str) -> list[str]:
     """Why no claim on these runs stands, whatever its numbers; the weak model is called `name`."""
     declaration, rows = experiment.declaration, set(runs)
-    reasons = list(declaration.conflicts)
-    if not declaration.declared:
-        reasons.insert(0, "the study file declares no headline (`headline` in the study)")
+    undeclared = "the study file declares no headline (`headline` in the study)"
+    reasons = [*([] if declaration.declared else [undeclared]), *declaration.conflicts]
     for wrong, _, bad, _ in _wrongly_shown(experiment):
         if files := [text for run, text in wrong.items() if run in rows]:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
@@ -343,13 +342,12 @@ def _headline(experiment: Experiment) -> Check:
         return Check("fails", text, declaration.conflicts)
     if not declaration.declared:
         return Check("unknown", "the study file declares no headline: no claim can be made")
-    wanted = [cell for cell in experiment.cells if cell.shots in declaration.headline]
     lost = [
         f"{cell.weak} → {cell.strong}, {cell.shots} shots: a run is missing or incomplete"
-        for cell in wanted
-        if cell.status("pgr_gold") == "incomplete"
+        for cell in experiment.cells
+        if cell.shots in declaration.headline and cell.status("pgr_gold") == "incomplete"
     ]
-    run = {cell.shots for cell in wanted}
+    run = {cell.shots for cell in experiment.cells}
     lost += [f"{shots} shots: not run" for shots in declaration.headline if shots not in run]
     counts = ", ".join(map(str, declaration.headline))
     good = f"the headline that the earliest log declares was run ({counts} shots)"

@@ -206,7 +206,7 @@ def write_comparison(dirs: Sequence[str], out: str | Path, renamed: Sequence[str
             f"directory, got {unknown[0]!r}"
         )
     rows = pd.concat([of.table for of in made], ignore_index=True)
-    banner = BANNER if any(of.simulated for of in logs) else ""
+    banner = BANNER if any(of.runs["simulated"].any() for of in logs) else ""
     drawn, svg, files = rows[rows["state"] == "compared"], "", [out / "compare.csv"]
     figures.write_csv(rows, files[0])
     if len(drawn):

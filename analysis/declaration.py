@@ -37,9 +37,9 @@ def plans_beside(directory: str) -> list[PlanRecord]:
 def declaration_of(
     logs: Sequence[tuple[EvalLog, PlanRecord | None]], beside: Sequence[PlanRecord] = ()
 ) -> Declaration:
-    """The declaration of the earliest log, held against the plans of the others, as `plans_beside`.
+    """The declaration of the earliest log, held against the plans of all others.
 
-    `logs` are the headers of all logs of this suite, unfinished ones too, with their plans.
+    `logs` are headers with their plans, unfinished ones too; `beside` is of `plans_beside`.
     """
     plans: dict[PlanRecord, EvalLog] = {}
     for log, plan in sorted(logs, key=lambda item: item[0].eval.created):

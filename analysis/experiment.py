@@ -201,10 +201,7 @@ class Experiment:
         return ("zero_shot", self.zero_shot(strong)) if run is None else (f"zero_shot {same}", run)
 
     def matched(self, first: Mapping[int, int], second: Mapping[int, int]) -> dict[int, int]:
-        """Those of the `second` runs, by draw, that show what the first shows in the same draw.
-
-        Where a log does not say what was shown, the run stays.
-        """
+        """Those of the `second` runs, by draw, that show what the first does or do not say."""
         shown = self.logs.runs[["demo_ids", "demo_choices"]].to_numpy()
 
         def differ(a: int, b: int) -> bool:

@@ -52,11 +52,6 @@ class Logs:
     counts: Mapping[record.CellKey, tuple[int, int]] = field(default_factory=dict)
     imported: record.ImportRecord | None = None  # None for the suite's own runs
 
-    @property
-    def simulated(self) -> bool:
-        """Whether a stand-in model has part in any of the numbers."""
-        return bool(self.runs["simulated"].any())
-
 
 class _Run:
     """The header of a log of this suite, its parts checked, and its answers once they are read."""
@@ -278,7 +273,7 @@ def _row(run: _Run, questions: dict[record.Id, answers.Question]) -> dict[str, A
         "output_tokens": written,
         "cached_tokens": cached,
         "cost": math.fsum(run.answers.dollars) if paid else math.nan,  # nan where a price is
-        "simulated": record.is_simulated(log),
+        "simulated": record.is_simulated(log),  # whether a stand-in has part in the numbers
     }
 
 

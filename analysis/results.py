@@ -22,7 +22,7 @@ class Results:
         self.logs = logs
         self.experiment = e = Experiment(logs)
         self.names = figures.display_names(e.models)  # for people
-        self.banner = BANNER if logs.simulated else ""  # stands on everything
+        self.banner = BANNER if logs.runs["simulated"].any() else ""  # stands on everything
         self.cells = tables.cells_table(e)
         self.curves = tables.curves_table(e, self.cells)
         self.tests = tables.tests_table(e)

@@ -33,6 +33,8 @@ from w2s_icl.analysis.verdict_words import ALPHA, Pair, lead, rest
 
 SURFACE = "survives_surface_rule"
 
+# the conditions of a claim: weights of the arms in what must exceed 0; `strong0` and `weak0` are
+# zero-shot runs. That of the surface rule is the gain where the rule knows nothing
 CONTRASTS: Mapping[str, Mapping[str, float]] = {
     "beats_zero_shot": {"weak": 1, "strong0": -1},
     "beats_unlabelled": {"weak": 1, "unlabelled": -1},
@@ -42,8 +44,6 @@ CONTRASTS: Mapping[str, Mapping[str, float]] = {
     "gap_established": {"gold": 1, "weak0": -1},
     SURFACE: {"weak": 1, "strong0": -1},
 }
-"""The conditions of a claim: weights of the arms in what must exceed 0; `strong0` and `weak0` are
-zero-shot runs. That of the surface rule is the gain where the rule knows nothing."""
 
 
 class Condition(NamedTuple):
@@ -88,17 +88,9 @@ class Verdict:
     lead: str = ""  # the reading in words
     rest: str = ""  # what it rests on, in words
 
-    @property
-    def sentence(self) -> str:
-        """All of it in words."""
-        return f"{self.lead} {self.rest}"
-
 
 def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> list[Verdict]:
-    """The verdict of each pair of different models at the study's headline.
-
-    Sentences call the models by `names`, in full where absent.
-    """
+    """The verdict of each pair of different models at the headline, in words that use `names`."""
     pairs = [(w, s) for w, s in experiment.pairs if w != s] if experiment.headline else []
     headlines = [_Headline(experiment, w, s, names or {}) for w, s in pairs]
     adjusted = holm([of.p for of in headlines])
@@ -200,8 +192,8 @@ class _Headline:
         """A condition on some of the questions."""
         n = int(kept.sum())
         if n < MIN_QUESTIONS:
-            detail = f"only {n} questions, of at least {MIN_QUESTIONS}"
-            return blank._replace(state="undecided", n=n, detail=detail)
+            few = f"only {n} questions, of at least {MIN_QUESTIONS}"
+            return blank._replace(state="undecided", n=n, detail=few)
         if blank.name == SURFACE:
             line = self._line(joined, kept)
             return self._state(blank, line.at(0), against=line.slope.low > 0)
@@ -216,15 +208,15 @@ class _Headline:
         if blank.name == "gap_established" and condition.state == "holds":
             ratio = gap_recovered(columns["weak0"], columns["weak"], columns["gold"])
             if ratio.status != "ok":
-                detail = "too small for its share to have an interval"
-                return condition._replace(state="undecided", detail=detail)
+                small = "too small for its share to have an interval"
+                return condition._replace(state="undecided", detail=small)
         return condition
 
     def _line(self, joined: Compared, kept: NDArray[np.bool_] | slice = slice(None)) -> Line:
         """The gain as a line of what the surface rule knows."""
-        treated, base = (column[kept] for column in joined.columns)
-        clusters = self._categories[joined.places]
-        return gain_line(treated, base, self._known(joined)[kept], clusters=clusters[kept])
+        columns = (*joined.columns, self._known(joined), self._categories[joined.places])
+        treated, base, known, clusters = (column[kept] for column in columns)
+        return gain_line(treated, base, known, clusters=clusters)
 
     def _state(self, blank: Condition, d: Difference, *, against: bool) -> Condition:
         """A measured condition; `against`: there is evidence that it does not hold."""

@@ -93,18 +93,19 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
             reading = read_reply(output.completion, shown, truncated=cut)
         metadata["read_as"] = reading.rule
         lettered = [f"{letter}) {text}" for letter, text in zip(letters, options, strict=False)]
-        gold = f"Gold: {lettered[letters.index(target.text)]}"
-        if reading.letter is None:
-            said = f"Not readable ({reading.rule}): {output.completion!r}\n\n{gold}"
-            why = reading.reason
-            return Score(value=NOANSWER, answer="", explanation=said, reason=why, metadata=metadata)
-        answer = own[reading.letter]
-        metadata |= {"shown": reading.letter} if permutations > 1 else {}
+        answer = own[reading.letter] if reading.letter else ""
+        said, value = f"Not readable ({reading.rule}): {output.completion!r}", NOANSWER
+        if answer:
+            said = f"Answered {lettered[letters.index(answer)]}"
+            value = CORRECT if answer == target.text else INCORRECT
+            metadata |= {"shown": reading.letter} if permutations > 1 else {}
+            metadata["option"] = options[letters.index(answer)]
         return Score(
-            value=CORRECT if answer == target.text else INCORRECT,
+            value=value,
             answer=answer,
-            explanation=f"Answered {lettered[letters.index(answer)]}\n\n{gold}",
-            metadata={**metadata, "option": options[letters.index(answer)]},
+            explanation=f"{said}\n\nGold: {lettered[letters.index(target.text)]}",
+            reason=None if answer else reading.reason,
+            metadata=metadata,
         )
 
     return score
@@ -127,10 +128,7 @@ def refuse_without_logprobs(model: str) -> None:
 
 
 def option_probabilities(output: ModelOutput, n_options: int) -> dict[str, float]:
-    """Probability of each option's letter as the first token, in whatever wrapping, if it is there.
-
-    Of the top tokens alone; W2SError where `output` has no log-probabilities.
-    """
+    """Probability of each option's letter as the first token, in any wrapping; of top ones only."""
     logprobs = output.choices[0].logprobs if output.choices else None
     if logprobs is None or not logprobs.content:
         raise W2SError(NO_LOGPROBS.format(model=output.model, verb="sent none"))

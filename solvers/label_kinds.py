@@ -33,10 +33,10 @@ def _weak(request: LabelRequest) -> LabelSet:
     how = (experiment, request.settings)
     answers, command = find_answers(model, "pool", *how, log_dir), label_command(model, *how)
     if answers is None:
+        lacks = f"no finished log in {log_dir} holds the answers of {model} on this pool"
+        lacks += other_runs(model, *how, log_dir)
         raise LabelsMissingError(
-            f"labels=weak: no finished log in {log_dir} holds the answers of {model} on this pool"
-            f"{other_runs(model, *how, log_dir)}. Make it with: {command} (logs elsewhere: set "
-            "INSPECT_LOG_DIR)"
+            f"labels=weak: {lacks}. Make it with: {command} (logs elsewhere: set INSPECT_LOG_DIR)"
         )
     labels = answers.labels
     right = [answers.correct[key] for key, text in labels.items() if text is not None]

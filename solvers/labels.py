@@ -19,8 +19,7 @@ from w2s_icl.errors import LabelsMissingError, W2SError, first_line
 from w2s_icl.record import SELF, ExperimentRecord, LabelRecord
 from w2s_icl.solvers.few_shot import Demonstration, Demonstrations
 
-# option text by question id; None where the answer could not be read
-Labels = Mapping[int | str, str | None]
+Labels = Mapping[int | str, str | None]  # option text by question id; None where there is none
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,10 @@ class LabelRequest:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels for questions of the pool.
-
-    A question with the label None has no usable one and is passed over. A question that was never
-    asked is absent from `labels`: showing it is an error.
-    """
+    """Labels for questions of the pool."""
 
     kind: str
+    # None for a question that is passed over; to show an absent one is an error
     labels: Labels
     by: str  # who labelled, as the transcript says it
     record: LabelRecord = field(default_factory=LabelRecord)
@@ -106,10 +102,7 @@ def needs_weak(kind: str) -> bool:
 
 
 def read_labels(kind: str, request: LabelRequest) -> LabelSet:
-    """Labels of one kind, which is unknown, or to which `weak` does not fit: W2SError.
-
-    Raises LabelsMissingError where no finished log holds them.
-    """
+    """Labels of one kind; LabelsMissingError where no finished log holds them, W2SError else."""
     check_kind(kind)
     if needs_weak(kind) and not request.weak:
         whose = "the model whose zero-shot answers are the labels: -T weak=MODEL"

@@ -95,17 +95,15 @@ def with_label_run(study: Logs, right: float) -> Logs:
     ids = [f"demo{i}" for i in range(pool)]
     questions = study.questions.iloc[:pool].set_axis(ids, axis=0)
     gold = questions["gold"].to_numpy(dtype="U1")
-    other = np.where(gold == "A", "B", "A")
+    given = np.where(np.arange(pool) < right * pool, gold, np.where(gold == "A", "B", "A"))
     letters = np.full((len(study.runs) + 1, n + pool), "")
-    letters[:-1, :n] = study.letters
-    letters[-1, n:] = np.where(np.arange(pool) < right * pool, gold, other)
+    letters[:-1, :n], letters[-1, n:] = study.letters, given
     correct = np.full(letters.shape, np.nan)
-    correct[:-1, :n] = study.correct
-    correct[-1, n:] = letters[-1, n:] == gold
+    correct[:-1, :n], correct[-1, n:] = study.correct, given == gold
     key = dict(zip(KEY, (NAMES[0], "zero_shot", "pool", "", "", 0, 0, "", 0), strict=True))
     run = study.runs.iloc[0].to_dict() | key | {"eval_id": "labels", "file": "labels.eval"}
     runs = pd.concat([study.runs, pd.DataFrame([run])], ignore_index=True)
-    labels = dict(zip(ids, letters[-1, n:], strict=True))
+    labels = dict(zip(ids, given, strict=True))
     for row in runs.index[(runs["labels"] == "weak") & (runs["weak"] == NAMES[0])]:
         runs.at[row, "label_eval_id"] = "labels"
         runs.at[row, "demo_labels"] = tuple(labels[id_] for id_ in runs.at[row, "demo_ids"])

@@ -126,13 +126,6 @@ def test_plain_runs_that_were_asked_differently_are_refused(
         read_logs(str(tmp_path))
 
 
-def test_another_prompt_may_be_asked_with_other_settings(tmp_path: Path) -> None:
-    write(tmp_path, "zero", ["ABCD"])
-    write(tmp_path, "cot", ["ABCD"], prompt="cot=bare", temperature=1.0)
-
-    assert len(read_logs(str(tmp_path)).runs) == 2
-
-
 def test_reruns_count_replies_and_changes(tmp_path: Path) -> None:
     write(tmp_path, "a", ["AB-D", "AC-D", "ABC "])
     log = read_eval_log(str(tmp_path / "a.eval"))
@@ -302,9 +295,9 @@ def test_the_earliest_study_declares_and_what_later_ones_change_is_named(
     changed: dict[str, Any], conflict: str | None, tmp_path: Path
 ) -> None:
     first = study(headline=[2], declared=True)
-    later = {**first, **{key: of for key, of in changed.items() if key not in ("draws", "late")}}
-    blocks = first["blocks"]
-    later["blocks"] = [*blocks[:2], [*blocks[2][:-1], changed.get("draws", 2)]]
+    later = first | {key: of for key, of in changed.items() if key not in ("draws", "late")}
+    *blocks, (*arm, draws) = first["blocks"]
+    later["blocks"] = [*blocks, [*arm, changed.get("draws", draws)]]
     # the names of the files say nothing of their order
     created = LATE if changed.get("late", True) else BEFORE
     write(tmp_path, "a", ["ABCD"], "mockllm/s", spec={"created": created}, study=later)
@@ -427,7 +420,7 @@ def test_runs_with_another_prompt_are_cells_of_their_own(tmp_path: Path) -> None
     hidden = "question=hidden"
     write(tmp_path, "w", ["ABCA"])
     write(tmp_path, "s", ["ABCD"], "mockllm/s")
-    write(tmp_path, "hidden", ["AAAA"], "mockllm/s", prompt=hidden)
+    write(tmp_path, "hidden", ["AAAA"], "mockllm/s", prompt=hidden, temperature=1.0)  # may differ
     write(tmp_path, "main", ["ABCD"], "mockllm/s", **shown())
     write(tmp_path, "main_hidden", ["ABAA"], "mockllm/s", **shown(prompt=hidden))
     experiment = Experiment(read_logs(str(tmp_path)))
@@ -435,10 +428,10 @@ def test_runs_with_another_prompt_are_cells_of_their_own(tmp_path: Path) -> None
     assert tables.models_table(experiment)["accuracy"].tolist() == [0.75, 1]
     (cell,) = (c for c in experiment.cells if c.shots)
     assert cell.arms["w2s"].correct.mean() == 1
-    arms = {row["arm"]: row for row in tables.arms_table(experiment).to_dict("records")}
-    assert list(arms) == [f"zero_shot {hidden}", "weak", f"weak {hidden}"]
-    bases = [row["base"] for row in arms.values()]
-    assert bases == ["zero_shot", "zero_shot", f"zero_shot {hidden}"]
-    assert [row["gain"] for row in arms.values()] == [-0.75, 0, 0.25]
-    assert arms[f"weak {hidden}"]["ahead"] == 0.5
-    assert arms[f"zero_shot {hidden}"]["draws"] == 0
+    arms = tables.arms_table(experiment)
+    assert arms[["arm", "base", "gain"]].to_numpy().tolist() == [
+        [f"zero_shot {hidden}", "zero_shot", -0.75],
+        ["weak", "zero_shot", 0],
+        [f"weak {hidden}", f"zero_shot {hidden}", 0.25],
+    ]
+    assert (arms["ahead"].iloc[2], arms["draws"].iloc[0]) == (0.5, 0)

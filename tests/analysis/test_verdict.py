@@ -121,8 +121,12 @@ def states(verdict: Verdict) -> dict[str, str]:
     return {c.name: c.state for c in verdict.conditions if c.state != "holds"}
 
 
+def sentence(verdict: Verdict) -> str:
+    return f"{verdict.lead} {verdict.rest}"
+
+
 def says_the_word(verdict: Verdict) -> bool:
-    return "generali" in verdict.sentence.lower()
+    return "generali" in sentence(verdict).lower()
 
 
 def test_a_claim_needs_all_conditions_and_says_the_word() -> None:
@@ -131,13 +135,12 @@ def test_a_claim_needs_all_conditions_and_says_the_word() -> None:
     assert (verdict.claim, verdict.reading) == (True, "generalization")
     assert (verdict.shots, verdict.draws, verdict.void) == ((8,), 3, ())
     assert (tuple(by), states(verdict)) == (tuple(CONTRASTS), {})
-    assert verdict.sentence.startswith(
+    assert sentence(verdict).startswith(
         "Weak-to-strong generalization: shown 8 demonstrations labelled by small, large meets all "
         "seven conditions over 3 draws. Shown: a gain over no demonstrations, +15.0 points (95% CI "
     )
-    expected = {"beats_zero_shot": 0.15, "beats_unlabelled": 0.14, "beats_random": 0.13}
-    expected |= {"keeps_half_the_gain": 0.10, "beats_weak": 0.25, "gap_established": 0.35}
-    assert {name: by[name].estimate for name in expected} == pytest.approx(expected)
+    estimates = [c.estimate for c in verdict.conditions[:-1]]
+    assert estimates == pytest.approx([0.15, 0.14, 0.13, 0.10, 0.25, 0.35])
     assert verdict.p == max(c.p for c in by.values()) == verdict.p_holm < 0.025
     assert {c.name: (c.state, round(c.estimate, 2)) for c in verdict.beside} == {
         "against_self": ("", 0.03),
@@ -217,7 +220,7 @@ def test_the_reading_follows_from_the_states(
         if state == "undecided":
             assert low <= 0 <= high
             text = f"up to {100 * high:.1f} points are not excluded"
-            assert text in verdict.sentence
+            assert text in sentence(verdict)
 
 
 def test_the_margin_is_the_studys() -> None:
@@ -253,7 +256,7 @@ def test_without_the_main_arm_nothing_can_be_said() -> None:
     assert set(states(verdict).values()) == {"not run"}
     assert (len(states(verdict)), verdict.draws) == (7, 0)
     expected = "nothing can be said, large shown small's labels was not run at 8 shots."
-    assert expected in verdict.sentence
+    assert expected in sentence(verdict)
 
 
 def test_an_arm_that_lacks_answers_is_incomplete() -> None:
@@ -316,16 +319,13 @@ def test_a_state_that_depends_on_unread_replies_is_undecided() -> None:
 
 def test_questions_of_a_category_may_go_together() -> None:
     gained = nested(0.65) & ~nested(0.5)
-    together = np.empty(N, dtype=int)
-    together[np.flatnonzero(gained)] = np.arange(gained.sum()) // 20
-    together[np.flatnonzero(~gained)] = 3 + np.arange(N - gained.sum()) // 20
-    names = [f"c{i}" for i in together]
-    assert len(set(names)) == 20
-    (plain,) = verdicts(experiment(arms(HOLDING)))
-    (clustered,) = verdicts(experiment(arms(HOLDING), categories=names))
-    (few,) = verdicts(experiment(arms(HOLDING), categories=[f"c{i % 19}" for i in together]))
+    together = np.argsort(np.argsort(~gained, kind="stable")) // 20
 
-    assert few.conditions[0].low == plain.conditions[0].low > clustered.conditions[0].low
+    def low(categories: Sequence[str] | None) -> float:
+        return verdicts(experiment(arms(HOLDING), categories=categories))[0].conditions[0].low
+
+    assert len({*together}) == 20
+    assert low([f"c{i % 19}" for i in together]) == low(None) > low([f"c{i}" for i in together])
 
 
 @pytest.mark.parametrize("draws", [1, 2])
@@ -337,7 +337,7 @@ def test_few_draws_of_one_control_carry_no_claim(draws: int) -> None:
 
     assert states(verdict) == {}
     assert (verdict.claim, verdict.reading, verdict.draws) == (False, "undecided", draws)
-    assert f"with {draws} draw" in verdict.sentence
+    assert f"with {draws} draw" in sentence(verdict)
     assert not says_the_word(verdict)
     assert set(verdict_table([verdict])["scope"]) == {"fixed_demos"}
 
@@ -370,7 +370,7 @@ def test_what_is_void_carries_no_claim(
 
     assert (states(verdict), verdict.claim) == ({}, False)
     assert any(reason.startswith(why) for reason in verdict.void)
-    assert why in verdict.sentence.partition("No claim stands, because")[2]
+    assert why in sentence(verdict).partition("No claim stands, because")[2]
     assert not says_the_word(verdict)
 
 
@@ -418,7 +418,7 @@ def test_holm_goes_over_the_pairs_on_the_largest_p() -> None:
     (first, *_) = verdicts(experiment(three))
     assert (alone.claim, states(first)) == (True, {})
     assert (first.claim, first.reading, first.p_holm) == (False, "undecided", 3 * first.p)
-    assert "after adjustment for the number of pairs" in first.sentence
+    assert "after adjustment for the number of pairs" in sentence(first)
 
 
 def test_pairs_of_one_model_have_no_verdict() -> None:
@@ -480,4 +480,4 @@ def test_a_headline_over_several_counts_averages_them_first() -> None:
     line = gain_line(both, stack(columns, "strong0"), e.rule.knows)
     assert by["survives_surface_rule"].low == pytest.approx(line.at(0).low)
     assert set(verdict_table([verdict])["shots"]) == {"4 8"}
-    assert "4 and 8 demonstrations" in verdict.sentence
+    assert "4 and 8 demonstrations" in sentence(verdict)

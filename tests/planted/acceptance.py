@@ -51,17 +51,17 @@ def verdict_of(student: str, seed: int, questions: Path | None = None) -> Result
         for name, value in planted_values(student).items()
         if not math.isnan(row[f"{name}_lo"])
     }
-    return Result(verdict.reading, verdict.claim, verdict.sentence, covered)
+    sentence = f"{verdict.lead} {verdict.rest}"
+    return Result(verdict.reading, verdict.claim, sentence, covered)
 
 
 def planted_values(student: str) -> dict[str, float]:
     """Columns of the cells' table whose true value is known."""
     if student == "surface":
         return {}
-    weak, zero = truth("weak", ""), truth(student, "")
-    w2s, gold = truth(student, "weak"), truth(student, "gold")
-    accuracies = {"acc_weak": weak, "acc_strong0": zero, "acc_w2s": w2s, "acc_gold": gold}
-    return {**accuracies, "pgr_gold": (w2s - weak) / (gold - weak)}
+    weak, w2s, gold = truth("weak", ""), truth(student, "weak"), truth(student, "gold")
+    accuracies = {"acc_weak": weak, "acc_strong0": truth(student, ""), "acc_w2s": w2s}
+    return {**accuracies, "acc_gold": gold, "pgr_gold": (w2s - weak) / (gold - weak)}
 
 
 def main() -> int:
@@ -83,9 +83,8 @@ def main() -> int:
             own = sum(result.reading == expected for result in results)
             good = own >= share * args.seeds and (student == "learner" or not claims)
             missed |= not good
-            readings = ", ".join(
-                f"{reading} {n}" for reading, n in Counter(r.reading for r in results).most_common()
-            )
+            counts = Counter(result.reading for result in results).most_common()
+            readings = ", ".join(f"{reading} {n}" for reading, n in counts)
             print(f"{'✔' if good else '✗'} {student:8} claims {claims:2}  {readings}", flush=True)
             covered += [value for result in results for value in result.covered.values()]
     if covered:

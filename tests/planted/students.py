@@ -24,33 +24,23 @@ from w2s_icl.evals.standins import (
     right_options,
 )
 
-DRAW_SD = 0.01
-"""How far a draw of demonstrations moves the accuracy of all arms that show it."""
+DRAW_SD = 0.01  # how far a draw of demonstrations moves the accuracy of all arms that show it
+UNLABELLED_WORTH = 0.3  # of demonstrations without labels to a learner; to a copier nothing
+LOSS = 0.16  # accuracy that a copier loses once it has taken over its weak model's errors
 
-UNLABELLED_WORTH = 0.3
-"""What demonstrations without labels are worth to a learner; to a copier nothing."""
-
-LOSS = 0.16
-"""Accuracy that a copier loses once it has taken over its weak model's errors."""
-
+# accuracy without demonstrations, and full gain
 KINDS = {
-    "weak": (0.60, 0.0),
+    "weak": (0.60, 0.0),  # the model that writes the labels
+    # gains from labels that are better than chance, as much from 60% right ones as from gold
     "learner": (0.72, 0.10),
-    "nothing": (0.72, 0.0),
-    "format": (0.72, 0.10),
-    "copier": (0.72, 0.22),
+    "nothing": (0.72, 0.0),  # a learner without a gain
+    "format": (0.72, 0.10),  # gains from any demonstrations, whatever their labels
+    "copier": (0.72, 0.22),  # a learner of its weak model's own kind of errors, not of random ones
+    # no formula: the surface rule of the analysis, fitted to the labels in the prompt
     "surface": (math.nan, math.nan),
 }
-"""Accuracy without demonstrations, and full gain.
 
-weak     the model that writes the labels
-learner  gains from labels that are better than chance, as much from 60% right ones as from gold
-nothing  a learner without a gain
-format   gains from any demonstrations, whatever their labels
-copier   a learner that takes over its weak model's own kind of errors, not random ones
-surface  no formula: the surface rule of the analysis, fitted to the labels in the prompt
-"""
-
+# what a verdict should say of each student, and in what share of studies it must
 EXPECTED = {
     "learner": ("generalization", 0.8),
     "nothing": ("no gain", 0.0),
@@ -58,10 +48,9 @@ EXPECTED = {
     "copier": ("imitation", 0.75),
     "surface": ("surface rule", 0.75),
 }
-"""What a verdict should say of each student, and in what share of studies it must."""
 
+# what the surface student believes without labels: a weak taste for long and hedged options
 PRIOR = np.array([{"words": 0.2, "may": 0.4, "absolute": -0.4}.get(name, 0.0) for name in FEATURES])
-"""What the surface student believes without labels: a weak taste for long and hedged options."""
 
 
 def truth(kind: str, labels: str) -> float:

@@ -40,15 +40,9 @@ def planted_study(
     pair = ["planted/weak", f"planted/{student}"]
     path = folder / "study.yaml"
     content = {
-        "dataset": str(questions),
-        "test_size": test_size,
-        "seed": seed,
-        "models": pair,
-        "pairs": [pair],
-        "shots": [0, shots],
-        "headline": shots,
-        "draws": draws,
-        "labels": list(LABELS),
+        **{"dataset": str(questions), "test_size": test_size, "seed": seed},
+        **{"models": pair, "pairs": [pair], "shots": [0, shots], "headline": shots},
+        **{"draws": draws, "labels": list(LABELS)},
         "model_args": {name: {"questions": str(questions), "seed": seed} for name in pair},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,11 +52,9 @@ def planted_study(
     plan = plan_record(study, all_cells(study, split))
     # Inspect looks through all installed packages for each log: 0.3 s
     with patch("inspect_ai._util.package.packages_distributions", cache(packages_distributions)):
-        for cell in zero_shot_cells(study):
+        prompted = [cell for cell in few_shot_cells(study, (), split) if cell.shots]
+        for cell in [*zero_shot_cells(study), *prompted]:
             record(build(study, cell, log_dir, plan), log_dir)
-        for cell in few_shot_cells(study, (), split):
-            if cell.shots:
-                record(build(study, cell, log_dir, plan), log_dir)
     return log_dir
 
 
@@ -107,15 +99,9 @@ async def _ask(task: Task, prefix: list[ChatMessage], first: EvalSample) -> list
             ModelName(model), id_, 1, text, [turn], target=target, choices=choices, output=output
         )
         changes = {
-            "id": id_,
-            "input": text,
-            "choices": choices,
-            "target": sample.target,
-            "metadata": sample.metadata or {},
-            "messages": [],
-            "output": output,
-            "scores": {name: await scorer(state, target)},
-            "uuid": f"{first.uuid}-{id_}",
+            **{"id": id_, "input": text, "choices": choices, "target": sample.target},
+            **{"metadata": sample.metadata or {}, "messages": [], "output": output},
+            **{"scores": {name: await scorer(state, target)}, "uuid": f"{first.uuid}-{id_}"},
         }
         answered.append(first.model_copy(update=changes))
     return answered

@@ -73,9 +73,8 @@ def test_a_recorded_cell_is_the_cell_that_inspect_runs(questions: Path, tmp_path
     assert len(exchange(run.samples[-1])) == 11
     assert [s.id for s in recorded.samples] == [s.id for s in run.samples]
     for ours, theirs in zip(recorded.samples, run.samples, strict=True):
-        assert (ours.input, ours.choices) == (theirs.input, theirs.choices)
-        assert ours.target == theirs.target
-        assert ours.scores == theirs.scores
+        for name in ("input", "choices", "target", "scores"):
+            assert getattr(ours, name) == getattr(theirs, name)
         assert ours.output.completion == theirs.output.completion
     assert recorded.eval.metadata == run.eval.metadata
     assert recorded.eval.dataset == run.eval.dataset

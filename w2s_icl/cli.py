@@ -158,8 +158,7 @@ def report(logs: str, out: str) -> None:
 
     written = write_report(logs, out)
     _echo(written.summary)
-    page, *others = reversed(written.files)
-    _echo(f"wrote {page}, and beside it {len(others)} tables and figures")
+    _echo(f"wrote {written.files[-1]}, and beside it {len(written.files) - 1} tables and figures")
     _echo(f"logs  inspect view --log-dir {logs}")
 
 
@@ -207,9 +206,7 @@ def import_(
 
     notebook = source[0] == "notebook"
     if len(source) != 1 + notebook or not (questions or notebook):
-        raise click.UsageError(
-            "give a file of answers with --questions DATASET, or: notebook RESULTS_DIR"
-        )
+        raise click.UsageError("give a file with --questions DATASET, or: notebook RESULTS_DIR")
     made = import_recorded(
         source[-1],
         log_dir,
@@ -219,7 +216,7 @@ def import_(
         name=name,
         source=told,
     )
-    answers = sum(len(of) for of in made.cells.values())
+    answers = sum(map(len, made.cells.values()))
     _echo(f"{answers:,} answers in {len(made.cells)} cells, {len(made.counts)} cells of counts")
     for note in made.notes:
         _echo(f"! {note}")

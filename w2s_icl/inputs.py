@@ -104,11 +104,7 @@ class _Texts(_Loader):
 
 
 def read_yaml(path: Path, *, texts: bool = False) -> dict[Any, Any]:
-    """Keys and values of a YAML file, with `texts` all of them as texts.
-
-    Raises:
-        W2SError: It cannot be read, is not YAML, too long, or holds something else.
-    """
+    """Keys and values of a YAML file, with `texts` all as texts; W2SError where it holds none."""
     try:
         text = path.read_text("utf-8")
         if len(text) > 500_000:

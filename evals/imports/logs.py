@@ -106,7 +106,7 @@ def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> No
 def _log(key: CellKey, recording: Recording, records: Sequence[record.Record]) -> ilog.EvalLog:
     cell = record.CellRecord(**{k: v for k, v in key._asdict().items() if k != "model"})
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    answers = recording.cells.get(key, [])
+    answers, questions = recording.cells.get(key, []), recording.questions
     asked = list(dict.fromkeys(a.question.id for a in answers))
     right, n = recording.counts.get(key, (sum(a.letter == a.target for a in answers), len(answers)))
     accuracy = ilog.EvalMetric(name="accuracy", value=right / n if n else math.nan)
@@ -116,8 +116,8 @@ def _log(key: CellKey, recording: Recording, records: Sequence[record.Record]) -
             created=now,
             task=cell_name(cell),
             dataset=ilog.EvalDataset(
-                name=f"{recording.questions.name} {key.split}",
-                location=recording.questions.source,
+                name=f"{questions.name} {key.split}",
+                location=questions.source,
                 samples=len(asked),
                 sample_ids=asked,
             ),

@@ -53,9 +53,9 @@ class AnswerRow(RecordedRow):
         few_shot = self.labels and self.shots and (self.weak or self.labels != "weak")
         if not few_shot and (self.labels or self.shots or self.weak):
             raise ValueError(
-                f"labels is {self.labels!r}, weak {self.weak!r} and shots {self.shots}: with "
-                "demonstrations labels and shots are needed, and weak, the model that labelled, "
-                "with weak labels; without demonstrations all three stay empty"
+                f"labels is {self.labels!r}, weak {self.weak!r} and shots {self.shots}: "
+                "demonstrations need labels and shots, weak labels also weak; without "
+                "demonstrations all three stay empty"
             )
         return self
 
@@ -69,11 +69,10 @@ class AnswerRow(RecordedRow):
     @property
     def usage(self) -> ModelUsage | None:
         """Tokens and dollars; None where none are recorded."""
-        read, written, cost = self.input_tokens, self.output_tokens, self.cost
-        if (read, written, cost) == (None, None, None):
+        if (self.input_tokens, self.output_tokens, self.cost) == (None, None, None):
             return None
-        tokens = {"input_tokens": read or 0, "output_tokens": written or 0}
-        return ModelUsage(**tokens, total_tokens=sum(tokens.values()), total_cost=cost)
+        tokens = {"input_tokens": self.input_tokens or 0, "output_tokens": self.output_tokens or 0}
+        return ModelUsage(**tokens, total_tokens=sum(tokens.values()), total_cost=self.cost)
 
 
 class DemonstrationRow(RecordedRow):
@@ -86,16 +85,12 @@ class DemonstrationRow(RecordedRow):
 
 def read_answers(path: Path, questions: QuestionSet) -> Recording:
     """Read and check a file of answers; raises as `import_recorded`."""
-    rows = [
-        (place, row, _question(row.question, questions, place))
-        for place, row in _checked(path, AnswerRow)
-    ]
+    rows = [(at, r, _question(r.question, questions, at)) for at, r in _checked(path, AnswerRow)]
     if not any(row.answer or row.reply for _, row, _ in rows):
         raise W2SError(f"{path.name}: no row has an answer or a reply")
-    order = "the order in which options were shown"
-    recording = Recording(questions, ["prompts", "sampling settings", order])
-    if not any(row.reply for _, row, _ in rows):
-        recording.not_recorded.append("replies")
+    missing = ["prompts", "sampling settings", "the order in which options were shown"]
+    missing += ["replies"] if not any(row.reply for _, row, _ in rows) else []
+    recording = Recording(questions, missing)
     recording.add_file(path, len(rows))
     options = _options(rows, recording)
     seen: dict[tuple[CellKey, int | str, int], str] = {}
@@ -108,8 +103,7 @@ def read_answers(path: Path, questions: QuestionSet) -> Recording:
                 "cell; give each answer once, or number repeated runs in a column epoch"
             )
         choices = options.get(question.id, question.choices)
-        letter = _letter(row.answer, choices) or ""
-        if letter not in ascii_uppercase[: len(choices)]:
+        if (letter := _letter(row.answer, choices) or "") not in ascii_uppercase[: len(choices)]:
             beyond.append(f"{line} ({letter})")
             letter = ""
         if row.reply:

@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,9 @@ def test_rows_become_one_log_per_cell(suffix: str, tmp_path: Path, import_rows: 
         ("m/large", "few_shot", "test", "weak", "m/small", 4): 10,
     }
     assert len(samples_df(str(tmp_path / "logs"), quiet=True)) == 3 * N
+    again, logs = import_rows(recorded(), file=file)
+    assert (again.exit_code, len(logs)) == (2, 3)
+    assert "holds logs already" in again.output
     told = ImportRecord.from_log(logs[0])
     assert told.source == "somebody"
     assert [(name, n) for name, _, n in told.files] == [(file, 3 * N)]
@@ -167,16 +170,6 @@ def test_a_damaged_row_is_refused_by_line(damage: Damage, said: str, import_rows
     assert said in done.output
 
 
-def test_a_directory_with_logs_is_refused(import_rows: Import) -> None:
-    import_rows(recorded())
-
-    again, logs = import_rows(recorded())
-
-    assert again.exit_code == 2
-    assert "holds logs already" in again.output
-    assert len(logs) == 3
-
-
 @needs_shared
 def test_recorded_rows_have_the_counts_of_the_file(tmp_path: Path) -> None:
     done = invoke(RECORDED / "answers.csv", "--questions", QUESTIONS, "--log-dir", tmp_path / "l",
@@ -185,21 +178,18 @@ def test_recorded_rows_have_the_counts_of_the_file(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     table = pd.read_parquet(next(QUESTIONS.rglob("*.parquet")))
     gold = [row.choices[row.label] for row in table.itertuples()]
-    right: Counter[tuple[str, ...]] = Counter()
-    unread: Counter[tuple[str, ...]] = Counter()
+    counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     with (RECORDED / "answers.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
+            value = "C" if row["answer"] == gold[int(row["question"])] else "I"
             cell = (row["model"], row["labels"], row["weak"], row["shots"], row["prompt"])
-            right[cell] += row["answer"] == gold[int(row["question"])]
-            unread[cell] += not row["answer"]
-    logs = logs_of(tmp_path / "l")
-    assert len(logs) == len(right)
-    for log in logs:
+            counts[cell][value if row["answer"] else "N"] += 1
+    found = {}
+    for log in logs_of(tmp_path / "l"):
         key = key_of(log)
         cell = (key.model, key.labels, key.weak, str(key.shots), key.prompt)
-        values = Counter(value for _, value in scores(log))
-        assert values["C"] == right[cell]
-        assert values["N"] == unread[cell]
+        found[cell] = Counter(value for _, value in scores(log))
+    assert found == counts
 
 
 @needs_shared
@@ -215,16 +205,11 @@ def test_the_notebook_has_the_counts_of_its_files(tmp_path: Path) -> None:
         for pair in sweep["model_pairs"].values()
         for of in pair["results"]
     }  # fmt: skip
-    counted = {}
-    only_counts = 0
-    for log in logs_of(tmp_path / "l"):
-        if ImportRecord.from_log(log).total:
-            only_counts += 1
-            continue
-        key = key_of(log)
-        counted[key.model, key.weak, key.shots] = sum(v == "C" for _, v in scores(log))
-    assert counted == wanted
-    assert only_counts == 18
+    logs = logs_of(tmp_path / "l")
+    full = [(key_of(log), log) for log in logs if not ImportRecord.from_log(log).total]
+    right = {(k.model, k.weak, k.shots): sum(v == "C" for _, v in scores(log)) for k, log in full}
+    assert right == wanted
+    assert len(logs) - len(full) == 18
 
 
 @needs_shared

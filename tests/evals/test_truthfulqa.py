@@ -177,25 +177,17 @@ def test_an_unread_weak_answer_is_no_label_and_skip_keeps_arms_alike(
     assert weak["labels_coverage"] < 1
 
 
-def test_without_a_label_log_the_error_says_which_command_makes_one(
-    questions: dict[str, Any],
-) -> None:
-    with pytest.raises(W2SError, match="no finished log") as error:
-        few_shot(labels="weak", weak=WEAK, shots=2, **questions)
-
-    command = f"inspect eval w2s_icl/zero_shot -T split=pool -T dataset={questions['dataset']}"
-    assert f"{command} -T test_size=6 --model {WEAK}" in str(error.value)
-
-
-def test_labels_of_another_model_seed_or_split_are_not_taken(
+def test_labels_of_another_model_seed_or_split_are_not_taken_and_a_command_makes_some(
     run: Run, questions: dict[str, Any]
 ) -> None:
     run(zero_shot(split="pool", **questions), LETTERS, "mockllm/other")
     run(zero_shot(split="pool", seed=1, **questions), LETTERS)
     run(zero_shot(split="test", **questions), LETTERS)
 
-    with pytest.raises(W2SError, match="no finished log"):
+    with pytest.raises(W2SError, match="no finished log") as error:
         few_shot(labels="weak", weak=WEAK, shots=2, **questions)
+    command = f"inspect eval w2s_icl/zero_shot -T split=pool -T dataset={questions['dataset']}"
+    assert f"{command} -T test_size=6 --model {WEAK}" in str(error.value)
 
 
 def rewrite(log: EvalLog, failed: int = 0, **changes: Any) -> EvalLog:
@@ -303,7 +295,6 @@ def test_log_carries_what_the_viewer_and_the_analysis_need(
     assert log.eval.task == "w2s_weak_k04"
     assert log.eval.task_registry_name == "w2s_icl/few_shot"
     assert log.eval.tags == ["weak"]  # these questions are not TruthfulQA
-    assert log.eval.headline_metric
     metadata = log.eval.metadata or {}
     assert metadata["max_tokens"] == 16
     for key in ("labels", "weak", "shots", "demo_ids", "labels_sha256", "dataset_sha256", "seed"):
@@ -317,7 +308,6 @@ def test_log_carries_what_the_viewer_and_the_analysis_need(
     notes = [e for e in sample.events if e.event == "info" and e.source == "few_shot"]
     text = sample.attachments.get(str(notes[0].data).removeprefix("attachment://"), notes[0].data)
     assert "**4 demonstrations**, labels by mockllm/weak" in str(text)
-    assert "inspect_ai" in log.eval.packages
     # the same text is not written into the log again and again: solver arguments stay short
     assert "thing" not in str(log.plan.steps[0].params)
 

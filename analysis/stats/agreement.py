@@ -8,6 +8,8 @@ from scipy import stats
 
 from w2s_icl.analysis.stats.paired import LEVEL, Floats, columns_of, is_binary
 
+RESAMPLES, SEED = 10_000, 20240
+
 
 class QuestionBootstrap:
     """Resamples of n questions, drawn once and shared by all cells and statistics.
@@ -16,7 +18,7 @@ class QuestionBootstrap:
     each question is in it, so resampled means are one matrix product.
     """
 
-    def __init__(self, n: int, resamples: int = 10_000, seed: int = 20240) -> None:
+    def __init__(self, n: int, resamples: int = RESAMPLES, seed: int = SEED) -> None:
         """Draw the resamples; both numbers are at least 1."""
         rows = np.random.default_rng(seed).integers(0, n, (resamples, n))
         flat = (rows + n * np.arange(resamples)[:, None]).ravel()

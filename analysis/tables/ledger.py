@@ -9,10 +9,10 @@ import pandas as pd
 
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY
+from w2s_icl.analysis.stats.agreement import RESAMPLES, SEED
 from w2s_icl.analysis.stats.paired import LEVEL
 from w2s_icl.analysis.tables.arms import MAIN, tests_table
 from w2s_icl.analysis.tables.cells import share, table
-from w2s_icl.analysis.tables.matching import RESAMPLES, SEED
 from w2s_icl.record import IDENTITY, MISSING_LIMIT
 
 _USAGE = ["calls", "input_tokens", "output_tokens", "cached_tokens", "cost"]

@@ -13,8 +13,6 @@ from w2s_icl.analysis.stats.agreement import QuestionBootstrap
 from w2s_icl.analysis.stats.paired import paired_difference
 from w2s_icl.analysis.tables.cells import CELL, interval, share, table
 
-RESAMPLES, SEED = 10_000, 20240
-
 _SHARES = (
     *("match_both", "match_strong", "match_weak", "match_neither"),
     *("neither_right", "neither_wrong"),
@@ -29,7 +27,7 @@ def matching_table(experiment: Experiment) -> pd.DataFrame:
     empty, unless all answers were right or wrong each time.
     """
     # resamples of one size can take 30 MB
-    bootstrap = lru_cache(maxsize=4)(lambda n: QuestionBootstrap(n, RESAMPLES, SEED))
+    bootstrap = lru_cache(maxsize=4)(QuestionBootstrap)
     rows = [_matching_row(experiment, cell, bootstrap) for cell in experiment.cells if cell.shots]
     whose = [*_SHARES, *(f"{name}_count" for name in _SHARES)]
     statistics = ("phi", "error_consistency", "capa")
@@ -72,8 +70,14 @@ def _matching_row(
     ):
         row |= share(f"{rate}_rate", of[where])
         row |= {f"{rate}_count": float(of[where].sum(axis=0).mean()), n: int(where.sum())}
+    errors = weak_wrong & (weak != "")[:, 0]
     if "gold" in arms:
-        row |= _imitation(weak, treated, arms["gold"].letters, weak_wrong & (weak != "")[:, 0])
+        row["imitation_m"] = int(errors.sum())
+    if "gold" in arms and errors.any():
+        of_w2s, of_gold = (of[errors] == weak[errors] for of in (treated, arms["gold"].letters))
+        row |= {"imitation_w2s": float(of_w2s.mean()), "imitation_gold": float(of_gold.mean())}
+        d = paired_difference(of_w2s, of_gold)
+        row |= interval("imitation_excess", d.diff, max(d.low, -1.0), min(d.high, 1.0))
     if all(np.isin(arms[arm].correct, (0, 1)).all() for arm in ("weak", "strong0", "w2s")):
         # a resample is the same questions whatever the order of the log
         ids = questions.index
@@ -86,14 +90,3 @@ def _matching_row(
             for statistic, estimate in found.items():
                 row |= interval(f"{statistic}_{name}", *estimate)
     return row
-
-
-def _imitation(weak: Any, treated: Any, gold: Any, errors: Any) -> dict[str, float]:
-    """How often runs with weak and with gold labels repeat the weak model's `errors`."""
-    of_w2s, of_gold = ((letters == weak)[errors] for letters in (treated, gold))
-    if not errors.any():
-        return {"imitation_m": 0}
-    row: dict[str, float] = {"imitation_m": int(errors.sum())}
-    row |= {"imitation_w2s": float(of_w2s.mean()), "imitation_gold": float(of_gold.mean())}
-    d = paired_difference(of_w2s, of_gold)
-    return row | interval("imitation_excess", d.diff, max(d.low, -1.0), min(d.high, 1.0))

@@ -27,13 +27,7 @@ GOLD = (
 )
 
 
-def graded(*rows: str) -> Floats:
-    columns = [[float(a == t) for a, t in zip(row, TARGET, strict=True)] for row in rows]
-    return np.array(columns[0]) if len(rows) == 1 else np.array(columns).T
-
-
-RIGHT_WEAK, RIGHT_STRONG = graded(WEAK), graded(STRONG)
-RIGHT_W2S, RIGHT_GOLD = graded(*W2S), graded(*GOLD)
+RIGHT_WEAK = np.array([float(a == t) for a, t in zip(WEAK, TARGET, strict=True)])
 
 
 def stairs(n: int, *thresholds: int) -> list[Bools]:

@@ -8,7 +8,6 @@ from scipy import stats as scipy_stats
 
 from tests.analysis.stats.samples import NAN, Bools, stairs, triples
 from w2s_icl.analysis.stats.paired import holm, mean_interval, paired_difference, uniform_p, wilson
-from w2s_icl.analysis.stats.ratio import gap_recovered
 
 
 def test_wilson_without_trials_is_nan() -> None:
@@ -32,15 +31,6 @@ def test_a_difference_changes_sign_with_its_columns(tables: list[Bools]) -> None
     assert (there.n10, there.n01, there.p, there.p_exact) == pytest.approx(
         (back.n01, back.n10, back.p, back.p_exact), nan_ok=True
     )
-
-
-@given(triples())
-def test_the_gap_is_the_paired_difference_of_ceiling_and_base(tables: list[Bools]) -> None:
-    base, treated, ceiling = tables
-    draws = max(t.shape[1] for t in tables)
-    base, treated, ceiling = (np.broadcast_to(t, (len(t), draws)) for t in tables)
-    r, d = gap_recovered(base, treated, ceiling), paired_difference(ceiling, base)
-    assert (r.gap, r.gap_low, r.gap_high) == pytest.approx((d.diff, d.low, d.high))
 
 
 def test_the_t_test_is_that_of_scipy_for_repeated_runs() -> None:

@@ -5,13 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from tests.analysis.stats.samples import (
-    RIGHT_GOLD,
-    RIGHT_W2S,
-    RIGHT_WEAK,
     Bools,
     Floats,
     random_table,
@@ -19,25 +15,12 @@ from tests.analysis.stats.samples import (
     stairs,
     triples,
 )
-from w2s_icl.analysis.stats.paired import means_of
 from w2s_icl.analysis.stats.ratio import (
-    Ratio,
     _fieller,
     clustered_ratio,
     gap_recovered,
     pooled_gap_recovered,
 )
-
-
-def test_example_covariances() -> None:
-    base = RIGHT_WEAK[:, None]
-
-    means = means_of(RIGHT_W2S - base, RIGHT_GOLD - base)
-
-    expected = [[0.00626603, 0.00550570], [0.00550570, 0.00572650]]
-    assert means.over_questions[0][0] == pytest.approx(np.array(expected), abs=5.1e-9)
-    expected = [[0.000277778, -0.0000694444], [-0.0000694444, 0.000486111]]
-    assert means.over_draws == pytest.approx(np.array(expected), abs=5.1e-10)
 
 
 def test_example_quadratic() -> None:
@@ -71,11 +54,6 @@ def test_an_interval_ends_where_the_test_of_a_ratio_begins_to_reject() -> None:
     assert min(seen["ok"], seen["gap_reversed"], seen["gap_not_established"]) > 50
 
 
-def close(a: Ratio, b: Ratio) -> bool:
-    left, right = vars(a) | {"status": 0}, vars(b) | {"status": 0}
-    return a.status == b.status and left == pytest.approx(right, rel=1e-6, abs=1e-6, nan_ok=True)
-
-
 @given(triples())
 def test_swapping_base_and_ceiling_of_errors_mirrors_the_ratio(tables: list[Bools]) -> None:
     base, treated, ceiling = tables
@@ -87,14 +65,6 @@ def test_swapping_base_and_ceiling_of_errors_mirrors_the_ratio(tables: list[Bool
     expected = (r.gap, r.t_gap, r.df, 1 - r.value, 1 - r.high, 1 - r.low)
     got = (mirrored.gap, mirrored.t_gap, mirrored.df, mirrored.value, mirrored.low, mirrored.high)
     assert got == pytest.approx(expected, rel=1e-6, abs=1e-6, nan_ok=True)
-
-
-@given(triples(), st.integers(0, 1000))
-def test_the_order_of_questions_and_draws_does_not_matter(tables: list[Bools], seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    rows, columns = (rng.permutation(k) for k in (len(tables[0]), max(t.shape[1] for t in tables)))
-    shuffled = [t[rows] if t.shape[1] == 1 else t[rows][:, columns] for t in tables]
-    assert close(gap_recovered(*shuffled), gap_recovered(*tables))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +129,10 @@ def test_pooled_is_the_ratio_of_means_paired_by_question() -> None:
     assert (r.numerator, r.gap) == pytest.approx((numerator, gap))
     assert (r.n, r.draws) == (200, 4)
     mean = [np.mean([np.broadcast_to(cell[i], (200, 4)) for cell in cells], 0) for i in range(3)]
-    assert close(r, gap_recovered(*mean))
+    whole = gap_recovered(*mean)
+    assert (r.value, r.low, r.high, r.df) == pytest.approx(
+        (whole.value, whole.low, whole.high, whole.df), nan_ok=True
+    )
 
 
 @pytest.mark.parametrize("draws", [1, 2, 3, 5])

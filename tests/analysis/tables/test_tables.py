@@ -385,23 +385,16 @@ def test_classes_add_up_to_the_whole_and_are_what_their_questions_say(categories
     )
 
 
-def with_options(e: Experiment, long: Sequence[bool], *, labelled: bool = True) -> Experiment:
-    """The right option of each question is the long one or not; demonstrations choose it."""
+def with_options(e: Experiment, long: Sequence[bool]) -> Experiment:
+    """The right option of each question is the long one or not."""
     choices: list[Any] = []
     for gold, is_long in zip(TARGET, long, strict=True):
         texts = ["no", "so", "it", "or"]
         place = "ABCD".index(gold)
         texts[place if is_long else (place + 1) % 4] = "a rather longer one"
         choices.append(tuple(texts))
-    runs = e.logs.runs.copy()
-    long_one = ("no", "a rather longer one", "it", "or so")
-    runs["demo_choices"] = [(long_one,) * 4 if shots else () for shots in runs["shots"]]
-    runs["demo_labels"] = [
-        ("" if kind == "unlabelled" else "B",) * 4 if shots and labelled else ()
-        for shots, kind in zip(runs["shots"], runs["labels"], strict=True)
-    ]
     questions = e.logs.questions.assign(choices=pd.Series(choices))
-    return Experiment(dataclasses.replace(e.logs, runs=runs, questions=questions))
+    return Experiment(dataclasses.replace(e.logs, questions=questions))
 
 
 def test_gains_are_split_by_the_rule() -> None:

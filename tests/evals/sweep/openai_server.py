@@ -97,11 +97,28 @@ class BadRequestError(ValueError):
     """A request that this server does not understand."""
 
 
-class OpenAIServer:
-    """The server, running from `with` to its end.
+class Loopback:
+    """A server of this process, running from `with` to its end."""
 
-    Everything that may change between two runs is an attribute; clear `requests` to start afresh.
-    """
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._over = threading.Event()
+        self._http = _HTTPServer(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self.root = f"http://127.0.0.1:{self._http.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+class OpenAIServer(Loopback):
+    """All that may change between two runs is an attribute; clear `requests` to start afresh."""
 
     def __init__(
         self,
@@ -113,6 +130,7 @@ class OpenAIServer:
         latency: float = 0.0,
         unreadable: float = 0.03,
     ) -> None:
+        super().__init__(_handler(self))
         self.gold = {row["question"]: row["choices"][row["label"]] for row in questions}
         self.by_options = {frozenset(row["choices"]): row["question"] for row in questions}
         self.rate_429 = rate_429  # share of requests that are refused
@@ -140,26 +158,13 @@ class OpenAIServer:
         self.props: dict[str, Any] | None = None  # what it says of itself, as llama.cpp
         self.requests: list[Request] = []
         self.sessions: list[str | None] = []
-        self._over = threading.Event()
         self._count = 0
         self._last = ""
         self._lock = threading.Lock()
-        self._http = _HTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}/api/v1"
+        return f"{self.root}/api/v1"
 
     @property
     def environment(self) -> dict[str, str]:

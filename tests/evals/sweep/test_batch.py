@@ -1,18 +1,17 @@
 """The tasks in Inspect's batch mode: its OpenAI provider, and a server that takes batches."""
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from inspect_ai.model import BatchConfig
 from rich.console import Console
 
-from tests.evals.sweep.openai_server import SMALL, OpenAIServer
+from tests.evals.sweep.openai_server import SMALL, Loopback, OpenAIServer
 from tests.evals.sweep.test_http import made_up
 from w2s_icl.evals.cells import all_cells, build
 from w2s_icl.evals.study import Study
@@ -20,36 +19,20 @@ from w2s_icl.evals.sweep.run import run_study
 from w2s_icl.record import PlanRecord
 
 MODEL = "openai/gpt-4o-mini"
-
 TEST_SIZE = 20
 QUICK = BatchConfig(size=TEST_SIZE, send_delay=0.1, tick=0.05)
 
 
-class BatchServer:
+class BatchServer(Loopback):
     """Chat, files and batches as OpenAI takes them; what is answered is `OpenAIServer`'s."""
 
     def __init__(self, answers: OpenAIServer) -> None:
+        super().__init__(_handler(self))
         self.answers = answers
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.posted: Counter[str] = Counter()  # how often each address was posted to
         self.sent: list[list[dict[str, str]]] = []  # messages of all calls asked in batches
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._http.block_on_close = False  # clients keep their connections open
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}/v1"
 
     def get(self, path: str) -> bytes:
         if path == "/v1/models":
@@ -165,26 +148,18 @@ def test_study_in_batches_labels_first_and_stays_itself(
         dataset=dataset,
         test_size=TEST_SIZE,
         models=(MODEL,),
-        model_args={MODEL: {"base_url": server.url}},
+        model_args={MODEL: {"base_url": f"{server.root}/v1"}},
         shots=(0, 4),
         batch=QUICK,
         timeout=0.01,
     )
-
-    outcome = run_study(study, str(tmp_path / "logs"), console=Console(quiet=True))
-
-    assert outcome.ok
+    logs, quiet = str(tmp_path / "logs"), Console(quiet=True)
+    assert run_study(study, logs, console=quiet).ok
     assert set(server.posted) == {"/v1/files", "/v1/batches"}
     prompts = [len(messages) for messages in server.sent]
     assert prompts == sorted(prompts)  # no demonstration is shown before all labels are there
-
-    again = run_study(
-        study.model_copy(update={"batch": False, "timeout": 120}),
-        str(tmp_path / "logs"),
-        console=Console(quiet=True),
-    )
-
-    assert again.ok
+    unbatched = study.model_copy(update={"batch": False, "timeout": 120})
+    assert run_study(unbatched, logs, console=quiet).ok
     assert len(server.sent) == len(prompts)  # the cells are the same, asked in batches or not
     assert set(server.posted) == {"/v1/files", "/v1/batches"}
 
@@ -194,13 +169,10 @@ def test_only_providers_that_take_batches_are_asked_in_batches(
 ) -> None:
     for key in ("OPENAI_API_KEY", "OPENROUTER_API_KEY"):
         monkeypatch.setenv(key, "x")
-    models = ("openrouter/a/b", "openai/gpt-4o-mini")
-    shared: dict[str, Any] = {"dataset": dataset, "test_size": TEST_SIZE, "shots": (0,)}
-
-    study = Study(**shared, models=models, batch=500)
+    models = ("openrouter/a/b", MODEL)
+    study = Study(dataset=dataset, test_size=TEST_SIZE, shots=(0,), models=models, batch=500)
     tasks = [build(study, cell, "", PlanRecord()) for cell in all_cells(study, study.load_split())]
-
     batch = {str(task.model): task.model.config.batch for task in tasks if task.model}
-    assert batch == {"openrouter/a/b": None, "openai/gpt-4o-mini": 500}
+    assert batch == {"openrouter/a/b": None, MODEL: 500}
     with pytest.raises(ValueError, match="batch needs a model of openai, anthropic"):
-        Study(**shared, models=models[:1], batch=True)
+        Study(dataset=dataset, shots=(0,), models=models[:1], batch=True)

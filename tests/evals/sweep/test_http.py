@@ -9,14 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -43,20 +42,17 @@ MODELS = (SMALL, MEDIUM, LARGE)
 SHOTS = (0, 2, 8)
 TEST_SIZE = 20
 N_QUESTIONS = 684
-N_TWINS = 120
-"""Questions that repeat an earlier one, with a word changed or the same right answer."""
-
+N_TWINS = 120  # that repeat an earlier one, with a word changed or the same right answer
 PLAIN = {"NO_COLOR": "1", "NO_PROXY": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
 
 Row = dict[str, Any]
 
-
+# with one demonstration the weak labels are right: weak and gold arm have the same prompts
 SMALL_STUDY = {
     "models": [f"openrouter/{model}" for model in (SMALL, LARGE)],
     "shots": [0, 1, 5],
     "test_size": 24,
 }
-"""With one demonstration the weak labels are right: weak and gold arm have the same prompts."""
 
 
 def made_up(n: int = N_QUESTIONS, twins: int = N_TWINS) -> list[Row]:
@@ -150,11 +146,6 @@ class Finished:
     @property
     def pairs(self) -> list[tuple[str, str]]:
         return [(w, s) for i, w in enumerate(self.models) for s in self.models[i:]]
-
-    @property
-    def shots(self) -> list[int]:
-        shots: list[int] = self.plan["shots"]
-        return shots
 
     @property
     def said(self) -> str:
@@ -287,61 +278,45 @@ def answers(log_dir: Path) -> dict[tuple[Any, ...], dict[int | str, tuple[str, f
     }
 
 
-def cells(log_dir: Path) -> pd.DataFrame:
-    return cells_table(Experiment(read_logs(str(log_dir))))
+def prompts(requests: Sequence[Request]) -> Counter[tuple[str, bytes]]:
+    """How often each prompt was asked."""
+    return Counter((r.model, r.raw) for r in requests)
 
 
-def by_cell(table: pd.DataFrame) -> Mapping[tuple[str, str, int], Mapping[str, Any]]:
-    rows: list[Any] = table.to_dict("records")
-    return {(row["weak"], row["strong"], row["shots"]): row for row in rows}
-
-
-def check_whole_study(run: Finished) -> None:
-    """Everything that must hold of a study's requests and of the numbers read from its logs."""
-    assert run.code == 0, run.said
-    test, pool = (questions_of(split, run.log_dir) for split in ("test", "pool"))
-    assert len(test) == run.plan["test_size"]
+def test_study_asks_each_prompt_once_and_shows_no_question_of_the_test(
+    undisturbed: Finished,
+) -> None:
+    assert undisturbed.code == 0, undisturbed.said
+    test, pool = (questions_of(split, undisturbed.log_dir) for split in ("test", "pool"))
+    assert len(test) == TEST_SIZE
     assert not test & pool
-
-    check_requests(run, test, pool)
-    check_prefixes(run)
-    check_numbers(run, test)
-
-
-def check_requests(run: Finished, test: set[str], pool: set[str]) -> None:
-    shots = run.shots
-    requests = run.answered
-    assert len(requests) == len(run.requests), {r.status for r in run.requests}
-    times = Counter((r.model, r.raw) for r in requests)
-    assert set(times.values()) == {1}, "a prompt was asked twice"
+    requests = undisturbed.answered
+    assert len(requests) == len(undisturbed.requests), {r.status for r in undisturbed.requests}
+    assert set(prompts(requests).values()) == {1}, "a prompt was asked twice"
     assert {r.prompt.question for r in requests if r.shots} == test
-    assert {r.shots for r in requests} == set(shots)
-
+    assert {r.shots for r in requests} == set(SHOTS)
     zero = [(r.model, r.prompt.question) for r in requests if r.shots == 0]
-    assert Counter(zero) == {(model, q): 1 for model in run.models for q in test | pool}
+    assert Counter(zero) == {(model, q): 1 for model in MODELS for q in test | pool}
     # a few more than are shown, for answers that cannot be read
-    assert max(shots) <= len(pool) <= max(shots) + 20
-
-    shown = {question_of(turn) for r in requests for turn, _ in r.prompt.demonstrations}
-    assert shown <= pool
+    assert max(SHOTS) <= len(pool) <= max(SHOTS) + 20
+    assert pool >= {question_of(turn) for r in requests for turn, _ in r.prompt.demonstrations}
 
 
-def check_prefixes(run: Finished) -> None:
-    """The same questions in the same order in all arms; the same bytes before every question."""
-    shots = run.shots
-    requests = run.answered
+def test_all_arms_show_the_same_questions_in_the_same_order_with_the_same_bytes_before(
+    undisturbed: Finished,
+) -> None:
+    requests = undisturbed.answered
     gold = gold_prefixes(requests)
-    assert sorted(gold) == sorted(shots)
-    longest = gold[max(shots)]
-    assert len({question_of(turn) for turn, _ in longest}) == max(shots)
-    expected = {(model, gold[k]) for model in run.models for k in shots}
-    for weak, strong in run.pairs:
+    assert sorted(gold) == sorted(SHOTS)
+    longest = gold[max(SHOTS)]
+    assert len({question_of(turn) for turn, _ in longest}) == max(SHOTS)
+    expected = {(model, gold[k]) for model in MODELS for k in SHOTS}
+    for weak, strong in undisturbed.pairs:
         labelled = weak_prefix(longest, weak, requests)
-        expected |= {(strong, labelled[:k]) for k in shots}
-    assert len(expected) > len(run.models) * len(shots), "weak labels must be wrong somewhere"
-    assert all(gold[k] == longest[:k] for k in shots)
+        expected |= {(strong, labelled[:k]) for k in SHOTS}
+    assert len(expected) > len(MODELS) * len(SHOTS), "weak labels must be wrong somewhere"
+    assert all(gold[k] == longest[:k] for k in SHOTS)
     assert {(r.model, r.prompt.demonstrations) for r in requests} == expected
-
     heads: dict[tuple[str, tuple[Demonstration, ...]], bytes] = {}
     for request in requests:
         key = (request.model, request.prompt.demonstrations)
@@ -349,46 +324,37 @@ def check_prefixes(run: Finished) -> None:
         head = request.raw[: request.raw.rindex(asked)]
         assert heads.setdefault(key, head) == head
     for (model, prefix), head in heads.items():
-        for k in shots:
-            if k < len(prefix):
-                shorter = heads[model, prefix[:k]]
-                # both end within the turn of the question, which differs in its text only
-                assert head.startswith(shorter)
+        for k in (k for k in SHOTS if k < len(prefix)):
+            # both end within the turn of the question, which differs in its text only
+            assert head.startswith(heads[model, prefix[:k]])
 
 
-def check_numbers(run: Finished, test: set[str]) -> None:
-    """`cells_table` holds exactly the right answers that the server gave."""
-    shots = run.shots
-    requests = run.answered
-    gold = gold_prefixes(requests)
-    table = by_cell(cells(run.log_dir))
-    assert set(table) == {
-        (openrouter(weak), openrouter(strong), k) for weak, strong in run.pairs for k in shots
-    }
-    unparsed = 0
-    for weak, strong in run.pairs:
-        for k in shots:
-            row = table[openrouter(weak), openrouter(strong), k]
-            arms = {
-                "weak": (weak, ()),
-                "strong0": (strong, ()),
-                "w2s": (strong, weak_prefix(gold[k], weak, requests)),
-                "gold": (strong, gold[k]),
-            }
-            assert row["n"] == len(test)
-            for arm, (model, prefix) in arms.items():
-                cell = cell_of(requests, model, prefix, test)
-                right, unread = (sum(r.right for r in cell), sum(r.answer is None for r in cell))
-                unparsed += unread
-                assert round(row[f"acc_{arm}"] * len(test), 9) == right, (weak, strong, k, arm)
-                assert row[f"unparsed_{arm}"] == unread, (weak, strong, k, arm)
-    assert unparsed > 0, "the server must have answered unreadably somewhere"
-
-
-def test_study_asks_each_prompt_once_and_reports_what_the_server_answered(
+def test_cells_table_holds_exactly_the_right_answers_that_the_server_gave(
     undisturbed: Finished,
 ) -> None:
-    check_whole_study(undisturbed)
+    requests, test = undisturbed.answered, questions_of("test", undisturbed.log_dir)
+    gold = gold_prefixes(requests)
+    table = cells_table(Experiment(read_logs(str(undisturbed.log_dir))))
+    rows = {(of.weak, of.strong, of.shots): of._asdict() for of in table.itertuples()}
+    places = [(weak, strong, k) for weak, strong in undisturbed.pairs for k in SHOTS]
+    assert set(rows) == {(openrouter(weak), openrouter(strong), k) for weak, strong, k in places}
+    unparsed = 0
+    for weak, strong, k in places:
+        row = rows[openrouter(weak), openrouter(strong), k]
+        arms = {
+            "weak": (weak, ()),
+            "strong0": (strong, ()),
+            "w2s": (strong, weak_prefix(gold[k], weak, requests)),
+            "gold": (strong, gold[k]),
+        }
+        assert row["n"] == TEST_SIZE
+        for arm, (model, prefix) in arms.items():
+            cell = cell_of(requests, model, prefix, test)
+            right, unread = (sum(r.right for r in cell), sum(r.answer is None for r in cell))
+            unparsed += unread
+            assert round(row[f"acc_{arm}"] * TEST_SIZE, 9) == right, (weak, strong, k, arm)
+            assert row[f"unparsed_{arm}"] == unread, (weak, strong, k, arm)
+    assert unparsed > 0, "the server must have answered unreadably somewhere"
 
 
 def test_question_that_a_weak_model_left_unread_is_passed_over_in_every_cell(
@@ -398,25 +364,17 @@ def test_question_that_a_weak_model_left_unread_is_passed_over_in_every_cell(
     order = pool_order(undisturbed.study)
     last = 1 + max(i for i, q in enumerate(order) if all((m, q) in zero for m in MODELS))
     read = [q for q in order[:last] if all(zero[m, q].answer for m in MODELS)]
-
     gold = gold_prefixes(undisturbed.answered)
-
     shown = [question_of(turn) for turn, _ in gold[max(SHOTS)]]
     assert shown == read[: max(SHOTS)]
     assert zero[MEDIUM, order[1]].answer is None
     assert order[1] not in shown
 
 
-def prompts(requests: Sequence[Request]) -> Counter[tuple[str, bytes]]:
-    """How often each prompt was asked."""
-    return Counter((r.model, r.raw) for r in requests)
-
-
 def test_second_run_asks_nothing_and_changes_nothing(
     copied: Finished, server: OpenAIServer
 ) -> None:
     before = files(copied.log_dir)
-
     run = finish(copied.study, copied.log_dir, server)
 
     assert run.code == 0, run.said
@@ -433,7 +391,6 @@ def test_changed_question_file_is_refused_before_any_call(
     first, rest = questions.read_text("utf-8").split("\n", maxsplit=1)
     questions.write_text(first.replace("What does", "What did") + "\n" + rest, "utf-8")
     before = files(copied.log_dir)
-
     run = finish(study, copied.log_dir, server)
 
     assert run.code == 2, run.said

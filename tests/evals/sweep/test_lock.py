@@ -34,7 +34,6 @@ def test_a_second_run_is_told_who_runs_and_takes_over_after_kill_9(tmp_path: Pat
     with pytest.raises(HeldError, match=f"process {first.pid} on ") as refused:
         refuse_if_held(str(tmp_path))
     assert refused.value.exit_code == 2
-
     first.kill()
     first.wait()
     said: list[str] = []
@@ -56,7 +55,6 @@ def test_on_a_store_a_renewed_lease_holds_and_a_silent_one_is_taken_over(
         with pytest.raises(HeldError, match="s3://studies/a is being written by process"):
             refuse_if_held("s3://studies/a")
     assert "Contents" not in s3.list_objects_v2(Bucket="studies", Prefix=f"a/{OWNER}")
-
     s3.put_object(Bucket="studies", Key=f"a/{OWNER}", Body=owner)
     said: list[str] = []
     with held("s3://studies/a", said.append):

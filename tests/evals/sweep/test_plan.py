@@ -48,7 +48,6 @@ def test_plan_of_what_is_added_is_what_is_then_asked(tmp_path: Path) -> None:
     assert before.second_round > 0
     Meter.calls.clear()
     more = study_of(tmp_path, labels=["gold", "weak", "flipped"], shots=[0, 1, 2])
-
     plan = make_plan(more, str(logs))
     outcome, said = run_quietly(more, logs)
 
@@ -77,23 +76,16 @@ def test_plan_without_weak_labels_is_exact_before_any_call(tmp_path: Path) -> No
         shots=[0, 2],
     )
     plan = make_plan(study)
-
     outcome, said = run_quietly(study, tmp_path / "logs")
 
     assert outcome.ok, said
     assert plan.exact
     assert plan.to_run.calls == len(Meter.calls)
+    # about a quarter of the characters, until calls are logged
+    assert plan.to_run.tokens_in == pytest.approx(Meter.tokens() * 0.25 / 0.3, rel=0.01)
     # asked several times, a question may get several answers: they are read all the same
     cells = json.loads((tmp_path / "logs" / "summary.json").read_text("utf-8"))["cells"]
     assert {(cell["questions"], cell["readable"]) for cell in cells} == {(3, 1.0)}
-
-
-def test_tokens_are_a_quarter_of_the_characters_until_calls_are_logged(tmp_path: Path) -> None:
-    study = study_of(tmp_path, models=[SMALL], prices={}, labels=["gold"], shots=[0, 2])
-    plan = make_plan(study)
-    run_quietly(study, tmp_path / "logs")
-
-    assert plan.to_run.tokens_in == pytest.approx(Meter.tokens() * 0.25 / 0.3, rel=0.01)
 
 
 def test_unknown_price_is_said_and_never_zero(tmp_path: Path) -> None:
@@ -111,16 +103,11 @@ def test_unknown_price_is_said_and_never_zero(tmp_path: Path) -> None:
 
 
 def test_prompt_longer_than_the_context_is_marked(tmp_path: Path) -> None:
-    study = study_of(
-        tmp_path, models=["openai/gpt-3.5-turbo"], prices={}, labels=["gold"], shots=[0, 400]
-    )
-    plan = make_plan(study)
-
-    assert "! too long: about" in said_of(plan)
+    keys = {"models": ["openai/gpt-3.5-turbo"], "prices": {}, "labels": ["gold"]}
+    assert "! too long: about" in said_of(make_plan(study_of(tmp_path, **keys, shots=[0, 400])))
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize(("width", "terminal"), [(80, True), (120, False)])
 def test_rows_of_the_plan_are_whole_in_80_columns(
     width: int, terminal: bool, tmp_path: Path
 ) -> None:
@@ -136,9 +123,7 @@ def test_rows_of_the_plan_are_whole_in_80_columns(
     )
     said = io.StringIO()
     console = Console(file=said, width=width, soft_wrap=True, force_terminal=terminal)
-
     print_plan(make_plan(study), console, detects={"lines": ["  can detect: " + "word " * 40]})
-
     lines = said.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     first, last = lines.index("") + 1, next(i for i, x in enumerate(lines) if "left to" in x)
@@ -171,13 +156,10 @@ def test_run_is_refused_before_any_call(
 @pytest.mark.slow
 def test_spent_budget_stops_and_a_larger_one_continues(tmp_path: Path) -> None:
     Meter.per_character, Meter.wait = 1.2, 0.02  # dearer than planned
-    connections, asked = 2, 2 * 2 * 15
-    study = study_of(
-        tmp_path, labels=["gold"], shots=[0, 6], test_size=15, max_connections=connections
-    )
+    asked, keys = 2 * 2 * 15, {"labels": ["gold"], "shots": [0, 6], "test_size": 15}
+    study = study_of(tmp_path, **keys, max_connections=2)
     logs = tmp_path / "logs"
     budget = 1.5 * make_plan(study).to_run.known
-
     outcome, said = run_quietly(study, logs, max_cost=budget)
 
     assert (outcome.ok, outcome.exit_code) == (False, 1)
@@ -186,16 +168,14 @@ def test_spent_budget_stops_and_a_larger_one_continues(tmp_path: Path) -> None:
     assert first < asked
     dearest = max(tokens for _, tokens in Meter.calls) * PRICE["input"] / 1e6 + 1e-5
     # the calls under way to each of the two models finish
-    assert budget <= Meter.bill() <= budget + 2 * connections * dearest
+    assert budget <= Meter.bill() <= budget + 2 * 2 * dearest
     plan = make_plan(study, str(logs))
     assert plan.spent.known == pytest.approx(Meter.bill())
     assert plan.to_run.calls == asked - first
     with pytest.raises(W2SError, match="spent already included"):
         run_quietly(study, logs, max_cost=budget)
     assert len(Meter.calls) == first
-
     outcome, said = run_quietly(study, logs, max_cost=10 * budget)
-
     assert outcome.ok, said
     assert len(Meter.calls) == len(set(Meter.calls)) == asked
     # an interrupted cell has cost what its kept answers cost, too
@@ -203,10 +183,8 @@ def test_spent_budget_stops_and_a_larger_one_continues(tmp_path: Path) -> None:
 
 
 def test_json_holds_what_is_planned_and_nothing_else_is_printed(tmp_path: Path) -> None:
-    path = write_study(
-        tmp_path, **{**BASE, "models": ["simulated/small", "simulated/large"]} | {"prices": {}}
-    )
-
+    models = ["simulated/small", "simulated/large"]
+    path = write_study(tmp_path, **{**BASE, "models": models, "prices": {}})
     code, out, err = invoke("plan", str(path), "--json")
 
     assert code == 0, err
@@ -221,7 +199,6 @@ def test_json_holds_what_is_planned_and_nothing_else_is_printed(tmp_path: Path) 
 def test_dry_run_prints_the_plan_and_asks_nothing(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     dry = ("run", str(write_study(tmp_path, **BASE)), "--log-dir", str(logs), "--dry-run")
-
     code, out, err = invoke(*dry)
     assert code == 0, err
     assert "left to run" in out
@@ -239,9 +216,7 @@ def test_plan_refuses_what_a_run_would(tmp_path: Path) -> None:
     run = ("run", str(write_study(tmp_path, **few)), "--log-dir", logs, "--yes")
     assert invoke(*run)[0] == 0
     write_study(tmp_path, **few, seed=7)
-
     refused = [invoke("plan", run[1], "--log-dir", logs), invoke(*run)]
-
     for code, _, err in refused:
         assert code == 2
         assert re.fullmatch(r"Error: .* of another experiment: its seed .*\n", err)
@@ -264,7 +239,6 @@ def test_model_that_cannot_be_asked_is_refused_in_one_line(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     path = write_study(tmp_path, models=[model], labels=["gold"])
-
     code, out, err = invoke("plan", str(path))
 
     assert (code, out) == (2, "")
@@ -273,11 +247,8 @@ def test_model_that_cannot_be_asked_is_refused_in_one_line(
 
 
 def test_terminal_gets_no_control_characters_and_no_codec_error(tmp_path: Path) -> None:
-    name = "z\u00fcrich \u2713 [red]x[/red]"
-    path = write_study(tmp_path, **{**BASE, "name": name, "shots": [0]})
+    path = write_study(tmp_path, **{**BASE, "name": "z\u00fcrich [red]x[/red]", "shots": [0]})
     missing = str(tmp_path / "\u00e9\x1b[0m.yaml")
 
-    results = [invoke("plan", of, charset="ascii") for of in (str(path), missing)]
-
-    assert "Plan: study z?rich ? [red]x[/red]\n" in results[0][1]
-    assert "?\\x1b[0m.yaml: cannot be read" in results[1][2]
+    assert "Plan: study z?rich [red]x[/red]\n" in invoke("plan", str(path), charset="ascii")[1]
+    assert "?\\x1b[0m.yaml: cannot be read" in invoke("plan", missing, charset="ascii")[2]

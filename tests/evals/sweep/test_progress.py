@@ -5,6 +5,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,11 @@ def test_live_line_starts_where_the_study_stands_and_fits(tmp_path: Path) -> Non
     for width in (80, 120):
         said = io.StringIO()
         console = Console(file=said, force_terminal=True, width=width, color_system=None)
-
         with StudyProgress(console, before=plan.spent) as progress:
             progress.follow(plan)
             progress.started()
             progress.paid(SMALL, ModelUsage(input_tokens=5, total_cost=1.0))
             progress.answered()
-
         parts = re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", said.getvalue())
         first, *_, last = filter(None, parts)
         assert max(map(len, parts)) <= width
@@ -54,7 +53,6 @@ def test_live_line_starts_where_the_study_stands_and_fits(tmp_path: Path) -> Non
 def test_budget_stops_the_run_unless_the_last_call_uses_it_up() -> None:
     asked: list[str] = []
     progress = StudyProgress(Console(), max_cost=1.0, last_call=4, stop=asked.append)
-
     for call in range(1, 5):
         progress.paid("a/b", ModelUsage(total_cost=0.25))
         assert not asked, call
@@ -66,31 +64,24 @@ def test_budget_stops_the_run_unless_the_last_call_uses_it_up() -> None:
 
 def copied(log: EvalLog, model: str, **metadata: Any) -> EvalLog:
     """The log as that of another cell."""
-    other = log.model_copy(deep=True)
-    other.eval.model = model
-    other.eval.metadata = {**(other.eval.metadata or {}), **metadata}
-    return other
+    changes = {"model": model, "metadata": {**(log.eval.metadata or {}), **metadata}}
+    return log.model_copy(update={"eval": log.eval.model_copy(update=changes)})
 
 
 def test_table_of_ten_shot_counts_fits_80_columns(run: Run, tmp_path: Path) -> None:
     models = [f"openrouter/meta-llama/llama-3.1-{size}b-instruct" for size in (8, 70)]
     log = run(few_shot(shots=1, dataset="misconceptions", test_size=4), "ABCD")
     shots = [0, 1, 2, 4, 8, 16, 32, 64, 128, 150]
-    logs = [
-        copied(log, model, labels=labels, weak=weak, shots=k)
-        for model in models
-        for labels, weak in (("gold", None), ("noise_matched", models[0]), ("weak", models[0]))
-        for k in shots[1:]
-    ]
+    arms = (("gold", None), ("noise_matched", models[0]), ("weak", models[0]))
+    cells = product(models, arms, shots[1:])
+    logs = [copied(log, model, labels=of, weak=weak, shots=k) for model, (of, weak), k in cells]
     zero = run(zero_shot(dataset="misconceptions", test_size=4), "ABCD")
     logs += [copied(zero, model) for model in models]
     study = study_of(tmp_path, models=models, prices={}, shots=shots, labels=["gold"])
     plan = replace(make_plan(study_of(tmp_path, labels=["gold"], shots=[0])), study=study)
     said = io.StringIO()
     console = Console(file=said, width=80)
-
     print_results(Outcome(logs, len(logs)), "logs", StudyProgress(console), plan)
-
     lines = said.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in said.getvalue()
@@ -111,7 +102,6 @@ def test_summary_lies_beside_the_logs_and_is_taken_for_none(tmp_path: Path) -> N
     assert len(re.findall(r"^  ✔ (zero|gold_k02) +metered/(small|large) ", said, re.M)) == 4
     assert "answers" not in said
     assert "\x1b" not in said
-
     outcome, said = run_quietly(study, logs)
 
     assert outcome.ok, said
@@ -140,7 +130,6 @@ def test_bill_that_the_server_reports_is_planned_logged_summed_and_reported(tmp_
         prices = ({name: price}, {name: {"input": 9.0, "output": 9.0}})
         more, dearer = (study_of(tmp_path, **plain, prices=p, shots=[0, 4]) for p in prices)
         plan = make_plan(more, str(logs))
-
         outcome, said = run_quietly(dearer, logs)
 
         assert outcome.ok, said

@@ -208,7 +208,6 @@ def test_a_name_without_its_tag_is_the_latest(
     monkeypatch.setattr("inspect_ai.model._model._models", {})
     models = [f"openai-api/local/{name}" for name in ("llama3.2", "mistral:latest", "gemma")]
     study = load_study(write_study(tmp_path, models=models))
-
     served = look_up(study, models)
 
     assert [of.problem[:28] for of in served.values()] == ["", "", "is not among the 3 models th"]

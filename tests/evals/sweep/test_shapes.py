@@ -75,7 +75,6 @@ def run(folder: Path, **keys: Any) -> Any:
 @pytest.mark.slow
 def test_likelihood_reads_the_most_probable_letter(server: OpenAIServer, tmp_path: Path) -> None:
     server.whole = Habits()
-
     done = run(tmp_path, read="likelihood")
 
     assert done.exit_code == 0, done.output
@@ -100,7 +99,6 @@ def test_a_model_without_log_probabilities_fails_by_name(
 ) -> None:
     server.whole = habits = Habits()
     habits.silent = LARGE
-
     done = run(tmp_path, read="likelihood", max_connections=2)
 
     assert done.exit_code == 1
@@ -160,10 +158,8 @@ def test_a_refused_shape_names_the_key_that_helps(
 ) -> None:
     server.whole = habits = Habits()
     habits.refuses, keys, remedy = SHAPES[shape]
-
     refused = run(tmp_path, models=[ONE], shots=[0])
     assert refused.exit_code == 1
     assert f"(set {remedy})" in " ".join(refused.output.split())
-
     done = run(tmp_path / "again", models=[ONE], shots=[0], **keys)
     assert done.exit_code == 0, done.output

@@ -26,6 +26,7 @@ from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.run import CellTask, run_study
 from w2s_icl.evals.sweep.shards import part_of, run_share
 
+# 30 cells: six without demonstrations, six gold, twelve weak, six controls
 STUDY: Mapping[str, Any] = {
     "shots": [0, 2, 8],
     "labels": ["gold", "weak", "random", "unlabelled"],
@@ -34,7 +35,6 @@ STUDY: Mapping[str, Any] = {
     "max_connections": 4,
     "parts": 5,
 }
-"""30 cells: six without demonstrations, six gold, twelve weak, six controls."""
 
 
 @pytest.fixture
@@ -67,7 +67,6 @@ def test_one_worker_of_two_finishes_what_the_other_never_began(small: Study, log
     assert {path.parent.name for path in Path(log_dir).rglob("*.eval")} <= {
         f"part-{part:02d}" for part in range(3)
     }
-
     again = run_study(small, log_dir, console=Console(quiet=True))
     assert again.exit_code == 0
     assert not list(Path(log_dir).glob("*.eval"))
@@ -152,7 +151,6 @@ def test_shards_of_which_one_is_killed_and_restarted_leave_nothing_to_ask(world:
     repeated = asked(server.requests) - world.asked
     assert set(asked(server.requests)) == set(world.asked)
     assert sum(repeated.values()) <= 12, repeated
-
     server.requests.clear()
     ended(start(world.study, log_dir))
     assert not asked(server.requests)
@@ -199,7 +197,6 @@ def test_a_cluster_ends_by_itself_when_a_node_is_lost(
     # on a store, up to nine answers of each running cell are not written yet
     assert sum(repeated.values()) <= 40, repeated
     same(log_dir, world.log_dir)
-
     server.requests.clear()
     ended(start(world.study, log_dir))
     assert not asked(server.requests)

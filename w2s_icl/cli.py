@@ -91,7 +91,7 @@ def run(
     loaded = load_study(study)
     from w2s_icl.analysis.stats.power import detectable  # a refusal need not wait for these
     from w2s_icl.evals.sweep import shards
-    from w2s_icl.evals.sweep.plan_text import print_plan
+    from w2s_icl.evals.sweep.plan import print_plan
     from w2s_icl.evals.sweep.run import checked_plan, run_study
 
     detects = detectable(loaded.test_size, loaded.draws)
@@ -124,7 +124,7 @@ def plan(study: str, log_dir: str | None, as_json: bool) -> None:
     from w2s_icl.evals.study import load_study
 
     loaded = load_study(study)
-    from w2s_icl.evals.sweep.plan_text import plan_json, print_plan
+    from w2s_icl.evals.sweep.plan import plan_json, print_plan
     from w2s_icl.evals.sweep.run import checked_plan
 
     made = checked_plan(loaded, log_dir)

@@ -183,10 +183,8 @@ def _checked(choices_of: Any, name: str) -> Any:
             raise NoAnswerError(f"the reply is an error: {getattr(first, 'error', finish)}", 502)
         if message.content is None and not said and finish in ("stop", None):
             raise NoAnswerError("the reply has no content (null)")
-        message.content = _text(message.content)
-        completion.id = str(completion.id)
-        if not isinstance(completion.model, str):
-            completion.model = name
+        message.content, completion.id = _text(message.content), str(completion.id)
+        completion.model = completion.model if isinstance(completion.model, str) else name
         try:
             CompletionUsage.model_validate(completion.usage.model_dump(), strict=True)
         except (AttributeError, ValidationError):
@@ -248,8 +246,7 @@ def secrets(api: Any) -> list[str]:
     if isinstance(url, str) and (password := urlsplit(url).password):
         pair = f"{urlsplit(url).username}:{password}"
         known |= {password, unquote(password), b64encode(unquote(pair).encode()).decode()}
-    long = [s for s in known if isinstance(s, str) and len(s) >= 6]
-    return sorted(long, key=len, reverse=True)
+    return sorted((s for s in known if isinstance(s, str) and len(s) >= 6), key=len, reverse=True)
 
 
 def scrub(value: Any, hidden: Sequence[str]) -> Any:

@@ -73,11 +73,9 @@ def set_prices(study: Study) -> None:
 def model_of(study: Study, name: str) -> Model:
     """A model as the study asks it: the same one each time, since some load weights when made."""
     batch = (study.batch or None) if takes_batches(name) else None
-    config = GenerateConfig(
-        max_connections=study.max_connections or (None if batch else CONNECTIONS),
-        batch=batch,
-        max_retries=8,  # within a minute and a half
-    )
+    connections = study.max_connections or (None if batch else CONNECTIONS)
+    # eight tries are made within a minute and a half
+    config = GenerateConfig(max_connections=connections, batch=batch, max_retries=8)
     with quiet_console():  # with the first model, Inspect prints which hooks there are
         model = get_model(name, config=config, **dict(study.model_args.get(name, {})))
     # a batch takes hours

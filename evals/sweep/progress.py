@@ -16,14 +16,13 @@ from inspect_ai.log import EvalLog, read_eval_log_sample_summaries
 from inspect_ai.model import ModelUsage
 from inspect_ai.scorer import NOANSWER
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
 from w2s_icl import record
 from w2s_icl.errors import first_line
 from w2s_icl.evals.sweep.logdir import our_logs
-from w2s_icl.evals.sweep.plan import NOTHING, Amount, Logged, Plan
-from w2s_icl.evals.sweep.plan_text import table
+from w2s_icl.evals.sweep.plan import NOTHING, Amount, Logged, Plan, table
 from w2s_icl.evals.sweep.stopping import stopped_unread, with_remedy
 from w2s_icl.words import arm_name, fitted, model_name, money, printable, say
 
@@ -48,12 +47,11 @@ class StudyProgress:
 
     def __post_init__(self) -> None:
         """Make the live line, which is not shown yet."""
+        times = ("elapsed", TimeElapsedColumn(), "about left", TimeRemainingColumn())
         self._bar = Progress(
-            TextColumn("cells {task.fields[cells]}"),
+            "cells {task.fields[cells]}",
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
-            TextColumn("answers {task.fields[answers]}"),
-            TextColumn("{task.fields[cost]}"),
-            *("elapsed", TimeElapsedColumn(), "about left", TimeRemainingColumn()),
+            *("answers {task.fields[answers]}", "{task.fields[cost]}", *times),
             console=self.console,
             disable=not (self.shown and self.console.is_terminal),
             transient=True,
@@ -77,14 +75,15 @@ class StudyProgress:
         self.answers = sum(one.answered for one in plan.cells)
         self.answers_planned = self.answers + plan.to_run.calls
         self.last_call = self.now.calls + plan.to_run.calls if plan.exact else None
-        self._update()
+        self.update()
 
     def started(self) -> None:
         """The first cell runs: Inspect has printed what it prints, the live line may begin."""
         self._bar.start_task(self._line)
         self._bar.start()
 
-    def _update(self) -> None:
+    def update(self) -> None:
+        """Let the live line say what is now the case."""
         total = max(self.answers, self.answers_planned)
         self._bar.update(
             self._line,
@@ -94,11 +93,6 @@ class StudyProgress:
             answers=f"{self.answers}/{total}",
             cost=(self.before + self.now).dollars,
         )
-
-    def answered(self) -> None:
-        """One question was answered by a call."""
-        self.answers += 1
-        self._update()
 
     def paid(self, model: str, usage: ModelUsage | None = None) -> None:
         """A call was answered; without `usage` where its reply does not say what it took."""
@@ -113,14 +107,6 @@ class StudyProgress:
         elif spent >= self.max_cost:
             out = f"--max-cost {self.max_cost:g} is spent ({money(spent)})"
             self.stop(f"{out}; run the same command with a larger one to continue")
-
-    def finished(self, log: EvalLog) -> None:
-        """A cell ended, well or not."""
-        if record.is_complete(log):
-            self.done.add(record.key_of(log))
-            self._update()
-        if self.shown:
-            self.say_once(cell_line(log))
 
     def say_once(self, text: str) -> None:
         """Print what has not been printed yet."""
@@ -144,13 +130,18 @@ class _Listener(Hooks):
     async def on_sample_end(self, data: SampleEnd) -> None:
         # a question whose answer is taken over from another cell has no usage
         if data.sample.model_usage and not data.sample.error:
-            self.progress.answered()
+            self.progress.answers += 1
+            self.progress.update()
 
     async def on_model_usage(self, data: ModelUsageData) -> None:
         self.progress.paid(data.model_name, data.usage)
 
     async def on_task_end(self, data: TaskEnd) -> None:
-        self.progress.finished(data.log)
+        if record.is_complete(data.log):
+            self.progress.done.add(record.key_of(data.log))
+            self.progress.update()
+        if self.progress.shown:
+            self.progress.say_once(cell_line(data.log))
 
 
 def metric(log: EvalLog, name: str) -> float:
@@ -165,9 +156,9 @@ def readable(log: EvalLog) -> float:
     """Share of the replies that could be read, in all epochs."""
     if (log.eval.config.epochs or 1) == 1 or not log.location:
         return metric(log, "readable")  # of several, where all agree
-    samples = read_eval_log_sample_summaries(log.location)
-    values = [score.value for sample in samples for score in (sample.scores or {}).values()]
-    return sum(value != NOANSWER for value in values) / len(values) if values else math.nan
+    scores = [sample.scores or {} for sample in read_eval_log_sample_summaries(log.location)]
+    read = [score.value != NOANSWER for of in scores for score in of.values()]
+    return sum(read) / len(read) if read else math.nan
 
 
 def cell_line(log: EvalLog) -> str:
@@ -237,9 +228,9 @@ def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan:
 def print_bill(progress: StudyProgress, plan: Plan) -> None:
     """This run beside its plan; nothing where nothing was planned and nothing asked."""
     if plan.to_run.calls or progress.now.calls:
-        least = "" if plan.exact else f"{plan.calls_at_least:,} to "
-        say(progress.console, f"planned {least}{plan.to_run.text}")
-        say(progress.console, f"came to {progress.now.text}")
+        planned = "" if plan.exact else f"{plan.calls_at_least:,} to "
+        planned += plan.to_run.text
+        say(progress.console, f"planned {planned}", f"came to {progress.now.text}")
 
 
 def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
@@ -272,7 +263,6 @@ def write_plan(log_dir: str, planned: record.PlanRecord) -> None:
 
 
 def _row(log: EvalLog) -> dict[str, Any]:
-    """One cell for a program; None where there is no number."""
     complete = record.is_complete(log)
     numbers = {"readable": readable(log)} | {n: metric(log, n) for n in ("accuracy", "stderr")}
     return {

@@ -23,8 +23,7 @@ from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep import endpoint, logdir
 from w2s_icl.evals.sweep.calls import without_logprobs
 from w2s_icl.evals.sweep.labelling import labelling, pool_ask, same_prompts, take_answers
-from w2s_icl.evals.sweep.plan import Plan, make_plan
-from w2s_icl.evals.sweep.plan_text import exact_line, print_plan
+from w2s_icl.evals.sweep.plan import Plan, exact_line, make_plan, print_plan
 from w2s_icl.evals.sweep.progress import (
     Outcome,
     StudyProgress,

@@ -83,7 +83,7 @@ def runner(
     elif ray is None:
         yield log_dir, evaluate, 1.0
     else:
-        with connected(ray or os.environ.get("RAY_ADDRESS") or "local"):
+        with _connected(ray or os.environ.get("RAY_ADDRESS") or "local"):
             # workers have another working directory
             folder = log_dir if is_remote(log_dir) else str(Path(log_dir).absolute())
             yield folder, run_on_ray, 1.0
@@ -108,8 +108,7 @@ def run_share(
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
-    """A connection to a Ray cluster; raises W2SError without Ray or the cluster."""
+def _connected(address: str) -> Iterator[None]:
     try:
         import ray
     except ImportError:

@@ -115,12 +115,12 @@ class Ending:
         if status in REFUSED:
             silence.refused.add(prompt)
             if len(silence.refused) >= PROMPTS:
-                self.now(f"{model}: {REFUSED[status]} ({silence.said})")
+                self._now(f"{model}: {REFUSED[status]} ({silence.said})")
         elif passes or status is None:  # as an empty reply; else the prompt alone is at fault
             silence.failed.add(prompt)
         lasted = time.monotonic() - silence.since
         if silence.failed and lasted >= (SILENCE if len(silence.failed) >= PROMPTS else OUTAGE):
-            self.now(f"{model}: no answer for {lasted:.0f} s ({silence.said})")
+            self._now(f"{model}: no answer for {lasted:.0f} s ({silence.said})")
 
     def _silence(self, model: str) -> _Silence:
         if model not in self._silent:
@@ -146,9 +146,8 @@ class Ending:
             # a second in which the last answer is scored and logged
             asyncio.get_running_loop().call_later(1, signal.raise_signal, signal.SIGINT)
 
-    def now(self, reason: str) -> None:
-        """End the run; the first reason counts."""
-        if not self.reason:
+    def _now(self, reason: str) -> None:
+        if not self.reason:  # the first reason counts
             self.reason = reason
             signal.raise_signal(signal.SIGINT)
 
@@ -162,12 +161,10 @@ class Ending:
 
     @contextmanager
     def listening(self) -> Iterator[Self]:
-        """Take SIGTERM and SIGHUP as SIGINT, and be the `current` ending meanwhile.
-
-        SIGINT gets Python's own handler even where the parent ignored it, as a script's `&` does.
-        """
+        """Take SIGTERM and SIGHUP as SIGINT, and be the `current` ending meanwhile."""
         before = {}
         if threading.current_thread() is threading.main_thread():
+            # Python's own handler, even where the parent ignored SIGINT, as a script's `&` does
             before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
             for number in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
@@ -201,11 +198,10 @@ def status_of(error: BaseException) -> int | None:
 
 def cause_of(error: BaseException) -> str:
     """First line of what the server or the network said: of an error's last cause, without one."""
-    while str(error).lower() in ("", "connection error."):
-        if not (cause := error.__cause__ or error.__context__):
-            break
-        error = cause
-    said = first_line(error)
+    cause: BaseException | None = error
+    while cause and str(cause).lower() in ("", "connection error."):
+        error, cause = cause, cause.__cause__ or cause.__context__
+    said = first_line(cause or error)
     return next((words for part, words in IN_WORDS.items() if part in said), said)
 
 
@@ -213,8 +209,8 @@ def with_remedy(said: str) -> str:
     """What a server said, and the key of the study that helps, where one does."""
     words = said.lower()
     refused = re.search(r"\bnot (be )?(support|allow)|\bunsupported|alternat", words)
-    key = next((key for part, key in REMEDIES.items() if refused and part in words), "")
-    return f"{said} (set {key})" if key else said
+    keys = [key for part, key in REMEDIES.items() if refused and part in words]
+    return f"{said} (set {keys[0]})" if keys else said
 
 
 SAID = {

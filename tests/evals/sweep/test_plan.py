@@ -15,8 +15,7 @@ from tests.evals.sweep.metered import BASE, PRICE, SMALL, Meter, run_quietly, st
 from tests.evals.sweep.test_http import write_study
 from w2s_icl.cli import main
 from w2s_icl.errors import W2SError
-from w2s_icl.evals.sweep.plan import Plan, make_plan
-from w2s_icl.evals.sweep.plan_text import exact_line, plan_json, print_plan
+from w2s_icl.evals.sweep.plan import Plan, exact_line, make_plan, plan_json, print_plan
 
 UNPRICED: dict[str, Any] = {"models": [SMALL, "metered/unpriced"], "prices": {SMALL: PRICE}}
 

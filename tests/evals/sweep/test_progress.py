@@ -42,7 +42,8 @@ def test_live_line_starts_where_the_study_stands_and_fits(tmp_path: Path) -> Non
             progress.follow(plan)
             progress.started()
             progress.paid(SMALL, ModelUsage(input_tokens=5, total_cost=1.0))
-            progress.answered()
+            progress.answers += 1
+            progress.update()
         parts = re.split(r"[\r\n]|\x1b\[[0-9;?]*[A-Za-z]", said.getvalue())
         first, *_, last = filter(None, parts)
         assert max(map(len, parts)) <= width

@@ -145,8 +145,7 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
         wanted |= {f"generate.{name}": getattr(config, name) for name in record.SETTINGS}
         theirs |= {f"generate.{name}": value for name, value in record.settings_of(log).items()}
         if cell.split == "test":
-            wanted["permutations"] = study.permutations
-            theirs["permutations"] = cell.permutations
+            wanted["permutations"], theirs["permutations"] = study.permutations, cell.permutations
         for key, value in wanted.items():
             if theirs[key] != value:
                 differs = f"its {key} is {theirs[key]!r}, this study's is {value!r}"
@@ -194,7 +193,7 @@ def held(folder: str, say: Callable[[str], None] = lambda line: None) -> Iterato
     with ExitStack() as holding:
         try:
             if not is_remote(folder):
-                with suppress(FileExistsError):
+                with suppress(FileExistsError):  # a file of that name is said below
                     Path(root).mkdir(parents=True)
                 holding.enter_context(FileLock(f"{root}/.w2s-lock", timeout=0))
             if before := _read(files, path):

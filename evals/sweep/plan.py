@@ -141,11 +141,6 @@ class Plan:
             stages[one.cell.stage].append(one)
         return stages
 
-    @property
-    def finished(self) -> frozenset[CellKey]:
-        """Cells that are complete."""
-        return frozenset(one.cell.key for one in self.cells if one.done)
-
     def check_budget(self, max_cost: float | None) -> None:
         """Refuse a plan that with what is spent costs over `max_cost` dollars, or is unpriced."""
         total, spent = self.to_run + self.spent, self.spent.known
@@ -393,7 +388,7 @@ def _stages(plan: Plan) -> list[str]:
     rows = [["stage", "cells", "done", "calls", "tokens in", "tokens out", "cost"]]
     for name, of in plan.stages.items():
         rows.append(row(name, len(of), sum(one.done for one in of), left_of(of)))
-    rows.append(row("left to run", len(plan.cells) - len(plan.finished), 0, plan.to_run))
+    rows.append(row("left to run", sum(not one.done for one in plan.cells), 0, plan.to_run))
     return table(rows)
 
 

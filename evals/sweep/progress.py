@@ -71,7 +71,8 @@ class StudyProgress:
 
     def follow(self, plan: Plan) -> None:
         """Count from where the study stands: cells and answers that are there, and those left."""
-        self.planned, self.done = len(plan.cells), set(plan.finished)
+        self.planned = len(plan.cells)
+        self.done = {one.cell.key for one in plan.cells if one.done}
         self.answers = sum(one.answered for one in plan.cells)
         self.answers_planned = self.answers + plan.to_run.calls
         self.last_call = self.now.calls + plan.to_run.calls if plan.exact else None

@@ -118,10 +118,7 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
 
 
 def _cells_at_once(study: Study, tasks: Sequence[Task]) -> int:
-    """One for each model: cells that alternate throw each other out of a server's prompt cache.
-
-    With one connection, one for each server.
-    """
+    """One for each model, with one connection for each server: its prompt cache holds one cell."""
     models = {str(task.model): getattr(task.model, "api", None) for task in tasks}
     if study.max_connections != 1:
         return len(models)
@@ -135,10 +132,7 @@ def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
 
 
 def checked_plan(study: Study, log_dir: str | None = None, *, runs: bool = False) -> Plan:
-    """The plan of a study, once all is refused that a run would refuse.
-
-    An endpoint that is not there is refused if `runs`, else noted.
-    """
+    """The plan, if a run would refuse nothing; endpoints that are away only stop it if `runs`."""
     for model in study.models if study.read == "likelihood" else ():
         refuse_without_logprobs(model)
     endpoint.refuse_unusable_models(study)

@@ -5,15 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import anyio
-from inspect_ai.model import (
-    ChatMessage,
-    GenerateConfig,
-    ModelAPI,
-    ModelOutput,
-    ModelUsage,
-    modelapi,
-)
-from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.model import ChatMessage, ModelAPI, ModelOutput, ModelUsage, modelapi
 from rich.console import Console
 
 from tests.evals.sweep.test_http import write_study
@@ -23,9 +15,7 @@ from w2s_icl.evals.sweep.run import run_study
 
 SMALL, LARGE = "metered/small", "metered/large"
 
-PRICE = {"input": 2.0, "output": 6.0}
-"""Dollars per million tokens."""
-
+PRICE = {"input": 2.0, "output": 6.0}  # dollars per million tokens
 BASE: dict[str, Any] = {
     "models": [SMALL, LARGE],
     "prices": {SMALL: PRICE, LARGE: PRICE},
@@ -56,13 +46,7 @@ class Meter:
 
 @modelapi(name="metered")
 class Metered(ModelAPI):
-    async def generate(
-        self,
-        input: list[ChatMessage],
-        tools: list[ToolInfo],
-        tool_choice: ToolChoice,
-        config: GenerateConfig,
-    ) -> ModelOutput:
+    async def generate(self, input: list[ChatMessage], *_: Any, **__: Any) -> ModelOutput:
         prompt = "\n".join(message.text for message in input)
         tokens = round(Meter.per_character * sum(len(message.text) for message in input))
         Meter.calls.append((f"{self.model_name}: {prompt}", tokens))

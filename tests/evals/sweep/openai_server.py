@@ -93,10 +93,6 @@ class Request:
         return found
 
 
-class BadRequestError(ValueError):
-    """A request that this server does not understand."""
-
-
 class Loopback:
     """A server of this process, running from `with` to its end."""
 
@@ -202,7 +198,7 @@ class OpenAIServer(Loopback):
         try:
             body = json.loads(raw)
             prompt = self._prompt(body)
-        except (BadRequestError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             return (*_error(400, f"not understood: {error!r}"), None)
         with self._lock:
             request = Request(self._count, body["model"], raw, prompt)
@@ -283,17 +279,13 @@ class OpenAIServer(Loopback):
     def _letter(self, question: str, options: Mapping[str, str]) -> str:
         """Letter of the right option; the question may be hidden, or stand in a transcript."""
         if question not in self.gold:
-            question = self.by_options.get(frozenset(options.values()), "")
-        if not question:
-            raise BadRequestError(f"no question of the file: {question!r}")
-        found = [letter for letter, text in options.items() if text == self.gold[question]]
-        if len(found) != 1:
-            raise BadRequestError(f"right option not among {dict(options)}")
-        return found[0]
+            question = self.by_options[frozenset(options.values())]
+        (found,) = [letter for letter, text in options.items() if text == self.gold[question]]
+        return found
 
     def _prompt(self, body: Mapping[str, Any]) -> Prompt:
         if body.get("stream"):
-            raise BadRequestError("this server does not stream")
+            raise ValueError("this server does not stream")
         messages = [(m["role"], m["content"]) for m in body["messages"]]
         if messages and messages[0][0] == "system":
             messages = messages[1:]
@@ -304,17 +296,17 @@ class OpenAIServer(Loopback):
             elif role == "assistant" and turns and not turns[-1][1]:
                 turns[-1][1] = text
             else:
-                raise BadRequestError(f"roles {[role for role, _ in messages]}")
+                raise ValueError(f"roles {[role for role, _ in messages]}")
         asked, answered = turns.pop()
         if answered:
-            raise BadRequestError("the last turn is not the user's")
+            raise ValueError("the last turn is not the user's")
         question, options = _question(asked)
         self._letter(question, options)
         for user, label in turns:
             shown, letters = _question(user)
             self._letter(shown, letters)
             if label and letter_of(label) not in letters:
-                raise BadRequestError(f"label {label!r} of {shown!r} is no option")
+                raise ValueError(f"label {label!r} of {shown!r} is no option")
         return Prompt(tuple((user, label) for user, label in turns), question, options)
 
 
@@ -346,7 +338,7 @@ def _question(text: str) -> tuple[str, dict[str, str]]:
     """Question and options by letter, from one user turn."""
     options = re.findall(r"^([A-Z])[).:] (.*)$", text, re.MULTILINE)
     if len(options) < 2:
-        raise BadRequestError(f"no question with options: {text!r}")
+        raise ValueError(f"no question with options: {text!r}")
     asked, _, _ = f"\n{text}".partition(f"\n{options[0][0]}")  # none where it is hidden
     return asked.strip(), dict(options)
 

@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from w2s_icl.evals.study import load_study
 from w2s_icl.evals.sweep.run import run_study
 
 MODELS = (SMALL, MEDIUM, LARGE)
+PAIRS = [(weak, strong) for i, weak in enumerate(MODELS) for strong in MODELS[i:]]
 SHOTS = (0, 2, 8)
 TEST_SIZE = 20
 N_QUESTIONS = 684
@@ -131,21 +131,6 @@ class Finished:
     code: int
     out: str
     err: str
-
-    @cached_property
-    def plan(self) -> dict[str, Any]:
-        """What the study file says."""
-        plan: dict[str, Any] = json.loads(self.study.read_text("utf-8"))
-        return plan
-
-    @property
-    def models(self) -> list[str]:
-        """As the server knows them."""
-        return [model.removeprefix("openrouter/") for model in self.plan["models"]]
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        return [(w, s) for i, w in enumerate(self.models) for s in self.models[i:]]
 
     @property
     def said(self) -> str:
@@ -311,7 +296,7 @@ def test_all_arms_show_the_same_questions_in_the_same_order_with_the_same_bytes_
     longest = gold[max(SHOTS)]
     assert len({question_of(turn) for turn, _ in longest}) == max(SHOTS)
     expected = {(model, gold[k]) for model in MODELS for k in SHOTS}
-    for weak, strong in undisturbed.pairs:
+    for weak, strong in PAIRS:
         labelled = weak_prefix(longest, weak, requests)
         expected |= {(strong, labelled[:k]) for k in SHOTS}
     assert len(expected) > len(MODELS) * len(SHOTS), "weak labels must be wrong somewhere"
@@ -336,7 +321,7 @@ def test_cells_table_holds_exactly_the_right_answers_that_the_server_gave(
     gold = gold_prefixes(requests)
     table = cells_table(Experiment(read_logs(str(undisturbed.log_dir))))
     rows = {(of.weak, of.strong, of.shots): of._asdict() for of in table.itertuples()}
-    places = [(weak, strong, k) for weak, strong in undisturbed.pairs for k in SHOTS]
+    places = [(weak, strong, k) for weak, strong in PAIRS for k in SHOTS]
     assert set(rows) == {(openrouter(weak), openrouter(strong), k) for weak, strong, k in places}
     unparsed = 0
     for weak, strong, k in places:

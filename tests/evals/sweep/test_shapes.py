@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,12 @@ Refusal = Callable[[dict[str, Any]], str]
 ONE, OTHER = f"openai-api/one/{SMALL}", f"openai-api/other/{LARGE}"
 
 
+@dataclass
 class Habits:
-    """What a server of the llama.cpp kind makes of a reply: prose, and log-probabilities.
+    """What a server of the llama.cpp kind makes of a reply: prose, and log-probabilities."""
 
-    `refuses` says why a request is refused ("" where it is not), `silent` names a model that sends
-    no log-probabilities.
-    """
-
-    def __init__(self) -> None:
-        self.refuses: Refusal = lambda body: ""
-        self.silent = ""
+    refuses: Refusal = lambda body: ""  # why a request is refused, "" where it is not
+    silent: str = ""  # a model that sends no log-probabilities
 
     def __call__(self, request: Request, content: dict[str, Any]) -> bytes:
         body = json.loads(request.raw)
@@ -50,10 +47,9 @@ class Habits:
 
 def likelihoods(question: str, letters: list[str]) -> dict[str, float]:
     """Half of the mass, spread over the letters by the question alone."""
-    weights = [
-        hashlib.sha256(f"{question} {letter}".encode()).digest()[0] + 1 for letter in letters
-    ]
-    return {k: 0.5 * w / sum(weights) for k, w in zip(letters, weights, strict=True)}
+    digests = {k: hashlib.sha256(f"{question} {k}".encode()).digest() for k in letters}
+    total = sum(digest[0] + 1 for digest in digests.values())
+    return {k: 0.5 * (digest[0] + 1) / total for k, digest in digests.items()}
 
 
 @pytest.fixture
@@ -82,13 +78,10 @@ def test_likelihood_reads_the_most_probable_letter(server: OpenAIServer, tmp_pat
         log = read_eval_log(info)
         for sample in log.samples or ():
             p = likelihoods(str(sample.input), ["A", "B", "C", "D"])
-            assert sample.scores is not None
-            score = sample.scores["letter"]
+            score = (sample.scores or {})["letter"]
             assert score.answer == max(p, key=lambda letter: p[letter])
-            assert score.metadata is not None
-            assert sum(score.metadata["option_probabilities"].values()) == pytest.approx(1)
-        assert log.eval.metadata is not None
-        assert log.eval.metadata["read"] == "likelihood"
+            assert sum((score.metadata or {})["option_probabilities"].values()) == pytest.approx(1)
+        assert (log.eval.metadata or {})["read"] == "likelihood"
     bodies = [json.loads(request.raw) for request in server.requests]
     assert {(body["max_tokens"], body["top_logprobs"]) for body in bodies} == {(1, 20)}
 
@@ -97,16 +90,14 @@ def test_likelihood_reads_the_most_probable_letter(server: OpenAIServer, tmp_pat
 def test_a_model_without_log_probabilities_fails_by_name(
     server: OpenAIServer, tmp_path: Path
 ) -> None:
-    server.whole = habits = Habits()
-    habits.silent = LARGE
+    server.whole = Habits(silent=LARGE)
     done = run(tmp_path, read="likelihood", max_connections=2)
 
     assert done.exit_code == 1
     assert f"needslog-probabilities,and{OTHER}sentnone" in "".join(done.output.split())
     assert sum(request.model == LARGE for request in server.requests) <= 4
-    complete = [log for info in list_eval_logs(str(tmp_path / "l"))
-                if (log := read_eval_log(info, header_only=True)).status == "success"]  # fmt: skip
-    assert {key_of(log)[:5] for log in complete} == {
+    logs = [read_eval_log(info, header_only=True) for info in list_eval_logs(str(tmp_path / "l"))]
+    assert {key_of(log)[:5] for log in logs if log.status == "success"} == {
         (ONE, "zero_shot", "test", "", ""),
         (ONE, "zero_shot", "pool", "", ""),
         (ONE, "few_shot", "test", "gold", ""),
@@ -156,8 +147,8 @@ SHAPES: dict[str, tuple[Refusal, dict[str, Any], str]] = {
 def test_a_refused_shape_names_the_key_that_helps(
     shape: str, server: OpenAIServer, tmp_path: Path
 ) -> None:
-    server.whole = habits = Habits()
-    habits.refuses, keys, remedy = SHAPES[shape]
+    refuses, keys, remedy = SHAPES[shape]
+    server.whole = Habits(refuses)
     refused = run(tmp_path, models=[ONE], shots=[0])
     assert refused.exit_code == 1
     assert f"(set {remedy})" in " ".join(refused.output.split())

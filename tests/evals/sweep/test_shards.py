@@ -6,10 +6,9 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import psutil
@@ -60,20 +59,16 @@ def test_a_cell_stays_in_its_part_whatever_else_the_study_has(small: Study, log_
 
 
 def test_one_worker_of_two_finishes_what_the_other_never_began(small: Study, log_dir: str) -> None:
-    outcome = run_study(
-        small, log_dir, console=Console(quiet=True), run_cells=partial(run_share, 2, 2)
-    )
+    quiet = Console(quiet=True)
+    outcome = run_study(small, log_dir, console=quiet, run_cells=partial(run_share, 2, 2))
     assert (outcome.exit_code, outcome.planned, len(outcome.logs)) == (0, 9, 9)
-    assert {path.parent.name for path in Path(log_dir).rglob("*.eval")} <= {
-        f"part-{part:02d}" for part in range(3)
-    }
-    again = run_study(small, log_dir, console=Console(quiet=True))
-    assert again.exit_code == 0
+    folders = {path.parent.name for path in Path(log_dir).rglob("*.eval")}
+    assert folders <= {f"part-{part:02d}" for part in range(3)}
+    assert run_study(small, log_dir, console=quiet).exit_code == 0
     assert not list(Path(log_dir).glob("*.eval"))
 
 
-@dataclass
-class World:
+class World(NamedTuple):
     """What all machines reach, and what one machine makes of the study."""
 
     server: OpenAIServer
@@ -157,41 +152,34 @@ def test_shards_of_which_one_is_killed_and_restarted_leave_nothing_to_ask(world:
     same(log_dir, world.log_dir)
 
 
-class Fleet:
-    """A Ray cluster of a head, which runs nothing, and two nodes with a processor each."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        head = {"num_cpus": 0, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
-        self.nodes = [self.cluster.add_node(num_cpus=1) for _ in range(2)]
-        self.cluster.wait_for_nodes()
-
-    def kill(self, node: Any) -> None:
-        """As when a machine loses power: its processes end at once and say nothing."""
-        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        for process in [*raylet.children(recursive=True), raylet]:
-            process.kill()
+def kill(node: Any) -> None:
+    """As when a machine loses power: its processes end at once and say nothing."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    for process in [*raylet.children(recursive=True), raylet]:
+        process.kill()
 
 
 @pytest.mark.slow
-def test_a_cluster_ends_by_itself_when_a_node_is_lost(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_ends_by_itself_when_a_node_is_lost(world: World) -> None:
+    from ray.cluster_utils import Cluster
+
     log_dir = "s3://studies/cluster"
     server = world.server
     server.requests.clear()
     server.latency = 0.1
-    fleet = Fleet()
+    # a head, which runs nothing, and two nodes with a processor each
+    head = {"num_cpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes()
     try:
-        process = start(world.study, log_dir, "--ray", fleet.cluster.address)
+        process = start(world.study, log_dir, "--ray", cluster.address)
         until(lambda: sum(r.shots > 0 for r in list(server.requests)) > 40, process)
-        fleet.kill(fleet.nodes[0])
+        kill(nodes[0])
         ended(process)
     finally:
         server.latency = 0.0
-        fleet.cluster.shutdown()
+        cluster.shutdown()
     repeated = asked(server.requests) - world.asked
     assert set(asked(server.requests)) == set(world.asked)
     # on a store, up to nine answers of each running cell are not written yet

@@ -206,21 +206,19 @@ def holds(path: Path, text: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize(
-    ("faults", "rate_429", "rate_500"),
-    [({"reset": 0.03, "stall": 0.02}, 0.05, 0.02), ({}, 0.5, 0.0)],
+    ("faults", "rates"),
+    [
+        ({"reset": 0.03, "stall": 0.02}, {"rate_429": 0.05, "rate_500": 0.02}),
+        ({}, {"rate_429": 0.5}),
+    ],
     ids=["spoilt", "half refused"],
 )
 def test_report_through_faults_is_that_of_the_undisturbed_run(
-    faults: dict[str, float],
-    rate_429: float,
-    rate_500: float,
-    whole: Finished,
-    soon: None,
-    study: Path,
-    log_dir: Path,
+    faults: dict[str, float], rates: dict[str, float], whole: Finished, study: Path, log_dir: Path
 ) -> None:
-    with OpenAIServer(ROWS, rate_429=rate_429, rate_500=rate_500, seed=3) as server:
+    with OpenAIServer(ROWS, seed=3, **rates) as server:
         server.faults, server.stall = faults, 600
         run = finish(changed(study, "quick.yaml", timeout=3), log_dir, server)
 
@@ -231,6 +229,7 @@ def test_report_through_faults_is_that_of_the_undisturbed_run(
     assert f", {failed} retries" in run.out
 
 
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize(
     ("part", "share", "status", "code"),
     [
@@ -241,16 +240,9 @@ def test_report_through_faults_is_that_of_the_undisturbed_run(
     ],
 )
 def test_question_without_an_answer_leaves_its_cell_unfinished_and_is_asked_again(
-    part: str,
-    share: float,
-    status: int,
-    code: str | None,
-    whole: Finished,
-    soon: None,
-    study: Path,
-    log_dir: Path,
+    part: str, share: float, status: int, code: str | None, whole: Finished, study: Path
 ) -> None:
-    questions = sorted(questions_of(part, whole.log_dir))
+    questions, log_dir = sorted(questions_of(part, whole.log_dir)), study.with_name("logs")
     broken = questions[: math.ceil(share * len(questions))]
     with OpenAIServer(ROWS) as server:
         server.failing = {(SMALL, question): status for question in broken}

@@ -19,18 +19,12 @@ with held(sys.argv[1]):
 """
 
 
-def holder(folder: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
-
-
 @pytest.mark.slow
 def test_a_second_run_is_told_who_runs_and_takes_over_after_kill_9(tmp_path: Path) -> None:
-    first = holder(str(tmp_path))
+    words = [sys.executable, "-c", HOLD, str(tmp_path)]
+    first = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "held\n"
     with pytest.raises(HeldError, match=f"process {first.pid} on ") as refused:
         refuse_if_held(str(tmp_path))
     assert refused.value.exit_code == 2

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from w2s_icl.analysis.stats.paired import LEVEL, Floats, columns_of, is_binary
+from w2s_icl.analysis.stats.paired import LEVEL, Floats, columns_of
 
 RESAMPLES, SEED = 10_000, 20240
 
@@ -57,12 +57,8 @@ class QuestionBootstrap:
         n = self.counts.shape[1]
         right_a, right_b = columns_of(a_correct=a_correct, b_correct=b_correct)
         same = (a_answers == b_answers) & (a_answers != "")
-        options = np.asarray(n_options, dtype=np.float64)
-        if not same.shape == right_a.shape == (n, right_a.shape[1]) or options.shape != (n,):
-            raise ValueError(f"answers, correctness and options must hold {n} questions each")
-        if not is_binary(right_a, right_b) or not np.all(options >= 2):
-            raise ValueError("correctness must hold only 0 and 1, and n_options be at least 2")
-        chance = np.broadcast_to(1 / (options[:, None] - 1), right_a.shape)
+        options = np.asarray(n_options, dtype=np.float64)[:, None]
+        chance = np.broadcast_to(1 / (options - 1), right_a.shape)
         columns = np.stack([right_a, right_b, right_a * right_b, same, chance], axis=1)
         sums = self.counts @ columns.astype(np.float32).reshape(n, -1)
         resampled = _statistics((sums.astype(np.float64) / n).reshape(-1, *columns.shape[1:]))

@@ -113,12 +113,8 @@ def clustered(
     """
     if clusters is None:
         return []
-    labels = np.asarray(clusters)
-    if labels.shape != (len(residuals),):
-        raise ValueError(f"clusters must have shape ({len(residuals)},), got {labels.shape}")
-    names, codes = np.unique(labels, return_inverse=True)
-    k = len(names)
-    if k < least:
+    names, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    if (k := len(names)) < least:
         return []
     sums = np.stack([np.bincount(codes, weights=of) for of in residuals.T], axis=1)
     return [(np.asarray(k / (k - 1) * sums.T @ sums), k - 1.0)]

@@ -157,8 +157,6 @@ def test_clustered_ratio_is_nan_where_it_is_not_defined() -> None:
     assert math.isnan(clustered_ratio(b, a, b, np.arange(60) // 5))  # no gap
     assert math.isnan(clustered_ratio(b, c, c, np.arange(60) // 5))  # no variance
     assert math.isnan(clustered_ratio(b, a, c, np.zeros(60)))  # one cluster
-    with pytest.raises(ValueError, match="clusters must have shape"):
-        clustered_ratio(b, a, c, np.zeros(59))
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from w2s_icl.analysis.checks import Check
 from w2s_icl.analysis.experiment import COLUMNS
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.page import inline_svg, render
-from w2s_icl.analysis.results import Results, rows_of
+from w2s_icl.analysis.results import Results, rows_of, where
 from w2s_icl.analysis.verdict_words import surface_rule
 from w2s_icl.errors import W2SError
 from w2s_icl.words import printable
@@ -55,14 +55,9 @@ class View:
 
 
 def write_report(log_dir: str, out: str | Path) -> Written:
-    """Read the logs of a study and write its tables, figures and `report.html`.
+    """Read the logs of a study and write its tables, figures and `report.html` to a folder.
 
-    Args:
-        log_dir: Inspect log directory, local or remote.
-        out: Folder to write to; made when it is not there.
-
-    Raises:
-        W2SError: The folder cannot be made or written to, or as `read_logs`.
+    A folder that cannot be made or written to is a W2SError, and what `read_logs` refuses.
     """
     out = writable(out)
     results = Results(read_logs(log_dir))
@@ -76,8 +71,7 @@ def write_report(log_dir: str, out: str | Path) -> Written:
             figure = view.figure(view.table, results.experiment.models, banner=results.banner)
             written = figures.save(figure, out / view.name, view.table.filter(regex=view.columns))
             files += [path for path in written if path not in files]
-            text = (out / view.name).with_suffix(".svg").read_text("utf-8")
-            svg = inline_svg(text, view.name, view.heading, view.sentence)
+            svg = inline_svg(written[1].read_text("utf-8"), view.name, view.heading, view.sentence)
         drawn.append((view, svg))
     texts = {
         "columns.md": resources.files("w2s_icl").joinpath("docs", "columns.md").read_text("utf-8"),
@@ -104,9 +98,6 @@ def writable(out: str | Path) -> Path:
     return out
 
 
-_CELL = "^(weak|strong|shots|n|draws)$|^"
-
-
 def views(results: Results) -> list[View]:
     """The figures of the report, in order."""
     r, row, pair = results, results.headline, results.pair
@@ -114,31 +105,27 @@ def views(results: Results) -> list[View]:
     given = r.cells[(r.cells["shots"] > 0) & (r.cells["weak"] != r.cells["strong"])]
     no_pair = "No pair of different models was planned or run: there is no gap to recover."
     nothing = "No run with weak labels was planned or run."
-    arms = figures.at_shots(r.arms, r.last)
-    compared = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
-    words = {arm: figures.arm_text(arm, weak) for arm in compared}
     recovered = [
         sentences.recovered(pair, of, weak, strong) for of in ("pgr_gold", "pgr_zero") if pair
     ]
+    arms = figures.at_shots(r.arms, r.last)
+    compared = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
+    words = {arm: figures.arm_text(arm, weak) for arm in compared}
+    plan = where(r.logs.planned, split="test", prompt="", shots=r.last)
+    planned = [kind for kind in figures.ARMS if (plan["labels"] == kind).any()]
+    planned += ["self"] * bool((plan["weak"] == plan["model"]).any())
+    draw_arms = partial(figures.arms, shots=r.last, planned=planned)
+    chance = float((1 / r.experiment.asked["n_options"]).mean())  # accuracy of guessing
+    draw_accuracy = partial(figures.accuracy, chance=chance)
     classes = rows_of(r.classes, row) if row else []
-    matches = rows_of(r.matching, row) if row else []
-    any_match = bool(r.matching["match_both"].notna().any())
-
-    def matching(
-        name: str, heading: str, sentence: Callable[..., str], columns: str, **how: Any
-    ) -> View:
-        said = " ".join(sentence(match, weak, strong, **how) for match in matches) or nothing
-        figure = getattr(figures, name.removesuffix("_weak_wrong"))
-        drawn = partial(figure, **how) if any_match else None
-        return View(name, heading, said, r.matching, drawn, columns)
-
-    return [
+    cell = "^(weak|strong|shots|n|draws)$|^"
+    made = [
         View(
             "accuracy",
             "Accuracy against demonstrations, with gold curves",
             _accuracy_sentence(r, weak, strong) or nothing,
             r.curves,
-            partial(figures.accuracy, chance=r.chance) if len(r.curves) else None,
+            draw_accuracy if len(r.curves) else None,
         ),
         View(
             "pgr",
@@ -146,16 +133,14 @@ def views(results: Results) -> list[View]:
             " ".join(recovered) or no_pair,
             given,
             figures.pgr if len(given) else None,
-            f"{_CELL}(scope$|pgr_|egr)",
+            f"{cell}(scope$|pgr_|egr)",
         ),
         View(
             "arms",
             f"Arms side by side at {r.last} demonstrations",
             sentences.arms(rows_of(r.arms, pair), words, strong) if pair else no_pair,
             r.arms,
-            partial(figures.arms, shots=r.last, planned=r.planned_arms)
-            if arms["gain"].notna().any()
-            else None,
+            draw_arms if arms["gain"].notna().any() else None,
             shown=arms,
         ),
         View(
@@ -175,21 +160,26 @@ def views(results: Results) -> list[View]:
             figures.surface_fit if len(r.surface_fit) else None,
             shown=r.surface_fit[r.surface_fit["kind"] == "bin"],
         ),
+    ]
+    matches = rows_of(r.matching, row) if row else []
+    any_match = r.matching["match_both"].notna().any()
+
+    def matching(
+        name: str, heading: str, sentence: Callable[..., str], columns: str, **how: Any
+    ) -> View:
+        said = " ".join(sentence(match, weak, strong, **how) for match in matches) or nothing
+        draw = partial(getattr(figures, name.removesuffix("_weak_wrong")), **how)
+        return View(name, heading, said, r.matching, draw if any_match else None, columns)
+
+    wrong = "Response matching where the weak model was wrong"
+    given_own = "Correctness given the strong model's own answer"
+    fix_or_break = f"{cell}(fix_|break_|strong_wrong|strong_right)"
+    return [
+        *made,
         matching("matching", "Response matching, all questions", sentences.matches, "."),
-        matching(
-            "matching_weak_wrong",
-            "Response matching where the weak model was wrong",
-            sentences.matches,
-            f"{_CELL}ww_",
-            weak_wrong=True,
-        ),
-        matching(
-            "conditional",
-            "Correctness given the strong model's own answer",
-            sentences.fixes,
-            f"{_CELL}(fix_|break_|strong_wrong|strong_right)",
-        ),
-        matching("correlation", "Correlations per pair", sentences.correlations, f"{_CELL}phi"),
+        matching("matching_weak_wrong", wrong, sentences.matches, f"{cell}ww_", weak_wrong=True),
+        matching("conditional", given_own, sentences.fixes, fix_or_break),
+        matching("correlation", "Correlations per pair", sentences.correlations, f"{cell}phi"),
     ]
 
 
@@ -198,17 +188,14 @@ def _accuracy_sentence(r: Results, weak: str, strong: str) -> str:
     if row := r.headline:
         parts.append(sentences.accuracy(row, r.gain(row), weak, strong))
         of = {"model": row["strong"], "prompt": ""}
-        own = rows_of(r.repeats, **of, shots=0)[:1]
-        parts += [sentences.repeats(again, strong) for again in own]
+        parts += [sentences.repeats(own, strong) for own in rows_of(r.repeats, **of, shots=0)[:1]]
         of |= {"labels": "weak", "weak": row["weak"], "shots": row["shots"]}
         ordered = rows_of(r.repeats.dropna(subset="sd_orders"), **of)
         parts += [sentences.orders(again, weak, strong) for again in ordered]
-    own = [row for row in r.last_rows if r.last and row["weak"] == row["strong"]]
-    tested = [(r.names[row["strong"]], r.gain(row)) for row in own]
     changes = [
-        f"{name} {sentences.change(gain['diff'], gain['lo'], gain['hi'])}"
-        for name, gain in tested
-        if gain
+        f"{r.names[row['strong']]} {sentences.change(gain['diff'], gain['lo'], gain['hi'])}"
+        for row in r.last_rows
+        if r.last and row["weak"] == row["strong"] and (gain := r.gain(row))
     ]
     if changes:
         them = "; ".join(changes)
@@ -241,9 +228,7 @@ def _check_lines(check: Check, most: int = 8) -> list[str]:
     """A check that fails, with at most so many of its items; remarks of one that holds."""
     if check.state == "unknown" or (check.state == "holds" and not check.items):
         return []
+    lines = [f"{'!' if check.state == 'fails' else '·'} {check.text}"]
+    lines += [f"    {item}" for item in check.items[:most]]
     more = len(check.items) - most
-    return [
-        f"{'!' if check.state == 'fails' else '·'} {check.text}",
-        *(f"    {item}" for item in check.items[:most]),
-        *([f"    and {more} more: see Checks in report.html"] if more > 0 else []),
-    ]
+    return lines + [f"    and {more} more: see Checks in report.html"] * (more > 0)

@@ -1,7 +1,6 @@
 """The tables of one experiment, computed once, and what is looked up in them for sentences."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -41,41 +40,25 @@ class Results:
         # the shot count of the headline, the largest where there are several, and its cells
         self.last = max(e.headline, default=e.shots[-1])
         self.last_rows = rows_of(self.cells, shots=self.last)
+        # the weakest labels for the strongest model by the study's order, not by a result: the best
+        # of many pairs would be an overestimate; a model's own labels where there is no other pair
+        order = {name: i for i, name in enumerate(e.models)}
+        self.headline: Row | None = min(
+            self.last_rows if self.last else [],
+            key=lambda r: (r["weak"] == r["strong"], -order[r["strong"]], order[r["weak"]]),
+            default=None,
+        )
+        row = self.headline
+        self.pair = row if row and row["weak"] != row["strong"] else None  # if of two models
         verdicts = verdict.verdicts(e, self.names)
         self.verdict = verdict.verdict_table(verdicts)
         self.surface_fit = verdict.fit_table(verdicts)
         self.verdicts = sorted(verdicts, key=lambda v: not self.is_headline(v))
 
-    @cached_property
-    def headline(self) -> Row | None:
-        """The weakest labels for the strongest model at the headline's shot count, by rule.
-
-        By the study's order of models, not by a result: the best of many pairs would be an
-        overestimate. A model's own labels where no other pair was planned; None without
-        demonstrations.
-        """
-        order = {name: i for i, name in enumerate(self.experiment.models)}
-        return min(
-            self.last_rows if self.last else [],
-            key=lambda r: (r["weak"] == r["strong"], -order[r["strong"]], order[r["weak"]]),
-            default=None,
-        )
-
-    @property
-    def pair(self) -> Row | None:
-        """The headline, where it is of two models."""
-        row = self.headline
-        return row if row is not None and row["weak"] != row["strong"] else None
-
     def is_headline(self, of: verdict.Verdict) -> bool:
         """Whether a verdict is about the headline's pair."""
-        row = self.pair
-        return row is not None and (of.weak, of.strong) == (row["weak"], row["strong"])
-
-    @property
-    def chance(self) -> float:
-        """Accuracy of guessing on the test questions."""
-        return float((1 / self.experiment.asked["n_options"]).mean())
+        pair = self.pair
+        return pair is not None and (of.weak, of.strong) == (pair["weak"], pair["strong"])
 
     def gain(self, cell: Row) -> Row | None:
         """The row of `tests` that compares a cell with the strong model's zero-shot run."""
@@ -85,16 +68,9 @@ class Results:
         """A pair in words."""
         return figures.arrow((weak, strong), self.names)
 
-    @property
-    def planned_arms(self) -> Sequence[str]:
-        """Plain arms that were planned at the headline's shot count."""
-        plan = _where(self.logs.planned, split="test", prompt="", shots=self.last)
-        own = ["self"] * bool((plan["weak"] == plan["model"]).any())
-        return [kind for kind in figures.ARMS if (plan["labels"] == kind).any()] + own
-
     def usage(self, **columns: Any) -> Row:
         """Number, calls, tokens and cost of the runs with these values; cached tokens are in."""
-        runs = _where(self.costs, **columns)
+        runs = where(self.costs, **columns)
         return {
             "runs": len(runs),
             "calls": int(runs["calls"].sum()),
@@ -103,7 +79,8 @@ class Results:
         }
 
 
-def _where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """The rows of a table that have these values."""
     for name, value in values.items():
         table = table[table[name] == value]
     return table
@@ -112,4 +89,4 @@ def _where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
 def rows_of(table: pd.DataFrame, cell: Row | None = None, **values: Any) -> Sequence[Row]:
     """The rows of a table with these values, and of this cell where one is given."""
     of_cell = {name: cell[name] for name in ("weak", "strong", "shots")} if cell else {}
-    return _where(table, **of_cell, **values).to_dict("records")
+    return where(table, **of_cell, **values).to_dict("records")

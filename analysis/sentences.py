@@ -13,9 +13,7 @@ from w2s_icl.analysis.stats.paired import MIN_QUESTIONS
 
 Row = Mapping[Any, Any]
 
-FEW = 30
-"""Below this denominator sentences give counts, not percentages."""
-
+FEW = 30  # below this denominator sentences give counts, not percentages
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -138,15 +136,14 @@ def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
     gain = change(first["gain"], first["gain_lo"], first["gain_hi"])
     shown = f"{strong} with {_demonstrations(first['shots'])} and {words['weak']}"
     text = f"{shown}, against its own zero-shot run: {gain}."
-    others = {arm: name for arm, name in words.items() if arm != "weak"}
     leads = [
-        f"{points(row['ahead'])} ({ends(row, 'ahead', _unsigned)}) over {others[arm]}"
+        f"{points(row['ahead'])} ({ends(row, 'ahead', _unsigned)}) over {words[arm]}"
         for arm, row in found.items()
-        if arm in others and not pd.isna(row["ahead"])
+        if arm != "weak" and arm in words and not pd.isna(row["ahead"])
     ]
     if leads:
         text += f" Its lead in points, paired by question: {', '.join(leads)}."
-    lacking = [name for arm, name in others.items() if arm not in found]
+    lacking = [name for arm, name in words.items() if arm not in found]
     return f"{text} Not run: {', '.join(lacking)}." if lacking else text
 
 
@@ -163,23 +160,25 @@ def repeats(row: Row, strong: str) -> str:
 def orders(row: Row, weak: str, strong: str) -> str:
     """How much of an accuracy is the order of the demonstrations alone; repeats.csv."""
     sd, low, high = (_unsigned(row[f"sd_orders{end}"]) for end in ("", "_lo", "_hi"))
-    text = (
+    if pd.isna(row["sd_draws"]):
+        draws = "one draw does not say what other demonstrations change"
+    elif row["var_draws"] <= 0:
+        draws = f"its {int(row['draws'])} draws do not differ by more than that"
+    else:
+        more = _unsigned(row["sd_draws"])
+        draws = f"between {int(row['draws'])} draws, {more} points beyond that"
+    return (
         f"Order alone: {strong}'s accuracy on these questions, with {int(row['shots'])} labels by "
         f"{weak}, has a standard deviation of {sd} points (95% {low} to {high}) over "
-        f"{int(row['orders'])} orders of the same demonstrations, run-to-run noise included"
+        f"{int(row['orders'])} orders of the same demonstrations, run-to-run noise included; "
+        f"{draws}."
     )
-    if pd.isna(row["sd_draws"]):
-        return f"{text}; one draw does not say what other demonstrations change."
-    if row["var_draws"] <= 0:
-        return f"{text}; its {int(row['draws'])} draws do not differ by more than that."
-    more = _unsigned(row["sd_draws"])
-    return f"{text}; between {int(row['draws'])} draws, {more} points beyond that."
 
 
 def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
     """One ratio of a cell, the column `definition` of cells.csv, or why there is none."""
-    ceiling = {"pgr_gold": "its ceiling with gold labels", "pgr_zero": "its own zero-shot accuracy"}
-    above, status = ceiling[definition], row[f"{definition}_status"]
+    gold, n, status = definition == "pgr_gold", row["n"], row[f"{definition}_status"]
+    above = "its ceiling with gold labels" if gold else "its own zero-shot accuracy"
     place = f"{weak} → {strong}, {_demonstrations(row['shots'])}"
     if status == "ok":
         text = (
@@ -188,7 +187,7 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
         )
         if row[f"{definition}_fragile"]:
             text += " The gap is below 3 of its standard errors: the ratio is fragile."
-        if definition == "pgr_gold" and not pd.isna(row["pgr_no_supervision"]):
+        if gold and not pd.isna(row["pgr_no_supervision"]):
             text += (
                 f" The same model without any labels would score "
                 f"{ratio(row['pgr_no_supervision'])}; of its gain from gold labels, weak ones give "
@@ -196,17 +195,17 @@ def recovered(row: Row, definition: str, weak: str, strong: str) -> str:
             )
         return text
     gap = f"{points(row[f'{definition}_gap'])} points ({ends(row, f'{definition}_gap', _unsigned)})"
-    why = {
-        "gap_not_established": (
+    if status == "gap_reversed":
+        why = f"the weak model is above {above}: the gap is {gap}"
+    elif status == "incomplete":
+        why = "a run that it needs is missing or incomplete"
+    elif n < MIN_QUESTIONS:
+        why = f"there are only {n} questions, of at least {MIN_QUESTIONS}"
+    else:
+        why = (
             f"the gap between the weak model and {above} is {gap}, too small to be told from 0 "
-            f"with {row['n']} questions; that is a result about the sample size, not about the "
-            "method"
-        ),
-        "gap_reversed": f"the weak model is above {above}: the gap is {gap}",
-        "incomplete": "a run that it needs is missing or incomplete",
-    }[status]
-    if status == "gap_not_established" and row["n"] < MIN_QUESTIONS:
-        why = f"there are only {row['n']} questions, of at least {MIN_QUESTIONS}"
+            f"with {n} questions; that is a result about the sample size, not about the method"
+        )
     return f"{place}: no ratio with {above} as ceiling, because {why}."
 
 
@@ -216,22 +215,19 @@ def matches(row: Row, weak: str, strong: str, *, weak_wrong: bool = False) -> st
     if pd.isna(row[f"{prefix}match_both"]):
         return f"{weak} → {strong}: nothing to compare."
     n = int(row[f"{prefix}n"])
-
-    def share(name: str) -> str:
-        few = n < FEW
-        return f"{row[f'{prefix}{name}_count']:.3g}" if few else percent(row[f"{prefix}{name}"], 0)
-
+    both, own, its, another = (
+        f"{row[f'{column}_count']:.3g}" if n < FEW else percent(row[column], 0)
+        for column in (f"{prefix}match_{of}" for of in ("both", "strong", "weak", "neither"))
+    )
     text = f"On the {n} questions that {weak} has wrong" if weak_wrong else f"On {n} questions"
     if pd.isna(row[f"{prefix}match_weak"]):
-        text += (
-            f", {strong} with {row['shots']} of its own labels keeps its zero-shot answer "
-            f"on {share('match_both')}."
-        )
+        shown = f"{row['shots']} of its own labels"
+        text += f", {strong} with {shown} keeps its zero-shot answer on {both}."
     else:
         text += (
-            f", {strong} with {row['shots']} labels by {weak} gives the answer that both "
-            f"gave zero-shot on {share('match_both')}, only its own on {share('match_strong')}, "
-            f"only {weak}'s on {share('match_weak')}, another one on {share('match_neither')}."
+            f", {strong} with {row['shots']} labels by {weak} gives the answer that both gave "
+            f"zero-shot on {both}, only its own on {own}, only {weak}'s on {its}, another one on "
+            f"{another}."
         )
     if weak_wrong and row["imitation_m"] >= FEW and not pd.isna(row["imitation_excess"]):
         covers = row["imitation_excess_lo"] <= 0 <= row["imitation_excess_hi"]
@@ -246,15 +242,12 @@ def matches(row: Row, weak: str, strong: str, *, weak_wrong: bool = False) -> st
 def fixes(row: Row, weak: str, strong: str) -> str:
     """What the labels fix and break in a cell; matching.csv."""
     parts: list[str] = []
-    for kind, verb, n, before in (
-        ("fix", "gets right", "strong_wrong_n", "wrong"),
-        ("break", "gets wrong", "strong_right_n", "right"),
-    ):
-        if not pd.isna(row[f"{kind}_rate"]):
-            rate = f" ({percent(row[f'{kind}_rate'], 0)}, {ends(row, f'{kind}_rate')})"
-            count = f"{row[f'{kind}_count']:.3g} of the {int(row[n])}"
-            had = f"questions it had {before} zero-shot"
-            parts.append(f"{verb} {count} {had}{'' if row[n] < FEW else rate}")
+    for kind, verb, before in ("fix", "right", "wrong"), ("break", "wrong", "right"):
+        n, rate = row[f"strong_{before}_n"], row[f"{kind}_rate"]
+        if not pd.isna(rate):
+            share = f" ({percent(rate, 0)}, {ends(row, f'{kind}_rate')})" if n >= FEW else ""
+            count = f"{row[f'{kind}_count']:.3g} of the {int(n)} questions"
+            parts.append(f"gets {verb} {count} it had {before} zero-shot{share}")
     if not parts:
         return f"{weak} → {strong}: nothing to compare."
     return f"With {row['shots']} labels by {weak}, {strong} {' and '.join(parts)}."
@@ -262,11 +255,11 @@ def fixes(row: Row, weak: str, strong: str) -> str:
 
 def correlations(row: Row, weak: str, strong: str) -> str:
     """Phi of a cell; matching.csv."""
-    names = {"strong": strong} if weak == strong else {"strong": strong, "weak": weak}
+    names = {"phi_strong": strong} | ({"phi_weak": weak} if weak != strong else {})
     parts = [
-        f"{ratio(row[f'phi_{which}'])} with {name} zero-shot ({ends(row, f'phi_{which}', ratio)})"
-        for which, name in names.items()
-        if not pd.isna(row[f"phi_{which}"])
+        f"{ratio(row[phi])} with {name} zero-shot ({ends(row, phi, ratio)})"
+        for phi, name in names.items()
+        if not pd.isna(row[phi])
     ]
     if not parts:
         return f"{weak} → {strong}: no correlation; a run is all right, all wrong or missing."
@@ -279,22 +272,20 @@ def classes(rows: Sequence[Row]) -> str:
     if not rows:
         return "No run with weak labels can be compared with a zero-shot run at the headline."
     (whole,) = (row for row in rows if row["by"] == "all")
-    shown = [
-        row
-        for row in rows
-        if row["by"] != "all"
-        if row["gain_p_holm"] < 0.05 and (row["gain_lo"] > 0 or row["gain_hi"] < 0)
-    ]
-    parts = [
-        f"{_class(row)} ({row['n']} of {whole['n']} questions): {points(row['gain'])} points, "
-        f"{interval(row['gain_lo'], row['gain_hi'])}, which is {points(row['gain_part'])} of the "
-        f"{points(whole['gain'])} points over all questions."
-        for row in shown
-    ]
-    categories = [row["by"] for row in rows].count("category")
-    if categories and not any(row["by"] == "category" for row in shown):
+    parts, categories = [], [row for row in rows if row["by"] == "category"]
+    for row in rows:
+        told = row["gain_p_holm"] < 0.05 and (row["gain_lo"] > 0 or row["gain_hi"] < 0)
+        if row["by"] != "all" and told:
+            parts.append(
+                f"{_class(row)} ({row['n']} of {whole['n']} questions): {points(row['gain'])} "
+                f"points, {interval(row['gain_lo'], row['gain_hi'])}, which is "
+                f"{points(row['gain_part'])} of the {points(whole['gain'])} points over all "
+                "questions."
+            )
+            categories = [] if row["by"] == "category" else categories
+    if categories:
         parts.append(
-            f"Of {categories} categories none has a gain or loss that can be told from 0, "
+            f"Of {len(categories)} categories none has a gain or loss that can be told from 0, "
             "adjusted for their number (Holm)."
         )
     return " ".join(parts) or "No class of questions has a gain or loss that can be told from 0."

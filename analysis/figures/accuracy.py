@@ -25,9 +25,9 @@ def accuracy(
     stand beside the panels. `chance`, the accuracy of a guess, is drawn where it is in the range of
     the data.
     """
-    shots, zero = sorted({0, *style.shots_of(curves)}), curves["shots"] == 0
+    shots, zero = sorted({0, *curves["shots"]}), curves["shots"] == 0
     shown = [m for m in models if (curves.loc[~zero, "model"] == m).any()] or list(models)
-    sheet = Sheet(models, style.in_lines(len(shown)), 3.4)
+    sheet = Sheet(models, len(shown), 3.4)
     low = max(-0.02, curves["accuracy_lo"].min() - 0.03)
     high = min(1.015, curves["accuracy_hi"].max() + 0.03)
     for axes, model in zip(sheet.panels, shown, strict=True):
@@ -65,7 +65,7 @@ def _curves(
     for i, (rows, colour, marker, gold) in enumerate(arms):
         x = np.arange(len(shots)) + step * (i - (len(arms) - 1) / 2)
         x[0] = 0
-        rows = style.by_shots(pd.concat([zero, rows]), shots)
+        rows = pd.concat([zero, rows]).set_index("shots").reindex([*shots])
         y = rows["accuracy"].to_numpy(dtype=float)
         dash, face = (style.DASHED, PAPER) if gold else ("-", colour)
         axes.plot(x, y, color=colour, linewidth=1.8, linestyle=dash, zorder=3)

@@ -41,16 +41,11 @@ def arm_text(arm: str, weak: str = "the weak model") -> str:
     return style.shortened(", ".join([first, *(_PROMPTS.get(word, word) for word in rest)]), 48)
 
 
-def arm_order(arms: Iterable[str]) -> list[str]:
-    """Arms without repetition: by kind as in `ARMS`, plain before prompted, unknown kinds last."""
-    kinds = [*ARMS]
-
-    def place(arm: str) -> tuple[bool, bool, int, str]:
-        kind, *prompt = arm.split(" ")
-        rank = kinds.index(kind) if kind in kinds else len(kinds)
-        return kind == "zero_shot", bool(prompt), rank, arm
-
-    return sorted(set(arms), key=place)
+def _order(arm: str) -> tuple[bool, bool, int, str]:
+    """Sorts arms by kind as in `ARMS`, plain before prompted, unknown kinds and zero-shot last."""
+    kind, _, prompt = arm.partition(" ")
+    rank = [*ARMS, kind].index(kind)
+    return kind == "zero_shot", prompt != "", rank, arm
 
 
 def at_shots(table: pd.DataFrame, shots: int) -> pd.DataFrame:
@@ -76,22 +71,35 @@ def arms(
     `arms` is of `tables.arms_table`; `planned` arms have a row even where they were not run.
     """
     rows = at_shots(arms, shots)
-    pairs, order = style.pairs_of(rows), arm_order([*rows["arm"], *planned])
-    sheet = Sheet(models, style.in_lines(len(pairs)), 0.25 * len(order) + 0.85)
+    pairs, order = style.pairs_of(rows), sorted({*rows["arm"], *planned}, key=_order)
+    weak = [style.display_names(models)[of] for of in {weak for weak, _ in pairs}]
+    words = [arm_text(arm, *weak[: len(weak) == 1]) for arm in ["weak", *order]]
+    sheet = _sheet(models, len(pairs), words[1:])
     limits = _limits(rows)
     margin = 0.03 * (limits[1] - limits[0])
     for axes, pair, mine in sheet.by_pair(pairs):
-        sheet.arm_axes(axes, f"points over zero-shot, n = {style.n_text(mine['n'])}")
+        axes.set_xlabel(f"points over zero-shot, n = {style.n_text(mine['n'])}")
         axes.set_xlim(limits[0] - margin, limits[1] + margin)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         _gains(sheet, axes, pair, mine.set_index("arm").reindex(order), limits)
-    weak = [sheet.names[of] for of in {weak for weak, _ in pairs}]
-    words = [arm_text(arm, *weak[: len(weak) == 1]) for arm in ["weak", *order]]
-    sheet.arm_names(words[1:])
     if rows.loc[rows["arm"] == "weak", "gain"].notna().any():
         sheet.handles.append(Patch(label=f"95% interval of {words[0]}", color=MUTED, alpha=0.2))
-    arrows = " ◀▶: the interval leaves the figure." if sheet.cut else ""
+    arrows = " ◀▶: the interval leaves the figure." * sheet.cut
     return sheet.finish(style.scope_text(rows) + arrows, banner)
+
+
+def _sheet(models: Sequence[str], panels: int, rows: Sequence[str]) -> Sheet:
+    """Differences in points from left to right, a row for each of the texts from the top."""
+    sheet = Sheet(models, panels, 0.25 * len(rows) + 0.85)
+    sheet.panels[0].set_yticks(range(len(rows)), rows)
+    sheet.panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    for axes in sheet.panels:
+        style.points_axis(axes.xaxis)
+        axes.grid(axis="x")
+        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0, pad=8)
+    return sheet
 
 
 def _gains(
@@ -136,19 +144,17 @@ def differences(table: pd.DataFrame, *, banner: str = "") -> Figure:
 
     `table` is of `compare.compare`, the rows of arms that were compared.
     """
-    arms, seconds = [*table["arm"].unique()], [*table["second"].unique()]
-    sheet = Sheet([], style.in_lines(len(seconds)), 0.25 * len(arms) + 0.85)
-    drawn = table.rename(columns={"lo": "diff_lo", "hi": "diff_hi"})
-    for axes, second in zip(sheet.panels, seconds, strict=True):
-        rows = drawn[drawn["second"] == second]
-        sheet.title(axes, f"{second} minus {table['first'].iloc[0]}")
-        sheet.arm_axes(axes, f"points, n = {style.n_text(rows['n'])}")
-        at = [arms.index(arm) for arm in rows["arm"]]
+    arms, drawn = [*table["arm"].unique()], table.rename(columns={"lo": "diff_lo", "hi": "diff_hi"})
+    sheet = _sheet([], table["second"].nunique(), arms)
+    groups = drawn.groupby(["first", "second"], sort=False)
+    for axes, ((first, second), rows) in zip(sheet.panels, groups, strict=True):
+        sheet.title(axes, f"{second} minus {first}")
+        axes.set_xlabel(f"points, n = {style.n_text(rows['n'])}")
+        at = rows["arm"].map(arms.index)
         how: Any = {"color": INK, "marker": "o", "markersize": 6}
         sheet.intervals(axes, at, rows, "diff", across=True, **how)
         for height, gain in zip(at, rows["diff"], strict=True):
             sheet.beside(axes, height, points(gain), INK)
-    sheet.arm_names(arms)
     return sheet.finish(style.scope_text(table), banner)
 
 
@@ -161,7 +167,7 @@ def surface_fit(fit: pd.DataFrame, models: Sequence[str], *, banner: str = "") -
     questions, `n` of them; rows of kind "line" are the fitted line and its band, by x.
     """
     pairs = style.pairs_of(fit)
-    sheet = Sheet(models, style.in_lines(len(pairs)), 3.0)
+    sheet = Sheet(models, len(pairs), 3.0)
     for axes, pair, rows in sheet.by_pair(pairs):
         bins, line = (rows[rows["kind"] == kind] for kind in ("bin", "line"))
         colour, marker = sheet.looks(pair[0])

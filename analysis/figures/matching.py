@@ -1,8 +1,6 @@
 """Whose answers a model gives after weak labels, what that fixes and breaks, and how it agrees."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,11 +38,21 @@ def matching(
     prefix, of = ("ww_", "where weak is wrong") if weak_wrong else ("", "of questions")
     sheet, panels = _panels(table, models, f"% {of}")
     style.percent_axis(sheet.panels[0].yaxis)
-    inside: list[tuple[Text, Any]] = []
+    inside: list[tuple[Text, Any]] = []  # numbers, with the bars that they must fit into
     for axes, rows in panels:
         known = rows.loc[rows[f"{prefix}match_both"].notna(), f"{prefix}n"]
         axes.set_xlabel(f"demonstrations, n = {style.n_text(known)}" if len(known) else _NOTHING)
-        inside += _bars(rows, axes, prefix)
+        bottom = np.zeros(len(rows))
+        for column, colour, _, ink in MATCH_CLASSES:
+            share = rows[f"{prefix}{column}"].to_numpy(dtype=float)
+            bars = axes.bar(np.arange(len(rows)), share, 0.78, bottom, **_fill(colour))
+            how: Any = {"ha": "center", "va": "center_baseline", "fontsize": 8.5, "color": ink}
+            if colour == PAPER:
+                how["bbox"] = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}
+            for i in np.flatnonzero(share > 0).tolist():
+                number = axes.text(i, bottom[i] + share[i] / 2, f"{100 * share[i]:.0f}", **how)
+                inside.append((number, bars[i]))
+            bottom += np.nan_to_num(share)
     sheet.panels[0].set_ylim(0, 1)
     for column, colour, text, _ in MATCH_CLASSES:
         if (table[f"{prefix}{column}"] > 0).any():
@@ -58,22 +66,6 @@ def matching(
     return figure
 
 
-def _bars(rows: pd.DataFrame, axes: Axes, prefix: str) -> list[tuple[Text, Any]]:
-    """One pair; the numbers with the bars that they must fit into."""
-    bottom, inside = np.zeros(len(rows)), []
-    for column, colour, _, ink in MATCH_CLASSES:
-        share = rows[f"{prefix}{column}"].to_numpy(dtype=float)
-        bars = axes.bar(np.arange(len(rows)), share, 0.78, bottom, **_fill(colour))
-        how: Any = {"ha": "center", "va": "center_baseline", "fontsize": 8.5, "color": ink}
-        if colour == PAPER:
-            how["bbox"] = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6}
-        for i in np.flatnonzero(share > 0).tolist():
-            number = axes.text(i, bottom[i] + share[i] / 2, f"{100 * share[i]:.0f}", **how)
-            inside.append((number, bars[i]))
-        bottom += np.nan_to_num(share)
-    return inside
-
-
 def _fill(colour: str) -> dict[str, Any]:
     if colour == PAPER:
         return {"facecolor": PAPER, "edgecolor": MUTED, "hatch": "////", "linewidth": 0.6}
@@ -84,11 +76,12 @@ def _fill(colour: str) -> dict[str, Any]:
 def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
     """What weak labels fix and break, given the strong model's zero-shot answer."""
     of = {"fix_rate": "strong_wrong_n", "break_rate": "strong_right_n"}
-    fixes = "fixes: now right, of the questions it had wrong zero-shot"
-    breaks = "breaks: now wrong, of the questions it had right zero-shot"
-    words = dict(zip(of, (fixes, breaks), strict=True))
+    words = {
+        "fix_rate": "fixes: now right, of the questions it had wrong zero-shot",
+        "break_rate": "breaks: now wrong, of the questions it had right zero-shot",
+    }
 
-    def text(row: pd.Series[Any], rate: str) -> str:
+    def text(row: Any, rate: str) -> str:
         return f"{100 * row[rate]:.0f}% of {row[of[rate]]:.0f}"
 
     sheet = _curves(table, models, words, "% of those questions", text)
@@ -102,12 +95,12 @@ def conditional(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
 @styled
 def correlation(table: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figure:
     """Phi of correctness with the strong and the weak model's zero-shot runs."""
-    whose = {"phi_strong": "prompted", "phi_weak": "weak"}
-    words = {name: f"φ with the {of} model's zero-shot run" for name, of in whose.items()}
-    # with itself, both are one
-    itself = table["weak"] == table["strong"]
-    columns = [f"phi_weak{end}" for end in ("", "_lo", "_hi")]
-    table = table.assign(**{name: table[name].mask(itself) for name in columns})
+    words = {
+        "phi_strong": "φ with the prompted model's zero-shot run",
+        "phi_weak": "φ with the weak model's zero-shot run",
+    }
+    table = table.copy()  # with itself, both are one
+    table.loc[table["weak"] == table["strong"], ["phi_weak", "phi_weak_lo", "phi_weak_hi"]] = np.nan
     sheet = _curves(table, models, words, "φ", lambda row, phi: ratio(row[phi]))
     lowest = np.nanmin([0, *table[["phi_strong_lo", "phi_weak_lo"]].min()])
     sheet.panels[0].set_ylim(lowest - 0.05, 1.05)
@@ -123,27 +116,25 @@ def correlation(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
 def _curves(
     table: pd.DataFrame,
     models: Sequence[str],
-    words: dict[str, str],
+    words: Mapping[str, str],
     ylabel: str,
-    text: Callable[[pd.Series[Any], str], str],
+    text: Callable[[Any, str], str],
 ) -> Sheet:
     """A panel per pair, a curve with intervals per column, and the `text` of its last value."""
-    looks: tuple[Any, Any] = (
-        {"color": style.RIGHT, "marker": "o", "linestyle": "-"},
-        {"color": MUTED, "marker": "X", "linestyle": style.DASHED},
-    )
+    solid: Any = {"color": style.RIGHT, "marker": "o", "linestyle": "-"}
+    dashed: Any = {"color": MUTED, "marker": "X", "linestyle": style.DASHED}
     sheet, panels = _panels(table, models, ylabel)
     for axes, rows in panels:
         axes.grid(axis="y")
         if rows[list(words)].isna().all(axis=None):
             axes.set_xlabel("no φ: see below" if ylabel == "φ" else _NOTHING)
-        for shift, name, how in zip((-0.06, 0.06), words, looks, strict=True):
+        for shift, name, how in zip((-0.06, 0.06), words, (solid, dashed), strict=True):
             x, values = np.arange(len(rows)) + shift, rows[name].to_numpy(dtype=float)
             axes.plot(x, values, color=how["color"], linestyle=how["linestyle"], linewidth=1.8)
             sheet.intervals(axes, x, rows, name, **how | {"linestyle": ""})
             if not np.isnan(values[-1]):
                 sheet.beside(axes, values[-1], text(rows.iloc[-1], name), how["color"], bold=True)
-    for (name, label), how in zip(words.items(), looks, strict=True):
+    for (name, label), how in zip(words.items(), (solid, dashed), strict=True):
         sheet.key(label, table[name].notna().any(), **how)
     return sheet
 
@@ -152,11 +143,12 @@ def _panels(
     table: pd.DataFrame, models: Sequence[str], ylabel: str
 ) -> tuple[Sheet, list[tuple[Axes, pd.DataFrame]]]:
     """A panel per pair, with its rows by shot count."""
-    pairs, shots = style.pairs_of(table), style.shots_of(table)
-    sheet = Sheet(models, style.in_lines(len(pairs)), 2.3)
-    panels = [(axes, style.by_shots(rows, shots)) for axes, _, rows in sheet.by_pair(pairs)]
-    for axes in sheet.panels:
+    pairs, shots = style.pairs_of(table), sorted({*table["shots"]})
+    sheet = Sheet(models, len(pairs), 2.3)
+    panels = []
+    for axes, _, rows in sheet.by_pair(pairs):
         sheet.shot_axis(axes, shots)
+        panels.append((axes, rows.set_index("shots").reindex(shots)))
     for axes in sheet.first_of_lines:
         axes.set_ylabel(ylabel)
     return sheet, panels

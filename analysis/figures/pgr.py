@@ -1,6 +1,7 @@
 """The share of the performance gap that weak labels recover."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -32,17 +33,15 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
     `cells` is of `tables.cells_table`; rows of different models with demonstrations are drawn.
     """
     cells = cells[(cells["weak"] != cells["strong"]) & (cells["shots"] > 0)]
-    pairs, shots = style.pairs_of(cells), style.shots_of(cells)
-    lines = style.in_lines(len(pairs))
-    places = [[i if i == "." else 2 * i + row for i in line] for line in lines for row in (0, 1)]
-    sheet = Sheet(models, places, 2.4)
-    for i, (pair, rows) in enumerate(pairs.items()):
-        sheet.title(sheet.panels[2 * i], style.arrow(pair, sheet.names))
+    pairs, shots = style.pairs_of(cells), sorted({*cells["shots"]})
+    sheet = Sheet(models, len(pairs), 2.4, rows=2)
+    for i, (top, pair, rows) in enumerate(sheet.by_pair(pairs)):
         for definition, axes in zip(PGR_ROWS, sheet.panels[2 * i :], strict=False):
             sheet.shot_axis(axes, shots)
-            _panel(sheet, axes, style.by_shots(rows, shots), definition, *sheet.looks(pair[0]))
-        sheet.panels[2 * i].set_xlabel("")
-    for axes, ceiling in zip(sheet.first_of_lines, [*PGR_ROWS.values()] * len(lines), strict=True):
+            at_shots = rows.set_index("shots").reindex(shots)
+            _panel(sheet, axes, at_shots, definition, *sheet.looks(pair[0]))
+        top.set_xlabel("")
+    for axes, ceiling in zip(sheet.first_of_lines, cycle(PGR_ROWS.values()), strict=False):
         axes.set_ylabel(f"PGR, {ceiling}", fontweight="bold", fontsize=9.5)
     sheet.panels[0].set_ylim(*RANGE)
     sheet.panels[0].set_yticks(list(_TICKS), list(_TICKS.values()))
@@ -54,13 +53,12 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
     sheet.key("the strong model's zero-shot accuracy", ignoring, color=MUTED, **_IGNORING)
     for reason, (text, mark) in _REASONS.items():
         sheet.key(text, (status == reason).any(), color=MUTED, linestyle="", **mark)
-    explained = (
+    note = (
         "PGR, performance gap recovered: 0 is the weak model's accuracy, 1 the ceiling: the "
         "strong model's accuracy zero-shot (top), or with gold labels for the same demonstrations "
-        "(bottom)."
+        f"(bottom).\n{style.scope_text(cells)}"
     )
-    arrows = " ▲▼: the interval leaves the figure." if sheet.cut else ""
-    return sheet.finish(f"{explained}\n{style.scope_text(cells)}{arrows}", banner)
+    return sheet.finish(note + " ▲▼: the interval leaves the figure." * sheet.cut, banner)
 
 
 def _panel(
@@ -71,8 +69,7 @@ def _panel(
     for y in (0, 1):
         axes.axhline(y, color=MUTED, linewidth=1, zorder=1)
     status = rows[f"{definition}_status"].fillna("incomplete")
-    ends = [definition, f"{definition}_lo", f"{definition}_hi"]
-    ratios = rows[ends].astype(float).where(status == "ok")
+    ratios = rows.filter(regex=f"^{definition}(_lo|_hi)?$").astype(float).where(status == "ok")
     fragile = rows[f"{definition}_fragile"].eq(True).to_numpy()
     x = np.arange(len(rows), dtype=float)
     axes.plot(x, ratios[definition], color=colour, linewidth=1.8, zorder=3)
@@ -84,6 +81,5 @@ def _panel(
     for reason, (_, mark) in _REASONS.items():
         where = x[(status == reason).to_numpy()]
         axes.plot(where, np.full(len(where), RANGE[0] + 0.2), color=MUTED, ls="", **mark)
-    last = ratios[definition].iloc[-1]
-    if not np.isnan(last):
+    if not np.isnan(last := ratios[definition].iloc[-1]):
         sheet.beside(axes, float(np.clip(last, *RANGE)), ratio(last), colour, bold=True)

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -91,9 +91,8 @@ def display_names(models: Sequence[str]) -> dict[str, str]:
     """Names for people: short, and different for different models.
 
     Example:
-        >>> display_names(["hf/llama-8b-instruct", "hf/llama-8b", "a/yi-6b-chat", "b/yi-6b-chat"])
-        {'hf/llama-8b-instruct': 'llama-8b-instruct', 'hf/llama-8b': 'llama-8b', \
-'a/yi-6b-chat': 'a/yi-6b-chat', 'b/yi-6b-chat': 'b/yi-6b-chat'}
+        >>> display_names(["hf/llama-8b-it", "hf/llama-8b", "a/yi-6b-it"])
+        {'hf/llama-8b-it': 'llama-8b-it', 'hf/llama-8b': 'llama-8b', 'a/yi-6b-it': 'yi-6b'}
     """
     forms: tuple[Callable[[str], str], ...] = (
         lambda m: shortened(re.sub(r"-(?:instruct|chat|it)$", "", m.rsplit("/", 1)[-1])),
@@ -127,8 +126,8 @@ def percent_axis(axis: Axis) -> None:
 
 def n_text(counts: Iterable[float]) -> str:
     """How many questions, as "200", or "190 to 200" where cells differ."""
-    known = sorted({int(n) for n in counts if n == n and n > 0})
-    return " to ".join(str(n) for n in dict.fromkeys((known[0], known[-1]))) if known else "no"
+    known = sorted({int(n) for n in counts if n > 0})
+    return " to ".join(map(str, known[:: max(1, len(known) - 1)])) or "no"
 
 
 def scope_text(table: pd.DataFrame) -> str:
@@ -137,28 +136,9 @@ def scope_text(table: pd.DataFrame) -> str:
     return "Bars: 95% intervals" + (", for these demonstrations only." if fixed else ".")
 
 
-def pairs_of(table: pd.DataFrame) -> dict[Pair, pd.DataFrame]:
-    """Rows by pair, in the order of the table, which is that of the models."""
-    groups = table.groupby(["weak", "strong"], sort=False)
-    return {(weak, strong): rows for (weak, strong), rows in groups}
-
-
-def shots_of(table: pd.DataFrame) -> list[int]:
-    """Shot counts, ascending."""
-    return sorted({int(k) for k in table["shots"]})
-
-
-def by_shots(rows: pd.DataFrame, shots: Sequence[int]) -> pd.DataFrame:
-    """One row per shot count, in order; empty where there is none."""
-    return rows.set_index("shots").reindex(list(shots))
-
-
-def in_lines(panels: int) -> list[list[Any]]:
-    """A layout of at most four panels in a line, lines about equally long."""
-    lines = -(-panels // 4)
-    columns = -(-panels // lines)
-    places = [*range(panels), *["."] * (lines * columns - panels)]
-    return [places[i : i + columns] for i in range(0, len(places), columns)]
+def pairs_of(table: pd.DataFrame) -> dict[Any, pd.DataFrame]:
+    """Rows by (weak, strong), in the order of the table, which is that of the models."""
+    return dict(iter(table.groupby(["weak", "strong"], sort=False)))
 
 
 class Sheet:
@@ -168,23 +148,33 @@ class Sheet:
     stand right of it, outside the data, and are pushed apart.
     """
 
-    def __init__(self, models: Sequence[str], layout: list[list[Any]], height: float) -> None:
-        """Lay out lines of panels, numbered from 0, "." where there is none, `height` inches each.
+    def __init__(self, models: Sequence[str], blocks: int, height: float, *, rows: int = 1) -> None:
+        """Lay out blocks of `rows` panels, at most four in a line, lines about equally long.
 
-        `models` are all that write labels or are prompted, in their order.
+        `models` are all that write labels or are prompted, in their order. A panel is `height`
+        inches high. `panels` has those of a block side by side, from the top.
         """
+        lines = -(-blocks // 4)
+        columns = -(-blocks // lines)
+        layout: Any = [
+            [
+                i * rows + row if i < blocks else "."
+                for i in range(columns * line, columns * (line + 1))
+            ]
+            for line in range(lines)
+            for row in range(rows)
+        ]
         size = (11.0, height * len(layout) + 0.9)
         self.figure = Figure(figsize=size, dpi=100, layout="constrained", facecolor=PAPER)
         FigureCanvasAgg(self.figure)
         made = self.figure.subplot_mosaic(layout, sharey=True)
-        self.panels = [made[i] for i in sorted(made)]
-        self.first_of_lines = [made[next(i for i in line if i != ".")] for line in layout]
+        self.panels = [made[i] for i in range(blocks * rows)]
+        self.first_of_lines = [made[line[0]] for line in layout]
         self.names = display_names(models)
         self.handles: list[Any] = []  # of the legend
         self.cut = False  # whether an interval left its panel
-        self._titles: dict[Axes, Text] = {}
-        self._beside: dict[Axes, list[Annotation]] = {}
-        self._shots: list[Axes] = []
+        self._titles: list[Text] = []
+        self._of_shots: list[Axes] = []
 
     def looks(self, model: str) -> tuple[str, str]:
         """Colour and marker of a model that writes labels."""
@@ -227,45 +217,32 @@ class Sheet:
         arrow: Any = {"color": style["color"], "clip_on": False}
         for shown, values, how in (
             ((value >= limits[0]) & (value <= limits[1]), value, style),
-            (below, np.full_like(value, limits[0]), {**arrow, "marker": "v<"[across]}),
-            (above, np.full_like(value, limits[1]), {**arrow, "marker": "^>"[across]}),
+            (below, np.full_like(value, limits[0]), arrow | {"marker": "v<"[across]}),
+            (above, np.full_like(value, limits[1]), arrow | {"marker": "^>"[across]}),
         ):
             if shown.any():
                 xy = (values[shown], places[shown])
-                axes.plot(*(xy if across else xy[::-1]), **{"linestyle": "", "zorder": 4, **how})
+                axes.plot(*(xy if across else xy[::-1]), **{"linestyle": "", "zorder": 4} | how)
 
     def title(self, axes: Axes, text: str) -> None:
         """Head a panel, on two lines where one is too short."""
-        self._titles[axes] = axes.set_title(text)
+        self._titles.append(axes.set_title(text))
 
     def by_pair(
         self, pairs: Mapping[Pair, pd.DataFrame]
     ) -> Iterator[tuple[Axes, Pair, pd.DataFrame]]:
-        """A panel per pair, headed by it."""
-        for axes, (pair, rows) in zip(self.panels, pairs.items(), strict=True):
+        """The top panel of each pair, headed by it."""
+        tops = self.panels[:: len(self.panels) // len(pairs)]
+        for axes, (pair, rows) in zip(tops, pairs.items(), strict=True):
             self.title(axes, arrow(pair, self.names))
             yield axes, pair, rows
-
-    def arm_axes(self, axes: Axes, label: str) -> None:
-        """Differences in points from left to right, an arm per row from the top."""
-        axes.set_xlabel(label)
-        points_axis(axes.xaxis)
-        axes.grid(axis="x")
-        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0, pad=8)
-
-    def arm_names(self, names: Sequence[str]) -> None:
-        """The names of the rows, beside the leftmost panels."""
-        self.panels[0].set_yticks(range(len(names)), names)
-        self.panels[0].set_ylim(len(names) - 0.5, -0.5)
 
     def shot_axis(self, axes: Axes, shots: Sequence[int], note: str = "") -> None:
         """Shots as equal steps."""
         axes.set_xticks(range(len(shots)), [str(k) for k in shots])
         axes.set_xlim(-0.5, len(shots) - 0.5)
         axes.set_xlabel("demonstrations" + (f", {note}" if note else " in the prompt"))
-        self._shots.append(axes)
+        self._of_shots.append(axes)
 
     def beside(
         self, axes: Axes, height: float, text: str, colour: str, *, bold: bool = False
@@ -273,8 +250,7 @@ class Sheet:
         """A text right of a panel, as near as others allow to a height of its y axis."""
         how: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
         how |= {"fontsize": 9, "fontweight": "bold" if bold else "normal", "va": "center"}
-        how |= {"color": colour, "annotation_clip": False}
-        self._beside.setdefault(axes, []).append(axes.annotate(text, (1, height), (5, 0), **how))
+        axes.annotate(text, (1, height), (5, 0), color=colour, annotation_clip=False, **how)
 
     def finish(self, note: str, banner: str, legend_title: str | None = None) -> Figure:
         """Add legend and footnotes, lay the panels out, and place the texts."""
@@ -288,18 +264,19 @@ class Sheet:
         text = "\n".join(filter(None, (note, banner)))
         self.figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color=MUTED, wrap=True)
         self.figure.draw_without_rendering()
-        if any([_fit_title(axes, title) for axes, title in self._titles.items()]):
+        if any([_fit_title(title) for title in self._titles]):
             self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
-        for axes in self._shots:
+        for axes in self._of_shots:
             _thin_ticks(axes)
-        for axes, texts in self._beside.items():
-            _push_apart(axes, texts)
+        for axes in self.panels:
+            _push_apart(axes, [text for text in axes.texts if isinstance(text, Annotation)])
         return self.figure
 
 
-def _fit_title(axes: Axes, title: Text) -> bool:
+def _fit_title(title: Text) -> bool:
     """Break a title that is too wide, then shrink it; whether it was broken."""
+    axes = cast(Axes, title.axes)
     outer, panel = axes.get_tightbbox(for_layout_only=True), axes.get_window_extent()
     room = (outer or panel).x1 - panel.x0
     text = title.get_text()
@@ -321,22 +298,18 @@ def _thin_ticks(axes: Axes) -> None:
 
 
 def _push_apart(axes: Axes, texts: Sequence[Annotation]) -> None:
+    """Move texts beside a panel to heights that keep them apart, nearest to those they have."""
+    if not texts:
+        return
     scale, box = axes.transData, axes.get_window_extent()
-    height = max(text.get_window_extent().height for text in texts) + 1
-    wanted = [float(scale.transform((0, text.xy[1]))[1]) for text in texts]
-    order = np.argsort(wanted, kind="stable")
-    heights = spread(sorted(wanted), height, box.y0 + height / 2, box.y1 - height / 2)
+    step = max(text.get_window_extent().height for text in texts) + 1
+    wanted = np.array([scale.transform((0, text.xy[1]))[1] for text in texts], dtype=float)
+    order, stacked = np.argsort(wanted, kind="stable"), step * np.arange(len(texts))
+    low, high = box.y0 + step / 2, box.y1 - step / 2
+    free = isotonic_regression(wanted[order] - stacked).x
+    heights = np.clip(free, low, max(low, high - step * (len(texts) - 1))) + stacked
     for i, y in zip(order, heights, strict=True):
         texts[i].xy = (1, scale.inverted().transform((0, y))[1])
-
-
-def spread(wanted: Sequence[float], step: float, low: float, high: float) -> list[float]:
-    """Heights at least `step` apart, nearest to those `wanted` (ascending), within the limits."""
-    stacked = step * np.arange(len(wanted))
-    free = isotonic_regression(np.asarray(wanted) - stacked).x
-    top = max(low, high - step * (len(wanted) - 1))
-    heights: list[float] = (np.clip(free, low, top) + stacked).tolist()
-    return heights
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -345,11 +318,10 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     def inert(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        formula = value.startswith(("=", "+", "-", "@", "\t", "\r"))
-        return "'" * formula + printable(value)
+        return "'" * value.startswith(("=", "+", "-", "@", "\t", "\r")) + printable(value)
 
-    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    table.assign(**{str(n): table[n].map(inert) for n in texts}).to_csv(path, index=False)
+    texts = table.select_dtypes(exclude="number").map(inert)
+    table.assign(**{str(name): texts[name] for name in texts}).to_csv(path, index=False)
 
 
 def save(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:

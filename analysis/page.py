@@ -17,24 +17,18 @@ from w2s_icl.analysis.sentences import Row
 from w2s_icl.analysis.stats.paired import MIN_QUESTIONS
 from w2s_icl.analysis.verdict import Condition
 
-Cell = tuple[str, str] | str
-"""A cell of a table: what it says, and what stands below it in small print."""
+Cell = tuple[str, str] | str  # what a cell says, and what stands below it in small print
 
 
 def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
-    """`report.html`: one file that asks for nothing else.
-
-    Args:
-        results: The tables.
-        drawn: Views of `report`, each with its figure; empty where there is none.
-    """
+    """`report.html`, one file that asks for nothing else, of views with their figures."""
     r, metadata = results, results.logs.metadata
     key = ["model", "split", "prompt", "labels", "weak", "shots", "draw", "order"]
     runs = r.logs.runs.sort_values(key)
-    said = (
+    said = [
         *("file", "model", "split", "labels", "weak", "prompt", "shots", "draw", "order"),
         *("n", "unparsed", "reused_from"),
-    )
+    ]
     settings = (
         *("dataset", "dataset_source", "dataset_sha256", "test_size", "n_pool"),
         *("n_near_duplicates", "seed", "near_duplicates", "style", "prompt_version"),
@@ -57,7 +51,7 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
         settings={key: metadata.get(key) for key in settings},
         system_message=metadata.get("system_message"),
         log_columns=said,
-        logs=runs[list(said)].astype(str).to_numpy().tolist(),
+        logs=runs[said].astype(str).to_numpy().tolist(),
     )
 
 
@@ -85,19 +79,14 @@ def ticks(text: str) -> Markup:
 
 
 def inline_svg(svg: str, name: str, title: str, description: str) -> Markup:
-    """A figure for the page: named, described, in colours that follow the theme.
+    """A figure of matplotlib's for the page, in colours that follow the theme.
 
-    Args:
-        svg: What matplotlib wrote.
-        name: Prefix of every id in it, so that figures on one page stay apart.
-        title: What a screen reader calls it.
-        description: What a screen reader says of it.
+    Every id in it begins with `name`, so that figures on one page stay apart. A screen reader says
+    title and description.
     """
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.S)
     body = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = body.replace("*{stroke", f"#{name}-svg *{{stroke")
-    head, rest = body.split(">", 1)
+    head, rest = body.replace("*{stroke", f"#{name}-svg *{{stroke").split(">", 1)
     head = re.sub(r' (?:width|height)="[^"]*"', "", head)
     for colour, (token, _) in figures.COLOURS.items():
         rest = rest.replace(colour, f"var(--{token})")
@@ -131,13 +120,11 @@ def _gain(test: Row | None, nothing: str = "–") -> tuple[str, str]:
 def _ratio(row: Row, definition: str) -> tuple[str, str]:
     """A ratio, or why there is none."""
     status = row[f"{definition}_status"]
-    if status in ("self", "trivial"):
-        return "–", ""
-    if status == "incomplete":
-        return "–", "not run or incomplete"
     if status == "ok":
         value, interval = _measured(row, definition, sentences.ratio)
         return value, interval + (", fragile" if row[f"{definition}_fragile"] else "")
+    if status in ("self", "trivial", "incomplete"):
+        return "–", "not run or incomplete" if status == "incomplete" else ""
     if pd.isna(row[f"{definition}_gap_lo"]) or row["n"] < MIN_QUESTIONS:
         return "no ratio", "too few questions"
     gap = _measured(row, f"{definition}_gap", sentences.points)[1]
@@ -155,18 +142,18 @@ def _cards(r: Results) -> list[tuple[str, str, str]]:
     )
     if row is None:
         return [cost]
-    weak, strong = r.names[row["weak"]], r.names[row["strong"]]
-    ratio, what = _ratio(row, "pgr_gold"), "of the gap recovered (PGR)"
-    if r.pair is None:
-        weak, ratio = "itself", _ratio(row, "egr")
-        what = "of its gain from gold labels recovered"
     accuracy, accuracy_ends = _measured(row, "acc_w2s", sentences.percent, "not run")
     gain, gain_ends = _gain(r.gain(row), "not run")
-    points = " points" if gain_ends else ""
+    if r.pair:
+        weak, what = r.names[row["weak"]], "of the gap recovered (PGR)"
+    else:
+        weak, what = "itself", "of its gain from gold labels recovered"
+    ratio, ratio_ends = _ratio(row, "pgr_gold" if r.pair else "egr")
+    shown = f"{r.names[row['strong']]} with {row['shots']} labels by {weak}"
     return [
-        (accuracy, f"{strong} with {row['shots']} labels by {weak}", accuracy_ends),
-        (f"{gain}{points}", "against its own zero-shot run", gain_ends),
-        (ratio[0], what, ratio[1]),
+        (accuracy, shown, accuracy_ends),
+        (gain + " points" * bool(gain_ends), "against its own zero-shot run", gain_ends),
+        (ratio, what, ratio_ends),
         cost,
     ]
 
@@ -202,8 +189,7 @@ def _baseline(r: Results, row: Row) -> list[Cell]:
     return [
         (r.names[row["model"]], row["model"]),
         _measured(row, "accuracy", _percent, "not run"),
-        _percent(row["unparsed_share"]),
-        _percent(row["pool_accuracy"]),
+        *(_percent(row[share]) for share in ("unparsed_share", "pool_accuracy")),
         f"{sums['calls']:,}",
         words.tokens(sums["input_tokens"]),
         words.money(sums["cost"]) if sums["runs"] else "unknown",

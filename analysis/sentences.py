@@ -272,27 +272,23 @@ def classes(rows: Sequence[Row]) -> str:
     if not rows:
         return "No run with weak labels can be compared with a zero-shot run at the headline."
     (whole,) = (row for row in rows if row["by"] == "all")
-    parts, categories = [], [row for row in rows if row["by"] == "category"]
+    categories, parts = [row["by"] for row in rows].count("category"), list[str]()
     for row in rows:
-        told = row["gain_p_holm"] < 0.05 and (row["gain_lo"] > 0 or row["gain_hi"] < 0)
-        if row["by"] != "all" and told:
-            parts.append(
-                f"{_class(row)} ({row['n']} of {whole['n']} questions): {points(row['gain'])} "
-                f"points, {interval(row['gain_lo'], row['gain_hi'])}, which is "
-                f"{points(row['gain_part'])} of the {points(whole['gain'])} points over all "
-                "questions."
-            )
-            categories = [] if row["by"] == "category" else categories
+        unclear = row["gain_p_holm"] >= 0.05 or row["gain_lo"] <= 0 <= row["gain_hi"]
+        if row["by"] == "all" or pd.isna(row["gain_p_holm"]) or unclear:
+            continue
+        gives = "none, such as “I have no comment”" if row["class"] == "declines" else "one"
+        of = f"Questions whose right answer gives {gives}"
+        if row["by"] == "category":
+            of, categories = f"Category {row['class'] or 'none'}", 0
+        parts.append(
+            f"{of} ({row['n']} of {whole['n']} questions): {points(row['gain'])} points, "
+            f"{interval(row['gain_lo'], row['gain_hi'])}, which is {points(row['gain_part'])} of "
+            f"the {points(whole['gain'])} points over all questions."
+        )
     if categories:
         parts.append(
-            f"Of {len(categories)} categories none has a gain or loss that can be told from 0, "
+            f"Of {categories} categories none has a gain or loss that can be told from 0, "
             "adjusted for their number (Holm)."
         )
     return " ".join(parts) or "No class of questions has a gain or loss that can be told from 0."
-
-
-def _class(row: Row) -> str:
-    if row["by"] == "category":
-        return f"Category {row['class'] or 'none'}"
-    gives = "none, such as “I have no comment”" if row["class"] == "declines" else "one"
-    return f"Questions whose right answer gives {gives}"

@@ -40,8 +40,8 @@ def accuracy(
             axes.axhline(chance, zorder=1, **_CHANCE)
     sheet.panels[0].set_ylim(low, high)
     style.percent_axis(sheet.panels[0].yaxis)
-    questions = f"{style.n_text(curves['n'])} test questions"
-    sheet.figure.supylabel(f"accuracy in %, {questions}", fontsize=10)
+    ylabel = f"accuracy in %, {style.n_text(curves['n'])} test questions"
+    sheet.figure.supylabel(ylabel, fontsize=10)
     sheet.keys_of_labels(curves["weak"])
     gold: Any = {"marker": "D", "markerfacecolor": PAPER, "linestyle": style.DASHED}
     sheet.key("gold labels", (curves["labels"] == "gold").any(), color=INK, **gold)

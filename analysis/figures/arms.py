@@ -75,13 +75,13 @@ def arms(
     weak = [style.display_names(models)[of] for of in {weak for weak, _ in pairs}]
     words = [arm_text(arm, *weak[: len(weak) == 1]) for arm in ["weak", *order]]
     sheet = _sheet(models, len(pairs), words[1:])
-    limits = _limits(rows)
-    margin = 0.03 * (limits[1] - limits[0])
+    low, high = sheet.limits = _limits(rows)
+    margin = 0.03 * (high - low)
     for axes, pair, mine in sheet.by_pair(pairs):
         axes.set_xlabel(f"points over zero-shot, n = {style.n_text(mine['n'])}")
-        axes.set_xlim(limits[0] - margin, limits[1] + margin)
+        axes.set_xlim(low - margin, high + margin)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        _gains(sheet, axes, pair, mine.set_index("arm").reindex(order), limits)
+        _gains(sheet, axes, pair, mine.set_index("arm").reindex(order))
     if rows.loc[rows["arm"] == "weak", "gain"].notna().any():
         sheet.handles.append(Patch(label=f"95% interval of {words[0]}", color=MUTED, alpha=0.2))
     arrows = " ◀▶: the interval leaves the figure." * sheet.cut
@@ -91,6 +91,7 @@ def arms(
 def _sheet(models: Sequence[str], panels: int, rows: Sequence[str]) -> Sheet:
     """Differences in points from left to right, a row for each of the texts from the top."""
     sheet = Sheet(models, panels, 0.25 * len(rows) + 0.85)
+    sheet.across = True
     sheet.panels[0].set_yticks(range(len(rows)), rows)
     sheet.panels[0].set_ylim(len(rows) - 0.5, -0.5)
     for axes in sheet.panels:
@@ -102,9 +103,7 @@ def _sheet(models: Sequence[str], panels: int, rows: Sequence[str]) -> Sheet:
     return sheet
 
 
-def _gains(
-    sheet: Sheet, axes: Axes, pair: style.Pair, rows: pd.DataFrame, limits: tuple[float, float]
-) -> None:
+def _gains(sheet: Sheet, axes: Axes, pair: style.Pair, rows: pd.DataFrame) -> None:
     """One pair, an arm per row from the top."""
     for height, (arm, gain) in enumerate(rows["gain"].items()):
         row = rows[height : height + 1]
@@ -120,11 +119,10 @@ def _gains(
             colour, marker = MUTED, "d"
         main, face = arm == "weak", PAPER if prompt or colour == INK else colour
         if main:
-            low, high = np.clip(row[["gain_lo", "gain_hi"]].to_numpy(dtype=float)[0], *limits)
-            axes.axvspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
+            ends = np.clip(row[["gain_lo", "gain_hi"]].to_numpy(dtype=float)[0], *sheet.limits)
+            axes.axvspan(*ends, color=colour, alpha=0.12, linewidth=0, zorder=0)
         how: Any = {"color": colour, "marker": marker, "markerfacecolor": face, "markersize": 7}
-        how |= {"across": True, "limits": limits, "width": 1.8 if main else 1.1}
-        sheet.intervals(axes, [height], row, "gain", **how)
+        sheet.intervals(axes, [height], row, "gain", 1.8 if main else 1.1, **how)
         sheet.beside(axes, height, points(gain), colour, bold=main)
 
 
@@ -151,8 +149,7 @@ def differences(table: pd.DataFrame, *, banner: str = "") -> Figure:
         sheet.title(axes, f"{second} minus {first}")
         axes.set_xlabel(f"points, n = {style.n_text(rows['n'])}")
         at = rows["arm"].map(arms.index)
-        how: Any = {"color": INK, "marker": "o", "markersize": 6}
-        sheet.intervals(axes, at, rows, "diff", across=True, **how)
+        sheet.intervals(axes, at, rows, "diff", color=INK, marker="o", markersize=6)
         for height, gain in zip(at, rows["diff"], strict=True):
             sheet.beside(axes, height, points(gain), INK)
     return sheet.finish(style.scope_text(table), banner)

@@ -35,6 +35,7 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
     cells = cells[(cells["weak"] != cells["strong"]) & (cells["shots"] > 0)]
     pairs, shots = style.pairs_of(cells), sorted({*cells["shots"]})
     sheet = Sheet(models, len(pairs), 2.4, rows=2)
+    sheet.limits = RANGE
     for i, (top, pair, rows) in enumerate(sheet.by_pair(pairs)):
         for definition, axes in zip(PGR_ROWS, sheet.panels[2 * i :], strict=False):
             sheet.shot_axis(axes, shots)
@@ -73,7 +74,7 @@ def _panel(
     fragile = rows[f"{definition}_fragile"].eq(True).to_numpy()
     x = np.arange(len(rows), dtype=float)
     axes.plot(x, ratios[definition], color=colour, linewidth=1.8, zorder=3)
-    how: Any = {"color": colour, "marker": marker, "markersize": 7, "limits": RANGE}
+    how: Any = {"color": colour, "marker": marker, "markersize": 7}
     for part, face in ((~fragile, colour), (fragile, PAPER)):
         sheet.intervals(axes, x[part], ratios[part], definition, markerfacecolor=face, **how)
     if definition == "pgr_gold":

@@ -59,19 +59,14 @@ COLOURS: Mapping[str, tuple[str, str]] = {
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "text.parse_math": False,  # a model may be called "$a_b$"
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color", "text.color"), INK),
     "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
     "axes.axisbelow": True,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "grid.color": GRID,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "legend.frameon": False,
     "legend.fontsize": 9,
     "hatch.linewidth": 0.6,
     "svg.hashsalt": "w2s-icl",
@@ -172,7 +167,9 @@ class Sheet:
         self.first_of_lines = [made[line[0]] for line in layout]
         self.names = display_names(models)
         self.handles: list[Any] = []  # of the legend
-        self.cut = False  # whether an interval left its panel
+        self.across = False  # whether values run from left to right
+        self.limits = (-np.inf, np.inf)  # where intervals are cut
+        self.cut = False  # whether one was
         self._titles: list[Text] = []
         self._of_shots: list[Axes] = []
 
@@ -192,37 +189,29 @@ class Sheet:
             self.key(f"labels by {name}", weak.eq(model).any(), color=colour, marker=marker)
 
     def intervals(
-        self,
-        axes: Axes,
-        at: ArrayLike,
-        rows: pd.DataFrame,
-        name: str,
-        *,
-        across: bool = False,
-        limits: tuple[float, float] = (-np.inf, np.inf),
-        width: float = 1.0,
-        **style: Any,
+        self, axes: Axes, at: ArrayLike, rows: pd.DataFrame, name: str, width: float = 1, **how: Any
     ) -> None:
-        """Draw values with their intervals, upright or `across`, cut at the `limits`.
+        """Draw values with their intervals, `width` points wide, and an arrow where they are cut.
 
         `rows` has columns `name`, `name`_lo and `name`_hi, nan where nothing is drawn; `at` are the
-        places on the other axis, `style` is that of the markers. At a cut stands an arrow.
+        places on the other axis, `how` is the style of the markers.
         """
         value, low, high = (rows[f"{name}{e}"].to_numpy(dtype=float) for e in ("", "_lo", "_hi"))
         places = np.asarray(at, dtype=float)
-        bars = axes.hlines if across else axes.vlines
-        bars(places, *np.clip([low, high], *limits), color=style["color"], linewidth=width)
-        below, above = low < limits[0], high > limits[1]
+        bars = axes.hlines if self.across else axes.vlines
+        first, last = self.limits
+        bars(places, *np.clip([low, high], first, last), color=how["color"], linewidth=width)
+        below, above = low < first, high > last
         self.cut |= bool(below.any() or above.any())
-        arrow: Any = {"color": style["color"], "clip_on": False}
-        for shown, values, how in (
-            ((value >= limits[0]) & (value <= limits[1]), value, style),
-            (below, np.full_like(value, limits[0]), arrow | {"marker": "v<"[across]}),
-            (above, np.full_like(value, limits[1]), arrow | {"marker": "^>"[across]}),
+        arrow: Any = {"color": how["color"], "clip_on": False}
+        for shown, values, marks in (
+            ((value >= first) & (value <= last), value, how),
+            (below, np.full_like(value, first), arrow | {"marker": "v<"[self.across]}),
+            (above, np.full_like(value, last), arrow | {"marker": "^>"[self.across]}),
         ):
             if shown.any():
-                xy = (values[shown], places[shown])
-                axes.plot(*(xy if across else xy[::-1]), **{"linestyle": "", "zorder": 4} | how)
+                xy = (values[shown], places[shown])[:: 1 if self.across else -1]
+                axes.plot(*xy, **{"linestyle": "", "zorder": 4} | marks)
 
     def title(self, axes: Axes, text: str) -> None:
         """Head a panel, on two lines where one is too short."""
@@ -279,10 +268,9 @@ def _fit_title(title: Text) -> bool:
     axes = cast(Axes, title.axes)
     outer, panel = axes.get_tightbbox(for_layout_only=True), axes.get_window_extent()
     room = (outer or panel).x1 - panel.x0
-    text = title.get_text()
-    broken = title.get_window_extent().width > room and " " in text
+    broken = title.get_window_extent().width > room and " " in title.get_text()
     if broken:
-        title.set_text(text.replace(" ", "\n", 1))
+        title.set_text(title.get_text().replace(" ", "\n", 1))
     if (wide := title.get_window_extent().width) > room:
         title.set_fontsize(title.get_fontsize() * room / wide)
     return broken

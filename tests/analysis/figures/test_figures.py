@@ -79,21 +79,14 @@ def drawn(case: str) -> dict[str, Figure]:
 def texts(figure: Figure) -> list[tuple[Text, Bbox]]:
     """Texts that are shown, with their boxes in pixels."""
     figure.canvas.draw()
-    hidden = {
-        label
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in axis.get_major_ticks()
-        for label, shown in ((tick.label1, tick.label1.get_visible()), (tick.label2, False))
-        if not shown or not _within(axes, axis, tick.get_loc())
-    }
+    hidden: set[Text] = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in axis.get_major_ticks():
+            there = tick.label1.get_visible() and low <= tick.get_loc() <= high
+            hidden |= {tick.label2} if there else {tick.label1, tick.label2}
     every = [t for t in figure.findobj(Text) if isinstance(t, Text) and t.get_text().strip()]
     return [(t, t.get_window_extent()) for t in every if t.get_visible() and t not in hidden]
-
-
-def _within(axes: Axes, axis: Any, place: float) -> bool:
-    low, high = sorted(axes.get_xlim() if axis is axes.xaxis else axes.get_ylim())
-    return low <= place <= high
 
 
 def lines(figure: Figure) -> Iterator[tuple[str, Outline, Bbox]]:
@@ -164,11 +157,9 @@ def test_names_of_models_are_text_and_never_too_long(tmp_path: Path) -> None:
 
 def ys(axes: Axes, colour: str) -> list[list[float]]:
     """Heights of the lines of a colour."""
-    return [
-        np.asarray(line.get_ydata(), dtype=float).tolist()
-        for line in axes.lines
-        if line.get_color() == colour and line.get_linestyle() == "-"
-    ]
+    solid = [line for line in axes.lines if line.get_linestyle() == "-"]
+    mine = [line.get_ydata() for line in solid if line.get_color() == colour]
+    return [np.asarray(y, dtype=float).tolist() for y in mine]
 
 
 def words(figure: Figure) -> str:
@@ -218,12 +209,8 @@ def test_ratios_are_drawn_as_they_are_in_the_table() -> None:
     rows = cells[cells["shots"] > 0]
     figure = drawn("pair")["pgr"]
 
-    hollow = [
-        np.size(line.get_ydata())
-        for axes in figure.axes
-        for line in axes.lines
-        if line.get_marker() == "o" and line.get_markerfacecolor() == PAPER
-    ]
+    marks = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "o"]
+    hollow = [np.size(line.get_ydata()) for line in marks if line.get_markerfacecolor() == PAPER]
     for axes, definition in zip(figure.axes, PGR_ROWS, strict=True):
         np.testing.assert_array_equal(ys(axes, LABEL_STYLE[0][0])[0], rows[definition])
     assert sum(hollow) == rows["pgr_zero_fragile"].sum() + rows["pgr_gold_fragile"].sum()
@@ -252,21 +239,16 @@ def test_phi_is_drawn_with_its_interval_and_explained() -> None:
     assert "no φ: see below" in words(drawn("unread")["correlation"])
 
 
-def markers(axes: Axes, marker: str) -> list[tuple[float, float]]:
-    return [
-        (float(np.asarray(line.get_xdata())[0]), float(np.asarray(line.get_ydata())[0]))
-        for line in axes.lines
-        if line.get_marker() == marker
-    ]
+def markers(axes: Axes, marker: str) -> list[tuple[Any, ...]]:
+    shown = [line.get_xydata() for line in axes.lines if line.get_marker() == marker]
+    return [tuple(np.asarray(xy)[0].tolist()) for xy in shown]
 
 
-def arm_rows(gains: Sequence[tuple[str, float]], strong: str = NAMES[1]) -> pd.DataFrame:
-    made = [
-        (NAMES[0], strong, 64, arm, 200, "fixed_demos", gain, gain - 0.05, gain + 0.05)
-        for arm, gain in gains
-    ]
-    columns = ["weak", "strong", "shots", "arm", "n", "scope", "gain", "gain_lo", "gain_hi"]
-    return pd.DataFrame(made, columns=columns)
+def arm_rows(gains: Sequence[tuple[str, float]]) -> pd.DataFrame:
+    rows = pd.DataFrame(gains, columns=["arm", "gain"])
+    ends = {"gain_lo": rows["gain"] - 0.05, "gain_hi": rows["gain"] + 0.05}
+    pair = {"weak": NAMES[0], "strong": NAMES[1], "shots": 64, "n": 200, "scope": "fixed_demos"}
+    return rows.assign(**pair, **ends)
 
 
 def test_arms_are_drawn_as_they_are_in_the_table_and_those_not_run_are_named() -> None:
@@ -278,11 +260,9 @@ def test_arms_are_drawn_as_they_are_in_the_table_and_those_not_run_are_named() -
         "labels by llama-3.1-8b", "gold labels", "its own labels", "gold with as many errors",
         "random labels", "mine",
     ]  # fmt: skip
-    weak, strong = (marker for *_, marker in LABEL_STYLE[:2])
-    assert markers(axes, weak) == [(0.07, 0)]
-    assert markers(axes, "D") == [(0.1, 1)]
-    assert markers(axes, strong) == [(-0.01, 2)]
-    assert markers(axes, "d") == [(0.06, 3), (0.0, 5)]
+    looks = LABEL_STYLE[0][2], "D", LABEL_STYLE[1][2], "d"
+    shown = [markers(axes, marker) for marker in looks]
+    assert shown == [[(0.07, 0)], [(0.1, 1)], [(-0.01, 2)], [(0.06, 3), (0.0, 5)]]
     beside = [text.get_text() for text in axes.texts]
     assert beside == ["+7.0", "+10.0", "−1.0", "+6.0", "not run", "0.0"]
 

@@ -152,7 +152,8 @@ def name_body(error: Exception) -> None:
     body = getattr(error, "body", None)
     if body and re.fullmatch(r"Error code: \d+", str(error)):
         said = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
-        said = re.sub(r"(?is)<(style|script)\b.*?</\1>|<[^>]*>", " ", said[:100_000])
+        if "<html" in said[:1000].lower():
+            said = re.sub(r"(?is)<(style|script)\b.*?</\1>|<[^>]*>", " ", said[:100_000])
         error.args = (f"{error} - {' '.join(said.split())[:300]}",)
 
 

@@ -116,18 +116,20 @@ def on_its_disk(log_dir: str) -> Iterator[None]:
 
 
 def lay_aside_torn(log_dir: str) -> list[str]:
-    """Rename logs in which nothing can be read, since Inspect stops at them; lines that say so."""
+    """Rename damaged logs, at which Inspect would stop; lines that say so."""
     lines = []
     for info in () if is_remote(log_dir) else list_eval_logs(log_dir):  # a store tears nothing
         try:
-            read_eval_log(info, header_only=True)
+            log = read_eval_log(info, header_only=True)
             read_eval_log_sample_summaries(info)
+            if not record.is_ours(log) and str(log.eval.task_registry_name).startswith("w2s_icl/"):
+                raise ValueError  # no metadata: Inspect takes it for its cell, and asks nothing
         except OSError:
             raise
         except Exception:  # a torn zip raises whatever its first bad byte leads to
             path = Path(info.name.removeprefix("file://"))
             path.rename(f"{path}.torn")
-            lines.append(f"{path.name} was torn and is kept as {path.name}.torn")
+            lines.append(f"{path.name} is damaged and kept as {path.name}.torn")
     return lines
 
 

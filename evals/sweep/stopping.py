@@ -166,7 +166,7 @@ class Ending:
         if threading.current_thread() is threading.main_thread():
             # Python's own handler, even where the parent ignored SIGINT, as a script's `&` does
             before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
-            for number in (signal.SIGTERM, signal.SIGHUP):
+            for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     before[number] = signal.signal(number, self._on_signal)
         Ending.current = self

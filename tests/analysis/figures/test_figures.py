@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from w2s_icl.analysis.figures.pgr import PGR_ROWS
 from w2s_icl.analysis.figures.style import LABEL_STYLE, PAPER, RIGHT
 from w2s_icl.analysis.report import views
 from w2s_icl.analysis.results import Results
+from w2s_icl.analysis.stats.agreement import QuestionBootstrap
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),
@@ -61,7 +62,8 @@ def study(case: str) -> Results:
     made = logs(**CASES[case])
     made = without_zero_shot(made, NAMES[1]) if case == "no zero-shot" else made
     with pytest.MonkeyPatch.context() as patch:  # intervals of phi are not drawn
-        patch.setattr("w2s_icl.analysis.tables.matching.RESAMPLES", 50)
+        few = partial(QuestionBootstrap, resamples=50)
+        patch.setattr("w2s_icl.analysis.tables.matching.QuestionBootstrap", few)
         return Results(made)
 
 

@@ -415,7 +415,7 @@ def test_torn_files_stop_neither_the_next_run_nor_the_report(
     Results(read_logs(str(log_dir)))
     run = finish(whole.study, log_dir, server)
 
-    assert f"{victim.name} was torn" in run.out
+    assert f"{victim.name} is damaged" in run.out
     assert len(run.requests) == SMALL_STUDY["test_size"]
     check_same_report(run, whole)
 

@@ -126,6 +126,7 @@ def _of_logs(experiment: Experiment) -> Iterator[Check]:
     )
 
 
+@lru_cache(maxsize=2)
 def _shown(experiment: Experiment) -> list[tuple[int, Mapping[Any, Any]]]:
     """Runs with demonstrations, each with its row."""
     return [(i, row) for i, row in enumerate(_rows(experiment.logs.runs)) if row["shots"] > 0]

@@ -148,13 +148,13 @@ class Prompt:
 
     def prefix(self, shown: Demonstrations) -> list[ChatMessage]:
         """All messages before the question's own."""
-        instruction, turns = self.system_message(shown), self._solved(shown)
         if self.style == "transcript":
             return []
+        instruction, turns = self.system_message(shown), self._solved(shown)
         if self.system_role == "system":
             return [ChatMessageSystem(content=instruction), *turns]
-        for first in turns[:1]:
-            first.content = f"{instruction}\n\n{first.text}"
+        if turns:
+            turns[0].content = f"{instruction}\n\n{turns[0].text}"
         return turns
 
     def last_turn(

@@ -191,8 +191,9 @@ def read_demonstrations(path: Path, recording: Recording) -> None:
         if letter not in ascii_uppercase[: len(question.choices)]:
             raise W2SError(f"{place}: label {row.label!r} is beyond the question's options")
         of = shown[row.model, row.labels, row.weak, row.draw]
-        if of.setdefault(row.place, (question, letter)) != (question, letter):
+        if row.place in of:
             raise W2SError(f"{place}: place {row.place} is given twice")
+        of[row.place] = (question, letter)
     recording.add_file(path, len(rows))
     few_shot = [key for key in recording.cells if key.shots]
     for key in few_shot:

@@ -50,18 +50,13 @@ def _shown(task: Task) -> str:
     return record.Shown.from_metadata(task.metadata or {}).prompt_sha256
 
 
-def log_of(key: record.CellKey, task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
-    """The log of a cell that counts: a complete one, one that was ended as unreadable, or the last.
+def log_of(task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
+    """Of a cell's logs the one that counts: complete, or ended as unreadable, or written last.
 
-    `task` says what the cell now shows and asks. Of `logs` the last written is the last.
+    `task` says what the cell now shows and asks.
     """
-    same = [
-        log
-        for log in logs
-        if record.key_of(log) == key
-        and record.Shown.from_log(log).prompt_sha256 == _shown(task)
-        and (log.eval.config.epochs or 1) <= (task.epochs or 1)
-    ]
+    shown = [log for log in logs if record.Shown.from_log(log).prompt_sha256 == _shown(task)]
+    same = [log for log in shown if (log.eval.config.epochs or 1) <= (task.epochs or 1)]
     complete = sorted((log for log in same if answers_all(log, task)), key=record.precedence)
     ended = [log for log in same if stopped_unread(log)]
     return next(iter(complete or ended[::-1] or same[::-1]), None)
@@ -69,16 +64,17 @@ def log_of(key: record.CellKey, task: Task, logs: Iterable[EvalLog]) -> EvalLog 
 
 def refuse_unreachable(log_dir: str) -> None:
     """Stop where the store of a log directory does not answer; raises W2SError."""
-    said = [f"no reply within {PATIENCE:g} s"]
+    said = f"no reply within {PATIENCE:g} s"
 
     def reach() -> None:
+        nonlocal said
         try:
             with suppress(FileNotFoundError):
                 files, root = fsspec.core.url_to_fs(log_dir)
                 files.ls(root)
-            said.clear()
+            said = ""
         except Exception as error:  # each store has its own
-            said[:] = [first_line(error)]
+            said = first_line(error)
 
     if is_remote(log_dir):
         # a store that is not there is tried for minutes by its client
@@ -86,7 +82,7 @@ def refuse_unreachable(log_dir: str) -> None:
         thread.start()
         thread.join(PATIENCE)
         if said:
-            raise W2SError(f"--log-dir {log_dir} cannot be reached: {said[0]}")
+            raise W2SError(f"--log-dir {log_dir} cannot be reached: {said}")
 
 
 @contextmanager
@@ -148,14 +144,12 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
         theirs |= {f"generate.{name}": value for name, value in record.settings_of(log).items()}
         if cell.split == "test":
             wanted["permutations"], theirs["permutations"] = study.permutations, cell.permutations
-        for key, value in wanted.items():
-            if theirs[key] != value:
-                differs = f"its {key} is {theirs[key]!r}, this study's is {value!r}"
-                raise W2SError(
-                    f"{log_dir} holds {record.file_of(log)} of another experiment: {differs}. "
-                    "Their numbers must not be mixed: use another --log-dir, or move the old logs "
-                    "away"
-                )
+        for key in (key for key, value in wanted.items() if theirs[key] != value):
+            raise W2SError(
+                f"{log_dir} holds {record.file_of(log)} of another experiment: its {key} is "
+                f"{theirs[key]!r}, this study's is {wanted[key]!r}. Their numbers must not be "
+                "mixed: use another --log-dir, or move the old logs away"
+            )
 
 
 def refuse_other_demonstrations(tasks: Mapping[record.CellKey, Task], log_dir: str) -> None:
@@ -238,11 +232,9 @@ def _renewed(files: Any, path: str, owner: str) -> Iterator[None]:
     ended = threading.Event()
 
     def renew() -> None:
-        times = 0
         while not ended.wait(RENEWED):
-            times += 1
             with suppress(Exception):  # the store may be away for a moment
-                files.pipe_file(path, f"{owner}; renewed {times} times".encode())
+                files.pipe_file(path, f"{owner}; renewed at {time.time()}".encode())
 
     renewing = threading.Thread(target=renew, daemon=True)
     renewing.start()
@@ -264,6 +256,6 @@ def _read(files: Any, path: str) -> str:
 def _stays(files: Any, path: str, before: str) -> bool:
     """Whether an owner's file is not written any more."""
     end = time.monotonic() + SILENT
-    while time.monotonic() < end and _read(files, path) == before:
+    while (stays := _read(files, path) == before) and time.monotonic() < end:
         time.sleep(1)
-    return _read(files, path) == before
+    return stays

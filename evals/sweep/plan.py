@@ -136,10 +136,8 @@ class Plan:
     @property
     def stages(self) -> dict[str, list[PlannedCell]]:
         """The cells by stage, in the order of the study."""
-        stages: dict[str, list[PlannedCell]] = defaultdict(list)
-        for one in self.cells:
-            stages[one.cell.stage].append(one)
-        return stages
+        names = dict.fromkeys(one.cell.stage for one in self.cells)
+        return {name: [one for one in self.cells if one.cell.stage == name] for name in names}
 
     def check_budget(self, max_cost: float | None) -> None:
         """Refuse a plan that with what is spent costs over `max_cost` dollars, or is unpriced."""
@@ -189,11 +187,9 @@ def make_plan(
         if one.todo:
             _count(one, study.prices.get(one.cell.model) or infos[one.cell.model].cost, logs)
     exact = state.complete and all(one.labelled for one in cells)
-    least: dict[Any, int] = {}
-    for one in cells:
-        # cells that may turn out to have equal prompts are asked once
-        alike = one.cell.key if exact else _alike(one)
-        least[alike] = min(len(one.todo), least.get(alike, len(one.todo)))
+    least: dict[Any, list[int]] = defaultdict(list)
+    for one in cells:  # those that may turn out to have equal prompts are asked once
+        least[one.cell.key if exact else _alike(one)].append(len(one.todo))
     grows = not state.complete and study.label_pool != "all"
     labels = [one for one in cells if one.cell.split == "pool" and grows]
     return Plan(
@@ -203,7 +199,7 @@ def make_plan(
         cells=cells,
         context={m: served[m].context or info.context_length for m, info in infos.items()},
         exact=exact,
-        calls_at_least=sum(least.values()),
+        calls_at_least=sum(map(min, least.values())),
         second_round=sum(len(split.pool) - len(one.task.dataset) for one in labels),
         spent=logs.spent,
         problems=[f"{model}: {of.problem}" for model, of in served.items() if of.problem],
@@ -231,7 +227,7 @@ def _planned(study: Study, cell: Cell, folder: str, state: Labelling, logs: Logg
         task = cell_task(study, cell.made_by(args), folder, ask)
     epochs = range(1, (task.epochs or 1) + 1)
     calls = [(id_of(sample), epoch) for sample in task.dataset for epoch in epochs]
-    log = log_of(cell.key, task, logs.of[cell.key])
+    log = log_of(task, logs.of[cell.key])
     done, kept = log is not None and answers_all(log, task), set[Call]()
     if done or (log and stopped_unread(log)):
         kept = set(calls)

@@ -85,6 +85,8 @@ class StudyProgress:
 
     def update(self) -> None:
         """Let the live line say what is now the case."""
+        if self._bar.disable:
+            return
         total = max(self.answers, self.answers_planned)
         self._bar.update(
             self._line,
@@ -97,12 +99,12 @@ class StudyProgress:
 
     def paid(self, model: str, usage: ModelUsage | None = None) -> None:
         """A call was answered; without `usage` where its reply does not say what it took."""
-        usage = usage or ModelUsage()
-        self.now += Amount.of(model, usage)
+        call = Amount.of(model, usage or ModelUsage())
+        self.now += call
         spent = self.before.known + self.now.known
         if self.max_cost is None or self.now.calls == self.last_call:
             return
-        if usage.total_cost is None:
+        if call.unpriced:
             said = "no known cost, so --max-cost cannot be kept: give its price in the study file"
             self.stop(f"a call to {model} has {said} (prices:)")
         elif spent >= self.max_cost:
@@ -180,7 +182,7 @@ def cell_line(log: EvalLog) -> str:
         if log.status == "success":  # as under `inspect eval --no-fail-on-error`
             again = f"to ask again, move {record.file_of(log)} away"
             message += f" (Inspect asks nothing more of it: {again})"
-    said = textwrap.fill(printable(message), 80, initial_indent="    ", subsequent_indent="    ")
+    said = textwrap.indent(textwrap.fill(printable(message), 76), "    ")
     return f"  ✗ {name}{failed}\n{said}"
 
 

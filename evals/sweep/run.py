@@ -7,8 +7,9 @@ answers that their logs hold.
 import asyncio
 import gc
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,7 +22,6 @@ from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.cells import Cell, all_cells, build, few_shot_cells, plan_record, zero_shot_cells
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep import endpoint, logdir
-from w2s_icl.evals.sweep.calls import without_logprobs
 from w2s_icl.evals.sweep.labelling import labelling, pool_ask, same_prompts, take_answers
 from w2s_icl.evals.sweep.plan import Plan, exact_line, make_plan, print_plan
 from w2s_icl.evals.sweep.progress import (
@@ -33,7 +33,7 @@ from w2s_icl.evals.sweep.progress import (
     write_summary,
 )
 from w2s_icl.evals.sweep.stopping import Ending, Stopped, UnreadStop, stopped_unread, way_out
-from w2s_icl.record import PlanRecord, key_of
+from w2s_icl.record import CellKey, PlanRecord, key_of
 from w2s_icl.scorers.multiple_choice import refuse_without_logprobs
 from w2s_icl.words import say
 
@@ -127,8 +127,10 @@ def _cells_at_once(study: Study, tasks: Sequence[Task]) -> int:
 
 def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
     """The log that counts of each cell, None where there is none."""
-    logs = logdir.our_logs(log_dir)
-    return [logdir.log_of(one.cell.key, one.task, logs) for one in tasks]
+    logs: dict[CellKey, list[EvalLog]] = defaultdict(list)
+    for log in logdir.our_logs(log_dir):
+        logs[key_of(log)].append(log)
+    return [logdir.log_of(one.task, logs[one.cell.key]) for one in tasks]
 
 
 def checked_plan(study: Study, log_dir: str | None = None, *, runs: bool = False) -> Plan:
@@ -180,7 +182,7 @@ def run_study(
         plan.check_budget(max_cost)
         if plan.to_run.calls and confirm and not confirm():
             raise W2SError("the plan was not confirmed; nothing has been asked")
-        without_logprobs.clear()
+        endpoint.without_logprobs.clear()
         budget = max_cost and plan.spent.known + (max_cost - plan.spent.known) * of_all
         progress = StudyProgress(console, shown=display is None, max_cost=budget, before=plan.spent)
         progress.follow(plan)
@@ -190,7 +192,10 @@ def run_study(
         session = Session(study, planned, progress, Ending(progress), display=display or "none")
         # of replies with parts that no OpenAI server would send; they are mended
         warnings.filterwarnings("ignore", "Pydantic serializer warnings")
-        with session.ending.listening() as ending, _fewer_collections():
+        # by Python's own thresholds, walking modules and samples takes a fifth of the CPU time
+        gc.freeze()
+        gc.set_threshold(10_000, 4, 3)
+        with session.ending.listening() as ending:
             try:
                 outcome = _run(session, log_dir, plan, run_cells)
             except (Stopped, KeyboardInterrupt, ConnectionError) as stopped:
@@ -212,7 +217,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
     """The two phases."""
     study, split, progress = session.study, plan.split, session.progress
     tell = partial(say, progress.console)
-    state = labelling(study, split, log_dir, without_logprobs)
+    state = labelling(study, split, log_dir, endpoint.without_logprobs)
     no_labels: dict[str, None] = {}
 
     def made(cells: Sequence[Cell]) -> Iterator[CellTask]:
@@ -229,7 +234,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
         for _ in range(2):  # rounds of labels
             before = state
             logs = run_cells([*made(zero_shot_cells(study))], log_dir, session)
-            state = labelling(study, split, log_dir, without_logprobs)
+            state = labelling(study, split, log_dir, endpoint.without_logprobs)
             if state.complete or state == before:
                 break
         if not state.complete:
@@ -258,17 +263,3 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
     for log in ended:
         tell(f"! {log.eval.task} of {log.eval.model}: {stopped_unread(log)}: {way_out(log)}")
     return outcome
-
-
-@contextmanager
-def _fewer_collections() -> Iterator[None]:
-    """Keep the garbage collector from walking modules and waiting samples all the time."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 4, 3)  # by Python's own, it took a fifth of a run's CPU time
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()

@@ -6,6 +6,7 @@ next where that process has ended. Afterwards a plain run of the same study find
 """
 
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -42,10 +43,6 @@ def part_of(task: CellTask, parts: int) -> int:
     prompts = (task.task.metadata or {})["prompt_sha256"]
     digest = hashlib.sha256(f"{task.cell.model} {task.cell.split} {prompts}".encode()).digest()
     return int.from_bytes(digest[:8]) % parts
-
-
-def _questions(tasks: Iterable[CellTask]) -> int:
-    return sum(len(task.task.dataset) for task in tasks)
 
 
 def _divided(tasks: Iterable[CellTask], n: int) -> dict[int, list[CellTask]]:
@@ -142,16 +139,16 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
     logs = zip(tasks, logs_of(tasks, log_dir), strict=True)
     missing = [task for task, log in logs if task not in free and not (log and is_complete(log))]
     todo = _divided(missing, study.parts)
-    left = None
-    if progress.max_cost is not None:
-        left = progress.max_cost - progress.before.known - progress.now.known
+    sizes = {part: sum(len(task.task.dataset) for task in of) for part, of in todo.items()}
     run = ray.remote(num_cpus=1, max_calls=1, max_retries=5)(_work)  # of a part whose node is lost
     running: dict[Any, int] = {}
     for part, of in todo.items():
-        budget = None if left is None else left * _questions(of) / (_questions(missing) or 1)
+        budget = progress.max_cost
+        if budget is not None:  # of what is left, by the number of questions
+            left = budget - progress.before.known - progress.now.known
+            budget = left * sizes[part] / sum(sizes.values())
         sent = [(task.cell, task.ask) for task in of]
-        job = run.remote(sent, study, session.planned, log_dir, budget, environment)
-        running[job] = part
+        running[run.remote(sent, study, session.planned, log_dir, budget, environment)] = part
     if running:
         say(progress.console, f"ray: {len(running)} parts")
     try:
@@ -194,11 +191,9 @@ def _work(
     with session.ending.listening(), progress:
         try:
             set_prices(study)
-            tasks = [
-                CellTask(of, ask, build(study, of, log_dir, planned, ask)) for of, ask in cells
-            ]
+            made = ((of, ask, build(study, of, log_dir, planned, ask)) for of, ask in cells)
             # another process may hold the part: one that ran it before, which may be lost
-            run_share(1, 1, tasks, log_dir, session)
+            run_share(1, 1, list(itertools.starmap(CellTask, made)), log_dir, session)
         except (Stopped, W2SError) as stopped:
             return str(stopped)
     return ""

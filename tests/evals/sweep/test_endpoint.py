@@ -24,7 +24,7 @@ from inspect_ai.model import (
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from tests.evals.sweep.openai_server import SMALL, OpenAIServer, at_address_of
-from w2s_icl.evals.sweep.calls import REPORTED_COST, secrets, watched
+from w2s_icl.evals.sweep.endpoint import REPORTED_COST, secrets, watched
 
 ROWS = [
     {"question": "Why “quotes” & <tags>?", "choices": ["né", '"b"\\'], "label": 1},

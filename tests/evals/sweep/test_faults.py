@@ -35,7 +35,7 @@ from tests.evals.sweep.test_http import (
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES
 from w2s_icl.analysis.results import Results
-from w2s_icl.evals.sweep import calls, stopping
+from w2s_icl.evals.sweep import endpoint, stopping
 
 # how many runs are killed at a random moment; twenty take about twelve minutes
 KILLS = int(os.environ.get("W2S_KILLS", "1"))
@@ -63,7 +63,7 @@ def whole(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Fin
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failed calls are made again without much of a wait."""
-    monkeypatch.setattr(calls, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(endpoint, "LONGEST_WAIT", 0.01)
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ def test_model_that_does_not_answer_ends_the_run_and_the_cause_is_said_before(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "LONGEST_WAIT", 0.3)
+    monkeypatch.setattr(endpoint, "LONGEST_WAIT", 0.3)
     for name, value in {"SAID_AFTER": 0.5, **limits}.items():
         monkeypatch.setattr(stopping, name, value)
     if broken:

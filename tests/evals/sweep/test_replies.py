@@ -12,7 +12,7 @@ import pytest
 from tests.evals.sweep.openai_server import LARGE, SMALL, OpenAIServer, Request, at_address_of, http
 from tests.evals.sweep.test_http import ROWS, Finished, answers, finish, openrouter, write_study
 from w2s_icl.evals.study import load_study
-from w2s_icl.evals.sweep import calls
+from w2s_icl.evals.sweep import endpoint
 from w2s_icl.evals.sweep.endpoint import look_up, model_info
 from w2s_icl.evals.sweep.run import checked_plan
 
@@ -125,7 +125,7 @@ def test_an_answer_counts_whatever_else_the_reply_says(
 def test_a_reply_without_an_answer_is_asked_again_and_each_repeated_request_counted(
     server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(endpoint, "LONGEST_WAIT", 0.01)
     n = len(NO_ANSWERS)
     expected = zero_shot(tmp_path / "plain", server, n)
     left, seen = list(NO_ANSWERS), set()

@@ -6,7 +6,6 @@ next where that process has ended. Afterwards a plain run of the same study find
 """
 
 import hashlib
-import itertools
 import logging
 import os
 import re
@@ -191,9 +190,9 @@ def _work(
     with session.ending.listening(), progress:
         try:
             set_prices(study)
-            made = ((of, ask, build(study, of, log_dir, planned, ask)) for of, ask in cells)
+            tasks = [CellTask(c, ask, build(study, c, log_dir, planned, ask)) for c, ask in cells]
             # another process may hold the part: one that ran it before, which may be lost
-            run_share(1, 1, list(itertools.starmap(CellTask, made)), log_dir, session)
+            run_share(1, 1, tasks, log_dir, session)
         except (Stopped, W2SError) as stopped:
             return str(stopped)
     return ""

@@ -4,29 +4,19 @@ Inspect tells cells apart by their arguments as passed: all cells are built here
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
 
+from w2s_icl import record
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import MAIN_KINDS, Study
 from w2s_icl.evals.sweep.endpoint import model_of
 from w2s_icl.evals.truthfulqa import Part, experiment_record, few_shot, zero_shot
 from w2s_icl.inputs import logs_in
-from w2s_icl.record import (
-    BANNER,
-    FILE,
-    SELF,
-    STANDIN,
-    CellKey,
-    ExperimentRecord,
-    Id,
-    PlanRecord,
-    RunRecord,
-    blocks_of,
-)
+from w2s_icl.record import FILE, SELF, CellKey, Id, PlanRecord, RunRecord
 from w2s_icl.solvers.few_shot import Prompt
 from w2s_icl.solvers.label_kinds import file_name
 from w2s_icl.solvers.labels import LabelRequest, id_of, import_plugin, read_labels
@@ -42,12 +32,6 @@ class Cell(CellKey):
     """One log of the study: its key as its log says it, and what makes it."""
 
     args: Mapping[str, Any]  # of its task, where they differ from the defaults
-
-    def made_by(self, args: Mapping[str, Any]) -> Self:
-        """The cell with the arguments that make its task."""
-        cell = self._replace()
-        cell.args = args
-        return cell
 
     @property
     def key(self) -> CellKey:
@@ -75,22 +59,20 @@ def _cell(
 ) -> Cell:
     """A cell with the arguments that make its task: those that differ from the defaults."""
     cell = Cell(model, "few_shot" if "labels" in arm else "zero_shot", split, **arm)
-    args = {key: getattr(study, key) for key in SHARED}
-    args = {k: v for k, v in args.items() if v != Study.model_fields[k].default}
+    shared = {name: getattr(study, name) for name in SHARED}
+    args = {k: v for k, v in shared.items() if v != Study.model_fields[k].default}
     if cell.labels:
-        args |= {"labels": cell.labels, "shots": cell.shots, "draw": cell.draw}
-        args |= {"order": cell.order} if cell.order else {}
-    if cell.labels == "file":
-        args["labels"] = cell.weak
-    elif cell.weak:
-        args["weak"] = cell.weak
+        kind, weak = (cell.weak, "") if cell.labels == "file" else (cell.labels, cell.weak)
+        args |= {"labels": kind, "shots": cell.shots, "draw": cell.draw}
+        further = {"order": cell.order, "weak": weak, "skip": skip}
+        args |= {k: v for k, v in further.items() if v}
     if split != "test":
         args["split"] = split
     elif study.permutations > 1:
         args["permutations"] = study.permutations
-    args |= dict(word.split("=") for word in cell.prompt.split())
-    args |= {"skip": skip} if skip else {}
-    return cell._replace(weak=file_name(cell.weak)).made_by(args)
+    cell = cell._replace(weak=file_name(cell.weak))
+    cell.args = args | dict(word.split("=") for word in cell.prompt.split())
+    return cell
 
 
 def zero_shot_cells(study: Study) -> list[Cell]:
@@ -143,12 +125,14 @@ def _passed_over(pool: Sequence[Id], shots: int, skip: Collection[Id]) -> list[I
     return [id_ for id_ in pool[:end] if id_ in skip]
 
 
-def cell_task(study: Study, cell: Cell, log_dir: str, ask: Collection[Id] | None = None) -> Task:
-    """What a cell asks, without the model that it asks; arguments as `build`."""
+def cell_task(
+    study: Study, cell: Cell, log_dir: str, ask: Collection[Id] | None = None, **changed: Any
+) -> Task:
+    """What a cell asks, without the model that it asks; arguments as `build`, then the task's."""
     for name in study.plugins:  # on another machine too
         import_plugin(name)
     with logs_in(log_dir):
-        task = (few_shot if cell.labels else zero_shot)(**dict(cell.args))
+        task = (few_shot if cell.labels else zero_shot)(**{**cell.args, **changed})
     if ask is not None:
         asked = [sample for sample in task.dataset if sample.id in ask]
         task.dataset = MemoryDataset(asked, name=task.dataset.name, location=task.dataset.location)
@@ -172,15 +156,16 @@ def build(
     # whatever model was active while the task was made, the cell's own decides
     metadata = {k: v for k, v in (task.metadata or {}).items() if k not in RunRecord.model_fields}
     price = study.prices.get(cell.model)
+    simulated = any(model.startswith(record.STANDIN) for model in (cell.model, cell.weak))
     run = RunRecord(
-        warning=BANNER if any(m.startswith(STANDIN) for m in (cell.model, cell.weak)) else "",
+        warning=record.BANNER if simulated else "",
         price_per_million=price.model_dump(exclude_none=True) if price else None,
     )
     task.metadata = {**metadata, **run.to_metadata(), **plan.to_metadata()}
     return task
 
 
-def experiment_of(study: Study, split: Split) -> ExperimentRecord:
+def experiment_of(study: Study, split: Split) -> record.ExperimentRecord:
     """What all logs of a study share."""
     return experiment_record(split, Prompt(study.style, system_role=study.system_role))
 
@@ -212,7 +197,7 @@ def plan_record(study: Study, cells: Iterable[Cell]) -> PlanRecord:
         headline=study.verdict_shots,
         declared="headline" in study.model_fields_set,
         margin=study.margin,
-        blocks=blocks_of(cell for cell in cells if not cell.order),
+        blocks=record.blocks_of(cell for cell in cells if not cell.order),
         orders=study.orders,
-        reordered=blocks_of(cell for cell in cells if cell.order),
+        reordered=record.blocks_of(cell for cell in cells if cell.order),
     )

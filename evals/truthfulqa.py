@@ -19,36 +19,14 @@ from inspect_ai.viewer import TaskSamplesColumn, TaskSamplesSort, TaskSamplesVie
 from pydantic import ConfigDict, Field, ValidationError
 
 import w2s_icl
+from w2s_icl import record
 from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.inputs import given_settings, log_directory
-from w2s_icl.record import (
-    BANNER,
-    FILE,
-    SCORER,
-    SELF,
-    SETTINGS,
-    STANDIN,
-    CellRecord,
-    ExperimentRecord,
-    LabelRecord,
-    Record,
-    RunRecord,
-    Shown,
-    short_name,
-)
+from w2s_icl.record import FILE, SCORER, SETTINGS, CellRecord, ExperimentRecord
 from w2s_icl.scorers.multiple_choice import SCORER_VERSION, Read, multiple_choice_letter
-from w2s_icl.solvers.few_shot import (
-    PROMPT_VERSIONS,
-    Cot,
-    Demonstrations,
-    Disclosure,
-    Prompt,
-    QuestionText,
-    Style,
-    SystemRole,
-    few_shot_prompt,
-)
+from w2s_icl.solvers import few_shot as prompts
+from w2s_icl.solvers.few_shot import Cot, Demonstrations, Prompt, QuestionText, Style, SystemRole
 from w2s_icl.solvers.label_kinds import file_name
 from w2s_icl.solvers.label_logs import find_answers
 from w2s_icl.solvers.labels import LabelRequest, check_kind, demonstrations, id_of, read_labels
@@ -121,7 +99,7 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     shots: int = 8,
     draw: int = 0,
     order: int = 0,
-    disclosure: Disclosure = "none",
+    disclosure: prompts.Disclosure = "none",
     cot: Cot = "none",
     question: QuestionText = "shown",
     permutations: int = 1,
@@ -154,7 +132,7 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     All other arguments are those of `zero_shot`; `read` is also that of the label run.
     """
     prompt = Prompt(style, disclosure, cot, question, system_role)
-    if labels == SELF:
+    if labels == record.SELF:
         labels, weak = "weak", weak or _model()
         if not weak:
             raise W2SError("labels=self needs a model: --model MODEL, or labels=weak weak=MODEL")
@@ -166,8 +144,8 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     cell = _cell_record(task="few_shot", split="test", **fields)
     config = call_settings(cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
-    pool, skip = questions.draw(draw), str(skip).split(",") if isinstance(skip, int | str) else skip
-    skipped = {str(id_).strip() for id_ in skip or ()}
+    named = str(skip).split(",") if isinstance(skip, int | str) else skip or ()
+    pool, skipped = questions.draw(draw), {str(id_).strip() for id_ in named}
     request = LabelRequest(
         pool=[s for s in pool if str(s.id) not in skipped],
         weak=weak or "",
@@ -209,7 +187,7 @@ def experiment_record(questions: Split, prompt: Prompt) -> ExperimentRecord:
         n_near_duplicates=len(questions.barred),
         style=prompt.style,
         system_role=prompt.system_role,
-        prompt_version=PROMPT_VERSIONS[prompt.style],
+        prompt_version=prompts.PROMPT_VERSIONS[prompt.style],
         scorer_version=SCORER_VERSION,
         w2s_icl=w2s_icl.__version__,
     )
@@ -257,7 +235,7 @@ def cell_name(cell: CellRecord) -> str:
     """What the viewer and the terminal call a cell: `zero_pool`, `gold_k08`, `w2s_8b_k64_d2`."""
     parts = [
         {"weak": "w2s", "noise_matched": "noise", "": "zero"}.get(cell.labels, cell.labels),
-        cell.weak and short_name(cell.weak),
+        cell.weak and record.short_name(cell.weak),
         # the word that tells prompts apart: "source", "cot", "hidden"
         *(word.replace("cot=bare", "cot").rpartition("=")[2] for word in cell.prompt.split()),
         "pool" if cell.split == "pool" else "",
@@ -275,7 +253,7 @@ def _task(
     prompt: Prompt,
     config: GenerateConfig,
     shown: Demonstrations,
-    labels: LabelRecord | None = None,
+    *records: record.Record,
     **passed_over: Any,
 ) -> Task:
     digest, experiment = prompt.sha256(shown), experiment_record(questions, prompt)
@@ -284,10 +262,11 @@ def _task(
     changed: dict[str, Any] = {k: v for k, v in vars(prompt).items() if v != getattr(Prompt, k)}
     changed |= {"permutations": cell.permutations} if cell.permutations > 1 else {}
     reading: dict[str, Any] = {} if cell.read == "reply" else {"read": cell.read}
-    parts: list[Record] = [
+    simulated = _model().startswith(record.STANDIN)
+    parts = [
         cell.model_copy(update=longest),
         experiment,
-        Shown(
+        record.Shown(
             ids=tuple(d.id for d in shown.items),
             labels=tuple(d.label or "" for d in shown.items),
             choices=tuple(d.choices for d in shown.items),
@@ -298,16 +277,16 @@ def _task(
             system_message=prompt.system_message(shown),
             **passed_over,
         ),
-        *([labels] if labels else []),
+        *records,
         # a study gives each cell its model later, and marks it itself
-        RunRecord(warning=BANNER if _model().startswith(STANDIN) else ""),
+        record.RunRecord(warning=record.BANNER if simulated else ""),
     ]
     tags = ["truthfulqa"] if questions.dataset in ("mc1", "mc4", "truthful_qa_mc", "binary") else []
     name = f"{questions.dataset} {cell.split}"
     return Task(
         name=cell_name(cell),
         dataset=MemoryDataset(list(asked), name=name, location=questions.source),
-        solver=few_shot_prompt(shown, **changed),
+        solver=prompts.few_shot_prompt(shown, **changed),
         scorer=multiple_choice_letter(cell.permutations, **reading),
         epochs=changed.get("permutations"),
         config=config,
@@ -335,10 +314,7 @@ def _marked(request: LabelRequest, test: Sequence[Sample]) -> Sequence[Sample]:
     if not model or model.startswith(FILE) or experiment is None:
         return test
     answers = find_answers(model, "test", experiment, request.settings, request.log_dir)
-    correct = answers.correct if answers else {}
-    marked = [sample.model_copy() for sample in test]
-    for sample in marked:
-        if id_of(sample) in correct:
-            was = "right" if correct[id_of(sample)] else "wrong"
-            sample.metadata = {**(sample.metadata or {}), "weak": was}
-    return marked
+    right = answers.correct if answers else {}
+    was = {id_: {"weak": "right" if right[id_] else "wrong"} for id_ in right}
+    said = [(sample.metadata or {}) | was.get(id_of(sample), {}) for sample in test]
+    return [s.model_copy(update={"metadata": m}) for s, m in zip(test, said, strict=True)]

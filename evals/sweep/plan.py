@@ -223,8 +223,7 @@ def _planned(study: Study, cell: Cell, folder: str, state: Labelling, logs: Logg
         task = cell_task(study, cell, folder, ask)
     except LabelsMissingError:
         labelled = False
-        args = {k: v for k, v in cell.args.items() if k != "weak"} | {"labels": "gold"}
-        task = cell_task(study, cell.made_by(args), folder, ask)
+        task = cell_task(study, cell, folder, ask, labels="gold", weak=None)
     epochs = range(1, (task.epochs or 1) + 1)
     calls = [(id_of(sample), epoch) for sample in task.dataset for epoch in epochs]
     log = log_of(task, logs.of[cell.key])

@@ -4,6 +4,7 @@ Inspect tells cells apart by their arguments as passed: all cells are built here
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from inspect_ai import Task
@@ -93,15 +94,12 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
     """
     arms: dict[tuple[str, str, str, str], Sequence[int]] = {}
     kinds = sorted(study.labels, key=lambda kind: (kind != "gold", kind != "weak"))
-    for kind in kinds:
+    for changed, kind in product(("", *study.prompts), kinds):
         # a pair of a model with itself has its own labels in "weak" already
         name = "weak" if kind == SELF else "file" if kind.startswith(FILE) else kind
-        for weak, model in study.labelled_by(kind):
-            arms.setdefault((model, name, weak, ""), study.arm_shots(kind))
-    for changed in study.prompts:
-        for kind in filter(MAIN_KINDS.__contains__, kinds):
+        if kind in MAIN_KINDS or not changed:
             for weak, model in study.labelled_by(kind):
-                arms[model, kind, weak, changed] = study.arm_shots(changed)
+                arms.setdefault((model, name, weak, changed), study.arm_shots(changed or kind))
     pools = [[id_of(s) for s in split.draw(draw)] for draw in range(study.draws)]
     cells: list[Cell] = []
     for order in range(study.orders):

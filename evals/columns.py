@@ -1,21 +1,20 @@
 """From the rows of any multiple-choice set to questions: which column is what, read and checked."""
 
 import ast
-import difflib
 import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from difflib import get_close_matches
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, PositiveInt, ValidationError
+from pydantic import BaseModel, PositiveInt
 
-from w2s_icl.errors import W2SError, first_line, nearest
+from w2s_icl.errors import W2SError, checked, nearest
 from w2s_icl.evals.questions import Question
 from w2s_icl.inputs import read_yaml
 from w2s_icl.rows import Row, is_empty
@@ -63,10 +62,7 @@ def columns_of(row: Mapping[str, Any]) -> Columns:
 
 def read_columns(path: Path) -> Columns:
     """Read a mapping file; raises W2SError where it is not YAML or says what is not allowed."""
-    try:
-        return Columns.model_validate(read_yaml(path, texts=True))
-    except ValidationError as error:
-        raise W2SError(f"{path}: {first_line(error, Columns.model_fields)}") from None
+    return checked(Columns, read_yaml(path, texts=True), f"{path}: ")
 
 
 class _Item(NamedTuple):
@@ -76,10 +72,6 @@ class _Item(NamedTuple):
     question: Question
     own: tuple[str, ...]  # the options' own labels
     label: Any
-
-
-class _UnusableError(Exception):
-    """Why a row cannot be used."""
 
 
 def questions_of(rows: Sequence[Row], columns: Columns) -> list[Question]:
@@ -97,14 +89,21 @@ def questions_of(rows: Sequence[Row], columns: Columns) -> list[Question]:
         try:
             id_ = _id(_value(row.values, columns.id), i) if columns.id else i
             if (first := first_of.setdefault(str(id_), row.place)) != row.place:
-                raise _UnusableError(f"stands in {first} already; ids must be different")
+                raise ValueError(f"stands in {first} already; ids must be different")
             items.append(_item(row, id_, columns))
-        except _UnusableError as error:
+        except ValueError as error:
             unusable.append(f"{row.place}, id {id_!r:.80}: {error}")
     first_place, own = int(columns.label_from), any(item.own for item in items)
     read = [(item, _places(item, first_place, own=own)) for item in items]
     way = _way(read)
-    unusable += [_no_gold(item, first_place) for item, places in read if way not in places]
+    for item in (item for item, places in read if way not in places):
+        last = len(item.question.choices) - 1
+        further = f", one of {', '.join(item.own)}" if item.own else ""
+        unusable.append(
+            f"{item.where}: label must be a place from {first_place} to {last + first_place} "
+            f"(key label_from), a letter from A to {ascii_uppercase[last]}, a choice's "
+            f"text{further}, got {item.label!r:.80}"
+        )
     if unusable and columns.bad_rows == "refuse":
         more = f" ({len(unusable) - 1} more rows cannot be used)" if len(unusable) > 1 else ""
         raise W2SError(unusable[0] + more)
@@ -122,8 +121,8 @@ def _value(row: Mapping[str, Any], column: str) -> Any:
     if dot and name in row:
         if isinstance(nested := _parsed(row[name]), Mapping):
             return _value(nested, inner)
-        raise _UnusableError(f"{name} must hold {inner}, got {row[name]!r:.80}")
-    raise _UnusableError(f"no column {column}; {nearest(column, map(str, row))}")
+        raise ValueError(f"{name} must hold {inner}, got {row[name]!r:.80}")
+    raise ValueError(f"no column {column}; {nearest(column, map(str, row))}")
 
 
 def _id(value: Any, i: int) -> int | str:
@@ -131,14 +130,14 @@ def _id(value: Any, i: int) -> int | str:
     if is_empty(value):
         return i
     if isinstance(value, bool | list | dict) or (isinstance(value, float) and value % 1):
-        raise _UnusableError(f"id must be a whole number or a text, got {value!r:.80}")
+        raise ValueError(f"id must be a whole number or a text, got {value!r:.80}")
     return int(value) if isinstance(value, float) else value
 
 
 def _said(value: Any, column: str) -> str:
     """A cell as a text, "" where it is empty."""
     if isinstance(value, list | dict | bytes):
-        raise _UnusableError(f"{column} must be a text, got {value!r:.80}")
+        raise ValueError(f"{column} must be a text, got {value!r:.80}")
     return "" if is_empty(value) else str(value).strip()
 
 
@@ -147,12 +146,12 @@ def _item(row: Row, id_: int | str, columns: Columns) -> _Item:
     asked = (columns.question,) if isinstance(columns.question, str) else columns.question
     texts = [_said(_value(values, column), column) for column in asked]
     if "" in texts:
-        raise _UnusableError(f"{asked[texts.index('')]} must not be empty")
+        raise ValueError(f"{asked[texts.index('')]} must not be empty")
     choices, own = _choices(values, columns)
     if not 2 <= len(choices) <= len(ascii_uppercase) or "" in choices:
-        raise _UnusableError(f"2 to 26 choices with a text are needed, got {choices!r:.120}")
+        raise ValueError(f"2 to 26 choices with a text are needed, got {choices!r:.120}")
     if twice := [choice for choice in choices if choices.count(choice) > 1]:
-        raise _UnusableError(f"choices must be different, {twice[0]!r:.80} stands there twice")
+        raise ValueError(f"choices must be different, {twice[0]!r:.80} stands there twice")
     fixed = columns.label not in values and columns.label.isdecimal()
     label = int(columns.label) if fixed else _value(values, columns.label)
     category = _said(_value(values, columns.category), "category") if columns.category else ""
@@ -164,8 +163,8 @@ def _choices(values: Mapping[str, Any], columns: Columns) -> tuple[list[str], li
     """The options of a row, and their own labels where they have some."""
     named = columns.choices
     if not isinstance(named, str):
-        near = partial(difflib.get_close_matches, possibilities=list(map(str, values)), cutoff=0.75)
-        if any(name.partition(".")[0] in values or near(name) for name in named):
+        near = [name for name in named if get_close_matches(name, map(str, values), cutoff=0.75)]
+        if near or any(name.partition(".")[0] in values for name in named):
             return [_said(_value(values, name), name) for name in named], []
         return list(named), []
     given = _parsed(_value(values, named))
@@ -175,9 +174,9 @@ def _choices(values: Mapping[str, Any], columns: Columns) -> tuple[list[str], li
     if isinstance(given, Mapping) and "text" in given:
         given, own = given["text"], given.get("label") or ()
     if not isinstance(given, list):
-        raise _UnusableError(f"{named} must be a list of texts, got {given!r:.120}")
+        raise ValueError(f"{named} must be a list of texts, got {given!r:.120}")
     if own and len(own) != len(given):
-        raise _UnusableError(f"{named} has {len(given)} texts and {len(own)} labels")
+        raise ValueError(f"{named} has {len(given)} texts and {len(own)} labels")
     return [_said(c, named) for c in given], [_said(c, named) for c in own]
 
 
@@ -193,11 +192,11 @@ def _parsed(value: Any) -> Any:
         return [ast.literal_eval(text) for text in texts]
     try:
         read = ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        raise _UnusableError(f"is not a list as JSON writes it: {value!r:.80}") from None
+    except Exception:  # of many kinds
+        raise ValueError(f"is not a list as JSON writes it: {value!r:.80}") from None
     # Python joins neighbouring texts: a comma that is missing would join two options
     if isinstance(read, list) and len(texts) > len(read):
-        raise _UnusableError(f"a comma is missing between texts: {value!r:.80}")
+        raise ValueError(f"a comma is missing between texts: {value!r:.80}")
     return read
 
 
@@ -209,7 +208,7 @@ def _places(item: _Item, first: int, *, own: bool) -> dict[str, int]:
     """
     label, choices = item.label, item.question.choices
     n, said = len(choices), str(label).strip()
-    letter = {letter: i for i, letter in enumerate(ascii_uppercase[:n])}.get(said.upper())
+    letter = ascii_uppercase.find(said.upper()) if len(said) == 1 else None
     if own:
         found = {"own label": item.own.index(said) if item.own.count(said) == 1 else letter}
     else:
@@ -229,19 +228,7 @@ def _way(read: Sequence[tuple[_Item, Mapping[str, int]]]) -> str:
     fits = [way for way in ways if all(way in places for _, places in read)]
     for item, places in read:
         if len({places[way] for way in fits}) > 1:
-            raise W2SError(
-                f"{item.where}: label {item.label!r:.40} may be a {' or a '.join(fits)} of the "
-                f"choices {list(item.question.choices)!r:.120}, here and in all rows: write labels "
-                "as letters"
-            )
+            among = f"{' or a '.join(fits)} of the choices {list(item.question.choices)!r:.120}"
+            said = f"{item.where}: label {item.label!r:.40} may be a {among}"
+            raise W2SError(f"{said}, here and in all rows: write labels as letters")
     return max(ways, key=lambda way: sum(way in places for _, places in read))
-
-
-def _no_gold(item: _Item, first: int) -> str:
-    """Why a label names no option."""
-    last = len(item.question.choices) - 1
-    own = f", one of {', '.join(item.own)}" if item.own else ""
-    return (
-        f"{item.where}: label must be a place from {first} to {last + first} (key label_from), a "
-        f"letter from A to {ascii_uppercase[last]}, a choice's text{own}, got {item.label!r:.80}"
-    )

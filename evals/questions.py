@@ -74,11 +74,6 @@ class QuestionSet:
             digest.update(row.encode("utf-8", "surrogatepass") + b"\n")
         return digest.hexdigest()
 
-    @cached_property
-    def places(self) -> dict[str, int]:
-        """Row of each question by its id, as text; the first where an id stands twice."""
-        return {str(q.id): row for row, q in reversed([*enumerate(self.questions)])}
-
 
 @dataclass(frozen=True)
 class Split:
@@ -89,9 +84,7 @@ class Split:
     barred: tuple[Sample, ...]  # near-duplicates of a test question, which are neither
     seed: int  # of split, option order and draws
     near_duplicates: NearDuplicates
-    dataset: str  # name or path of the set
-    source: str  # where it was read
-    sha256: str  # of its content
+    of: QuestionSet
 
     def draw(self, draw: int) -> list[Sample]:
         """The pool in the order of one draw: a permutation seeded by (seed, draw)."""
@@ -100,7 +93,6 @@ class Split:
 
 def load_split(
     dataset: str = "mc4",
-    *,
     test_size: int = 200,
     seed: int = 42,
     near_duplicates: NearDuplicates = "drop",
@@ -127,17 +119,14 @@ def load_split(
         raise W2SError(f"near_duplicates must be drop or keep, got {near_duplicates!r}")
     loaded = load_questions(dataset, seed=seed)
     if test_size > (n := len(loaded.questions)):
-        raise W2SError(
-            f"test_size must be at most {n}, the questions in {loaded.name}, got {test_size}"
-        )
+        among = f"{n}, the questions in {loaded.name}"
+        raise W2SError(f"test_size must be at most {among}, got {test_size}")
     return _split(loaded, test_size, seed, near_duplicates)
 
 
 @lru_cache(maxsize=8)  # every cell of a study splits the same questions
-def _split(
-    loaded: QuestionSet, test_size: int, seed: int, near_duplicates: NearDuplicates
-) -> Split:
-    shuffled = random.Random(seed).sample(loaded.questions, len(loaded.questions))
+def _split(of: QuestionSet, test_size: int, seed: int, near_duplicates: NearDuplicates) -> Split:
+    shuffled = random.Random(seed).sample(of.questions, len(of.questions))
     test, rest = shuffled[:test_size], shuffled[test_size:]
     barred = near_duplicates_of(test, rest) if near_duplicates == "drop" else frozenset()
     return Split(
@@ -146,9 +135,7 @@ def _split(
         barred=tuple(q.sample(seed) for q in rest if q.id in barred),
         seed=seed,
         near_duplicates=near_duplicates,
-        dataset=loaded.name,
-        source=loaded.source,
-        sha256=loaded.fingerprint,
+        of=of,
     )
 
 
@@ -162,8 +149,8 @@ def near_duplicates_of(test: Sequence[Question], rest: Sequence[Question]) -> fr
 
     def is_near(words: set[str]) -> bool:
         shared = Counter(i for word in words for i in by_token.get(word, ()))
-        unions = ((both, len(words) + len(tokens[i]) - both) for i, both in shared.items())
-        return any(both >= 0.5 * union for both, union in unions)
+        # at least half of all tokens that either has
+        return any(3 * both >= len(words) + len(tokens[i]) for i, both in shared.items())
 
     return frozenset(q.id for q in rest if is_near(_tokens(q.question)))
 

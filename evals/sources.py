@@ -72,11 +72,7 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
 
 @lru_cache(maxsize=8)  # what has changed has other stamps
 def _load(
-    dataset: str,
-    seed: int,
-    path: Path,
-    columns: Columns | None,
-    stamps: tuple[tuple[str, int, int], ...],
+    dataset: str, seed: int, path: Path, columns: Columns | None, stamps: tuple[object, ...]
 ) -> QuestionSet:
     if dataset == "binary":
         return _binary()
@@ -192,7 +188,9 @@ def _fetch(columns: Columns, wanted: list[str]) -> Path:
             return cached
     try:
         if not hub.constants.HF_HUB_OFFLINE:
-            _reach(hub.constants.ENDPOINT)
+            request = urllib.request.Request(hub.constants.ENDPOINT, method="HEAD")
+            with suppress(urllib.error.HTTPError):  # a server that refuses this page is there
+                urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
         return Path(get(etag_timeout=NETWORK_TIMEOUT))
     except (OSError, HfHubHTTPError, ValueError) as error:
         if cached and any(any(cached.glob(name)) for name in wanted):
@@ -206,23 +204,15 @@ def _fetch(columns: Columns, wanted: list[str]) -> Path:
         ) from None
 
 
-def _reach(url: str) -> None:
-    """Raise OSError within `NETWORK_TIMEOUT` seconds when no server answers at `url`."""
-    request = urllib.request.Request(url, method="HEAD")
-    with suppress(urllib.error.HTTPError):  # a server that refuses this page is there all the same
-        urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
-
-
 def _binary() -> QuestionSet:
     """The authors' file, from the user's cache; only the 2025 release stays there."""
     path = user_cache_path("w2s-icl") / "TruthfulQA.csv"
     try:
         if not path.exists():
-            with urllib.request.urlopen(TRUTHFULQA_CSV, timeout=NETWORK_TIMEOUT) as reply:
-                content = reply.read()
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
-            part.write_bytes(content)
+            with urllib.request.urlopen(TRUTHFULQA_CSV, timeout=NETWORK_TIMEOUT) as reply:
+                part.write_bytes(reply.read())
             part.replace(path)
     except (OSError, http.client.HTTPException) as error:
         raise W2SError(

@@ -16,19 +16,12 @@ from typing import Any, NamedTuple
 
 import click
 import rich
+from inspect_ai import model as imodel
 from inspect_ai.log import transcript
-from inspect_ai.model import (
-    ChatMessage,
-    GenerateConfig,
-    ModelAPI,
-    ModelOutput,
-    ModelUsage,
-    modelapi,
-)
 from inspect_ai.tool import ToolChoice, ToolInfo
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from w2s_icl.errors import W2SError, first_line
+from w2s_icl.errors import W2SError, checked, first_line
 from w2s_icl.evals.sources import load_questions
 from w2s_icl.record import BANNER
 
@@ -42,8 +35,6 @@ REASONING = (
     "Most of what is offered repeats what people like to say. What is left fits the facts.",
     "Popular belief and evidence part ways on this. The evidence decides.",
 )
-
-
 NORMAL = NormalDist()
 
 
@@ -55,21 +46,15 @@ class Block(NamedTuple):
     label: str  # the text of the option that is shown as its answer, "" without one
 
 
-class PromptRead(NamedTuple):
-    """A prompt of this suite, taken apart."""
-
-    instruction: str  # what stands before the first options: it may end in the first question
-    shown: tuple[Block, ...]
-    asked: Block | None
-    characters: int
-
-
 # options on lines of their own up to an empty line, then perhaps the answer
 _BLOCK = re.compile(r"^A\) (.+?)(?:\n\n(?:Answer: *([A-Z]?) *$)?|\Z)", re.MULTILINE | re.DOTALL)
 
 
-def read_prompt(messages: Sequence[ChatMessage]) -> PromptRead:
-    """Take apart a prompt that `solvers.few_shot` wrote, as chat turns or as one transcript."""
+def read_prompt(messages: Sequence[imodel.ChatMessage]) -> tuple[tuple[Block, ...], int]:
+    """The questions of a prompt that `solvers.few_shot` wrote, and its length in characters.
+
+    The last question is asked; before the first one the instruction may stand.
+    """
     # an assistant's turn ends in its letter, whether it reasons before or not
     turns = (f"Answer: {m.text[-1:]}" if m.role == "assistant" else m.text for m in messages)
     text = "\n\n".join(turns)
@@ -80,9 +65,7 @@ def read_prompt(messages: Sequence[ChatMessage]) -> PromptRead:
         label = dict(zip(ascii_uppercase, options, strict=False)).get(match[2], "")
         blocks.append(Block(text[end : match.start()].strip(), options, label))
         end = match.end()
-    if not blocks:
-        return PromptRead("", (), None, len(text))
-    return PromptRead(blocks[0].question, tuple(blocks[:-1]), blocks[-1], len(text))
+    return tuple(blocks), len(text)
 
 
 @lru_cache(maxsize=8)
@@ -97,8 +80,7 @@ def known_question(block: Block, known: dict[str, str]) -> str:
     # paragraphs before it, such as an instruction, do not count
     paragraphs = block.question.split("\n\n")
     ends = ("\n\n".join(paragraphs[start:]) for start in range(len(paragraphs)))
-    question = next((end for end in ends if end in known), "")
-    return question if question and known[question] in block.options else ""
+    return next((end for end in ends if known.get(end) in block.options), "")
 
 
 def uniform(*key: object) -> float:
@@ -127,7 +109,7 @@ class Arguments(BaseModel, extra="forbid"):
     questions: str = "misconceptions"  # what the model knows, as a task's `dataset`
 
 
-class StandInAPI(ModelAPI):
+class StandInAPI(imodel.ModelAPI):
     """A model that is a formula: its numbers say nothing about language models.
 
     It reads the prompts that this suite writes. It recognises a question and its right option by
@@ -160,7 +142,7 @@ class StandInAPI(ModelAPI):
         model_name: str,
         base_url: str | None = None,
         api_key: str | None = None,
-        config: GenerateConfig = GenerateConfig(),  # noqa: B008
+        config: imodel.GenerateConfig = imodel.GenerateConfig(),  # noqa: B008
         **model_args: Any,
     ) -> None:
         """Make a stand-in model; `Arguments` says which `model_args` there are."""
@@ -171,11 +153,10 @@ class StandInAPI(ModelAPI):
             names = "simulated/small, medium, large, custom or custom-NAME"
             raise W2SError(f"model must be {names}, got simulated/{self.name}")
         try:
-            args = Arguments.model_validate(own | model_args)
+            args = checked(Arguments, own | model_args)
             self.known = right_options(args.questions)
-        except (ValidationError, W2SError) as error:
-            said = first_line(error, Arguments.model_fields)
-            raise W2SError(f"arguments of simulated/{self.name}: {said}") from None
+        except W2SError as error:
+            raise W2SError(f"arguments of simulated/{self.name}: {first_line(error)}") from None
         self.ability, self.gain, self.refusal_rate = args.ability, args.gain, args.refusal_rate
         self.seed, self.questions = str(args.seed), args.questions
 
@@ -185,25 +166,26 @@ class StandInAPI(ModelAPI):
 
     async def generate(
         self,
-        input: list[ChatMessage],
+        input: list[imodel.ChatMessage],
         tools: list[ToolInfo],
         tool_choice: ToolChoice,
-        config: GenerateConfig,
-    ) -> ModelOutput:
+        config: imodel.GenerateConfig,
+    ) -> imodel.ModelOutput:
         """Answer the last question of the prompt."""
         transcript().info(BANNER, source="simulated")  # a script makes tasks before it names models
-        prompt = read_prompt(input)
+        blocks, characters = read_prompt(input)
         limit = config.max_tokens or 1_000_000
         reply = "Could you tell me the question and the options to choose from?"
-        if prompt.asked:
-            option = self.choose(prompt.asked, prompt.shown)
-            reply = self._say(ascii_uppercase[option], prompt, limit)
-        cut = _tokens(len(reply)) > limit
-        output = ModelOutput.from_content(
-            self.model_name, reply[: 4 * limit], "max_tokens" if cut else "stop"
+        if blocks:
+            option = self.choose(blocks[-1], blocks[:-1])
+            reply = self._say(ascii_uppercase[option], blocks, limit)
+        output = imodel.ModelOutput.from_content(self.model_name, reply[: 4 * limit])
+        if _tokens(len(reply)) > limit:
+            output.choices[0].stop_reason = "max_tokens"
+        n_in, n_out = _tokens(characters), _tokens(len(output.completion))
+        output.usage = imodel.ModelUsage(
+            input_tokens=n_in, output_tokens=n_out, total_tokens=n_in + n_out
         )
-        n_in, n_out = _tokens(prompt.characters), _tokens(len(output.completion))
-        output.usage = ModelUsage(input_tokens=n_in, output_tokens=n_out, total_tokens=n_in + n_out)
         output.metadata = {"warning": BANNER}
         return output
 
@@ -218,11 +200,9 @@ class StandInAPI(ModelAPI):
         right = self.known[question]
         own = (self.seed, self.name, question)
         of_question, of_model, of_prompt = map(math.sqrt, self.variance)
-        score = (
-            of_question * normal("question", self.seed, question)
-            + of_model * normal("model", *own)
-            + of_prompt * normal("prompt", *own, _digest(shown))
-        )
+        score = of_question * normal("question", self.seed, question)
+        score += of_model * normal("model", *own)
+        score += of_prompt * normal("prompt", *own, _digest(shown))
         if score > -self.level(shown, len(asked.options)):
             return asked.options.index(right)
         wrong = [option for option in asked.options if option != right]
@@ -238,22 +218,21 @@ class StandInAPI(ModelAPI):
         start = min(max(knows + (1 - knows) / n_options, 0.01), 0.99)
         return NORMAL.inv_cdf(start) + self.gain * _evidence(shown, self.questions)
 
-    def _say(self, letter: str, prompt: PromptRead, limit: int) -> str:
-        """The answer in words."""
-        key = (self.seed, self.name, prompt.asked, _digest(prompt.shown))
-        fading = 1 + sum(bool(block.label) for block in prompt.shown) / 4
+    def _say(self, letter: str, blocks: tuple[Block, ...], limit: int) -> str:
+        key = (self.seed, self.name, blocks[-1], _digest(blocks[:-1]))
+        fading = 1 + sum(bool(block.label) for block in blocks[:-1]) / 4
         style = uniform("style", *key)
         if uniform("refusal", *key) < self.refusal_rate / fading:
             return REFUSALS[int(style * len(REFUSALS))]
-        if "step by step" in prompt.instruction:
+        if "step by step" in blocks[0].question:
             return f"{REASONING[int(style * len(REASONING))]}\n\nANSWER: {letter}"
         form = FORMS[int(style * len(FORMS))].format(letter)
         bare = uniform("bare", *key) > 0.2 / fading or _tokens(len(form)) > limit
         return letter if bare else form
 
 
-@modelapi(name="simulated")
-def simulated() -> Callable[..., ModelAPI]:
+@imodel.modelapi(name="simulated")
+def simulated() -> Callable[..., imodel.ModelAPI]:
     """Provider of the stand-in models."""
     return StandInAPI
 
@@ -263,15 +242,13 @@ def _evidence(shown: tuple[Block, ...], questions: str) -> float:
     """What demonstrations are worth, as a share of many right labels: Q (1 - exp(-k / 14))."""
     known = right_options(questions)
     labelled = [block for block in shown if block.label]
-    if not labelled:
-        return UNLABELLED_WORTH * (1 - math.exp(-len(shown) / SHOTS_SCALE))
     wrong = chance = 0.0
     for block in labelled:
         if question := known_question(block, known):
             wrong += block.label != known[question]
             chance += 1 - 1 / len(block.options)
     quality = 1 - 1.6 * (wrong / chance) ** 2 if chance else UNLABELLED_WORTH
-    return quality * (1 - math.exp(-len(labelled) / SHOTS_SCALE))
+    return quality * (1 - math.exp(-len(labelled or shown) / SHOTS_SCALE))
 
 
 @lru_cache(maxsize=512)

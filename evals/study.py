@@ -12,20 +12,12 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
+import pydantic
 from inspect_ai.model import BatchConfig
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 import w2s_icl
-from w2s_icl.errors import W2SError, first_line
+from w2s_icl.errors import W2SError, checked
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.evals.sources import DATASETS
 from w2s_icl.evals.standins import StandInAPI
@@ -46,15 +38,16 @@ VERDICT_KINDS = (*MAIN_KINDS, "random", "noise_matched", "unlabelled")
 BATCH_PROVIDERS = ("openai", "anthropic", "google", "grok", "together")
 RESERVE = 8  # pool questions labelled beyond the most shots, for answers that cannot be read
 
-OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, int) else value)
+OneOrMore = pydantic.BeforeValidator(lambda value: [value] if isinstance(value, int) else value)
 Number = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Few = Annotated[int, Field(strict=True, ge=1, le=1000)]
 SomeShots = Annotated[tuple[Positive, ...], OneOrMore]
+SOME_MODELS = "a list of models, such as [openai/gpt-4o-mini], in letters, digits and . / : @ + - _"
 SOME_SHOTS = "a number of shots above 0, or a list of them, such as [16, 64]"
 # without control characters
 Line = Annotated[str, Field(pattern=r"^\P{C}*[^\s\p{C}]\P{C}*$")]
-Plugin = Annotated[Line, AfterValidator(import_plugin)]
+Plugin = Annotated[Line, pydantic.AfterValidator(import_plugin)]
 Model = Annotated[str, Field(pattern=r"^[\w./:@+-]+$")]  # in file names, addresses and tables
 Pair = tuple[str, str]  # (weak, strong)
 
@@ -80,11 +73,7 @@ class Study(BaseModel, extra="forbid", frozen=True):
     dataset: Line = _key("mc4", "a name or a path, such as mc4 or questions.csv")
     test_size: Positive = _key(200, "a whole number of at least 1")
     seed: int = _key(42, "a whole number below 2^63", strict=True, ge=-(2**63), lt=2**63)
-    models: tuple[Model, ...] = _key(
-        ...,
-        "a list of models, such as [openai/gpt-4o-mini], in letters, digits and . / : @ + - _",
-        min_length=1,
-    )
+    models: tuple[Model, ...] = _key(..., SOME_MODELS, min_length=1)
     pairs: tuple[Pair, ...] = _key((), "a list of [weak, strong], each one of models")
     shots: tuple[Annotated[int, Field(strict=True, ge=0, le=1_000_000)], ...] = _key(
         (0, 2, 4, 8, 16, 32, 64), "a list of numbers, such as [0, 4, 16]", min_length=1
@@ -125,7 +114,7 @@ class Study(BaseModel, extra="forbid", frozen=True):
 
     @field_validator("dataset")
     @classmethod
-    def _dataset_beside(cls, name: str, info: ValidationInfo) -> str:
+    def _dataset_beside(cls, name: str, info: pydantic.ValidationInfo) -> str:
         return name if name in DATASETS or not info.context else _found(info.context, name) or name
 
     @field_validator("models", "pairs", "shots", "labels", "control_shots", "headline", "prompts")
@@ -138,7 +127,7 @@ class Study(BaseModel, extra="forbid", frozen=True):
 
     @field_validator("labels")
     @classmethod
-    def _known(cls, kinds: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _known(cls, kinds: tuple[str, ...], info: pydantic.ValidationInfo) -> tuple[str, ...]:
         # "file" alone names no file
         files = {k: _label_file(info.context, k) for k in kinds if f"{k}:".startswith(FILE)}
         if len({short_name(file) for file in files.values()}) < len(files):
@@ -233,16 +222,11 @@ class Study(BaseModel, extra="forbid", frozen=True):
 
     def load_split(self) -> Split:
         """Test and pool; raises W2SError where the pool is smaller than the largest shot count."""
-        split = load_split(
-            self.dataset,
-            test_size=self.test_size,
-            seed=self.seed,
-            near_duplicates=self.near_duplicates,
-        )
+        split = load_split(self.dataset, self.test_size, self.seed, self.near_duplicates)
         if (n := len(split.pool)) < max(self.shots):
             raise W2SError(
                 f"shots must be at most {n}, the questions in the pool, got {max(self.shots)}; "
-                f"{split.dataset} has {len(split.test)} further ones in the test (test_size) and "
+                f"{split.of.name} has {len(split.test)} further ones in the test (test_size) and "
                 f"{len(split.barred)} near-duplicates of those (near_duplicates: keep shows them)"
             )
         return split
@@ -269,12 +253,9 @@ def load_study(path: str | Path) -> Study:
                 f"{secret} must not hold a key or a password, got one (not shown); set it in the "
                 "environment or in .env, as OPENROUTER_API_KEY, OPENAI_API_KEY, ..."
             )
-        return Study.model_validate({"name": path.stem, **raw}, context=path.parent)
-    except (ValidationError, W2SError) as error:
-        said = (
-            error.message if isinstance(error, W2SError) else first_line(error, Study.model_fields)
-        )
-        raise W2SError(f"{path}: {' '.join(said.splitlines())}") from None
+        return checked(Study, {"name": path.stem, **raw}, context=path.parent)
+    except W2SError as error:
+        raise W2SError(f"{path}: {' '.join(str(error).splitlines())}") from None
 
 
 def bundled_study(name: str) -> Path | None:

@@ -16,11 +16,11 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import HeadlineMetric
 from inspect_ai.model import GenerateConfig, get_model
 from inspect_ai.viewer import TaskSamplesColumn, TaskSamplesSort, TaskSamplesView, ViewerConfig
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 import w2s_icl
 from w2s_icl import record
-from w2s_icl.errors import W2SError, first_line
+from w2s_icl.errors import W2SError, checked
 from w2s_icl.evals.questions import NearDuplicates, Split, load_split
 from w2s_icl.inputs import given_settings, log_directory
 from w2s_icl.record import FILE, SCORER, SETTINGS, CellRecord, ExperimentRecord
@@ -85,11 +85,12 @@ def zero_shot(
     """
     prompt = Prompt(style, "none", cot, question, system_role)
     fields = {"prompt": prompt.arm, "permutations": permutations, "read": read}
-    cell = _cell_record(task="zero_shot", split=split, **fields)
+    cell = checked(CellRecord, {"task": "zero_shot", "split": split, **fields}, strict=True)
     config = call_settings(cot, read, max_tokens, generate)
-    questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
+    questions = load_split(dataset, test_size, seed, near_duplicates)
     asked = questions.test if split == "test" else questions.pool
-    return _task(cell, questions, asked, prompt, config, Demonstrations())
+    experiment = experiment_record(questions, prompt)
+    return _task(cell, experiment, asked, prompt, config, Demonstrations())
 
 
 @task
@@ -141,9 +142,10 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     check_kind(labels)  # before questions are fetched
     fields = {"prompt": prompt.arm, "permutations": permutations, "read": read, "order": order}
     fields |= {"labels": labels, "weak": file_name(weak or ""), "shots": shots, "draw": draw}
-    cell = _cell_record(task="few_shot", split="test", **fields)
+    cell = checked(CellRecord, {"task": "few_shot", "split": "test", **fields}, strict=True)
     config = call_settings(cot, read, max_tokens, generate)
-    questions = load_split(dataset, test_size=test_size, seed=seed, near_duplicates=near_duplicates)
+    questions = load_split(dataset, test_size, seed, near_duplicates)
+    experiment = experiment_record(questions, prompt)
     named = str(skip).split(",") if isinstance(skip, int | str) else skip or ()
     pool, skipped = questions.draw(draw), {str(id_).strip() for id_ in named}
     request = LabelRequest(
@@ -152,7 +154,7 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
         shots=shots,
         draw=draw,
         seed=seed,
-        experiment=experiment_record(questions, prompt),
+        experiment=experiment,
         settings=label_settings(read, max_tokens, generate),
         log_dir=log_directory(),
         skipped=[s for s in pool if str(s.id) in skipped],
@@ -163,25 +165,17 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     shown = shown.in_order(order, f"{seed}/{draw}/order")
     asked = _marked(request, questions.test)
     passed_over = {"skipped": sorted(skipped), "unread": unread}
-    return _task(cell, questions, asked, prompt, config, shown, label_set.record, **passed_over)
-
-
-def _cell_record(**fields: Any) -> CellRecord:
-    """The cell that a task's arguments name; raises W2SError where one is not allowed."""
-    try:
-        return CellRecord.model_validate(fields, strict=True)
-    except ValidationError as error:
-        raise W2SError(first_line(error)) from None
+    return _task(cell, experiment, asked, prompt, config, shown, label_set.record, **passed_over)
 
 
 def experiment_record(questions: Split, prompt: Prompt) -> ExperimentRecord:
     """What all logs of one experiment share."""
     return ExperimentRecord(
-        dataset=questions.dataset,
+        dataset=questions.of.name,
         seed=questions.seed,
         near_duplicates=questions.near_duplicates,
-        dataset_sha256=questions.sha256,
-        dataset_source=questions.source,
+        dataset_sha256=questions.of.fingerprint,
+        dataset_source=questions.of.source,
         test_size=len(questions.test),
         n_pool=len(questions.pool),
         n_near_duplicates=len(questions.barred),
@@ -216,10 +210,7 @@ def call_settings(
     elif read != "reply":
         raise W2SError(f"read must be reply or likelihood, got {read!r}")
     settings |= generate or {}
-    try:
-        _Checked.model_validate(settings)
-    except ValidationError as error:
-        raise W2SError(f"generate: {first_line(error)}") from None
+    checked(_Checked, settings, "generate: ")
     return GenerateConfig.model_validate(settings)
 
 
@@ -248,7 +239,7 @@ def cell_name(cell: CellRecord) -> str:
 
 def _task(
     cell: CellRecord,
-    questions: Split,
+    experiment: ExperimentRecord,
     asked: Sequence[Sample],
     prompt: Prompt,
     config: GenerateConfig,
@@ -256,7 +247,7 @@ def _task(
     *records: record.Record,
     **passed_over: Any,
 ) -> Task:
-    digest, experiment = prompt.sha256(shown), experiment_record(questions, prompt)
+    digest = prompt.sha256(shown)
     longest = {"max_tokens": config.max_tokens} | given_settings(["max_tokens"])
     # only what differs from the defaults: Inspect tells cells apart by these arguments too
     changed: dict[str, Any] = {k: v for k, v in vars(prompt).items() if v != getattr(Prompt, k)}
@@ -281,18 +272,20 @@ def _task(
         # a study gives each cell its model later, and marks it itself
         record.RunRecord(warning=record.BANNER if simulated else ""),
     ]
-    tags = ["truthfulqa"] if questions.dataset in ("mc1", "mc4", "truthful_qa_mc", "binary") else []
-    name = f"{questions.dataset} {cell.split}"
+    dataset = experiment.dataset
+    tags = ["truthfulqa"] if dataset in ("mc1", "mc4", "truthful_qa_mc", "binary") else []
+    name, location = f"{dataset} {cell.split}", experiment.dataset_source
+    # eval_set tells cells apart by name, arguments, model and version, not by their data: with
+    # other questions or other labels an unfinished log must not be continued
+    digests = f"{experiment.dataset_sha256[:12]}-{digest[:12]}"
     return Task(
         name=cell_name(cell),
-        dataset=MemoryDataset(list(asked), name=name, location=questions.source),
+        dataset=MemoryDataset(list(asked), name=name, location=location),
         solver=prompts.few_shot_prompt(shown, **changed),
         scorer=multiple_choice_letter(cell.permutations, **reading),
         epochs=changed.get("permutations"),
         config=config,
-        # eval_set tells cells apart by name, arguments, model and version, not by their data: with
-        # other questions or other labels an unfinished log must not be continued
-        version=f"{experiment.prompt_version}.{SCORER_VERSION}-{questions.sha256[:12]}-{digest[:12]}",
+        version=f"{experiment.prompt_version}.{SCORER_VERSION}-{digests}",
         metadata={key: value for part in parts for key, value in part.to_metadata().items()},
         tags=[*tags, cell.labels or ("zero-shot" if cell.split == "test" else "weak labels")],
         viewer=VIEWER,

@@ -3,12 +3,14 @@
 import difflib
 import sys
 from collections.abc import Iterable, Mapping
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from w2s_icl.words import printable
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class W2SError(click.ClickException):
@@ -59,6 +61,14 @@ def first_line(error: BaseException, keys: Mapping[str, Any] | None = None) -> s
     if must_be := getattr(keys.get(key), "description", None):
         return f"{key}: must be {must_be}, {came or got}"
     return came or f"{where}: {said[:1].lower()}{said[1:]}, {got}"
+
+
+def checked(kind: type[Model], said: Any, where: str = "", **how: Any) -> Model:
+    """What pydantic makes of what a user said; W2SError says where something is wrong, and what."""
+    try:
+        return kind.model_validate(said, **how)
+    except ValidationError as error:
+        raise W2SError(where + first_line(error, kind.model_fields)) from None
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

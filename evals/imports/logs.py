@@ -67,14 +67,13 @@ def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> No
     """Write a log for each cell of a recording."""
     Path(log_dir).mkdir(parents=True, exist_ok=True)
     keys, questions = list(recording.cells), recording.questions  # in the order of the files
+    tested = {a.question.id for k in keys if k.split == "test" for a in recording.cells[k]}
     digest = hashlib.sha256(json.dumps(recording.files).encode()).hexdigest()[:12]
     experiment = record.ExperimentRecord(
         dataset=questions.name,
         dataset_sha256=questions.fingerprint,
         dataset_source=questions.source,
-        test_size=len(
-            {a.question.id for k in keys if k.split == "test" for a in recording.cells[k]}
-        ),
+        test_size=len(tested),
         seed=0,
         near_duplicates="not recorded",
         style="not recorded",
@@ -87,14 +86,9 @@ def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> No
         pairs=tuple(dict.fromkeys((k.weak, k.model) for k in keys if k.labels == "weak")),
         blocks=record.blocks_of(keys),
     )
-    told = record.ImportRecord(
-        source=source,
-        files=tuple(recording.files),
-        imported_at=datetime.now(UTC).date().isoformat(),
-        not_recorded=tuple(recording.not_recorded),
-        notes=tuple(recording.notes),
-        as_shown=recording.as_shown,
-    )
+    today = datetime.now(UTC).date().isoformat()
+    # the record takes those fields of a recording that it has too
+    told = record.ImportRecord(source=source, imported_at=today, **vars(recording))
     for place, key in enumerate(dict.fromkeys([*keys, *recording.counts])):
         correct, total = recording.counts.get(key, (None, None))
         own = told.model_copy(update={"correct": correct, "total": total})
@@ -104,7 +98,7 @@ def write_logs(recording: Recording, log_dir: str, name: str, source: str) -> No
 
 
 def _log(key: CellKey, recording: Recording, records: Sequence[record.Record]) -> ilog.EvalLog:
-    cell = record.CellRecord(**{k: v for k, v in key._asdict().items() if k != "model"})
+    cell = record.CellRecord(**key._asdict())  # which has no model
     now = datetime.now(UTC).isoformat(timespec="seconds")
     answers, questions = recording.cells.get(key, []), recording.questions
     asked = list(dict.fromkeys(a.question.id for a in answers))

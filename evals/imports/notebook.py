@@ -56,10 +56,8 @@ def _named(path: Path) -> Iterator[None]:
 
 def _cells(file: dict[str, Any]) -> Iterator[tuple[CellKey, dict[str, Any]]]:
     """The cells of one file: a sweep over weak labels, over gold labels, or a baseline."""
-    found = [
-        (pair["strong_model"], "weak", pair["weak_model"], pair["results"])
-        for pair in file.get("model_pairs", {}).values()
-    ]
+    pairs = file.get("model_pairs", {}).values()
+    found = [(of["strong_model"], "weak", of["weak_model"], of["results"]) for of in pairs]
     found += [(model, "gold", "", of["results"]) for model, of in file.get("models", {}).items()]
     if "model" in file:
         found.append((file["model"], "", "", [file["results"]]))

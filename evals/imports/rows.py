@@ -1,26 +1,19 @@
 """Answers recorded as rows of a CSV, JSONL or parquet file, an answer each."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from inspect_ai.model import ModelUsage
-from pydantic import (
-    BaseModel,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, Field, model_validator
 
-from w2s_icl.errors import W2SError, first_line
+from w2s_icl.errors import W2SError, checked
 from w2s_icl.evals.imports.logs import Answer, Recording
 from w2s_icl.evals.questions import Question, QuestionSet
-from w2s_icl.record import CellKey, Shown
+from w2s_icl.record import CellKey, Count, Shown
 from w2s_icl.rows import is_empty, read_rows
 from w2s_icl.scorers.multiple_choice import parse_answer
 
@@ -32,21 +25,21 @@ class RecordedRow(BaseModel, extra="ignore", str_strip_whitespace=True):
     question: str
     labels: str = ""
     weak: str = ""
-    draw: NonNegativeInt = 0
+    draw: Count = 0
 
 
 class AnswerRow(RecordedRow):
     """One recorded answer; the columns of a file of answers."""
 
     answer: str = ""
-    shots: NonNegativeInt = 0
+    shots: Count = 0
     prompt: str = ""
     split: Literal["test", "pool"] = "test"
-    epoch: Annotated[int, Field(ge=1, le=10_000)] = 1
+    epoch: int = Field(1, ge=1, le=10_000)
     reply: str = ""
-    input_tokens: NonNegativeInt | None = None
-    output_tokens: NonNegativeInt | None = None
-    cost: NonNegativeFloat | None = None
+    input_tokens: int | None = Field(None, ge=0)
+    output_tokens: int | None = Field(None, ge=0)
+    cost: float | None = Field(None, ge=0)
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -69,7 +62,7 @@ class AnswerRow(RecordedRow):
     @property
     def usage(self) -> ModelUsage | None:
         """Tokens and dollars; None where none are recorded."""
-        if (self.input_tokens, self.output_tokens, self.cost) == (None, None, None):
+        if {self.input_tokens, self.output_tokens, self.cost} == {None}:
             return None
         tokens = {"input_tokens": self.input_tokens or 0, "output_tokens": self.output_tokens or 0}
         return ModelUsage(**tokens, total_tokens=sum(tokens.values()), total_cost=self.cost)
@@ -79,24 +72,24 @@ class DemonstrationRow(RecordedRow):
     """One recorded demonstration; the columns of a file of demonstrations."""
 
     labels: str
-    place: NonNegativeInt
+    place: Count
     label: str
 
 
 def read_answers(path: Path, questions: QuestionSet) -> Recording:
     """Read and check a file of answers; raises as `import_recorded`."""
-    rows = [(at, r, _question(r.question, questions, at)) for at, r in _checked(path, AnswerRow)]
+    missing = ["prompts", "sampling settings", "the order in which options were shown"]
+    recording = Recording(questions, missing)
+    rows = _read(path, AnswerRow, recording)
     if not any(row.answer or row.reply for _, row, _ in rows):
         raise W2SError(f"{path.name}: no row has an answer or a reply")
-    missing = ["prompts", "sampling settings", "the order in which options were shown"]
-    missing += ["replies"] if not any(row.reply for _, row, _ in rows) else []
-    recording = Recording(questions, missing)
-    recording.add_file(path, len(rows))
+    if not any(row.reply for _, row, _ in rows):
+        missing.append("replies")
     options = _options(rows, recording)
     seen: dict[tuple[CellKey, int | str, int], str] = {}
     beyond, differ = [], []
     for place, row, question in rows:
-        line = _line(place)
+        line = place.rpartition(": ")[2]
         if (first := seen.setdefault((row.key, question.id, row.epoch), line)) != line:
             raise W2SError(
                 f"{place}: question {question.id!r} was answered in {first} already, in the same "
@@ -113,28 +106,11 @@ def read_answers(path: Path, questions: QuestionSet) -> Recording:
                 differ.append(f"{line} ({letter or 'none'}, read as {read or 'none'})")
         answer = Answer(question, choices, letter, row.epoch, row.reply, row.usage)
         recording.cells[row.key].append(answer)
-    recording.note(
-        f"{len(beyond)} answers are a letter beyond the options and count as unread", beyond
-    )
-    recording.note(
-        f"in {len(differ)} of {len(rows)} rows the suite reads another answer in the reply than "
-        "the file gives; the file's answer is taken",
-        differ,
-    )
+    outside = "answers are a letter beyond the options and count as unread"
+    recording.note(f"{len(beyond)} {outside}", beyond)
+    other = "the suite reads another answer in the reply than the file gives; the file's answer is"
+    recording.note(f"in {len(differ)} of {len(rows)} rows {other} taken", differ)
     return recording
-
-
-def _question(given: str, questions: QuestionSet, place: str) -> Question:
-    """The question with this id, or else in this row, counted from 0."""
-    rows = questions.questions
-    given = given.removesuffix(".0")  # pandas writes whole numbers so beside an empty cell
-    row = questions.places.get(given, int(given) if given.isdecimal() else len(rows))
-    if row >= len(rows):
-        raise W2SError(
-            f"{place}: question {given!r:.60} is not among the {len(rows)} questions of "
-            f"{questions.name}; give an id, or a row number from 0"
-        )
-    return rows[row]
 
 
 def _options(
@@ -162,7 +138,7 @@ def _options(
     recording.note(
         f"{len(unlisted)} answers in {len(options)} questions are none of the options that "
         f"{recording.questions.name} lists; they count as further wrong options",
-        [f"{_line(place)} ({row.answer!r:.40})" for place, row, _ in unlisted],
+        [f"{place.rpartition(': ')[2]} ({row.answer!r:.40})" for place, row, _ in unlisted],
     )
     return options
 
@@ -181,9 +157,7 @@ def _letter(answer: str, choices: Sequence[str]) -> str | None:
 def read_demonstrations(path: Path, recording: Recording) -> None:
     """Read which demonstrations were shown; a cell with k shots showed the first k places."""
     shown: dict[tuple[str, str, str, int], dict[int, tuple[Question, str]]] = defaultdict(dict)
-    rows = list(_checked(path, DemonstrationRow))
-    for place, row in rows:
-        question = _question(row.question, recording.questions, place)
+    for place, row, question in _read(path, DemonstrationRow, recording):
         letter = _letter(row.label, question.choices)
         if letter is None:  # as in `_options`
             question = replace(question, choices=(*question.choices, row.label))
@@ -194,7 +168,6 @@ def read_demonstrations(path: Path, recording: Recording) -> None:
         if row.place in of:
             raise W2SError(f"{place}: place {row.place} is given twice")
         of[row.place] = (question, letter)
-    recording.add_file(path, len(rows))
     few_shot = [key for key in recording.cells if key.shots]
     for key in few_shot:
         of = shown[key.model, key.labels, key.weak, key.draw]
@@ -214,23 +187,25 @@ def read_demonstrations(path: Path, recording: Recording) -> None:
 AnyRow = TypeVar("AnyRow", bound=RecordedRow)
 
 
-def _checked(path: Path, kind: type[AnyRow]) -> Iterator[tuple[str, AnyRow]]:
-    """Place and content of each row; raises W2SError where the file or a row cannot be read."""
+def _read(
+    path: Path, kind: type[AnyRow], recording: Recording
+) -> list[tuple[str, AnyRow, Question]]:
+    """Place, content and question of each row; W2SError where the file or a row cannot be read."""
+    known, found = recording.questions, []
+    # by its id, or else by its row, counted from 0; the first where an id stands twice
+    by_name = {str(row): question for row, question in enumerate(known.questions)}
+    by_name |= {str(question.id): question for question in reversed(known.questions)}
     for place, values in read_rows(path):
-        given = {name: text for name, value in values.items() if (text := _text(value))}
-        try:
-            yield place, kind.model_validate(given)
-        except ValidationError as error:
-            raise W2SError(f"{place}: {first_line(error, kind.model_fields)}") from None
-
-
-def _text(value: Any) -> str:
-    """A cell of a table as text: "" where it is empty, whole numbers without a fraction."""
-    if is_empty(value):
-        return ""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
-
-
-def _line(place: str) -> str:
-    """The line of a place, without the file."""
-    return place.rpartition(": ")[2]
+        texts = {k: "" if is_empty(value) else str(value).strip() for k, value in values.items()}
+        given = {name: text for name, text in texts.items() if text}
+        row = checked(kind, given, f"{place}: ")
+        # pandas writes whole numbers so beside an empty cell
+        name = row.question.removesuffix(".0")
+        if name not in by_name:
+            raise W2SError(
+                f"{place}: question {name!r:.60} is not among the {len(known.questions)} questions "
+                f"of {known.name}; give an id, or a row number from 0"
+            )
+        found.append((place, row, by_name[name]))
+    recording.add_file(path, len(found))
+    return found

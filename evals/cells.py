@@ -102,17 +102,16 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
                 arms.setdefault((model, name, weak, changed), study.arm_shots(changed or kind))
     pools = [[id_of(s) for s in split.draw(draw)] for draw in range(study.draws)]
     cells: list[Cell] = []
-    for order in range(study.orders):
-        for (model, labels, weak, prompt), shots in arms.items():
-            if order and (prompt or labels not in MAIN_KINDS):
-                continue
-            arm: dict[str, Any] = {"labels": labels, "weak": weak, "prompt": prompt, "order": order}
-            for draw, pool in enumerate(pools):
-                for k in (k for k in shots if not order or k in study.verdict_shots):
-                    arm |= {"shots": k, "draw": draw, "skip": _passed_over(pool, k, skip)}
-                    cells.append(_cell(study, model, **arm))
-                if len(cells) > 5_000:  # a plan takes 5 ms for each
-                    raise W2SError("a study has at most 5,000 cells: name fewer shots or draws")
+    for order, ((model, labels, weak, prompt), shots) in product(range(study.orders), arms.items()):
+        if order and (prompt or labels not in MAIN_KINDS):
+            continue
+        arm: dict[str, Any] = {"labels": labels, "weak": weak, "prompt": prompt, "order": order}
+        for (draw, pool), k in product(enumerate(pools), shots):
+            if not order or k in study.verdict_shots:
+                arm |= {"shots": k, "draw": draw, "skip": _passed_over(pool, k, skip)}
+                cells.append(_cell(study, model, **arm))
+        if len(cells) > 5_000:  # a plan takes 5 ms for each
+            raise W2SError("a study has at most 5,000 cells: name fewer shots or draws")
     return cells
 
 

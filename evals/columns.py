@@ -44,13 +44,8 @@ class Columns(BaseModel, extra="forbid", frozen=True):
 
 # of TruthfulQA on the hub, and of the authors' own file
 MC1 = Columns(path="", choices="mc1_targets.choices", label="mc1_targets.labels")
-BINARY = Columns(
-    path="",
-    question="Question",
-    choices=("Best Answer", "Best Incorrect Answer"),
-    label="0",
-    category="Category",
-)
+ANSWERS = ("Best Answer", "Best Incorrect Answer")
+BINARY = Columns(path="", question="Question", choices=ANSWERS, label="0", category="Category")
 
 
 def columns_of(row: Mapping[str, Any]) -> Columns:
@@ -77,10 +72,9 @@ class _Item(NamedTuple):
 def questions_of(rows: Sequence[Row], columns: Columns) -> list[Question]:
     """The questions of a set; what is wrong in a row is refused by file, line and id."""
     if columns.rows not in (None, len(rows)):
-        raise W2SError(
-            f"{rows[0].place.split(':')[0]}: {len(rows)} rows were read, {columns.rows} must be "
-            "there: the file is cut, or of another revision"
-        )
+        file, reason = rows[0].place.split(":")[0], "the file is cut, or of another revision"
+        counts = f"{len(rows)} rows were read, {columns.rows} must be there"
+        raise W2SError(f"{file}: {counts}: {reason}")
     items: list[_Item] = []
     unusable: list[str] = []
     first_of: dict[str, str] = {}  # place by id

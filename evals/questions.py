@@ -4,7 +4,6 @@ import hashlib
 import json
 import random
 import re
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -141,16 +140,11 @@ def _split(of: QuestionSet, test_size: int, seed: int, near_duplicates: NearDupl
 
 def near_duplicates_of(test: Sequence[Question], rest: Sequence[Question]) -> frozenset[int | str]:
     """Ids of the questions in `rest` that are near-duplicates of one in `test`."""
-    tokens = [_tokens(q.question) for q in test]
-    by_token: dict[str, list[int]] = defaultdict(list)
-    for i, words in enumerate(tokens):
-        for word in words:
-            by_token[word].append(i)
+    asked = [_tokens(q.question) for q in test]
 
     def is_near(words: set[str]) -> bool:
-        shared = Counter(i for word in words for i in by_token.get(word, ()))
-        # at least half of all tokens that either has
-        return any(3 * both >= len(words) + len(tokens[i]) for i, both in shared.items())
+        # shared tokens are at least half of all that either question has
+        return any(3 * len(words & other) >= len(words) + len(other) for other in asked)
 
     return frozenset(q.id for q in rest if is_near(_tokens(q.question)))
 

@@ -7,8 +7,9 @@ import shlex
 import urllib.error
 import urllib.request
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
@@ -28,11 +29,9 @@ TRUTHFULQA = Columns(
 )
 # a script-based dataset, which datasets >= 4 refuses: the hub's own parquet conversion of it
 NOTEBOOK = Columns(path="EleutherAI/truthful_qa_mc", revision="refs/convert/parquet", rows=684)
-HUB_FILES = {
-    "mc4": ("multiple_choice/validation-00000-of-00001.parquet", TRUTHFULQA),
-    "mc1": ("multiple_choice/validation-00000-of-00001.parquet", TRUTHFULQA),
-    "truthful_qa_mc": ("multiple_choice/validation/0000.parquet", NOTEBOOK),
-}
+ALL_CHOICES = ("multiple_choice/validation-00000-of-00001.parquet", TRUTHFULQA)
+FOUR_CHOICES = ("multiple_choice/validation/0000.parquet", NOTEBOOK)
+HUB_FILES = {"mc4": ALL_CHOICES, "mc1": ALL_CHOICES, "truthful_qa_mc": FOUR_CHOICES}
 DATASETS = (*HUB_FILES, "binary", "misconceptions")  # anything else is a path
 MISCONCEPTIONS = Path(__file__).parent / "data" / "misconceptions.jsonl"
 
@@ -79,9 +78,9 @@ def _load(
     fetched = dataset in HUB_FILES or not path.exists()
     n: int | None
     if dataset in HUB_FILES:
-        file, where = HUB_FILES[dataset]
-        files, n = [_fetch(where, [file]) / file], where.rows
-        source = f"{where.path}@{where.revision}/{file}"
+        named, where = HUB_FILES[dataset]
+        files, n = [_fetch(where, [named]) / named], where.rows
+        source = f"{where.path}@{where.revision}/{named}"
     elif columns and not path.exists():
         folder = _folder(dataset, columns)
         files, n = _data_files(folder, columns)
@@ -91,7 +90,17 @@ def _load(
             raise W2SError(f"{dataset}: revision is for the hub only, {path} is on this disk")
         files, n = _data_files(path, columns) if path.is_dir() else ([path], None)
         source = f"w2s_icl/evals/data/{path.name}" if path == MISCONCEPTIONS else str(path)
-    rows = [row for file in files for row in _rows(file, fetched=fetched)]
+    rows: list[Row] = []
+    for file in files:
+        try:
+            rows += read_rows(file)
+        except W2SError as error:
+            if not fetched:
+                raise
+            file.resolve().unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+            way_out = "run this again where the network lets the hub's own files through"
+            raise W2SError(f"{error.message} (it is taken out of the cache: {way_out})") from None
     columns = columns or columns_of(rows[0].values)
     questions = questions_of(rows, columns.model_copy(update={"rows": columns.rows or n}))
     if dataset == "mc4":
@@ -99,19 +108,6 @@ def _load(
     if len(questions) < 2:
         raise W2SError(f"{source}: {len(questions)} questions found; at least two are needed")
     return QuestionSet(dataset, source, tuple(questions))
-
-
-def _rows(file: Path, *, fetched: bool) -> list[Row]:
-    """Rows of a file; a fetched one that cannot be read is taken out of the cache."""
-    try:
-        return read_rows(file)
-    except W2SError as error:
-        if not fetched:
-            raise
-        file.resolve().unlink(missing_ok=True)
-        file.unlink(missing_ok=True)
-        way_out = "run this again where the network lets the hub's own files through"
-        raise W2SError(f"{error.message} (it is taken out of the cache: {way_out})") from None
 
 
 def _data_files(path: Path, columns: Columns | None) -> tuple[list[Path], int | None]:
@@ -145,10 +141,8 @@ def _one_of(key: str, there: list[str], named: str, path: Path, usual: str = "")
     """The config or split that is named, or the only one."""
     wanted = named or (there[0] if len(there) == 1 else usual)
     if wanted not in there:
-        raise W2SError(
-            f"{path}: {key} must be one of {', '.join(there)}, got {named!r}; a mapping file names "
-            "it, see docs/questions.md"
-        )
+        said = f"{path}: {key} must be one of {', '.join(there)}, got {named!r}"
+        raise W2SError(f"{said}; a mapping file names it, see docs/questions.md")
     return wanted
 
 
@@ -163,11 +157,10 @@ def _folder(mapping: str, columns: Columns) -> Path:
     folder = _fetch(columns, ["README.md", config])
     if not any(folder.glob(config)):  # the card says where its files are
         folder = _fetch(columns, ["*"])
-    if columns.revision != (commit := folder.name):
-        logging.getLogger(__name__).warning(
-            f"{mapping}: revision {columns.revision or 'is not given and'} may change on the hub: "
-            f"pin what is read now with revision: {commit}"
-        )
+    if columns.revision != folder.name:
+        moves = f"revision {columns.revision or 'is not given and'} may change on the hub"
+        pin = f"pin what is read now with revision: {folder.name}"
+        logging.getLogger(__name__).warning(f"{mapping}: {moves}: {pin}")
     return folder
 
 
@@ -177,12 +170,10 @@ def _fetch(columns: Columns, wanted: list[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repo, revision = columns.path, columns.revision or "main"
-    get = partial(
-        hub.snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=wanted
-    )
+    what: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "allow_patterns": wanted}
     cached = None
     with suppress(LocalEntryNotFoundError):
-        cached = Path(get(local_files_only=True))
+        cached = Path(hub.snapshot_download(repo, **what, local_files_only=True))
         # of a pattern the cache may hold a part, which the hub's list shows
         if all((cached / name).exists() for name in wanted):
             return cached
@@ -191,7 +182,7 @@ def _fetch(columns: Columns, wanted: list[str]) -> Path:
             request = urllib.request.Request(hub.constants.ENDPOINT, method="HEAD")
             with suppress(urllib.error.HTTPError):  # a server that refuses this page is there
                 urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT).close()
-        return Path(get(etag_timeout=NETWORK_TIMEOUT))
+        return Path(hub.snapshot_download(repo, **what, etag_timeout=NETWORK_TIMEOUT))
     except (OSError, HfHubHTTPError, ValueError) as error:
         if cached and any(any(cached.glob(name)) for name in wanted):
             return cached
@@ -215,17 +206,15 @@ def _binary() -> QuestionSet:
                 part.write_bytes(reply.read())
             part.replace(path)
     except (OSError, http.client.HTTPException) as error:
-        raise W2SError(
-            f"dataset binary: cannot fetch {TRUTHFULQA_CSV} ({first_line(error)}). Fetch it where "
-            "there is a network and use it as dataset, with its path"
-        ) from None
+        said = f"dataset binary: cannot fetch {TRUTHFULQA_CSV} ({first_line(error)})"
+        way_out = "Fetch it where there is a network and use it as dataset, with its path"
+        raise W2SError(f"{said}. {way_out}") from None
     try:
         loaded = QuestionSet("binary", TRUTHFULQA_CSV, tuple(questions_of(read_rows(path), BINARY)))
         if loaded.fingerprint != BINARY_SHA256:
-            raise W2SError(
-                f"dataset binary: {TRUTHFULQA_CSV} holds other questions than the 2025 release. "
-                "Use a copy of that, or the new file under its own name, with -T dataset=PATH"
-            )
+            said = f"{TRUTHFULQA_CSV} holds other questions than the 2025 release"
+            way_out = "Use a copy of that, or the new file under its own name, with -T dataset=PATH"
+            raise W2SError(f"dataset binary: {said}. {way_out}")
     except W2SError:
         path.unlink(missing_ok=True)
         raise

@@ -137,23 +137,17 @@ class StandInAPI(imodel.ModelAPI):
     variance = (0.80, 0.18, 0.02)  # of c_q, e_mq and e_mqp
     popular_rate = 0.7  # share of wrong answers that are the question's popular error
 
-    def __init__(
-        self,
-        model_name: str,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        config: imodel.GenerateConfig = imodel.GenerateConfig(),  # noqa: B008
-        **model_args: Any,
-    ) -> None:
-        """Make a stand-in model; `Arguments` says which `model_args` there are."""
-        super().__init__(model_name, base_url, api_key, [], config)
+    def __init__(self, model_name: str, **given: Any) -> None:
+        """Make a stand-in model; `Arguments` says which arguments there are."""
+        super().__init__(model_name)
         self.name = model_name.removeprefix("simulated/")
         own = {"ability": ABILITY[self.name]} if self.name in ABILITY else {}
         if not own and self.name.partition("-")[0] != "custom":
             names = "simulated/small, medium, large, custom or custom-NAME"
             raise W2SError(f"model must be {names}, got simulated/{self.name}")
         try:
-            args = checked(Arguments, own | model_args)
+            of_servers = ("base_url", "api_key", "config")
+            args = checked(Arguments, own | {k: v for k, v in given.items() if k not in of_servers})
             self.known = right_options(args.questions)
         except W2SError as error:
             raise W2SError(f"arguments of simulated/{self.name}: {first_line(error)}") from None
@@ -216,7 +210,15 @@ class StandInAPI(imodel.ModelAPI):
         """The z of the formula."""
         knows = (self.ability - 0.25) / 0.75
         start = min(max(knows + (1 - knows) / n_options, 0.01), 0.99)
-        return NORMAL.inv_cdf(start) + self.gain * _evidence(shown, self.questions)
+        labelled = [block for block in shown if block.label]
+        wrong = chance = 0.0
+        for block in labelled:
+            if question := known_question(block, self.known):
+                wrong += block.label != self.known[question]
+                chance += 1 - 1 / len(block.options)
+        quality = 1 - 1.6 * (wrong / chance) ** 2 if chance else UNLABELLED_WORTH
+        many = 1 - math.exp(-len(labelled or shown) / SHOTS_SCALE)
+        return NORMAL.inv_cdf(start) + self.gain * (quality * many)
 
     def _say(self, letter: str, blocks: tuple[Block, ...], limit: int) -> str:
         key = (self.seed, self.name, blocks[-1], _digest(blocks[:-1]))
@@ -235,20 +237,6 @@ class StandInAPI(imodel.ModelAPI):
 def simulated() -> Callable[..., imodel.ModelAPI]:
     """Provider of the stand-in models."""
     return StandInAPI
-
-
-@lru_cache(maxsize=512)
-def _evidence(shown: tuple[Block, ...], questions: str) -> float:
-    """What demonstrations are worth, as a share of many right labels: Q (1 - exp(-k / 14))."""
-    known = right_options(questions)
-    labelled = [block for block in shown if block.label]
-    wrong = chance = 0.0
-    for block in labelled:
-        if question := known_question(block, known):
-            wrong += block.label != known[question]
-            chance += 1 - 1 / len(block.options)
-    quality = 1 - 1.6 * (wrong / chance) ** 2 if chance else UNLABELLED_WORTH
-    return quality * (1 - math.exp(-len(labelled or shown) / SHOTS_SCALE))
 
 
 @lru_cache(maxsize=512)

@@ -162,18 +162,15 @@ class Study(BaseModel, extra="forbid", frozen=True):
                 StandInAPI(model, **self.model_args.get(model, {}))
         most = math.factorial(min(8, *self.verdict_shots))
         if self.orders > 1 and (self.orders > most or not set(MAIN_KINDS) & set(self.labels)):
-            raise ValueError(
-                f"orders needs gold or weak labels and is at most {most}, the orders of "
-                f"{min(self.verdict_shots)} demonstrations (headline), got {self.orders}"
-            )
+            several = f"{most}, the orders of {min(self.verdict_shots)} demonstrations (headline)"
+            needs = f"orders needs gold or weak labels and is at most {several}"
+            raise ValueError(f"{needs}, got {self.orders}")
         return self
 
     @property
     def all_pairs(self) -> tuple[Pair, ...]:
         """The pairs that were given, or every weak <= strong, self included."""
-        if self.pairs:
-            return self.pairs
-        return tuple(combinations_with_replacement(self.models, 2))
+        return self.pairs or tuple(combinations_with_replacement(self.models, 2))
 
     @property
     def strong_models(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import HeadlineMetric
 from inspect_ai.model import GenerateConfig, get_model
 from inspect_ai.viewer import TaskSamplesColumn, TaskSamplesSort, TaskSamplesView, ViewerConfig
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 import w2s_icl
 from w2s_icl import record
@@ -32,6 +32,7 @@ from w2s_icl.solvers.label_logs import find_answers
 from w2s_icl.solvers.labels import LabelRequest, check_kind, demonstrations, id_of, read_labels
 
 Part = Literal["test", "pool"]
+Given = Mapping[str, Any] | None  # further settings of a call, by name
 
 # columns of the viewer's list of samples that a click brings
 HIDDEN = ("sampleStatus", "epoch", "tokens", "cost", "duration", "retries", "error", "limit")
@@ -187,20 +188,13 @@ def experiment_record(questions: Split, prompt: Prompt) -> ExperimentRecord:
     )
 
 
-class _Checked(GenerateConfig):
+class _Checked(GenerateConfig, allow_inf_nan=False):
     """Inspect's settings, with what it leaves unchecked."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     max_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
 
 
-def call_settings(
-    cot: Cot = "none",
-    read: Read = "reply",
-    max_tokens: int | None = None,
-    generate: Mapping[str, Any] | None = None,
-) -> GenerateConfig:
+def call_settings(cot: Cot, read: Read, max_tokens: int | None, generate: Given) -> GenerateConfig:
     """Settings of each call of a cell; raises W2SError where they cannot be."""
     settings = {"temperature": 0, "max_tokens": max_tokens or (16 if cot == "none" else 1024)}
     if read == "likelihood":
@@ -214,9 +208,7 @@ def call_settings(
     return GenerateConfig.model_validate(settings)
 
 
-def label_settings(
-    read: Read, max_tokens: int | None, generate: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def label_settings(read: Read, max_tokens: int | None, generate: Given) -> dict[str, Any]:
     """What a label run must agree on, by name; the command line's own settings come first."""
     settings = vars(call_settings("none", read, max_tokens, generate))
     return {n: settings[n] for n in SETTINGS} | given_settings(SETTINGS) | {"read": read}

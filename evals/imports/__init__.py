@@ -34,9 +34,8 @@ def import_recorded(
         W2SError: The files cannot be used; names file and row. Nothing has been written.
     """
     if list_eval_logs(log_dir):  # an import never mixes with other runs
-        raise W2SError(
-            f"--log-dir {log_dir} holds logs already; imported answers need their own directory"
-        )
+        said = f"--log-dir {log_dir} holds logs already"
+        raise W2SError(f"{said}; imported answers need their own directory")
     loaded, file = load_questions(questions or "truthful_qa_mc"), Path(path)
     recording = (read_notebook if notebook else read_answers)(file, loaded)
     if demonstrations:

@@ -104,6 +104,8 @@ def _log(key: CellKey, recording: Recording, records: Sequence[record.Record]) -
     asked = list(dict.fromkeys(a.question.id for a in answers))
     right, n = recording.counts.get(key, (sum(a.letter == a.target for a in answers), len(answers)))
     accuracy = ilog.EvalMetric(name="accuracy", value=right / n if n else math.nan)
+    score = ilog.EvalScore(name=SCORER, scorer=SCORER, metrics={"accuracy": accuracy})
+    done = len(answers)
     return ilog.EvalLog(
         status="success",
         eval=ilog.EvalSpec(
@@ -121,11 +123,7 @@ def _log(key: CellKey, recording: Recording, records: Sequence[record.Record]) -
             metadata={k: v for part in (cell, *records) for k, v in part.to_metadata().items()},
         ),
         plan=ilog.EvalPlan(),
-        results=ilog.EvalResults(
-            total_samples=len(answers),
-            completed_samples=len(answers),
-            scores=[ilog.EvalScore(name=SCORER, scorer=SCORER, metrics={"accuracy": accuracy})],
-        ),
+        results=ilog.EvalResults(total_samples=done, completed_samples=done, scores=[score]),
         stats=ilog.EvalStats(started_at=now, completed_at=now),
         samples=[_sample(key.model, answer) for answer in answers],
     )

@@ -3,7 +3,6 @@
 import json
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -19,39 +18,30 @@ NOTEBOOK_SEED = 42  # of the notebook's split; plus the row number, of the order
 def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
     """Read and check the notebook's JSON files; raises as `import_recorded`."""
     recording = Recording(questions, ["prompts", "sampling settings", "replies"], as_shown=True)
-    files = []
-    for path in sorted(folder.rglob("*.json")):
-        with _named(path):
-            files.append((path, dict(json.loads(path.read_bytes()))))
-    if not files:
+    paths = sorted(folder.rglob("*.json"))
+    if not paths:
         raise W2SError(f"{folder}: no JSON files; give the notebook's folder of results")
-    # of two runs of one cell the sweep's is taken: baselines, which name a model, come last
-    for path, file in sorted(files, key=lambda item: "model" in item[1]):
-        with _named(path):
-            cells = list(_cells(file))
+    files = {}
+    try:
+        for path in paths:
+            files[path] = dict(json.loads(path.read_bytes()))
+        # of two runs of one cell the sweep's is taken: baselines, which name a model, come last
+        for path in sorted(paths, key=lambda path: "model" in files[path]):
+            cells = list(_cells(files[path]))
             if not cells:
                 raise ValueError("no model_pairs, models or results of a model in it")
             for key, result in cells:
-                _add(recording, file, key, result, path.name)
-        recording.add_file(path, len(cells))
-    if unread := sum(not answer.letter for of in recording.cells.values() for answer in of):
-        recording.notes.append(f"{unread} answers are none of the options: unread")
-    if n := len(recording.counts):
-        recording.not_recorded.append(
-            f"the answers of {n} cells with gold labels, only how many were right: they give "
-            "accuracies and nothing paired"
-        )
-    return recording
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Name the file in which something is missing or is not what it should be."""
-    try:
-        yield
+                _add(recording, files[path], key, result, path.name)
+            recording.add_file(path, len(cells))
     except (KeyError, OSError, TypeError, ValueError, AttributeError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
         raise W2SError(f"{path.name}: cannot be used: {what}") from None
+    if unread := sum(not answer.letter for of in recording.cells.values() for answer in of):
+        recording.notes.append(f"{unread} answers are none of the options: unread")
+    if n := len(recording.counts):
+        right = f"the answers of {n} cells with gold labels, only how many were right"
+        recording.not_recorded.append(f"{right}: they give accuracies and nothing paired")
+    return recording
 
 
 def _cells(file: dict[str, Any]) -> Iterator[tuple[CellKey, dict[str, Any]]]:
@@ -59,8 +49,7 @@ def _cells(file: dict[str, Any]) -> Iterator[tuple[CellKey, dict[str, Any]]]:
     pairs = file.get("model_pairs", {}).values()
     found = [(of["strong_model"], "weak", of["weak_model"], of["results"]) for of in pairs]
     found += [(model, "gold", "", of["results"]) for model, of in file.get("models", {}).items()]
-    if "model" in file:
-        found.append((file["model"], "", "", [file["results"]]))
+    found += [(file["model"], "", "", [file["results"]])] if "model" in file else []
     for model, labels, weak, results in found:
         for result in results:
             shots = int(result.get("num_few_shot", 0))
@@ -82,10 +71,9 @@ def _add(
         return
     answers = _answers(recording.questions, file["dataset"], result["predictions"], n)
     if (counted := sum(a.letter == a.target for a in answers)) != right:
-        raise ValueError(
-            f"{arm}: its predictions are right {counted} times, num_correct says {right}: damaged, "
-            f"or of other questions than {recording.questions.name}"
-        )
+        said = f"{arm}: its predictions are right {counted} times, num_correct says {right}"
+        others = f"of other questions than {recording.questions.name}"
+        raise ValueError(f"{said}: damaged, or {others}")
     recording.counts.pop(key, None)
     kept = recording.cells.setdefault(key, answers)
     differ = sum(a != b for a, b in zip(answers, kept, strict=True))
@@ -101,11 +89,10 @@ def _answers(
 ) -> list[Answer]:
     """The answers of a cell, in the notebook's split and order of options."""
     total = len(questions.questions)
-    if size["test_size"] + size["train_size"] != total or n != size["test_size"]:
-        raise ValueError(
-            f"of {size['test_size']} + {size['train_size']} questions, num_total {n}, but "
-            f"{questions.name} holds {total}; name the notebook's set with --questions"
-        )
+    test, train = size["test_size"], size["train_size"]
+    if test + train != total or n != test:
+        given = f"of {test} + {train} questions, num_total {n}, but {questions.name} holds {total}"
+        raise ValueError(f"{given}; name the notebook's set with --questions")
     if len(predictions) != n:
         raise ValueError(f"{len(predictions)} predictions, num_total says {n}")
     answers = []

@@ -17,6 +17,8 @@ from w2s_icl.record import CellKey, Count, Shown
 from w2s_icl.rows import is_empty, read_rows
 from w2s_icl.scorers.multiple_choice import parse_answer
 
+Options = dict[int | str, tuple[str, ...]]  # by the id of a question
+
 
 class RecordedRow(BaseModel, extra="ignore", str_strip_whitespace=True):
     """The columns that both kinds of files have."""
@@ -45,11 +47,9 @@ class AnswerRow(RecordedRow):
     def _agrees(self) -> Self:
         few_shot = self.labels and self.shots and (self.weak or self.labels != "weak")
         if not few_shot and (self.labels or self.shots or self.weak):
-            raise ValueError(
-                f"labels is {self.labels!r}, weak {self.weak!r} and shots {self.shots}: "
-                "demonstrations need labels and shots, weak labels also weak; without "
-                "demonstrations all three stay empty"
-            )
+            given = f"labels is {self.labels!r}, weak {self.weak!r} and shots {self.shots}"
+            needed = "demonstrations need labels and shots, weak labels also weak"
+            raise ValueError(f"{given}: {needed}; without demonstrations all three stay empty")
         return self
 
     @property
@@ -91,10 +91,9 @@ def read_answers(path: Path, questions: QuestionSet) -> Recording:
     for place, row, question in rows:
         line = place.rpartition(": ")[2]
         if (first := seen.setdefault((row.key, question.id, row.epoch), line)) != line:
-            raise W2SError(
-                f"{place}: question {question.id!r} was answered in {first} already, in the same "
-                "cell; give each answer once, or number repeated runs in a column epoch"
-            )
+            way_out = "give each answer once, or number repeated runs in a column epoch"
+            said = f"question {question.id!r} was answered in {first} already, in the same cell"
+            raise W2SError(f"{place}: {said}; {way_out}")
         choices = options.get(question.id, question.choices)
         if (letter := _letter(row.answer, choices) or "") not in ascii_uppercase[: len(choices)]:
             beyond.append(f"{line} ({letter})")
@@ -113,16 +112,14 @@ def read_answers(path: Path, questions: QuestionSet) -> Recording:
     return recording
 
 
-def _options(
-    rows: Sequence[tuple[str, AnswerRow, Question]], recording: Recording
-) -> dict[int | str, tuple[str, ...]]:
+def _options(rows: list[tuple[str, AnswerRow, Question]], recording: Recording) -> Options:
     """Options of the questions that were asked with others than the question set lists.
 
     Some sets keep three of a question's wrong options, and not everybody the same three: an answer
     that is not listed is another wrong option. Over 10% of such answers are refused: the questions
     are others.
     """
-    options: dict[int | str, tuple[str, ...]] = {}
+    options: Options = {}
     unlisted = [x for x in rows if _letter(x[1].answer, x[2].choices) is None]
     for _, row, question in unlisted:
         mine = options.get(question.id, question.choices)
@@ -187,25 +184,25 @@ def read_demonstrations(path: Path, recording: Recording) -> None:
 AnyRow = TypeVar("AnyRow", bound=RecordedRow)
 
 
-def _read(
-    path: Path, kind: type[AnyRow], recording: Recording
-) -> list[tuple[str, AnyRow, Question]]:
+def _read(path: Path, kind: type[AnyRow], into: Recording) -> list[tuple[str, AnyRow, Question]]:
     """Place, content and question of each row; W2SError where the file or a row cannot be read."""
-    known, found = recording.questions, []
+    known, found = into.questions, []
     # by its id, or else by its row, counted from 0; the first where an id stands twice
     by_name = {str(row): question for row, question in enumerate(known.questions)}
     by_name |= {str(question.id): question for question in reversed(known.questions)}
     for place, values in read_rows(path):
-        texts = {k: "" if is_empty(value) else str(value).strip() for k, value in values.items()}
-        given = {name: text for name, text in texts.items() if text}
+        given = {}
+        for name, value in values.items():
+            whole = isinstance(value, float) and value.is_integer()
+            if text := "" if is_empty(value) else str(int(value) if whole else value).strip():
+                given[name] = text
         row = checked(kind, given, f"{place}: ")
         # pandas writes whole numbers so beside an empty cell
         name = row.question.removesuffix(".0")
         if name not in by_name:
-            raise W2SError(
-                f"{place}: question {name!r:.60} is not among the {len(known.questions)} questions "
-                f"of {known.name}; give an id, or a row number from 0"
-            )
+            among = f"the {len(known.questions)} questions of {known.name}"
+            said = f"{place}: question {name!r:.60} is not among {among}"
+            raise W2SError(f"{said}; give an id, or a row number from 0")
         found.append((place, row, by_name[name]))
-    recording.add_file(path, len(found))
+    into.add_file(path, len(found))
     return found

@@ -76,12 +76,11 @@ def _load(
     if dataset == "binary":
         return _binary()
     fetched = dataset in HUB_FILES or not path.exists()
-    n: int | None
     if dataset in HUB_FILES:
         named, where = HUB_FILES[dataset]
         files, n = [_fetch(where, [named]) / named], where.rows
         source = f"{where.path}@{where.revision}/{named}"
-    elif columns and not path.exists():
+    elif columns and fetched:
         folder = _folder(dataset, columns)
         files, n = _data_files(folder, columns)
         source = " ".join(f"{columns.path}@{folder.name} {columns.name} {columns.split}".split())

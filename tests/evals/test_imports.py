@@ -154,6 +154,7 @@ Damage = Callable[[list[dict[str, Any]]], Any]
         (lambda c: c[30].update(weak=""), "line 32: labels is 'weak', weak ''"),
         (lambda c: c[30].update(shots=0), "line 32: labels is 'weak', weak 'm/small' and shots 0"),
         (lambda c: c[30].update(shots="many"), "line 32: shots: input should be a valid integer"),
+        (lambda c: c[30].update(shots=10**7), "line 32: shots: input should be less than or equal"),
         (lambda c: c[2].update(model=""), "line 4: model is missing"),
         (lambda c: c[2].update(split="train"), "line 4: split"),
         (lambda c: c.clear(), "answers.csv: "),

@@ -144,7 +144,7 @@ def near_duplicates_of(test: Sequence[Question], rest: Sequence[Question]) -> fr
 
     def is_near(words: set[str]) -> bool:
         # shared tokens are at least half of all that either question has
-        return any(3 * len(words & other) >= len(words) + len(other) for other in asked)
+        return any(3 * len(words & other) >= len(words) + len(other) > 0 for other in asked)
 
     return frozenset(q.id for q in rest if is_near(_tokens(q.question)))
 

@@ -69,6 +69,10 @@ class _Item(NamedTuple):
     label: Any
 
 
+class _UnusableError(Exception):
+    """Why a row cannot be used."""
+
+
 def questions_of(rows: Sequence[Row], columns: Columns) -> list[Question]:
     """The questions of a set; what is wrong in a row is refused by file, line and id."""
     if columns.rows not in (None, len(rows)):
@@ -83,9 +87,9 @@ def questions_of(rows: Sequence[Row], columns: Columns) -> list[Question]:
         try:
             id_ = _id(_value(row.values, columns.id), i) if columns.id else i
             if (first := first_of.setdefault(str(id_), row.place)) != row.place:
-                raise ValueError(f"stands in {first} already; ids must be different")
+                raise _UnusableError(f"stands in {first} already; ids must be different")
             items.append(_item(row, id_, columns))
-        except ValueError as error:
+        except _UnusableError as error:
             unusable.append(f"{row.place}, id {id_!r:.80}: {error}")
     first_place, own = int(columns.label_from), any(item.own for item in items)
     read = [(item, _places(item, first_place, own=own)) for item in items]
@@ -115,8 +119,8 @@ def _value(row: Mapping[str, Any], column: str) -> Any:
     if dot and name in row:
         if isinstance(nested := _parsed(row[name]), Mapping):
             return _value(nested, inner)
-        raise ValueError(f"{name} must hold {inner}, got {row[name]!r:.80}")
-    raise ValueError(f"no column {column}; {nearest(column, map(str, row))}")
+        raise _UnusableError(f"{name} must hold {inner}, got {row[name]!r:.80}")
+    raise _UnusableError(f"no column {column}; {nearest(column, map(str, row))}")
 
 
 def _id(value: Any, i: int) -> int | str:
@@ -124,14 +128,14 @@ def _id(value: Any, i: int) -> int | str:
     if is_empty(value):
         return i
     if isinstance(value, bool | list | dict) or (isinstance(value, float) and value % 1):
-        raise ValueError(f"id must be a whole number or a text, got {value!r:.80}")
+        raise _UnusableError(f"id must be a whole number or a text, got {value!r:.80}")
     return int(value) if isinstance(value, float) else value
 
 
 def _said(value: Any, column: str) -> str:
     """A cell as a text, "" where it is empty."""
     if isinstance(value, list | dict | bytes):
-        raise ValueError(f"{column} must be a text, got {value!r:.80}")
+        raise _UnusableError(f"{column} must be a text, got {value!r:.80}")
     return "" if is_empty(value) else str(value).strip()
 
 
@@ -140,12 +144,12 @@ def _item(row: Row, id_: int | str, columns: Columns) -> _Item:
     asked = (columns.question,) if isinstance(columns.question, str) else columns.question
     texts = [_said(_value(values, column), column) for column in asked]
     if "" in texts:
-        raise ValueError(f"{asked[texts.index('')]} must not be empty")
+        raise _UnusableError(f"{asked[texts.index('')]} must not be empty")
     choices, own = _choices(values, columns)
     if not 2 <= len(choices) <= len(ascii_uppercase) or "" in choices:
-        raise ValueError(f"2 to 26 choices with a text are needed, got {choices!r:.120}")
+        raise _UnusableError(f"2 to 26 choices with a text are needed, got {choices!r:.120}")
     if twice := [choice for choice in choices if choices.count(choice) > 1]:
-        raise ValueError(f"choices must be different, {twice[0]!r:.80} stands there twice")
+        raise _UnusableError(f"choices must be different, {twice[0]!r:.80} stands there twice")
     fixed = columns.label not in values and columns.label.isdecimal()
     label = int(columns.label) if fixed else _value(values, columns.label)
     category = _said(_value(values, columns.category), "category") if columns.category else ""
@@ -168,9 +172,9 @@ def _choices(values: Mapping[str, Any], columns: Columns) -> tuple[list[str], li
     if isinstance(given, Mapping) and "text" in given:
         given, own = given["text"], given.get("label") or ()
     if not isinstance(given, list):
-        raise ValueError(f"{named} must be a list of texts, got {given!r:.120}")
+        raise _UnusableError(f"{named} must be a list of texts, got {given!r:.120}")
     if own and len(own) != len(given):
-        raise ValueError(f"{named} has {len(given)} texts and {len(own)} labels")
+        raise _UnusableError(f"{named} has {len(given)} texts and {len(own)} labels")
     return [_said(c, named) for c in given], [_said(c, named) for c in own]
 
 
@@ -187,10 +191,10 @@ def _parsed(value: Any) -> Any:
     try:
         read = ast.literal_eval(value.strip())
     except Exception:  # of many kinds
-        raise ValueError(f"is not a list as JSON writes it: {value!r:.80}") from None
+        raise _UnusableError(f"is not a list as JSON writes it: {value!r:.80}") from None
     # Python joins neighbouring texts: a comma that is missing would join two options
     if isinstance(read, list) and len(texts) > len(read):
-        raise ValueError(f"a comma is missing between texts: {value!r:.80}")
+        raise _UnusableError(f"a comma is missing between texts: {value!r:.80}")
     return read
 
 

@@ -56,8 +56,15 @@ def read_prompt(messages: Sequence[imodel.ChatMessage]) -> tuple[tuple[Block, ..
     The last question is asked; before the first one the instruction may stand.
     """
     # an assistant's turn ends in its letter, whether it reasons before or not
-    turns = (f"Answer: {m.text[-1:]}" if m.role == "assistant" else m.text for m in messages)
-    text = "\n\n".join(turns)
+    turns = [f"Answer: {m.text[-1:]}" if m.role == "assistant" else m.text for m in messages]
+    shown, rest = _blocks("\n\n".join(turns[:-1]))
+    asked, _ = _blocks(f"{rest}\n\n{turns[-1]}")
+    return shown + asked, sum(map(len, turns)) + 2 * len(turns[1:])
+
+
+@lru_cache(maxsize=64)  # what stands before the question is the same in all calls of a cell
+def _blocks(text: str) -> tuple[tuple[Block, ...], str]:
+    """The questions of a text, and what stands behind the last one."""
     blocks: list[Block] = []
     end = 0
     for match in _BLOCK.finditer(text):
@@ -65,7 +72,7 @@ def read_prompt(messages: Sequence[imodel.ChatMessage]) -> tuple[tuple[Block, ..
         label = dict(zip(ascii_uppercase, options, strict=False)).get(match[2], "")
         blocks.append(Block(text[end : match.start()].strip(), options, label))
         end = match.end()
-    return tuple(blocks), len(text)
+    return tuple(blocks), text[end:]
 
 
 @lru_cache(maxsize=8)
@@ -210,15 +217,7 @@ class StandInAPI(imodel.ModelAPI):
         """The z of the formula."""
         knows = (self.ability - 0.25) / 0.75
         start = min(max(knows + (1 - knows) / n_options, 0.01), 0.99)
-        labelled = [block for block in shown if block.label]
-        wrong = chance = 0.0
-        for block in labelled:
-            if question := known_question(block, self.known):
-                wrong += block.label != self.known[question]
-                chance += 1 - 1 / len(block.options)
-        quality = 1 - 1.6 * (wrong / chance) ** 2 if chance else UNLABELLED_WORTH
-        many = 1 - math.exp(-len(labelled or shown) / SHOTS_SCALE)
-        return NORMAL.inv_cdf(start) + self.gain * (quality * many)
+        return NORMAL.inv_cdf(start) + self.gain * _evidence(shown, self.questions)
 
     def _say(self, letter: str, blocks: tuple[Block, ...], limit: int) -> str:
         key = (self.seed, self.name, blocks[-1], _digest(blocks[:-1]))
@@ -239,7 +238,21 @@ def simulated() -> Callable[..., imodel.ModelAPI]:
     return StandInAPI
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
+def _evidence(shown: tuple[Block, ...], questions: str) -> float:
+    """What demonstrations are worth, as a share of many right labels: Q (1 - exp(-k / 14))."""
+    known = right_options(questions)
+    labelled = [block for block in shown if block.label]
+    wrong = chance = 0.0
+    for block in labelled:
+        if question := known_question(block, known):
+            wrong += block.label != known[question]
+            chance += 1 - 1 / len(block.options)
+    quality = 1 - 1.6 * (wrong / chance) ** 2 if chance else UNLABELLED_WORTH
+    return quality * (1 - math.exp(-len(labelled or shown) / SHOTS_SCALE))
+
+
+@lru_cache(maxsize=64)
 def _digest(shown: tuple[Block, ...]) -> str:
     return sha256(repr([block[1:] for block in shown]).encode()).hexdigest()
 

@@ -68,10 +68,8 @@ def prompts(study: Any) -> list[tuple[str, list[dict[str, str]]]]:
             )
         )
         for sample in split.test:
-            prompt = Prompt()
-            turn = prompt.last_turn(shown, sample.input, sample.choices)
-            messages = [*prompt.prefix(shown), turn]
-            asked.append((cell.model, [{"role": m.role, "content": m.text} for m in messages]))
+            turns = Prompt().turns(shown, sample.input, sample.choices)
+            asked.append((cell.model, [{"role": r, "content": text} for r, text in turns]))
     return asked
 
 

@@ -14,15 +14,9 @@ from string import ascii_uppercase
 from typing import Any, Literal, Self, get_args, get_type_hints
 
 from inspect_ai.log import transcript
-from inspect_ai.model import (
-    ChatMessage,
-    ChatMessageAssistant,
-    ChatMessageSystem,
-    ChatMessageUser,
-    ModelOutput,
-    get_model,
-)
+from inspect_ai.model import ChatMessage, ModelOutput, get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
+from pydantic import TypeAdapter
 
 from w2s_icl.errors import W2SError
 from w2s_icl.record import rotation
@@ -60,6 +54,9 @@ DISCLOSURES: Mapping[Disclosure, str] = {
     "source": f"{_SOURCE}.",
     "accuracy": f"{_SOURCE}; {{percent}}% of them are right.",
 }
+
+Turn = tuple[str, str]  # role and text of a message
+_MESSAGES = TypeAdapter(list[ChatMessage])
 
 # key of `Sample.metadata` under which answers stand that another cell's log already holds
 TAKEN_OVER = "reused_output"
@@ -146,48 +143,35 @@ class Prompt:
         of = {"source": shown.source, "percent": f"{100 * shown.right_share:.0f}"}
         return f"{message} {DISCLOSURES[self.disclosure].format(**of)}"
 
-    def prefix(self, shown: Demonstrations) -> list[ChatMessage]:
-        """All messages before the question's own."""
+    def turns(
+        self, shown: Demonstrations, question: str = "", choices: Sequence[str] = ()
+    ) -> list[Turn]:
+        """The whole prompt; the last turn asks the question, those before it are the prefix."""
+        turns: list[Turn] = []
+        solved = [(d.question, d.choices, d.label) for d in shown.items]
+        for asked, options, label in [*solved, (question, choices, None)]:
+            text = question_text("" if self.question == "hidden" else asked, options)
+            turns += [("user", text), ("assistant", label)] if label else [("user", text)]
+        instruction = self.system_message(shown)
         if self.style == "transcript":
-            return []
-        instruction, turns = self.system_message(shown), self._solved(shown)
+            return [("user", "\n\n".join([instruction, *_texts(turns), "Answer:"]))]
         if self.system_role == "system":
-            return [ChatMessageSystem(content=instruction), *turns]
-        if turns:
-            turns[0].content = f"{instruction}\n\n{turns[0].text}"
-        return turns
-
-    def last_turn(
-        self, shown: Demonstrations, question: str, choices: Sequence[str]
-    ) -> ChatMessageUser:
-        """The message that asks the question."""
-        text = self._asked(question, choices)
-        if self.style == "transcript":
-            solved = _texts(self._solved(shown))
-            text = "\n\n".join([self.system_message(shown), *solved, text, "Answer:"])
-        elif self.system_role == "user" and not shown.items:
-            text = f"{self.system_message(shown)}\n\n{text}"
-        return ChatMessageUser(content=text)
-
-    def _solved(self, shown: Demonstrations) -> list[ChatMessage]:
-        turns: list[ChatMessage] = []
-        for d in shown.items:
-            turns.append(ChatMessageUser(content=self._asked(d.question, d.choices)))
-            if d.label is not None:
-                turns.append(ChatMessageAssistant(content=d.label))
-        return turns
+            return [("system", instruction), *turns]
+        return [("user", f"{instruction}\n\n{turns[0][1]}"), *turns[1:]]
 
     def sha256(self, shown: Demonstrations) -> str:
         """Digest of all that stands before the question: equal prompts have equal digests."""
-        messages = [[m.role, m.content] for m in self.prefix(shown)]
-        return _digest([messages, self.last_turn(shown, "", ()).text, self.style, self.question])
+        *prefix, (_, last) = self.turns(shown)
+        return _digest([prefix, last, self.style, self.question])
 
     def characters(self, shown: Demonstrations) -> int:
         """Length of everything in the prompt but the question that is asked."""
-        return sum(len(m.text) for m in [*self.prefix(shown), self.last_turn(shown, "", ())])
+        return sum(len(text) for _, text in self.turns(shown))
 
-    def _asked(self, question: str, choices: Sequence[str]) -> str:
-        return question_text("" if self.question == "hidden" else question, choices)
+
+def messages(turns: Sequence[Turn]) -> list[ChatMessage]:
+    """The turns as Inspect sends them."""
+    return _MESSAGES.validate_python([{"role": role, "content": text} for role, text in turns])
 
 
 def question_text(question: str, choices: Sequence[str]) -> str:
@@ -218,23 +202,24 @@ def few_shot_prompt(  # noqa: D417 - the rest as `Prompt`
             to the left by (e - 1) mod n places; the demonstrations stay as they are.
     """
     prompt = Prompt(style, disclosure, cot, question, system_role)
-    prefix = prompt.prefix(shown)
+    *prefix, _ = prompt.turns(shown)
     # for the viewer's Messages tab all turns in one message: 130 of them would take as much time as
     # the rest of a call. The model event of the transcript has the turns as they were sent
-    to_read: list[ChatMessage] = [message for message in prefix if message.role == "system"]
-    if turns := _texts(prefix[len(to_read) :]):
-        title = "(Demonstrations, sent as a turn each.)"
-        to_read.append(ChatMessageUser(content="\n\n".join([title, *turns])))
+    told = [turn for turn in prefix if turn[0] == "system"]
+    if solved := _texts(prefix[len(told) :]):
+        told.append(("user", "\n\n".join(["(Demonstrations, sent as a turn each.)", *solved])))
+    sent, to_read = messages(prefix), messages(told)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         choices = [choice.value for choice in state.choices]
         place = rotation(state.epoch, permutations, len(choices))
-        turn = prompt.last_turn(shown, state.input_text, choices[place:] + choices[:place])
+        asked = prompt.turns(shown, state.input_text, choices[place:] + choices[:place])[-1:]
+        turn = messages(asked)[0]
         if shown.note:
             transcript().info(shown.note, source="few_shot")
         reused: Any = state.metadata.get(TAKEN_OVER)
         if reused is None:
-            state.output = await _answer([*prefix, turn])
+            state.output = await _answer([*sent, turn])
         else:
             state.output = ModelOutput.model_validate(reused["outputs"][str(state.epoch)])
             where = f"in cell `{reused['cell']}` of this study (log `{reused['log']}`)"
@@ -245,8 +230,8 @@ def few_shot_prompt(  # noqa: D417 - the rest as `Prompt`
     return solve
 
 
-def _texts(turns: Sequence[ChatMessage]) -> list[str]:
-    return [m.text if m.role == "user" else f"Answer: {m.text}" for m in turns]
+def _texts(turns: Sequence[Turn]) -> list[str]:
+    return [text if role == "user" else f"Answer: {text}" for role, text in turns]
 
 
 async def _answer(messages: list[ChatMessage]) -> ModelOutput:
@@ -262,9 +247,7 @@ async def _answer(messages: list[ChatMessage]) -> ModelOutput:
         cause = (error.__cause__ if type(error).__name__ == "RetryError" else None) or error
         said = getattr(cause, "provider_message", None)
         raise (RuntimeError(said) if said else cause) from None
-    if output.empty:
-        raise RuntimeError(f"no answer: {output.error or 'the reply is empty'}")
-    said, stop = output.completion, output.stop_reason
+    said, stop = output.completion, "unknown" if output.empty else output.stop_reason
     refused = stop == "content_filter" and output.usage is None and said
     failed = output.error or (stop == "unknown" and not said)
     if refused or failed or stop == "model_length":

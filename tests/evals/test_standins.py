@@ -23,7 +23,7 @@ from w2s_icl.evals.sweep.endpoint import quiet_console
 from w2s_icl.evals.truthfulqa import zero_shot
 from w2s_icl.record import BANNER, is_simulated
 from w2s_icl.scorers.reading import read_reply
-from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt
+from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt, messages
 
 N, SHOTS = 1000, 64
 PLAIN, NONE = Prompt(), Demonstrations()
@@ -70,10 +70,7 @@ def shown(samples: Sequence[Sample], labels: str) -> Demonstrations:
 def prompts_of(
     prompt: Prompt, demonstrations: Demonstrations, asked: Sequence[Sample]
 ) -> list[list[ChatMessage]]:
-    prefix = prompt.prefix(demonstrations)
-    return [
-        [*prefix, prompt.last_turn(demonstrations, str(s.input), s.choices or ())] for s in asked
-    ]
+    return [messages(prompt.turns(demonstrations, str(s.input), s.choices or ())) for s in asked]
 
 
 def ask(api: Any, prompts: list[list[ChatMessage]], **config: Any) -> list[ModelOutput]:

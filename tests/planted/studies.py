@@ -18,7 +18,7 @@ from tests.planted import students  # noqa: F401 - registers the provider
 from w2s_icl.evals.cells import all_cells, build, few_shot_cells, plan_record, zero_shot_cells
 from w2s_icl.evals.study import load_study
 from w2s_icl.scorers.multiple_choice import multiple_choice_letter
-from w2s_icl.solvers.few_shot import Demonstrations, Prompt
+from w2s_icl.solvers.few_shot import Demonstrations, Prompt, messages
 
 LABELS = ("gold", "weak", "noise_matched", "random", "unlabelled", "self")
 
@@ -91,7 +91,7 @@ async def _ask(task: Task, prefix: list[ChatMessage], first: EvalSample) -> list
     answered = [first]
     for sample in list(task.dataset)[1:]:
         choices, id_, text = list(sample.choices or ()), sample.id or 0, str(sample.input)
-        turn = Prompt().last_turn(Demonstrations(), text, choices)
+        _, turn = messages(Prompt().turns(Demonstrations(), text, choices))
         output = await model.api.generate([*prefix, turn], [], "auto", GenerateConfig())
         assert isinstance(output, ModelOutput)
         target = Target(sample.target)

@@ -6,21 +6,9 @@ from functools import partial
 from string import ascii_uppercase
 from typing import Any, Literal
 
+from inspect_ai import scorer as inspect_scorer
 from inspect_ai.model import ModelOutput
-from inspect_ai.scorer import (
-    CORRECT,
-    INCORRECT,
-    NOANSWER,
-    Metric,
-    SampleScore,
-    Score,
-    Scorer,
-    Target,
-    accuracy,
-    metric,
-    scorer,
-    stderr,
-)
+from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, metric, scorer
 from inspect_ai.solver import TaskState
 
 from w2s_icl.errors import W2SError
@@ -53,7 +41,7 @@ def readable() -> Metric:
     return compute
 
 
-METRICS = [accuracy(), stderr(), readable()]
+METRICS = [inspect_scorer.accuracy(), inspect_scorer.stderr(), readable()]
 
 
 @scorer(name=SCORER, metrics=METRICS)
@@ -77,6 +65,7 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
         turn, letters = rotation(state.epoch, permutations, len(options)), ascii_uppercase
         shown = [*options[turn:], *options[:turn]]
         own = dict(zip(letters, letters[turn : len(options)] + letters[:turn], strict=False))
+        texts = dict(zip(letters, options, strict=False))
         metadata: dict[str, Any] = {READ_BY: SCORER_VERSION}
         # with these stop reasons some servers hand back an error text as a reply
         if output.stop_reason in ("model_length", "content_filter"):
@@ -92,21 +81,17 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
             cut = output.stop_reason == "max_tokens"
             reading = read_reply(output.completion, shown, truncated=cut)
         metadata["read_as"] = reading.rule
-        lettered = [f"{letter}) {text}" for letter, text in zip(letters, options, strict=False)]
         answer = own[reading.letter] if reading.letter else ""
-        said, value = f"Not readable ({reading.rule}): {output.completion!r}", NOANSWER
+        said = f"Not readable ({reading.rule}): {output.completion!r}"
+        value, reason = inspect_scorer.NOANSWER, reading.reason
         if answer:
-            said = f"Answered {lettered[letters.index(answer)]}"
-            value = CORRECT if answer == target.text else INCORRECT
+            said, reason = f"Answered {answer}) {texts[answer]}", None
+            right = answer == target.text
+            value = inspect_scorer.CORRECT if right else inspect_scorer.INCORRECT
             metadata |= {"shown": reading.letter} if permutations > 1 else {}
-            metadata["option"] = options[letters.index(answer)]
-        return Score(
-            value=value,
-            answer=answer,
-            explanation=f"{said}\n\nGold: {lettered[letters.index(target.text)]}",
-            reason=None if answer else reading.reason,
-            metadata=metadata,
-        )
+            metadata["option"] = texts[answer]
+        said += f"\n\nGold: {target.text}) {texts[target.text]}"
+        return Score(value=value, answer=answer, explanation=said, reason=reason, metadata=metadata)
 
     return score
 

@@ -10,17 +10,8 @@ from string import ascii_uppercase
 from typing import Any, NamedTuple, TypeVar
 
 import fsspec
-from inspect_ai.log import (
-    EvalLog,
-    EvalSample,
-    EvalSampleSummary,
-    list_eval_logs,
-    read_eval_log,
-    read_eval_log_async,
-    read_eval_log_sample_summaries,
-    read_eval_log_sample_summaries_async,
-    read_eval_log_samples,
-)
+from inspect_ai import log as logs
+from inspect_ai.log import EvalLog, EvalSample, EvalSampleSummary
 from inspect_ai.scorer import CORRECT
 
 from w2s_icl import record
@@ -42,7 +33,7 @@ class Stamp(NamedTuple):
     size: int
 
 
-_headers: dict[str, tuple[Stamp, EvalLog | None]] = {}
+_headers: dict[Stamp, EvalLog | None] = {}  # None: cannot be read
 
 
 def is_remote(address: str) -> bool:
@@ -56,31 +47,29 @@ def log_headers(log_dir: str) -> list[EvalLog]:
 
 
 def _listed(log_dir: str) -> list[tuple[Stamp, EvalLog]]:
-    files = sorted(list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
+    files = sorted(logs.list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
     stamps = [Stamp(info.name, info.mtime, info.size) for info in files]
-    new = [stamp for stamp in stamps if _headers.get(stamp.name, (None,))[0] != stamp]
-    read = partial(read_eval_log_async, header_only=True)
-    for stamp, header in zip(new, _each([stamp.name for stamp in new], read), strict=True):
-        _headers[stamp.name] = (stamp, header)
-    return [(s, header) for s in stamps if (header := _headers[s.name][1]) is not None]
+    new = [stamp for stamp in stamps if stamp not in _headers]
+    read = partial(logs.read_eval_log_async, header_only=True)
+    _headers.update(zip(new, _each([stamp.name for stamp in new], read), strict=True))
+    return [(stamp, header) for stamp in stamps if (header := _headers[stamp])]
 
 
-def summaries(names: Sequence[str]) -> Iterator[tuple[str, list[EvalSampleSummary]]]:
-    """Logs with the summaries of their samples, none where they cannot be read."""
-    for name, read in zip(names, _each(names, read_eval_log_sample_summaries_async), strict=True):
-        yield name, read or []
+def summaries(names: Sequence[str]) -> Iterator[list[EvalSampleSummary]]:
+    """The summaries of each log's samples, none where they cannot be read."""
+    return (read or [] for read in _each(names, logs.read_eval_log_sample_summaries_async))
 
 
 def outputs_of(location: str) -> Iterator[EvalSample]:
     """The samples of a log one by one, without their transcripts, which are most of it."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = location
+        log = location
         if is_remote(location):  # each sample would be a request
             files, path = fsspec.core.url_to_fs(location)
-            copy = str(Path(folder) / Path(path).name)
-            files.get_file(path, copy)
-        left_out = {"messages", "events", "events_data", "attachments", "store"}
-        yield from read_eval_log_samples(copy, all_samples_required=False, exclude_fields=left_out)
+            log = str(Path(folder) / Path(path).name)
+            files.get_file(path, log)
+        heavy = {"messages", "events", "events_data", "attachments", "store"}
+        yield from logs.read_eval_log_samples(log, all_samples_required=False, exclude_fields=heavy)
 
 
 def _each(names: Sequence[str], read: Callable[[str], Awaitable[T]]) -> Iterator[T | None]:
@@ -165,9 +154,12 @@ def other_runs(model: str, experiment: ExperimentRecord, settings: Settings, log
 def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
     """The answers of a log on the pool that a user named; raises W2SError where it is of no use."""
     try:
-        file, log = path.stat(), read_eval_log(str(path), header_only=True)
+        file = path.stat()
+        stamp = Stamp(str(path), file.st_mtime, file.st_size)
+        log = _headers.get(stamp) or logs.read_eval_log(stamp.name, header_only=True)
     except Exception as error:  # a damaged log raises whatever its first bad byte leads to
         raise W2SError(f"{path}: cannot be read: {first_line(error)}") from None
+    _headers[stamp] = log
     ours = record.is_ours(log) and is_complete(log)
     if not ours or CellRecord.from_log(log).split != "pool":
         raise W2SError(
@@ -179,7 +171,7 @@ def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
         mine, its = getattr(experiment, name), getattr(theirs, name)
         if its != mine:
             raise W2SError(f"{path.name}: its {name} is {its!r}, this run's is {mine!r}")
-    return _answers(Stamp(str(path), file.st_mtime, file.st_size), log)
+    return _answers(stamp, log)
 
 
 def label_command(model: str, experiment: ExperimentRecord, settings: Settings) -> str:
@@ -217,7 +209,7 @@ def _difference(log: EvalLog, settings: Settings) -> str:
 @lru_cache(maxsize=16)
 def _summaries(stamp: Stamp) -> list[EvalSampleSummary]:
     try:
-        return sorted(read_eval_log_sample_summaries(stamp.name), key=lambda s: s.epoch)
+        return sorted(logs.read_eval_log_sample_summaries(stamp.name), key=lambda s: s.epoch)
     except Exception as error:  # a damaged log raises whatever its first bad byte leads to
         if is_remote(stamp.name):  # the store may not answer, and the log be whole
             raise

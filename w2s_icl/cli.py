@@ -2,7 +2,9 @@
 
 import json
 import sys
+from functools import partial
 from io import TextIOWrapper
+from typing import Any
 
 import click
 from dotenv import find_dotenv, load_dotenv
@@ -94,24 +96,16 @@ def run(
     from w2s_icl.evals.sweep.plan import print_plan
     from w2s_icl.evals.sweep.run import checked_plan, run_study
 
-    detects = detectable(loaded.test_size, loaded.draws)
+    told: Any = {"max_cost": max_cost, "detects": detectable(loaded.test_size, loaded.draws)}
     if dry_run:
         made = checked_plan(loaded, log_dir)
-        print_plan(made, max_cost=max_cost, detects=detects)
+        print_plan(made, **told)
         made.check_budget(max_cost)
         return
     asks = not yes and sys.stdin.isatty() and sys.stdout.isatty()
+    told |= {"display": display, "confirm": partial(click.confirm, "Run it?") if asks else None}
     with shards.runner(log_dir, ray=ray, share=shard) as (folder, run_cells, of_all):
-        outcome = run_study(
-            loaded,
-            folder,
-            display=display,
-            max_cost=max_cost,
-            of_all=of_all,
-            confirm=(lambda: click.confirm("Run it?")) if asks else None,
-            detects=detects,
-            run_cells=run_cells,
-        )
+        outcome = run_study(loaded, folder, run_cells=run_cells, of_all=of_all, **told)
     sys.exit(outcome.exit_code)
 
 
@@ -178,24 +172,17 @@ def compare(logs: tuple[str, ...], out: str, renamed: tuple[str, ...]) -> None:
         raise click.UsageError("give two log directories or more")
     written = write_comparison(logs, out, renamed)
     _echo(written.summary)
-    click.echo(f"wrote {written.files[-1]}, and beside it {len(written.files) - 1} files")
+    _echo(f"wrote {written.files[-1]}, and beside it {len(written.files) - 1} files")
 
 
 @main.command("import")
-@click.argument("source", nargs=-1, required=True, metavar="ANSWERS | notebook RESULTS_DIR")
+@click.argument("answers", nargs=-1, required=True, metavar="ANSWERS | notebook RESULTS_DIR")
 @click.option("--log-dir", type=directory, required=True, help="A directory without logs.")
 @click.option("--questions", help="The questions, as `dataset` of the tasks.")
 @click.option("--demonstrations", help="File that says which demonstrations were shown.")
 @click.option("--name", help="What the recording is called.")
-@click.option("--source", "told", default="", help="Who recorded the answers, and where they are.")
-def import_(
-    source: tuple[str, ...],
-    log_dir: str,
-    questions: str | None,
-    demonstrations: str | None,
-    name: str | None,
-    told: str,
-) -> None:
+@click.option("--source", default="", help="Who recorded the answers, and where they are.")
+def import_(answers: tuple[str, ...], log_dir: str, **said: Any) -> None:
     """Make logs of answers that were recorded elsewhere: a file of rows, or the notebook's folder.
 
     ANSWERS is a CSV, JSONL or parquet file, an answer a row: model, question, answer, and where
@@ -204,20 +191,12 @@ def import_(
     """
     from w2s_icl.evals.imports import import_recorded
 
-    notebook = source[0] == "notebook"
-    if len(source) != 1 + notebook or not (questions or notebook):
+    notebook = answers[0] == "notebook"
+    if len(answers) != 1 + notebook or not (said["questions"] or notebook):
         raise click.UsageError("give a file with --questions DATASET, or: notebook RESULTS_DIR")
-    made = import_recorded(
-        source[-1],
-        log_dir,
-        notebook=notebook,
-        questions=questions,
-        demonstrations=demonstrations,
-        name=name,
-        source=told,
-    )
-    answers = sum(map(len, made.cells.values()))
-    _echo(f"{answers:,} answers in {len(made.cells)} cells, {len(made.counts)} cells of counts")
+    made = import_recorded(answers[-1], log_dir, notebook=notebook, **said)
+    n = sum(map(len, made.cells.values()))
+    _echo(f"{n:,} answers in {len(made.cells)} cells, {len(made.counts)} cells of counts")
     for note in made.notes:
         _echo(f"! {note}")
     _echo("not recorded: " + "; ".join(made.not_recorded))

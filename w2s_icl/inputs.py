@@ -3,7 +3,6 @@
 `inspect eval` makes a task before it says where logs go. It is a click program, so click tells.
 """
 
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -69,24 +68,8 @@ def log_directory() -> str:
     return str(named) if "://" in str(named) else str(absolute(named))
 
 
-def _written_out(node: Any, known: dict[int, float]) -> float:
-    """Values that a YAML node stands for, aliases written out; inf where it holds itself."""
-    if id(node) not in known:
-        known[id(node)] = math.inf
-        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
-        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
-        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
-    return known[id(node)]
-
-
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice and repeated names do not grow without end."""
-
-    def get_single_node(self) -> Any:
-        node = super().get_single_node()
-        if node is not None and _written_out(node, {}) > 10_000:
-            raise yaml.YAMLError("its aliases (*name) stand for more than 10,000 values")
-        return node
+    """YAML in which no key stands twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         names = [str(key.value) for key, _ in node.value]
@@ -106,10 +89,7 @@ class _Texts(_Loader):
 def read_yaml(path: Path, *, texts: bool = False) -> dict[Any, Any]:
     """Keys and values of a YAML file, with `texts` all as texts; W2SError where it holds none."""
     try:
-        text = path.read_text("utf-8")
-        if len(text) > 500_000:
-            raise ValueError(f"it must have at most 500,000 characters, got {len(text):,}")
-        content = yaml.load(text, _Texts if texts else _Loader)
+        content = yaml.load(path.read_text("utf-8"), _Texts if texts else _Loader)
     except OSError as error:
         raise W2SError(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:  # also what a tag or a number of 5,000 digits makes the reader raise

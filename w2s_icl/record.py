@@ -202,14 +202,6 @@ class PlanRecord(Record):
     orders: Annotated[int, Field(ge=1, le=1000)] = 1  # in which each draw of `reordered` is shown
     reordered: tuple[Block, ...] = ()
 
-    @model_validator(mode="after")
-    def _few_cells(self) -> Self:
-        times = ((self.blocks, 1), (self.reordered, self.orders - 1))
-        n = sum(len(counts) * draws * k for blocks, k in times for *_, counts, draws in blocks)
-        if n > 100_000:
-            raise ValueError(f"a plan has at most 100,000 cells, not {n}")
-        return self
-
     def cells(self) -> Iterator[CellKey]:
         """Every cell that was planned."""
         for blocks, orders in ((self.blocks, range(1)), (self.reordered, range(1, self.orders))):

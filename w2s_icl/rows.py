@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,28 +92,25 @@ def _csv(content: bytes) -> Iterator[tuple[str, Any]]:
     delimiter = max(",;\t|", key="".join(lines[:1]).count)
     csv.field_size_limit(2**31 - 1)  # Python's own limit is 131,072 characters
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    spans: list[tuple[int, int, list[str]]] = []  # first and last line of each row
-    before = 0
+    header: list[str] = []
+    last = 0
     try:
         for fields in reader:
-            if fields:
-                spans.append((before + 1, reader.line_num, fields))
-            before = reader.line_num
+            first, last = last + 1, reader.line_num
+            if not header:
+                header = fields
+                if twice := [name for name in header if header.count(name) > 1]:
+                    raise ValueError(f"the column {twice[0]!r} stands in the header twice")
+            elif fields and len(fields) != len(header):
+                raise ValueError(f"line {first} has {len(fields)} fields, the header {len(header)}")
+            elif first < last and _are_rows(lines[first - 1 : last], len(header), delimiter):
+                taken = f"its field takes in the rows up to line {last}"
+                raise ValueError(f'line {first}: a quote (") is missing or stray: {taken}')
+            elif fields:
+                yield f"line {first}", dict(zip(header, fields, strict=True))
     except csv.Error as error:
-        said = f'line {before + 1}: {error}: a quote (") is missing or stray, or the file is cut'
+        said = f'line {last + 1}: {error}: a quote (") is missing or stray, or the file is cut'
         raise ValueError(said) from None
-    header = spans.pop(0)[2] if spans else []
-    if twice := [name for name in header if header.count(name) > 1]:
-        raise ValueError(f"the column {twice[0]!r} stands in the header twice")
-    for first, last, fields in spans:
-        if len(fields) != len(header):
-            raise ValueError(f"line {first} has {len(fields)} fields, the header {len(header)}")
-        if first < last and _are_rows(lines[first - 1 : last], len(header), delimiter):
-            raise ValueError(
-                f'line {first}: a quote (") is missing or stray: its field takes in the rows up to '
-                f"line {last}"
-            )
-        yield f"line {first}", dict(zip(header, fields, strict=True))
 
 
 def _are_rows(lines: Sequence[str], width: int, delimiter: str) -> bool:
@@ -126,10 +123,4 @@ def _are_rows(lines: Sequence[str], width: int, delimiter: str) -> bool:
     return all(len(row) == width and not any(f.startswith(" ") for f in row) for row in rows)
 
 
-READERS: dict[str, Callable[[bytes], Iterator[tuple[str, Any]]]] = {
-    "csv": _csv,
-    "tsv": _csv,
-    "jsonl": _json,
-    "json": _json,
-    "parquet": _parquet,
-}
+READERS = {"csv": _csv, "tsv": _csv, "jsonl": _json, "json": _json, "parquet": _parquet}

@@ -259,12 +259,11 @@ class Logged:
         self.kept: dict[str, set[Call]] = {}  # by location
         self._prompts: dict[str, list[tuple[int, int]]] = defaultdict(list)  # tokens, characters
         self._replies: dict[tuple[str, bool], list[int]] = defaultdict(list)  # tokens
-        headers = {log.location: log for log in our_logs(log_dir)}
+        logs = our_logs(log_dir)
         paid: set[str | None] = set()
-        for location, samples in summaries(list(headers)):
-            log = headers[location]
+        for log, samples in zip(logs, summaries([log.location for log in logs]), strict=True):
             self.of[key_of(log)].append(log)
-            self.kept[location] = {(s.id, s.epoch) for s in samples if s.error is None}
+            self.kept[log.location] = {(s.id, s.epoch) for s in samples if s.error is None}
             for sample in samples:
                 # a log that continues another holds its samples again
                 if not sample.uuid or sample.uuid not in paid:

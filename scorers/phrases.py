@@ -115,14 +115,10 @@ def named_letters(text: str) -> list[Named]:
     named = [Named("", -99, -99)]
     for m in LETTER.finditer(text):
         letters, start, end = named[-1]
-        gap = text[end : min(m.start(), end + 24)] if m.start() < end + 24 else ""
+        gap = text[end : m.start()] if m.start() < end + 24 else ""
         lines = gap.strip(" ") == "\n" and text[m.end() : m.end() + 1] in ("", "\n")
-        joined = (
-            gap
-            and JOIN.fullmatch(gap)
-            and (re.search(r"\w", gap) or FOLLOWING.match(text, m.end()))
-        )
-        if lines or joined:
+        spoken = re.search(r"\w", gap) or FOLLOWING.match(text, m.end())
+        if lines or (gap and spoken and JOIN.fullmatch(gap)):
             named[-1] = Named(letters if m[0] in letters else letters + m[0], start, m.end())
         else:
             named.append(Named(m[0], m.start(), m.end()))

@@ -3,7 +3,6 @@
 import html
 import re
 import unicodedata
-from functools import lru_cache
 from string import ascii_uppercase
 
 _THOUGHT = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad)"
@@ -79,14 +78,10 @@ def plain(text: str) -> str:
 def own_turn(text: str) -> tuple[str, str]:
     """The reply's own turn, and what it invents after it, without a chat template's tokens."""
     word = re.search(r"\w", text)
-    for cut in _NEXT_TURN.finditer(text):
-        if word and word.start() < cut.start():
-            return _without_tokens(text[: cut.start()]), _without_tokens(text[cut.end() :])
-    return _without_tokens(text), ""
-
-
-def _without_tokens(text: str) -> str:
-    return _TOKEN.sub("", text).strip()
+    cuts = (m for m in _NEXT_TURN.finditer(text) if word and word.start() < m.start())
+    cut = next(cuts, None)
+    start, end = cut.span() if cut else (len(text), len(text))
+    return _TOKEN.sub("", text[:start]).strip(), _TOKEN.sub("", text[end:]).strip()
 
 
 def words(text: str) -> str:
@@ -99,9 +94,3 @@ def words(text: str) -> str:
     text = re.sub(r"n't\b|(?<=can)not\b", " not", text.casefold().replace("can't", "can not"))
     found = re.findall(r"-?\d+(?:[.,]\d+)*%?|[^\W\d_]+[+#]*", text.replace("'", ""))
     return " ".join(word.replace(",", "") for word in found)
-
-
-@lru_cache(maxsize=4096)
-def option_words(option: str) -> str:
-    """The `words` of an option; a question's options are asked for with each of its replies."""
-    return words(plain(option))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from w2s_icl.scorers import phrases
 from w2s_icl.scorers.phrases import Named, clause_before, last_sentences, named_letters
-from w2s_icl.scorers.plain import option_words, own_turn, plain, set_aside_reasoning, words
+from w2s_icl.scorers.plain import own_turn, plain, set_aside_reasoning, words
 
 
 class Reading(NamedTuple):
@@ -49,7 +49,7 @@ def read_reply(reply: str, options: Sequence[str], *, truncated: bool = False) -
     asked = phrases.ASKED_FORM.search(text[-80:])
     if asked and asked[1] in letters and not truncated:
         return Reading(asked[1], "last_answer")
-    texts = [option_words(option) for option in options]
+    texts = [words(plain(option)) for option in options]
     own, invented = own_turn(text)
     if invented:
         first, rest = read_reply(own, options), words(invented[:3000])
@@ -66,11 +66,10 @@ def read_reply(reply: str, options: Sequence[str], *, truncated: bool = False) -
         return Reading(letters[texts.index(said)], "whole_reply")
     named = [n for n in named_letters(text) if len(n.letters) > 1 or n.letters in letters]
     last = "" if truncated else _last_sentence(text, letters)
-    claims = [
-        *_labelled(text, named, texts),
-        *_called_right(text, named, texts),
-        *([Named(last, len(text), len(text))] if last and _ends_in(text, last) else []),
-    ]
+    claims = [*_labelled(text, named, texts), *_called_right(text, named, texts)]
+    clause = words(phrases.CLAUSE.split(last_sentences(text)[1].rstrip(" .!"))[-1]).split()
+    if last and len(clause) < 5 and clause[-1:] == [last.lower()]:  # "on reflection, C"
+        claims.append(Named(last, len(text), len(text)))
     claims = [n for n in claims if not truncated or phrases.GOES_ON.search(text, n.end + 1)]
     claim = max(claims, key=lambda n: n.start, default=None)
     if claim:
@@ -100,10 +99,8 @@ def _labelled(text: str, named: Sequence[Named], options: Sequence[str]) -> Iter
         if not label["form"] and phrases.DENIED.search(said):
             continue
         n = at.get(end)
-        if not n and (
-            lone := phrases.LETTER.match(text, end)
-        ):  # one of several, as in "from A to B"
-            n = Named(lone[0], end, end + 1)
+        if not n and phrases.LETTER.match(text, end):  # one of several, as in "from A to B"
+            n = Named(text[end], end, end + 1)
         after = n and (phrases.FOLLOWING.match(text, n.end) or phrases.RIGHT.match(text, n.end))
         if n and (after or _opens(text, n, options)):
             if not phrases.ASKS.match(last_sentences(text[max(0, end - 100) : n.end + 2])[1]):
@@ -145,12 +142,6 @@ def _last_sentence(text: str, letters: str) -> str:
         and not phrases.DENIED.search(clause_before(last, n.start))
     }
     return kept.pop() if len(kept) == 1 and len(max(kept)) == 1 else ""
-
-
-def _ends_in(text: str, letter: str) -> bool:
-    """Whether a clause of at most four words ends the reply with the letter: "on reflection, C"."""
-    clause = words(phrases.CLAUSE.split(last_sentences(text)[1].rstrip(" .!"))[-1]).split()
-    return len(clause) < 5 and clause[-1:] == [letter.lower()]
 
 
 def _in_front(text: str, named: Sequence[Named], options: Sequence[str]) -> str:

@@ -17,9 +17,7 @@ from w2s_icl.scorers.reading import Reading, read_reply
 
 SCORER_VERSION = "2"  # rises when a reply could be read differently
 
-# what the answer is read from: the reply's text, or the probabilities of its first token
-Read = Literal["reply", "likelihood"]
-
+Read = Literal["reply", "likelihood"]  # the text, or the probabilities of the first token
 # providers of Inspect's that can send the most likely first tokens; a model of theirs may not
 LOGPROB_PROVIDERS = (
     "google", "grok", "hf", "llama-cpp-python", "mockllm", "nnterp", "openai", "openai-api",

@@ -18,12 +18,10 @@ _MARKUP = re.compile(
     r"\\(?:text|mathbf|textbf|mathrm)\b|</?(?:b|i|u|p|em|strong|span|code|br|div)\b[^<>\n]{0,80}>"
 )
 _CHARACTERS = str.maketrans(
-    {
-        **dict.fromkeys("“”„‟«»「」『』", '"'),
-        **dict.fromkeys("‘’‚´′", "'"),
-        **dict.fromkeys("‐‑‒–—―−", "-"),
-        **{chr(b + i): c for b in (0x1F150, 0x1F170) for i, c in enumerate(ascii_uppercase)},
-    }
+    dict.fromkeys("“”„‟«»「」『』", '"')
+    | dict.fromkeys("‘’‚´′", "'")
+    | dict.fromkeys("‐‑‒–—―−", "-")
+    | {chr(b + i): c for b in (0x1F150, 0x1F170) for i, c in enumerate(ascii_uppercase)}
 )
 _LOOKALIKE = str.maketrans("АВСЕНІКМОРТХΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABCEHIKMOPTXABEZHIKMNOPTYX")
 _LONE = re.compile(r"(?<!\w)[\u0391-\u03a7\u0406-\u0425](?! ?[^\W\d_])")

@@ -21,13 +21,10 @@ from pydantic import TypeAdapter
 from w2s_icl.errors import W2SError
 from w2s_icl.record import rotation
 
-# "chat": a user and an assistant turn per demonstration; "transcript": one user message for all
-Style = Literal["chat", "transcript"]
-# what the system message says of the labels: nothing, who gave them, or how many are right too
-Disclosure = Literal["none", "source", "accuracy"]
+Style = Literal["chat", "transcript"]  # two turns per demonstration, or one message for all
+Disclosure = Literal["none", "source", "accuracy"]  # of the labels: who gave them, how many right
 Cot = Literal["none", "bare"]  # reasoning before the answer
-# "user": the instruction opens the first user turn, for templates without a system role
-SystemRole = Literal["system", "user"]
+SystemRole = Literal["system", "user"]  # "user": the instruction opens the first user turn
 QuestionText = Literal["shown", "hidden"]  # hidden in demonstrations and question alike
 
 # rises when a prompt changes by as much as a space
@@ -57,9 +54,7 @@ DISCLOSURES: Mapping[Disclosure, str] = {
 
 Turn = tuple[str, str]  # role and text of a message
 _MESSAGES = TypeAdapter(list[ChatMessage])
-
-# key of `Sample.metadata` under which answers stand that another cell's log already holds
-TAKEN_OVER = "reused_output"
+TAKEN_OVER = "reused_output"  # in `Sample.metadata`: answers that another cell's log holds
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ class Demonstrations:
     @property
     def sha256(self) -> str:
         """Digest of what is shown: questions, options and labels, in order."""
-        return _digest([[d.id, d.question, d.choices, d.label] for d in self.items])
+        return digest([[d.id, d.question, d.choices, d.label] for d in self.items])
 
     @property
     def name(self) -> str:
@@ -162,7 +157,7 @@ class Prompt:
     def sha256(self, shown: Demonstrations) -> str:
         """Digest of all that stands before the question: equal prompts have equal digests."""
         *prefix, (_, last) = self.turns(shown)
-        return _digest([prefix, last, self.style, self.question])
+        return digest([prefix, last, self.style, self.question])
 
     def characters(self, shown: Demonstrations) -> int:
         """Length of everything in the prompt but the question that is asked."""
@@ -176,8 +171,7 @@ def messages(turns: Sequence[Turn]) -> list[ChatMessage]:
 
 def question_text(question: str, choices: Sequence[str]) -> str:
     """The question, if shown, and its lettered options, as one user turn."""
-    options = (f"{a}) {text}" for a, text in zip(ascii_uppercase, choices, strict=False))
-    lettered = "\n".join(options)
+    lettered = "\n".join(f"{a}) {text}" for a, text in zip(ascii_uppercase, choices, strict=False))
     return f"{question}\n\n{lettered}" if question else lettered
 
 
@@ -255,6 +249,7 @@ async def _answer(messages: list[ChatMessage]) -> ModelOutput:
     return output
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """The sha256 of what JSON can hold."""
     text = json.dumps(content, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

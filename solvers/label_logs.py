@@ -120,8 +120,8 @@ def find_answers(
     those questions are unread. Of several logs the one with most answers counts; of equals, the one
     that ended first. Logs of different runs must agree (W2SError) wherever both answered.
     """
-    ended = _runs(model, part, experiment, log_dir)
-    runs = [_answers(stamp, log) for stamp, log in ended if not _difference(log, settings)]
+    ended = _runs(model, part, experiment, settings, log_dir)
+    runs = [_answers(stamp, log) for stamp, log, difference in ended if not difference]
     runs.sort(key=lambda a: (a.failed - len(a.labels), a.log.stats.completed_at, file_of(a.log)))
     usable = [answers for answers in runs if is_complete(answers.log)]
     if not usable and part == "pool":
@@ -145,8 +145,8 @@ def find_answers(
 
 def other_runs(model: str, experiment: ExperimentRecord, settings: Settings, log_dir: str) -> str:
     """What an error says of complete label runs with other settings; "" without any."""
-    for _, log in _runs(model, "pool", experiment, log_dir):
-        if is_complete(log) and (difference := _difference(log, settings)):
+    for _, log, difference in _runs(model, "pool", experiment, settings, log_dir):
+        if is_complete(log) and difference:
             return f": {file_of(log)} was made with {difference}, and is not taken"
     return ""
 
@@ -185,25 +185,19 @@ def label_command(model: str, experiment: ExperimentRecord, settings: Settings) 
 
 
 def _runs(
-    model: str, part: str, experiment: ExperimentRecord, log_dir: str
-) -> Iterator[tuple[Stamp, EvalLog]]:
-    """Ended logs of a model's plain zero-shot runs on one part of a split."""
+    model: str, part: str, experiment: ExperimentRecord, settings: Settings, log_dir: str
+) -> Iterator[tuple[Stamp, EvalLog, str]]:
+    """Ended logs of a model's plain zero-shot runs on a part, with a setting that differs or ""."""
     for stamp, log in _listed(log_dir):
         if log.eval.model == model and record.is_ours(log) and not log.invalidated:
             cell = CellRecord.from_log(log)
             plain = (cell.task, cell.split, cell.prompt) == ("zero_shot", part, "")
             same = plain and ExperimentRecord.from_log(log).identity == experiment.identity
             if same and log.status in ("success", "error"):
-                yield stamp, log
-
-
-def _difference(log: EvalLog, settings: Settings) -> str:
-    """The first setting in which a log differs, in words; "" where there is none."""
-    theirs = record.settings_of(log) | {"read": CellRecord.from_log(log).read}
-    for name, value in settings.items():
-        if theirs.get(name) != value:
-            return f"{name}={theirs.get(name)}, this run asks {name}={value}"
-    return ""
+                theirs = record.settings_of(log) | {"read": cell.read}
+                differ = [name for name, value in settings.items() if theirs.get(name) != value]
+                said = [f"{n}={theirs.get(n)}, this run asks {n}={settings[n]}" for n in differ]
+                yield stamp, log, said[0] if said else ""
 
 
 @lru_cache(maxsize=16)

@@ -3,9 +3,7 @@
 Labels are option texts, so that they hold in any order of the options.
 """
 
-import hashlib
 import importlib
-import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ from inspect_ai.dataset import Sample
 
 from w2s_icl.errors import LabelsMissingError, W2SError, first_line
 from w2s_icl.record import SELF, ExperimentRecord, LabelRecord
-from w2s_icl.solvers.few_shot import Demonstration, Demonstrations
+from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, digest
 
 Labels = Mapping[int | str, str | None]  # option text by question id; None where there is none
 
@@ -126,7 +124,7 @@ def demonstrations(
     for sample in pool:
         if len(shown) == shots:
             break
-        id_, choices = id_of(sample), sample.choices or []
+        id_, choices = id_of(sample), tuple(sample.choices or ())
         if id_ not in label_set.labels:
             raise LabelsMissingError(
                 f"labels={label_set.kind}: question {id_!r} is among the first {shots} of the "
@@ -143,8 +141,7 @@ def demonstrations(
                 "its options; these labels are of other questions or another seed"
             )
         label = ascii_uppercase[choices.index(text)] if label_set.shown else None
-        question = (id_, str(sample.input), tuple(choices))
-        shown.append(Demonstration(*question, label=label, gold=str(sample.target)))
+        shown.append(Demonstration(id_, str(sample.input), choices, label, str(sample.target)))
     if len(shown) < shots:
         have = f"only {len(shown)} of the {len(pool)} questions of the pool have a usable label"
         raise W2SError(f"shots={shots}, but {have} by {label_set.by}")
@@ -156,8 +153,7 @@ def demonstrations(
 
 def labels_sha256(labels: Labels) -> str:
     """Digest of a label set, the same whatever order it was read in."""
-    rows = sorted([str(key), text] for key, text in labels.items())
-    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+    return digest(sorted([str(key), text] for key, text in labels.items()))
 
 
 def id_of(sample: Sample) -> int | str:

@@ -137,8 +137,7 @@ def study(name: str) -> None:
     """Print the bundled study NAME (demo, truthfulqa, controls): w2s study demo > mine.yaml."""
     from w2s_icl.evals.study import bundled_study
 
-    path = bundled_study(name)
-    if path is None:
+    if not (path := bundled_study(name)):
         raise W2SError(f"NAME must be demo, truthfulqa or controls, got {name!r}")
     _echo(path.read_text("utf-8").rstrip("\n"))
 

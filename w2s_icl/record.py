@@ -26,10 +26,8 @@ MARGIN = 0.02  # what a study calls no difference where it does not say, a share
 MISSING_LIMIT = 0.02  # share of questions without an answer above which a cell is incomplete
 UNREAD_LIMIT = 0.02  # share of unreadable replies above which terminal and report warn
 SCORER = "letter"  # the suite's scorer, under which a log holds its scores
-# key of `Score.metadata`: a log that was scored again keeps the old version in its header
-READ_BY = "scorer_version"
-# beside the logs: plans of runs that had nothing left to ask, and so wrote no log that says so
-PLANS = "plans.jsonl"
+READ_BY = "scorer_version"  # in `Score.metadata`: after scoring again the header's is the old one
+PLANS = "plans.jsonl"  # beside the logs: plans of runs that had nothing to ask, and wrote no log
 # settings of a call on which two runs of a model must agree to be compared
 SETTINGS = ("temperature", "top_p", "top_k", "seed", "max_tokens", "reasoning_effort")
 

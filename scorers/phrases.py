@@ -79,9 +79,7 @@ RIGHT = _rx(  # after a letter that is called right
     r"项?是?正确|が正|가 정답|सही)(?!\W{0,2}\?)"
 )
 TICKED = _rx(r"[).:]+[^\n.!?;❌✗]{0,160}?(?:[✅✓]|(?: -|:|\bis) (?:correct|true|yes)\b)")
-ASKED_FORM = re.compile(
-    r"(?:\A|\n)[^\w\n]{0,6}(?:ANSWER|(?i:your answer))\W{0,4}([A-Z])(?![+#])\W*\Z"
-)
+ASKED = re.compile(r"(?:\A|\n)[^\w\n]{0,6}(?:ANSWER|(?i:your answer))\W{0,4}([A-Z])(?![+#])\W*\Z")
 ALONE = re.compile(r"\W*[A-Z]\W*")
 WHOLE = _rx(r"\W*(?:(?:the )?(?:option|choice|letter|answer)\W+)?([a-z])(?![+#])(?:\W+\1)*\W*")
 ITEM = re.compile(

@@ -46,7 +46,7 @@ def read_reply(reply: str, options: Sequence[str], *, truncated: bool = False) -
         return Reading(reply, "whole_reply")
     said, unclosed = set_aside_reasoning(reply)
     text, truncated = plain(said), truncated or unclosed
-    asked = phrases.ASKED_FORM.search(text[-80:])
+    asked = phrases.ASKED.search(text[-80:])
     if asked and asked[1] in letters and not truncated:
         return Reading(asked[1], "last_answer")
     texts = [words(plain(option)) for option in options]

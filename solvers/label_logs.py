@@ -25,14 +25,7 @@ Settings = Mapping[str, Any]
 MAY_FAIL = 8  # questions that may fail for good in a label run that is still good for labels
 
 
-class Stamp(NamedTuple):
-    """A log as a listing shows it; a log that is written again has another."""
-
-    name: str
-    mtime: float | None
-    size: int
-
-
+Stamp = tuple[str, float | None, int]  # name, time and size: a log written again has another
 _headers: dict[Stamp, EvalLog | None] = {}  # None: cannot be read
 
 
@@ -48,10 +41,10 @@ def log_headers(log_dir: str) -> list[EvalLog]:
 
 def _listed(log_dir: str) -> list[tuple[Stamp, EvalLog]]:
     files = sorted(logs.list_eval_logs(log_dir), key=lambda info: info.mtime or 0)
-    stamps = [Stamp(info.name, info.mtime, info.size) for info in files]
+    stamps = [(info.name, info.mtime, info.size) for info in files]
     new = [stamp for stamp in stamps if stamp not in _headers]
     read = partial(logs.read_eval_log_async, header_only=True)
-    _headers.update(zip(new, _each([stamp.name for stamp in new], read), strict=True))
+    _headers.update(zip(new, _each([name for name, *_ in new], read), strict=True))
     return [(stamp, header) for stamp in stamps if (header := _headers[stamp])]
 
 
@@ -155,8 +148,8 @@ def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
     """The answers of a log on the pool that a user named; raises W2SError where it is of no use."""
     try:
         file = path.stat()
-        stamp = Stamp(str(path), file.st_mtime, file.st_size)
-        log = _headers.get(stamp) or logs.read_eval_log(stamp.name, header_only=True)
+        stamp = (str(path), file.st_mtime, file.st_size)
+        log = _headers.get(stamp) or logs.read_eval_log(str(path), header_only=True)
     except Exception as error:  # a damaged log raises whatever its first bad byte leads to
         raise W2SError(f"{path}: cannot be read: {first_line(error)}") from None
     _headers[stamp] = log
@@ -202,23 +195,24 @@ def _runs(
 
 @lru_cache(maxsize=16)
 def _summaries(stamp: Stamp) -> list[EvalSampleSummary]:
+    name, *_ = stamp
     try:
-        return sorted(logs.read_eval_log_sample_summaries(stamp.name), key=lambda s: s.epoch)
+        # the first epoch is the label
+        return [s for s in logs.read_eval_log_sample_summaries(name) if s.epoch == 1]
     except Exception as error:  # a damaged log raises whatever its first bad byte leads to
-        if is_remote(stamp.name):  # the store may not answer, and the log be whole
+        if is_remote(name):  # the store may not answer, and the log be whole
             raise
         repair = "answers that were paid for: repair it, or move it away to have them asked again"
         said = f"cannot be read: {first_line(error)}; it holds {repair}"
-        raise W2SError(f"{Path(stamp.name).name}: {said}") from None
+        raise W2SError(f"{Path(name).name}: {said}") from None
 
 
 def _answers(stamp: Stamp, log: EvalLog) -> Answers:
-    labels: dict[int | str, str | None] = {}
-    correct: dict[int | str, bool] = {}
-    failed = 0
-    for summary in _summaries(stamp):
-        if summary.id in labels:  # the first epoch is the label
-            continue
+    asked = log.eval.dataset.sample_ids or ()  # a run that failed may lack some altogether
+    labels: dict[int | str, str | None] = dict.fromkeys(asked)
+    correct: dict[int | str, bool] = dict.fromkeys(asked, False)
+    found = _summaries(stamp)
+    for summary in found:
         options = dict(zip(ascii_uppercase, summary.choices or (), strict=False))
         scores = summary.scores or {}
         score = scores.get(record.SCORER)
@@ -230,8 +224,5 @@ def _answers(stamp: Stamp, log: EvalLog) -> Answers:
             )
         labels[summary.id] = options.get(given)
         correct[summary.id] = score is not None and score.value == CORRECT
-        failed += summary.error is not None
-    # a run that failed may lack a question altogether
-    lost = [id_ for id_ in log.eval.dataset.sample_ids or () if id_ not in labels]
-    every = labels | dict.fromkeys(lost)
-    return Answers(log, every, correct | dict.fromkeys(lost, False), failed + len(lost))
+    answered = sum(summary.error is None for summary in found)
+    return Answers(log, labels, correct, failed=len(labels) - answered)

@@ -58,7 +58,6 @@ def fitted(text: str, width: int) -> str:
 
 def say(console: Console, *lines: str) -> None:
     """Print lines as they are, without markup; in a terminal they break between words."""
+    soft = not console.is_terminal
     for line in lines:
-        console.print(
-            printable(line), highlight=False, markup=False, soft_wrap=not console.is_terminal
-        )
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=soft)

@@ -155,10 +155,8 @@ def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
     _headers[stamp] = log
     ours = record.is_ours(log) and is_complete(log)
     if not ours or CellRecord.from_log(log).split != "pool":
-        raise W2SError(
-            f"{path.name}: must be a finished run of this suite on the pool (split=pool), got task "
-            f"{log.eval.task}, status {log.status}"
-        )
+        must_be = "must be a finished run of this suite on the pool (split=pool)"
+        raise W2SError(f"{path.name}: {must_be}, got task {log.eval.task}, status {log.status}")
     theirs = ExperimentRecord.from_log(log)
     for name in ("dataset_sha256", "test_size", "seed") if experiment else ():
         mine, its = getattr(experiment, name), getattr(theirs, name)
@@ -218,10 +216,9 @@ def _answers(stamp: Stamp, log: EvalLog) -> Answers:
         score = scores.get(record.SCORER)
         given = score.answer or "" if score else ""
         if (scores and not score) or given not in ("", *options):
-            raise W2SError(
-                f"{file_of(log)}: question {summary.id!r} must be scored by {record.SCORER} with "
-                f"one of its options, got {given or ', '.join(scores)!r:.40}"
-            )
+            must_be = f"must be scored by {record.SCORER} with one of its options"
+            where, came = f"{file_of(log)}: question {summary.id!r}", given or ", ".join(scores)
+            raise W2SError(f"{where} {must_be}, got {came!r:.40}")
         labels[summary.id] = options.get(given)
         correct[summary.id] = score is not None and score.value == CORRECT
     answered = sum(summary.error is None for summary in found)

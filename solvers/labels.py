@@ -119,6 +119,7 @@ def demonstrations(
         W2SError: Fewer questions of the pool than `shots` have a label.
         LabelsMissingError: A question that should be shown was never labelled.
     """
+    labels = f"labels={label_set.kind}"
     shown: list[Demonstration] = []
     unread: list[int | str] = []
     for sample in pool:
@@ -126,20 +127,17 @@ def demonstrations(
             break
         id_, choices = id_of(sample), tuple(sample.choices or ())
         if id_ not in label_set.labels:
-            raise LabelsMissingError(
-                f"labels={label_set.kind}: question {id_!r} is among the first {shots} of the "
-                f"draw, but {label_set.by} never answered it ({len(label_set.labels)} questions "
-                f"are labelled). Label the whole pool: {label_set.command}"
-            )
+            n, asked = len(label_set.labels), f"{id_!r} is among the first {shots} of the draw"
+            never = f"{label_set.by} never answered it ({n} questions are labelled)"
+            way_out = f"Label the whole pool: {label_set.command}"
+            raise LabelsMissingError(f"{labels}: question {asked}, but {never}. {way_out}")
         text = label_set.labels[id_]
         if text is None:
             unread.append(id_)
             continue
         if text not in choices:
-            raise W2SError(
-                f"labels={label_set.kind}: the label {text!r} of question {id_!r} must be one of "
-                "its options; these labels are of other questions or another seed"
-            )
+            must_be = f"the label {text!r} of question {id_!r} must be one of its options"
+            raise W2SError(f"{labels}: {must_be}; these are of other questions or another seed")
         label = ascii_uppercase[choices.index(text)] if label_set.shown else None
         shown.append(Demonstration(id_, str(sample.input), choices, label, str(sample.target)))
     if len(shown) < shots:

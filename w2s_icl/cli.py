@@ -72,14 +72,7 @@ STUDY = click.argument("study", type=click.Path(dir_okay=False))
 )
 @click.option("--shard", type=share, metavar="I/N", help="Run the I-th of N shares of the cells.")
 def run(
-    study: str,
-    log_dir: str,
-    display: str | None,
-    max_cost: float | None,
-    dry_run: bool,
-    yes: bool,
-    ray: str | None,
-    shard: tuple[int, int] | None,
+    study: str, log_dir: str, dry_run: bool, yes: bool, ray: str | None, shard: Any, **how: Any
 ) -> None:
     """Run the cells of STUDY that are not finished.
 
@@ -96,16 +89,16 @@ def run(
     from w2s_icl.evals.sweep.plan import print_plan
     from w2s_icl.evals.sweep.run import checked_plan, run_study
 
-    told: Any = {"max_cost": max_cost, "detects": detectable(loaded.test_size, loaded.draws)}
+    how["detects"] = detectable(loaded.test_size, loaded.draws)
     if dry_run:
         made = checked_plan(loaded, log_dir)
-        print_plan(made, **told)
-        made.check_budget(max_cost)
+        print_plan(made, max_cost=how["max_cost"], detects=how["detects"])
+        made.check_budget(how["max_cost"])
         return
     asks = not yes and sys.stdin.isatty() and sys.stdout.isatty()
-    told |= {"display": display, "confirm": partial(click.confirm, "Run it?") if asks else None}
+    how["confirm"] = partial(click.confirm, "Run it?") if asks else None
     with shards.runner(log_dir, ray=ray, share=shard) as (folder, run_cells, of_all):
-        outcome = run_study(loaded, folder, run_cells=run_cells, of_all=of_all, **told)
+        outcome = run_study(loaded, folder, run_cells=run_cells, of_all=of_all, **how)
     sys.exit(outcome.exit_code)
 
 

@@ -61,7 +61,6 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
     async def score(state: TaskState, target: Target) -> Score:
         output, options = state.output, [choice.value for choice in state.choices]
         turn, letters = rotation(state.epoch, permutations, len(options)), ascii_uppercase
-        shown = [*options[turn:], *options[:turn]]
         own = dict(zip(letters, letters[turn : len(options)] + letters[:turn], strict=False))
         texts = dict(zip(letters, options, strict=False))
         metadata: dict[str, Any] = {READ_BY: SCORER_VERSION}
@@ -77,7 +76,7 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
             reading = Reading(likeliest, "likelihood", "invalid_response_format")
         else:
             cut = output.stop_reason == "max_tokens"
-            reading = read_reply(output.completion, shown, truncated=cut)
+            reading = read_reply(output.completion, options[turn:] + options[:turn], truncated=cut)
         metadata["read_as"] = reading.rule
         answer = own[reading.letter] if reading.letter else ""
         said = f"Not readable ({reading.rule}): {output.completion!r}"

@@ -46,10 +46,10 @@ REPLIES: Mapping[Cot, str] = {
 UNLABELLED_MESSAGE = (
     "The questions before the last one are shown without their answers. Answer only the last one."
 )
-_SOURCE = "The answers to the questions before the last one come from {source}"
 DISCLOSURES: Mapping[Disclosure, str] = {
-    "source": f"{_SOURCE}.",
-    "accuracy": f"{_SOURCE}; {{percent}}% of them are right.",
+    "source": "The answers to the questions before the last one come from {source}.",
+    "accuracy": "The answers to the questions before the last one come from {source}; {percent}% "
+    "of them are right.",
 }
 
 Turn = tuple[str, str]  # role and text of a message

@@ -17,7 +17,6 @@ from w2s_icl.solvers.labels import LabelRequest, LabelSet, id_of, label_source, 
 
 @label_source("gold")
 def _gold(request: LabelRequest) -> LabelSet:
-    """The dataset's own answers."""
     labels = {id_of(s): _gold_text(s) for s in request.pool}
     return LabelSet("gold", labels, "the dataset (gold)", source="the authors of the questions")
 
@@ -35,9 +34,8 @@ def _weak(request: LabelRequest) -> LabelSet:
     if answers is None:
         lacks = f"no finished log in {log_dir} holds the answers of {model} on this pool"
         lacks += other_runs(model, *how, log_dir)
-        raise LabelsMissingError(
-            f"labels=weak: {lacks}. Make it with: {command} (logs elsewhere: set INSPECT_LOG_DIR)"
-        )
+        way_out = f"Make it with: {command} (logs elsewhere: set INSPECT_LOG_DIR)"
+        raise LabelsMissingError(f"labels=weak: {lacks}. {way_out}")
     labels = answers.labels
     right = [answers.correct[key] for key, text in labels.items() if text is not None]
     record = LabelRecord(
@@ -60,14 +58,12 @@ def _unlabelled(request: LabelRequest) -> LabelSet:
 
 @label_source("random")
 def _random(request: LabelRequest) -> LabelSet:
-    """Any option, all equally likely."""
     labels = {id_of(s): request.chance(s, "random").choice(s.choices or []) for s in request.pool}
     return LabelSet("random", labels, "a random draw", source="a random draw among the options")
 
 
 @label_source("flipped")
 def _flipped(request: LabelRequest) -> LabelSet:
-    """Always a wrong option."""
     labels = {id_of(s): _wrong(request, s) for s in request.pool}
     return LabelSet("flipped", labels, "a random draw among the wrong options")
 
@@ -136,10 +132,11 @@ def _table(path: Path, request: LabelRequest) -> dict[int | str, str | None]:
         lettered = dict(zip(ascii_uppercase, options, strict=False))
         text = said if said in options else lettered.get(said.upper())
         if text is None:
-            raise W2SError(
-                f"{where}: label must be a letter from A to {max(lettered)} or an option of "
-                f"question {id_!r} ({', '.join(repr(o)[:40] for o in options)}), got {said!r:.80}"
+            texts = ", ".join(repr(option)[:40] for option in options)
+            must_be = (
+                f"a letter from A to {max(lettered)} or an option of question {id_!r} ({texts})"
             )
+            raise W2SError(f"{where}: label must be {must_be}, got {said!r:.80}")
         labels[id_of(questions[id_])] = text
     return labels
 

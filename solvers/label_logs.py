@@ -116,23 +116,21 @@ def find_answers(
     ended = _runs(model, part, experiment, settings, log_dir)
     runs = [_answers(stamp, log) for stamp, log, difference in ended if not difference]
     runs.sort(key=lambda a: (a.failed - len(a.labels), a.log.stats.completed_at, file_of(a.log)))
-    usable = [answers for answers in runs if is_complete(answers.log)]
-    if not usable and part == "pool":
-        usable = [a for a in runs if a.failed <= MAY_FAIL < len(a.labels)][:1]
-    if not usable:
+    nearly = [a for a in runs if part == "pool" and a.failed <= MAY_FAIL < len(a.labels)]
+    by_attempt: dict[str, Answers] = {}
+    for answers in [a for a in runs if is_complete(a.log)] or nearly[:1]:
+        by_attempt.setdefault(record.attempt_of(answers.log) or file_of(answers.log), answers)
+    if not by_attempt:
         return None
-    first, *others = usable
-    attempts = {record.attempt_of(first.log)}
+    first, *others = by_attempt.values()
     for other in others:
-        attempt = record.attempt_of(other.log)
         differ = [i for i, text in other.labels.items() if first.labels.get(i, text) != text]
-        if differ and not (attempt and attempt in attempts):
+        if differ:
             raise W2SError(
                 f"{model} answered {len(differ)} questions of the {part} (as {differ[0]!r}) "
                 f"differently in {file_of(first.log)} and {file_of(other.log)}: move the one that "
                 "does not count out of the log directory"
             )
-        attempts.add(attempt)
     return first
 
 

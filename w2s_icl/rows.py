@@ -92,21 +92,20 @@ def _csv(content: bytes) -> Iterator[tuple[str, Any]]:
     delimiter = max(",;\t|", key="".join(lines[:1]).count)
     csv.field_size_limit(2**31 - 1)  # Python's own limit is 131,072 characters
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    header: list[str] = []
     last = 0
     try:
+        header = next(filter(None, reader), [])
+        last = reader.line_num
+        if twice := [name for name in header if header.count(name) > 1]:
+            raise ValueError(f"the column {twice[0]!r} stands in the header twice")
         for fields in reader:
             first, last = last + 1, reader.line_num
-            if not header:
-                header = fields
-                if twice := [name for name in header if header.count(name) > 1]:
-                    raise ValueError(f"the column {twice[0]!r} stands in the header twice")
-            elif fields and len(fields) != len(header):
+            if fields and len(fields) != len(header):
                 raise ValueError(f"line {first} has {len(fields)} fields, the header {len(header)}")
-            elif first < last and _are_rows(lines[first - 1 : last], len(header), delimiter):
+            if first < last and _are_rows(lines[first - 1 : last], len(header), delimiter):
                 taken = f"its field takes in the rows up to line {last}"
                 raise ValueError(f'line {first}: a quote (") is missing or stray: {taken}')
-            elif fields:
+            if fields:
                 yield f"line {first}", dict(zip(header, fields, strict=True))
     except csv.Error as error:
         said = f'line {last + 1}: {error}: a quote (") is missing or stray, or the file is cut'

@@ -54,8 +54,7 @@ def multiple_choice_letter(permutations: int = 1, read: Read = "reply") -> Score
         permutations: With n > 1, epoch e was asked with its options rotated to the left by
             (e - 1) mod n places. Answer, target and probabilities are letters of the options in
             their own order; `Score.metadata` keeps the letter that was `shown`.
-        read: "reply" reads the text. "likelihood" takes the option whose letter is the most
-            likely first token.
+        read: "reply" reads the text; "likelihood" takes the letter likeliest as first token.
     """
 
     async def score(state: TaskState, target: Target) -> Score:

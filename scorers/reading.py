@@ -6,12 +6,16 @@ the question is never an answer. The time to read a reply grows linearly with it
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from string import ascii_uppercase
 from typing import NamedTuple
 
 from w2s_icl.scorers import phrases
 from w2s_icl.scorers.phrases import Named, clause_before, last_sentences, named_letters
 from w2s_icl.scorers.plain import own_turn, plain, set_aside_reasoning, words
+
+# a question's options are asked for with each of its replies
+_option_words = lru_cache(maxsize=4096)(lambda option: words(plain(option)))
 
 
 class Reading(NamedTuple):
@@ -49,7 +53,7 @@ def read_reply(reply: str, options: Sequence[str], *, truncated: bool = False) -
     asked = phrases.ASKED.search(text[-80:])
     if asked and asked[1] in letters and not truncated:
         return Reading(asked[1], "last_answer")
-    texts = [words(plain(option)) for option in options]
+    texts = list(map(_option_words, options))
     own, invented = own_turn(text)
     if invented:
         first, rest = read_reply(own, options), words(invented[:3000])

@@ -27,8 +27,7 @@ Cot = Literal["none", "bare"]  # reasoning before the answer
 SystemRole = Literal["system", "user"]  # "user": the instruction opens the first user turn
 QuestionText = Literal["shown", "hidden"]  # hidden in demonstrations and question alike
 
-# rises when a prompt changes by as much as a space
-PROMPT_VERSIONS: Mapping[Style, str] = {"chat": "1", "transcript": "2"}
+PROMPT_VERSIONS: Mapping[Style, str] = {"chat": "1", "transcript": "2"}  # rise with any change
 
 # what is asked for, and what the right option is called
 INSTRUCTIONS: Mapping[QuestionText, tuple[str, str]] = {

@@ -107,8 +107,7 @@ def _file(request: LabelRequest) -> LabelSet:
         labels_coverage=_share(len(labels), len(pool)),
         labels_accuracy=_share(right, len(labels)),
     )
-    # a question that the file does not name has no label: it is passed over
-    every = {id_: labels.get(id_) for id_ in pool}
+    every = {id_: labels.get(id_) for id_ in pool}  # what the file does not name is passed over
     return LabelSet("file", every, path.name, record, source="another source")
 
 

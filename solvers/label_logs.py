@@ -21,11 +21,10 @@ from w2s_icl.solvers.labels import Labels
 
 T = TypeVar("T")
 Settings = Mapping[str, Any]
+Stamp = tuple[str, float | None, int]  # name, time and size: a log written again has another
 
 MAY_FAIL = 8  # questions that may fail for good in a label run that is still good for labels
 
-
-Stamp = tuple[str, float | None, int]  # name, time and size: a log written again has another
 _headers: dict[Stamp, EvalLog | None] = {}  # None: cannot be read
 
 
@@ -74,15 +73,13 @@ def _each(names: Sequence[str], read: Callable[[str], Awaitable[T]]) -> Iterator
         except Exception as error:
             package = type(error).__module__.partition(".")[0]
             stores = ("aiohttp", "azure", "botocore", "gcsfs", "google")
-            unreached = isinstance(error, OSError) or package in stores
+            unreached = isinstance(error, OSError) or package in stores  # the log may be whole
             if is_remote(name) and unreached and not isinstance(error, FileNotFoundError):
-                # the log may be whole
                 raise ConnectionError(f"{name} cannot be read: {first_line(error)}") from error
             return None
 
     async def together(some: Sequence[str]) -> list[T | None]:
-        # the public functions connect anew for each log: 16 headers on S3 take 8 s and more, over
-        # one connection 2 s
+        # the public functions connect anew for each log: 16 headers on S3 take 8 s, and here 2 s
         from inspect_ai._util.asyncfiles import AsyncFilesystem  # noqa: TID251
 
         async with AsyncFilesystem():
@@ -108,10 +105,9 @@ def find_answers(
 ) -> Answers | None:
     """The finished log with a model's zero-shot answers on "test" or "pool"; None without one.
 
-    The log must agree on the experiment and on the settings of calls, and "read". A label run in
-    which at most `MAY_FAIL` questions failed for good counts as finished where there is no better:
-    those questions are unread. Of several logs the one with most answers counts; of equals, the one
-    that ended first. Logs of different runs must agree (W2SError) wherever both answered.
+    The log must agree on experiment, settings of calls and "read". Without a better one, a label
+    run counts in which at most `MAY_FAIL` questions failed for good: those are unread. The log with
+    most answers counts, of equals the first to end. Runs must agree where both answered (W2SError).
     """
     ended = _runs(model, part, experiment, settings, log_dir)
     runs = [_answers(stamp, log) for stamp, log, difference in ended if not difference]

@@ -45,8 +45,7 @@ class LabelSet:
     """Labels for questions of the pool."""
 
     kind: str
-    # None for a question that is passed over; to show an absent one is an error
-    labels: Labels
+    labels: Labels  # None: the question is passed over; to show an absent one is an error
     by: str  # who labelled, as the transcript says it
     record: LabelRecord = field(default_factory=LabelRecord)
     command: str = ""  # the command that makes the labels, for errors

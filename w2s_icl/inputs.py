@@ -36,11 +36,8 @@ def at_home(text: str | Path) -> Path:
 
 
 def absolute(text: str | Path) -> Path:
-    """The path of a file, relative to the directory in which the command was typed.
-
-    `inspect eval evals/truthfulqa.py` makes the task in that file's folder.
-    """
-    here = Path.cwd()
+    """The path of a file, relative to the directory in which the command was typed."""
+    here = Path.cwd()  # `inspect eval evals/truthfulqa.py` makes the task in that file's folder
     for spec in _option("tasks") or ():
         inner = Path(os.path.normpath(str(spec).partition(".py")[0])).parent.parts
         if ".py" in str(spec) and inner and here.parts[-len(inner) :] == inner:
@@ -60,10 +57,7 @@ def logs_in(log_dir: str) -> Iterator[None]:
 
 
 def log_directory() -> str:
-    """Absolute address of the log directory: as `logs_in` says, else where Inspect writes.
-
-    That is `--log-dir`, else INSPECT_LOG_DIR, else `./logs`.
-    """
+    """Absolute address of the logs: as `logs_in` says, `--log-dir`, INSPECT_LOG_DIR or `./logs`."""
     named = _LOG_DIR.get() or _option("log_dir") or os.environ.get("INSPECT_LOG_DIR") or "logs"
     return str(named) if "://" in str(named) else str(absolute(named))
 

@@ -258,20 +258,15 @@ def is_simulated(log: EvalLog) -> bool:
 
 
 def is_complete(log: EvalLog) -> bool:
-    """Whether a log holds an answer to every question that its run was to ask.
-
-    The status alone is "success" even if all samples failed, where a run tolerates that.
-    """
+    """Whether a log has every answer that its run asked for; "success" alone may have none."""
     if log.status != "success" or log.invalidated or log.results is None:
         return False
     return log.results.completed_samples >= log.results.total_samples
 
 
 def precedence(log: EvalLog) -> tuple[int, str, str]:
-    """Sorts the complete logs of one cell, the one that counts first: the fullest, then the first.
-
-    The first is the one that ended first: cells may have been made from it before another ended.
-    """
+    """Sorts a cell's complete logs: the fullest first, of equals the one that ended first."""
+    # cells may have been made from that one before another ended
     answered = log.results.completed_samples if log.results else 0
     return (-answered, log.stats.completed_at, file_of(log))
 

@@ -44,16 +44,14 @@ def arm_name(labels: str, weak: str = "", prompt: str = "") -> str:
 
 def printable(text: str) -> str:
     r"""A text that does nothing to a terminal: its control characters are written as escapes."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
+    out = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(out)
 
 
 def fitted(text: str, width: int) -> str:
     """A text in at most `width` characters: where it is longer, its middle is left out."""
-    if len(text) <= width:
-        return text
-    return text[: width // 2] + "…" + text[len(text) - (width - 1) // 2 :]
+    rest = len(text) - (width - 1) // 2
+    return text if len(text) <= width else f"{text[: width // 2]}…{text[rest:]}"
 
 
 def say(console: Console, *lines: str) -> None:

@@ -238,6 +238,7 @@ def test_common_exports_are_read(name: str, content: bytes, tmp_path: Path) -> N
         ("q.csv", CSV.replace("thing4", "caf\xe9").encode("latin-1"), "can't decode byte 0xe9"),
         ("q.csv", CSV[:-3].encode(), "line 10 has 3 fields, the header 4"),
         ("q.csv", CSV[:-30].encode(), "line 10: unexpected end of data"),
+        ("q.csv", b"question,label\n\nWhy?,1\n\nHow?\n", "line 5 has 1 fields, the header 2"),
         ("q.csv", CSV.replace("3,What", '3,"What').encode(), "line 5: ',' expected after '\"'"),
         ("q.csv", b'n,q,label\n1,"a,0\n2,b,1\n3,c",1\n4,d,0\n', "the rows up to line 4"),
         ("q.csv", b"question,label,label\n", "the column 'label' stands in the header twice"),

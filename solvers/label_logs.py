@@ -189,8 +189,8 @@ def _runs(
 def _summaries(stamp: Stamp) -> list[EvalSampleSummary]:
     name, *_ = stamp
     try:
-        # the first epoch is the label
-        return [s for s in logs.read_eval_log_sample_summaries(name) if s.epoch == 1]
+        read = sorted(logs.read_eval_log_sample_summaries(name), key=lambda s: -s.epoch)
+        return [*{summary.id: summary for summary in read}.values()]  # the first epoch is the label
     except Exception as error:  # a damaged log raises whatever its first bad byte leads to
         if is_remote(name):  # the store may not answer, and the log be whole
             raise

@@ -48,11 +48,6 @@ def columns_of(**arrays: ArrayLike) -> list[Floats]:
     return [np.broadcast_to(table, (n, draws)) for table in tables]
 
 
-def is_binary(*columns: NDArray[Any]) -> bool:
-    """Whether all values are 0 or 1."""
-    return all(bool(np.isin(column, (0, 1)).all()) for column in columns)
-
-
 @dataclass(frozen=True)
 class Estimates:
     """m estimates from the same questions, and how their errors vary together."""
@@ -153,7 +148,7 @@ def mean_interval(correct: ArrayLike) -> tuple[float, float]:
     with four wrong answers. nan for one question that is not a single 0/1 run.
     """
     (column,) = columns_of(correct=correct)
-    if column.shape[1] == 1 and is_binary(column):
+    if column.shape[1] == 1 and np.isin(column, (0, 1)).all():
         return wilson(int(column.sum()), len(column))
     found = (means := means_of(column)).combine(1)
     low, high = t_interval(*(means.floored(1) if found[1] <= NO_VARIANCE else found))
@@ -199,7 +194,6 @@ class Difference:
     """A paired difference of two accuracies: mean a minus mean b. Fractions; nan where none."""
 
     n: int
-    draws: int
     diff: float
     low: float
     high: float
@@ -212,12 +206,10 @@ class Difference:
     p_exact: float = np.nan
 
     @classmethod
-    def tested(
-        cls, n: int, draws: int, diff: float, variance: float, df: float, *exact: float
-    ) -> Self:
+    def tested(cls, n: int, diff: float, variance: float, df: float, *exact: float) -> Self:
         """The t interval and test of an estimate; `exact` is what McNemar's test gave."""
         p = float(2 * stats.t.sf(abs(diff) / np.sqrt(variance), df)) if variance else np.nan
-        return cls(n, draws, diff, *t_interval(diff, variance, df), p, df, *exact)
+        return cls(n, diff, *t_interval(diff, variance, df), p, df, *exact)
 
     @property
     def p_above(self) -> float:
@@ -249,14 +241,13 @@ def paired_difference(
         [0.025, 0.003, 0.047, 0.025, 0.062]
     """
     left, right = columns_of(a=a, b=b)
-    n, draws = left.shape
     x, y = left.mean(axis=1), right.mean(axis=1)
     exact: tuple[float, ...] = ()
-    if draws < MIN_RANDOM_DRAWS and is_binary(x, y):
+    if left.shape[1] < MIN_RANDOM_DRAWS and np.isin([x, y], (0, 1)).all():
         n10, n01 = int((x > y).sum()), int((x < y).sum())
         exact = (n10, n01, float(stats.binomtest(n10, n10 + n01).pvalue) if n10 + n01 else 1.0)
     found = means_of(left - right, clusters=clusters).floored(1)
-    return Difference.tested(n, draws, *found, *exact)
+    return Difference.tested(len(x), *found, *exact)
 
 
 def holm(p: ArrayLike) -> Floats:
@@ -277,12 +268,12 @@ class Line(Estimates):
 
     def at(self, x: float) -> Difference:
         """The value at `x`, with a variance of at least 4/n^2; the intercept is that at 0."""
-        return Difference.tested(self.n, self.draws, *self.floored(1, x))
+        return Difference.tested(self.n, *self.floored(1, x))
 
     @property
     def slope(self) -> Difference:
         """The rise per unit; all but the value is nan where it has no variance."""
-        return Difference.tested(self.n, self.draws, *self.combine(0, 1))
+        return Difference.tested(self.n, *self.combine(0, 1))
 
 
 def gain_line(

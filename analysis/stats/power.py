@@ -7,13 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from w2s_icl.analysis.stats.paired import (
-    FLOOR,
-    MIN_QUESTIONS,
-    MIN_RANDOM_DRAWS,
-    Floats,
-    satterthwaite,
-)
+from w2s_icl.analysis.stats import paired
+from w2s_icl.analysis.stats.paired import FLOOR, MIN_QUESTIONS, MIN_RANDOM_DRAWS, Floats
 
 GAPS: Final = (0.10, 0.20)  # for which is said what can be told apart
 TOLD_APART: Final = (0.5, 0.8)  # ratios that draws and questions are counted for
@@ -43,7 +38,7 @@ def _power(
     estimated, df = vq, n - 1.0
     if np.min(draws) >= MIN_RANDOM_DRAWS:
         seen = vs + 0.3 * spread / (n * draws)
-        estimated, df = vq + seen, satterthwaite(vq, df, seen, draws)
+        estimated, df = vq + seen, paired.satterthwaite(vq, df, seen, draws)
     distance = stats.t.ppf(0.975, df) * np.sqrt(estimated) - np.abs(effect)
     return np.asarray(stats.norm.sf(distance / np.sqrt(vq + vs)))
 
@@ -279,5 +274,5 @@ def _tested(difference: NDArray[np.float32], known: NDArray[np.float32] | None =
         by_draw = np.matmul(weights[:, None, :], difference)[:, 0]
     vs = by_draw.var(axis=1, ddof=1) / draws
     se = np.sqrt(np.maximum(vq + vs, FLOOR / n**2))
-    p = stats.t.sf(value / se, satterthwaite(vq, df, vs, draws))
+    p = stats.t.sf(value / se, paired.satterthwaite(vq, df, vs, draws))
     return np.stack([-stats.norm.ppf(np.clip(p, 1e-300, 1 - 1e-16)), se])

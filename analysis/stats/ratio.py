@@ -1,22 +1,13 @@
 """Ratios: the share of a gap that is recovered, with Fieller's interval."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from w2s_icl.analysis.stats.paired import (
-    FLOOR,
-    MIN_QUESTIONS,
-    NO_VARIANCE,
-    Floats,
-    columns_of,
-    means_of,
-    t_interval,
-    t_quantile,
-)
+from w2s_icl.analysis.stats import paired
+from w2s_icl.analysis.stats.paired import MIN_QUESTIONS, means_of, t_interval, t_quantile
 
 _NO_MEAN: Final = 1e-12  # below this a mean of fractions is rounding error
 
@@ -48,7 +39,7 @@ class Ratio:
         return self.status == "ok" and self.t_gap < 3
 
 
-def _fieller(x: float, d: float, covariance: Floats, c: float) -> tuple[float, float]:
+def _fieller(x: float, d: float, covariance: paired.Floats, c: float) -> tuple[float, float]:
     """Ends of {r: (x - r d)^2 <= c^2 var(x - r d)}; nan when the set is unbounded."""
     xx, xd, dd = covariance[0, 0], covariance[0, 1], covariance[1, 1]
     a = d**2 - c**2 * dd
@@ -76,32 +67,18 @@ def gap_recovered(
     ceiling and base differ. From 20 clusters of questions on, such as their categories, it is
     united with the set under the variance clustered by them, too.
 
+    Columns that are means over several cells, of the same questions and draws, give the ratio of
+    means: cells that share questions, demonstrations or a model are then not counted as
+    independent, and a cell with a tiny gap cannot decide the result, as in a mean of ratios.
+
     Example:
         >>> right = np.arange(200)  # question i is right when i < threshold
         >>> ratio = gap_recovered(right < 120, right < 150, right < 160)
         >>> ratio.value, round(ratio.low, 3), round(ratio.high, 3), ratio.status
         (0.75, 0.609, 0.891, 'ok')
     """
-    return pooled_gap_recovered([(base, treated, ceiling)], clusters)
-
-
-def pooled_gap_recovered(
-    triples: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]], clusters: ArrayLike | None = None
-) -> Ratio:
-    """The ratio of means over several cells: `gap_recovered` of their average columns.
-
-    The differences are averaged over cells question by question and draw by draw, so cells that
-    share questions, demonstrations or a model are not counted as independent. A cell with a large
-    gap weighs more; in a mean of ratios, one cell with a tiny gap could decide the result.
-
-    Each cell is (base, treated, ceiling); all have the same questions and, where they have draws,
-    the same draws.
-    """
-    named = (zip(("base", "treated", "ceiling"), of, strict=True) for of in triples)
-    columns = {f"{name} of cell {i}": column for i, of in enumerate(named) for name, column in of}
-    cube = np.stack(columns_of(**columns))
-    base, treated, ceiling = (cube[i::3].mean(axis=0) for i in range(3))
-    over_base, gaps = treated - base, ceiling - base
+    b, a, c = paired.columns_of(base=base, treated=treated, ceiling=ceiling)
+    over_base, gaps = a - b, c - b
     means = means_of(over_base, gaps, clusters=clusters)
     n = means.n
     x, x_variance, x_df = means.floored(1, 0)
@@ -120,7 +97,7 @@ def pooled_gap_recovered(
             for of, of_df in means.over_questions
         ]
         # `FLOOR` for the two differences, which share the base
-        sets.append((FLOOR / n**2 * np.array([[1, 0.5], [0.5, 1]]), df))
+        sets.append((paired.FLOOR / n**2 * np.array([[1, 0.5], [0.5, 1]]), df))
         ends = np.array([_fieller(x, d, of, t_quantile(of_df)) for of, of_df in sets])
         if not np.isnan(ends).any():
             status = "ok"
@@ -141,10 +118,11 @@ def clustered_ratio(
     to be shown without a warning. It is 1 for clusters of one question each, and nan when the gap
     is 0, there is one cluster, or the plain standard error is 0.
     """
-    b, a, c = columns_of(base=base, treated=treated, ceiling=ceiling)
+    b, a, c = paired.columns_of(base=base, treated=treated, ceiling=ceiling)
     means = means_of(a - b, c - b, clusters=clusters, least=2)
     if len(means.over_questions) < 2 or abs(means.values[1]) <= _NO_MEAN:
         return np.nan
     ratio = float(means.values[0] / means.values[1])
     plain, together = (means.variance(*of, 1, -ratio)[0] for of in means.over_questions)
-    return float(np.sqrt(together / plain)) if plain > NO_VARIANCE * (1 + ratio**2) else np.nan
+    varies = plain > paired.NO_VARIANCE * (1 + ratio**2)
+    return float(np.sqrt(together / plain)) if varies else np.nan

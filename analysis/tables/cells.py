@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from w2s_icl.analysis.experiment import COLUMNS, DEFINITIONS, Cell, Experiment
 from w2s_icl.analysis.stats.paired import MIN_RANDOM_DRAWS, Difference, mean_interval, wilson
-from w2s_icl.analysis.stats.ratio import Ratio, clustered_ratio, gap_recovered, pooled_gap_recovered
+from w2s_icl.analysis.stats.ratio import Ratio, clustered_ratio, gap_recovered
 from w2s_icl.record import CellKey
 
 CELL = ("weak", "strong", "shots")
@@ -184,7 +184,8 @@ def _pooled(experiment: Experiment, cells: Sequence[Cell]) -> dict[str, Any]:
         rows, columns = np.isin(cell.places, places), np.isin(its, draws)
         base, treated, ceiling = (column[rows] for column in cell.columns("pgr_gold"))
         triples.append((base, treated[:, columns], ceiling[:, columns]))
-    ratio = pooled_gap_recovered(triples) if places and draws else None
+    means = (np.mean(of, axis=0) for of in zip(*triples, strict=True))
+    ratio = gap_recovered(*means) if places and draws else None
     single = [gap_recovered(*cell.columns("pgr_gold")) for cell in used]
     values = [one.value for one in single if one.status == "ok"] or [math.nan]
     row |= {"n": ratio.n, "draws": ratio.draws} if ratio else {}

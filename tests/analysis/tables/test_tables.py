@@ -14,7 +14,7 @@ from tests.analysis.stats.samples import GOLD, STRONG, TARGET, W2S, WEAK
 from tests.analysis.synthetic import logs_of
 from w2s_icl.analysis import tables  # as a module: pytest would collect `tests_table` by its name
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.stats.ratio import pooled_gap_recovered
+from w2s_icl.analysis.stats.ratio import gap_recovered
 from w2s_icl.analysis.tables import cells_table
 
 pytestmark = [
@@ -156,7 +156,7 @@ def test_pooling_keeps_the_draws_and_questions_that_all_cells_have() -> None:
 
     columns = right(WEAK), right(*W2S[:2]), right(*GOLD[:2])
     assert (row["cells"], row["draws"], row["n"]) == (2, 2, 40)
-    assert row["pgr_pooled"] == pooled_gap_recovered([columns] * 2).value
+    assert row["pgr_pooled"] == gap_recovered(*columns).value
     assert row["pgr_mean"] == pytest.approx((0.897059 + 0.851064) / 2, abs=1e-6)
     assert everything["cells"] == 2  # one question of 40 is more than 2%
     assert everything["n"] == 40

@@ -6,7 +6,6 @@ directory is held against the first, paired by question and by draw.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -17,7 +16,7 @@ from w2s_icl.analysis import figures
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs, read_logs
 from w2s_icl.analysis.page import inline_svg, template
-from w2s_icl.analysis.report import Written, writable
+from w2s_icl.analysis.report import writable, write_texts
 from w2s_icl.analysis.sentences import listed, p_value, percent, points
 from w2s_icl.analysis.stats.paired import holm, paired_difference
 from w2s_icl.analysis.tables.cells import scope, share, table
@@ -188,10 +187,13 @@ def _difference(one: Experiment, two: Experiment, pairs: Sequence[tuple[int, int
     return row | {name: getattr(d, name) for name in ("diff", "n10", "n01", "p", "p_exact")}
 
 
-def write_comparison(dirs: Sequence[str], out: str | Path, renamed: Sequence[str] = ()) -> Written:
+def write_comparison(
+    dirs: Sequence[str], out: str | Path, renamed: Sequence[str] = ()
+) -> tuple[list[Path], str]:
     """Hold each later directory against the first; write compare.csv, the figure and compare.html.
 
-    A directory given twice, or an unknown name in `renamed`, is a W2SError.
+    Returns the files, the page last, and a summary for the terminal. A directory given twice, or an
+    unknown name in `renamed`, is a W2SError.
     """
     for i, address in enumerate(dirs):
         if address.rstrip("/") in {other.rstrip("/") for other in dirs[:i]}:
@@ -207,23 +209,18 @@ def write_comparison(dirs: Sequence[str], out: str | Path, renamed: Sequence[str
         )
     rows = pd.concat([of.table for of in made], ignore_index=True)
     banner = BANNER if any(of.runs["simulated"].any() for of in logs) else ""
-    drawn, svg, files = rows[rows["state"] == "compared"], "", [out / "compare.csv"]
-    figures.write_csv(rows, files[0])
+    drawn, svg = rows[rows["state"] == "compared"], ""
+    files = [figures.write_csv(rows, out / "compare.csv")]
     if len(drawn):
-        files += figures.save(figures.differences(drawn, banner=banner), out / "compare", rows)[:2]
+        files = figures.save(figures.differences(drawn, banner=banner), out / "compare", rows)
         sentences = " ".join(of.sentence() for of in made)
-        text = (out / "compare.svg").read_text("utf-8")
+        text = files[1].read_text("utf-8")
         svg = inline_svg(text, "compare", "Differences of accuracy", sentences)
-    texts = {
-        "columns.md": resources.files("w2s_icl").joinpath("docs", "columns.md").read_text("utf-8"),
-        "compare.html": template("compare.html.j2").render(made=made, svg=svg, banner=banner),
-    }
-    for name, text in texts.items():
-        files.append(out / name)
-        files[-1].write_text(text, "utf-8")
+    page = template("compare.html.j2").render(made=made, svg=svg, banner=banner)
+    files += write_texts(out, {"compare.html": page})
     lines = [f"! {banner}"] * bool(banner)
     for of in made:
         lines += [of.sentence(), of.texts().to_string(index_names=False)]
         lines += [f"· {note:.200}" for note in of.notes[:12]]
         lines += ["· and more: see compare.html"] * (len(of.notes) > 12)
-    return Written(files, "\n".join(lines))
+    return files, "\n".join(lines)

@@ -5,7 +5,7 @@ No number is computed here: tables hold them, sentences word them, the template 
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -32,13 +32,18 @@ TABLES = (
 )
 """Tables that are written, by name."""
 
-
-@dataclass(frozen=True)
-class Written:
-    """What a report consists of: files, in the order written, and a summary for the terminal."""
-
-    files: Sequence[Path]
-    summary: str
+HEADINGS: Mapping[str, str] = {
+    "accuracy": "Accuracy against demonstrations, with gold curves",
+    "pgr": "PGR with zero-shot ceiling, and PGR with gold ceiling",
+    "arms": "Arms side by side at {} demonstrations",
+    "classes": "Where the gain comes from: classes of questions",
+    "surface_fit": "Gain against what a surface rule knows",
+    "matching": "Response matching, all questions",
+    "matching_weak_wrong": "Response matching where the weak model was wrong",
+    "conditional": "Correctness given the strong model's own answer",
+    "correlation": "Correlations per pair",
+}
+"""Figures and tables of the report, in its order, by name of their files."""
 
 
 @dataclass(frozen=True)
@@ -54,34 +59,35 @@ class View:
     shown: pd.DataFrame | None = None  # the rows of `table` that the page prints, where not all
 
 
-def write_report(log_dir: str, out: str | Path) -> Written:
+def write_report(log_dir: str, out: str | Path) -> tuple[list[Path], str]:
     """Read the logs of a study and write its tables, figures and `report.html` to a folder.
 
-    A folder that cannot be made or written to is a W2SError, and what `read_logs` refuses.
+    Returns the files, the page last, and a summary for the terminal. A folder that cannot be made
+    or written to is a W2SError, and what `read_logs` refuses.
     """
     out = writable(out)
     results = Results(read_logs(log_dir))
-    files = [out / f"{name}.csv" for name in TABLES]
-    for path in files:
-        figures.write_csv(getattr(results, path.stem), path)
+    files = [figures.write_csv(getattr(results, name), out / f"{name}.csv") for name in TABLES]
     drawn: list[tuple[View, Markup]] = []
     for view in views(results):
         svg = Markup()
         if view.figure is not None:
             figure = view.figure(view.table, results.experiment.models, banner=results.banner)
             written = figures.save(figure, out / view.name, view.table.filter(regex=view.columns))
-            files += [path for path in written if path not in files]
             svg = inline_svg(written[1].read_text("utf-8"), view.name, view.heading, view.sentence)
+            files += written
         drawn.append((view, svg))
-    texts = {
-        "columns.md": resources.files("w2s_icl").joinpath("docs", "columns.md").read_text("utf-8"),
-        "stats.json": json.dumps(results.stats, indent=2) + "\n",
-        "report.html": render(results, drawn),
-    }
-    for name, text in texts.items():
-        files.append(out / name)
-        files[-1].write_text(text, "utf-8")
-    return Written(files, summary(results))
+    stats = json.dumps(results.stats, indent=2) + "\n"
+    files += write_texts(out, {"stats.json": stats, "report.html": render(results, drawn)})
+    return list(dict.fromkeys(files)), summary(results)
+
+
+def write_texts(out: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write texts to a folder, by name of their files, and what the columns of its tables mean."""
+    columns = resources.files("w2s_icl").joinpath("docs", "columns.md").read_text("utf-8")
+    for name, text in (texts := {"columns.md": columns, **texts}).items():
+        (out / name).write_text(text, "utf-8")
+    return [out / name for name in texts]
 
 
 def writable(out: str | Path) -> Path:
@@ -102,85 +108,57 @@ def views(results: Results) -> list[View]:
     """The figures of the report, in order."""
     r, row, pair = results, results.headline, results.pair
     weak, strong = (r.names[row[k]] if row else "" for k in ("weak", "strong"))
-    given = r.cells[(r.cells["shots"] > 0) & (r.cells["weak"] != r.cells["strong"])]
     no_pair = "No pair of different models was planned or run: there is no gap to recover."
     nothing = "No run with weak labels was planned or run."
-    recovered = [
-        sentences.recovered(pair, of, weak, strong) for of in ("pgr_gold", "pgr_zero") if pair
-    ]
+    cell = "^(weak|strong|shots|n|draws)$|^"
+    made: list[View] = []
+
+    def add(
+        name: str, said: str, table: pd.DataFrame, draw: Any, columns: str = ".", **more: Any
+    ) -> None:
+        made.append(View(name, HEADINGS[name].format(r.last), said, table, draw, columns, **more))
+
+    chance = float((1 / r.experiment.asked["n_options"]).mean())  # accuracy of guessing
+    draw: Any = partial(figures.accuracy, chance=chance) if len(r.curves) else None
+    add("accuracy", _accuracy_sentence(r, weak, strong) or nothing, r.curves, draw)
+
+    given = r.cells[(r.cells["shots"] > 0) & (r.cells["weak"] != r.cells["strong"])]
+    ratios = [sentences.recovered(pair, of, weak, strong) for of in figures.PGR_ROWS if pair]
+    draw = figures.pgr if len(given) else None
+    add("pgr", " ".join(ratios[::-1]) or no_pair, given, draw, f"{cell}(scope$|pgr_|egr)")
+
     arms = figures.at_shots(r.arms, r.last)
     compared = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
     words = {arm: figures.arm_text(arm, weak) for arm in compared}
+    said = sentences.arms(rows_of(r.arms, pair), words, strong) if pair else no_pair
     plan = where(r.logs.planned, split="test", prompt="", shots=r.last)
     planned = [kind for kind in figures.ARMS if (plan["labels"] == kind).any()]
     planned += ["self"] * bool((plan["weak"] == plan["model"]).any())
-    draw_arms = partial(figures.arms, shots=r.last, planned=planned)
-    chance = float((1 / r.experiment.asked["n_options"]).mean())  # accuracy of guessing
-    draw_accuracy = partial(figures.accuracy, chance=chance)
+    draw = partial(figures.arms, shots=r.last, planned=planned)
+    add("arms", said, r.arms, draw if arms["gain"].notna().any() else None, shown=arms)
+
     classes = rows_of(r.classes, row) if row else []
-    cell = "^(weak|strong|shots|n|draws)$|^"
-    made = [
-        View(
-            "accuracy",
-            "Accuracy against demonstrations, with gold curves",
-            _accuracy_sentence(r, weak, strong) or nothing,
-            r.curves,
-            draw_accuracy if len(r.curves) else None,
-        ),
-        View(
-            "pgr",
-            "PGR with zero-shot ceiling, and PGR with gold ceiling",
-            " ".join(recovered) or no_pair,
-            given,
-            figures.pgr if len(given) else None,
-            f"{cell}(scope$|pgr_|egr)",
-        ),
-        View(
-            "arms",
-            f"Arms side by side at {r.last} demonstrations",
-            sentences.arms(rows_of(r.arms, pair), words, strong) if pair else no_pair,
-            r.arms,
-            draw_arms if arms["gain"].notna().any() else None,
-            shown=arms,
-        ),
-        View(
-            "classes",
-            "Where the gain comes from: classes of questions",
-            sentences.classes(classes),
-            r.classes,
-            None,
-            "^(by|class|n|acc_.*[^io]|gain|gain_lo|gain_hi|gain_part|gain_p_holm|pgr_gold)$",
-            shown=pd.DataFrame(classes, columns=list(r.classes)),
-        ),
-        View(
-            "surface_fit",
-            "Gain against what a surface rule knows",
-            surface_rule(r.verdicts[0]) if pair else no_pair,
-            r.surface_fit,
-            figures.surface_fit if len(r.surface_fit) else None,
-            shown=r.surface_fit[r.surface_fit["kind"] == "bin"],
-        ),
-    ]
+    columns = "^(by|class|n|acc_.*[^io]|gain|gain_lo|gain_hi|gain_part|gain_p_holm|pgr_gold)$"
+    shown = pd.DataFrame(classes, columns=list(r.classes))
+    add("classes", sentences.classes(classes), r.classes, None, columns, shown=shown)
+
+    said = surface_rule(r.verdicts[0]) if pair else no_pair
+    bins = where(r.surface_fit, kind="bin")
+    draw = figures.surface_fit if len(bins) else None
+    add("surface_fit", said, r.surface_fit, draw, shown=bins)
+
     matches = rows_of(r.matching, row) if row else []
     any_match = r.matching["match_both"].notna().any()
-
-    def matching(
-        name: str, heading: str, sentence: Callable[..., str], columns: str, **how: Any
-    ) -> View:
+    wrong = {"weak_wrong": True}
+    for name, sentence, draw, columns, how in (
+        ("matching", sentences.matches, figures.matching, ".", {}),
+        ("matching_weak_wrong", sentences.matches, figures.matching, f"{cell}ww_", wrong),
+        ("conditional", sentences.fixes, figures.conditional, f"{cell}(fix|break|strong)_", {}),
+        ("correlation", sentences.correlations, figures.correlation, f"{cell}phi", {}),
+    ):
         said = " ".join(sentence(match, weak, strong, **how) for match in matches) or nothing
-        draw = partial(getattr(figures, name.removesuffix("_weak_wrong")), **how)
-        return View(name, heading, said, r.matching, draw if any_match else None, columns)
-
-    wrong = "Response matching where the weak model was wrong"
-    given_own = "Correctness given the strong model's own answer"
-    fix_or_break = f"{cell}(fix_|break_|strong_wrong|strong_right)"
-    return [
-        *made,
-        matching("matching", "Response matching, all questions", sentences.matches, "."),
-        matching("matching_weak_wrong", wrong, sentences.matches, f"{cell}ww_", weak_wrong=True),
-        matching("conditional", given_own, sentences.fixes, fix_or_break),
-        matching("correlation", "Correlations per pair", sentences.correlations, f"{cell}phi"),
-    ]
+        add(name, said, r.matching, partial(draw, **how) if any_match else None, columns)
+    return made
 
 
 def _accuracy_sentence(r: Results, weak: str, strong: str) -> str:

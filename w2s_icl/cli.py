@@ -142,9 +142,9 @@ def report(logs: str, out: str) -> None:
     """Write tables, figures and report.html from the Inspect logs in LOGS."""
     from w2s_icl.analysis.report import write_report
 
-    written = write_report(logs, out)
-    _echo(written.summary)
-    _echo(f"wrote {written.files[-1]}, and beside it {len(written.files) - 1} tables and figures")
+    files, summary = write_report(logs, out)
+    _echo(summary)
+    _echo(f"wrote {files[-1]}, and beside it {len(files) - 1} tables and figures")
     _echo(f"logs  inspect view --log-dir {logs}")
 
 
@@ -162,9 +162,9 @@ def compare(logs: tuple[str, ...], out: str, renamed: tuple[str, ...]) -> None:
 
     if len(logs) < 2:
         raise click.UsageError("give two log directories or more")
-    written = write_comparison(logs, out, renamed)
-    _echo(written.summary)
-    _echo(f"wrote {written.files[-1]}, and beside it {len(written.files) - 1} files")
+    files, summary = write_comparison(logs, out, renamed)
+    _echo(summary)
+    _echo(f"wrote {files[-1]}, and beside it {len(files) - 1} files")
 
 
 @main.command("import")

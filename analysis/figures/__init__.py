@@ -7,11 +7,11 @@ a banner: a warning to print into the figure. A shot count that was not run leav
 from w2s_icl.analysis.figures.accuracy import accuracy
 from w2s_icl.analysis.figures.arms import ARMS, arm_text, arms, at_shots, differences, surface_fit
 from w2s_icl.analysis.figures.matching import conditional, correlation, matching
-from w2s_icl.analysis.figures.pgr import pgr
+from w2s_icl.analysis.figures.pgr import PGR_ROWS, pgr
 from w2s_icl.analysis.figures.style import COLOURS, arrow, display_names, save, write_csv
 
 __all__ = [
-    "ARMS", "COLOURS", "accuracy", "arm_text", "arms", "arrow", "at_shots",
+    "ARMS", "COLOURS", "PGR_ROWS", "accuracy", "arm_text", "arms", "arrow", "at_shots",
     "conditional", "correlation", "differences", "display_names", "matching", "pgr", "save",
     "surface_fit", "write_csv",
 ]  # fmt: skip

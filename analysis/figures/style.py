@@ -300,7 +300,7 @@ def _push_apart(axes: Axes, texts: Sequence[Annotation]) -> None:
         texts[i].xy = (1, scale.inverted().transform((0, y))[1])
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path) -> Path:
     """Write a table whose texts do nothing to a terminal and are no formulas to a spreadsheet."""
 
     def inert(value: Any) -> Any:
@@ -310,12 +310,13 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
     texts = table.select_dtypes(exclude="number").map(inert)
     table.assign(**{str(name): texts[name] for name in texts}).to_csv(path, index=False)
+    return path
 
 
 def save(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
     """Write a figure as PNG (200 dpi) and SVG, with its numbers as CSV of the same name."""
+    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
     with mpl.rc_context(STYLE):
-        figure.savefig(path.with_suffix(".png"), dpi=200)
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    write_csv(table, path.with_suffix(".csv"))
-    return [path.with_suffix(ending) for ending in (".png", ".svg", ".csv")]
+        figure.savefig(png, dpi=200)
+        figure.savefig(svg, metadata={"Date": None})
+    return [png, svg, write_csv(table, path.with_suffix(".csv"))]

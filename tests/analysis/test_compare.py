@@ -119,7 +119,7 @@ def test_three_directories_make_one_page_whose_columns_are_explained(
     one = logs(2, shots=(0, 8), n=60)
     odd = replace(again(one), directory="logs/<b>&=")
     monkeypatch.setattr(module, "read_logs", {"a": one, "b": again(one), "c": odd}.__getitem__)
-    written = write_comparison(["a", "b", "c"], tmp_path / "out")
+    _, summary = write_comparison(["a", "b", "c"], tmp_path / "out")
 
     page = (tmp_path / "out" / "compare.html").read_text("utf-8")
     assert page.count("<svg") == 1
@@ -128,7 +128,7 @@ def test_three_directories_make_one_page_whose_columns_are_explained(
     told = re.findall(r"`(\w+)`", section.partition("\n## ")[0])
     missing = set(pd.read_csv(tmp_path / "out" / "compare.csv")) - set(told)
     assert {re.sub("_(lo|hi)$", "", name) for name in missing} <= set(told)
-    assert "of 7 shared arms" in written.summary
+    assert "of 7 shared arms" in summary
     with pytest.raises(W2SError, match="--as must be OLD=NEW"):
         write_comparison(["a", "b"], tmp_path / "out", ["nobody=8b"])
     with pytest.raises(W2SError, match="different log directories: a/ is given twice"):

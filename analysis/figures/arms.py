@@ -103,7 +103,7 @@ def _sheet(models: Sequence[str], panels: int, rows: Sequence[str]) -> Sheet:
     return sheet
 
 
-def _gains(sheet: Sheet, axes: Axes, pair: style.Pair, rows: pd.DataFrame) -> None:
+def _gains(sheet: Sheet, axes: Axes, pair: tuple[str, str], rows: pd.DataFrame) -> None:
     """One pair, an arm per row from the top."""
     for height, (arm, gain) in enumerate(rows["gain"].items()):
         row = rows[height : height + 1]

@@ -31,7 +31,6 @@ INK, MUTED, GRID, BAND = "#1c1f25", "#5b6571", "#e3e6ea", "#f1f3f5"
 PAPER, RIGHT = "#ffffff", "#187d5f"
 DASHED = (0, (5, 2))
 HOLLOW: Any = {"marker": "o", "markersize": 7, "markerfacecolor": PAPER, "linestyle": ""}
-Pair = tuple[Any, Any]  # (weak, strong)
 
 LABEL_STYLE: tuple[tuple[str, str, str], ...] = (
     ("#0072b2", "#56b4e9", "o"),
@@ -103,7 +102,7 @@ def display_names(models: Sequence[str]) -> dict[str, str]:
     return {model: names[model] for model in models}
 
 
-def arrow(pair: Pair, names: Mapping[str, str]) -> str:
+def arrow(pair: tuple[str, str], names: Mapping[str, str]) -> str:
     """A pair in words: who writes the labels → who is prompted."""
     weak, strong = pair
     return f"{names[weak]} → {'itself' if weak == strong else names[strong]}"
@@ -151,20 +150,14 @@ class Sheet:
         """
         lines = -(-blocks // 4)
         columns = -(-blocks // lines)
-        layout: Any = [
-            [
-                i * rows + row if i < blocks else "."
-                for i in range(columns * line, columns * (line + 1))
-            ]
-            for line in range(lines)
-            for row in range(rows)
-        ]
-        size = (11.0, height * len(layout) + 0.9)
+        size = (11.0, height * lines * rows + 0.9)
         self.figure = Figure(figsize=size, dpi=100, layout="constrained", facecolor=PAPER)
         FigureCanvasAgg(self.figure)
-        made = self.figure.subplot_mosaic(layout, sharey=True)
-        self.panels = [made[i] for i in range(blocks * rows)]
-        self.first_of_lines = [made[line[0]] for line in layout]
+        grid = self.figure.subplots(lines * rows, columns, sharey=True, squeeze=False)
+        panels = grid.reshape(lines, rows, columns).swapaxes(1, 2).ravel()
+        self.panels, self.first_of_lines = list(panels[: blocks * rows]), list(grid[:, 0])
+        for unused in panels[blocks * rows :]:
+            unused.remove()
         self.names = display_names(models)
         self.handles: list[Any] = []  # of the legend
         self.across = False  # whether values run from left to right
@@ -217,10 +210,8 @@ class Sheet:
         """Head a panel, on two lines where one is too short."""
         self._titles.append(axes.set_title(text))
 
-    def by_pair(
-        self, pairs: Mapping[Pair, pd.DataFrame]
-    ) -> Iterator[tuple[Axes, Pair, pd.DataFrame]]:
-        """The top panel of each pair, headed by it."""
+    def by_pair(self, pairs: Mapping[Any, pd.DataFrame]) -> Iterator[tuple[Axes, Any, Any]]:
+        """The top panel of each pair, headed by it, with the pair and its rows."""
         tops = self.panels[:: len(self.panels) // len(pairs)]
         for axes, (pair, rows) in zip(tops, pairs.items(), strict=True):
             self.title(axes, arrow(pair, self.names))
@@ -259,7 +250,7 @@ class Sheet:
         for axes in self._of_shots:
             _thin_ticks(axes)
         for axes in self.panels:
-            _push_apart(axes, [text for text in axes.texts if isinstance(text, Annotation)])
+            _push_apart(axes)
         return self.figure
 
 
@@ -285,9 +276,9 @@ def _thin_ticks(axes: Axes) -> None:
     axes.set_xticks(axes.get_xticks()[kept], [label.get_text() for label in labels[kept]])
 
 
-def _push_apart(axes: Axes, texts: Sequence[Annotation]) -> None:
+def _push_apart(axes: Axes) -> None:
     """Move texts beside a panel to heights that keep them apart, nearest to those they have."""
-    if not texts:
+    if not (texts := [text for text in axes.texts if isinstance(text, Annotation)]):
         return
     scale, box = axes.transData, axes.get_window_extent()
     step = max(text.get_window_extent().height for text in texts) + 1

@@ -25,15 +25,8 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
     r, metadata = results, results.logs.metadata
     key = ["model", "split", "prompt", "labels", "weak", "shots", "draw", "order"]
     runs = r.logs.runs.sort_values(key)
-    said = [
-        *("file", "model", "split", "labels", "weak", "prompt", "shots", "draw", "order"),
-        *("n", "unparsed", "reused_from"),
-    ]
-    settings = (
-        *("dataset", "dataset_source", "dataset_sha256", "test_size", "n_pool"),
-        *("n_near_duplicates", "seed", "near_duplicates", "style", "prompt_version"),
-        "scorer_version",
-    )
+    said = ["file", "model", "split", "labels", "weak", "prompt", "shots", "draw", "order", "n"]
+    said += ["unparsed", "reused_from"]
     ids = "".join(sorted(str(i) for i in runs["eval_id"]))
     return template("report.html.j2").render(
         r=r,
@@ -44,12 +37,8 @@ def render(results: Results, drawn: Sequence[tuple[Any, Markup]]) -> str:
         cards=_cards(r),
         rows=[_summary_row(r, row) for row in r.last_rows],
         baselines=[_baseline(r, row) for row in r.models.to_dict("records")],
-        views=[
-            (view, svg, *_numbers(view.table if view.shown is None else view.shown, view.columns))
-            for view, svg in drawn
-        ],
-        settings={key: metadata.get(key) for key in settings},
-        system_message=metadata.get("system_message"),
+        views=[(view, svg, *_numbers(view.shown, view.columns)) for view, svg in drawn],
+        settings=metadata,
         log_columns=said,
         logs=runs[said].astype(str).to_numpy().tolist(),
     )
@@ -144,11 +133,10 @@ def _cards(r: Results) -> list[tuple[str, str, str]]:
         return [cost]
     accuracy, accuracy_ends = _measured(row, "acc_w2s", sentences.percent, "not run")
     gain, gain_ends = _gain(r.gain(row), "not run")
-    if r.pair:
-        weak, what = r.names[row["weak"]], "of the gap recovered (PGR)"
-    else:
-        weak, what = "itself", "of its gain from gold labels recovered"
-    ratio, ratio_ends = _ratio(row, "pgr_gold" if r.pair else "egr")
+    of_pair = r.names[row["weak"]], "of the gap recovered (PGR)", "pgr_gold"
+    of_itself = "itself", "of its gain from gold labels recovered", "egr"
+    weak, what, definition = of_pair if r.pair else of_itself
+    ratio, ratio_ends = _ratio(row, definition)
     shown = f"{r.names[row['strong']]} with {row['shots']} labels by {weak}"
     return [
         (accuracy, shown, accuracy_ends),

@@ -55,8 +55,8 @@ class View:
     sentence: str  # what it shows, from the numbers and their intervals, or why it is not there
     table: pd.DataFrame
     figure: Callable[..., Figure] | None  # draws `table`; None where there is nothing to draw
-    columns: str = "."  # pattern of the columns that are written
-    shown: pd.DataFrame | None = None  # the rows of `table` that the page prints, where not all
+    columns: str  # pattern of the columns that are written
+    shown: pd.DataFrame  # the rows of `table` that the page prints
 
 
 def write_report(log_dir: str, out: str | Path) -> tuple[list[Path], str]:
@@ -67,7 +67,7 @@ def write_report(log_dir: str, out: str | Path) -> tuple[list[Path], str]:
     """
     out = writable(out)
     results = Results(read_logs(log_dir))
-    files = [figures.write_csv(getattr(results, name), out / f"{name}.csv") for name in TABLES]
+    files: list[Path] = []
     drawn: list[tuple[View, Markup]] = []
     for view in views(results):
         svg = Markup()
@@ -77,6 +77,8 @@ def write_report(log_dir: str, out: str | Path) -> tuple[list[Path], str]:
             svg = inline_svg(written[1].read_text("utf-8"), view.name, view.heading, view.sentence)
             files += written
         drawn.append((view, svg))
+    # after the figures, some of which draw a part of their table
+    files += [figures.write_csv(getattr(results, name), out / f"{name}.csv") for name in TABLES]
     stats = json.dumps(results.stats, indent=2) + "\n"
     files += write_texts(out, {"stats.json": stats, "report.html": render(results, drawn)})
     return list(dict.fromkeys(files)), summary(results)
@@ -113,10 +115,9 @@ def views(results: Results) -> list[View]:
     cell = "^(weak|strong|shots|n|draws)$|^"
     made: list[View] = []
 
-    def add(
-        name: str, said: str, table: pd.DataFrame, draw: Any, columns: str = ".", **more: Any
-    ) -> None:
-        made.append(View(name, HEADINGS[name].format(r.last), said, table, draw, columns, **more))
+    def add(name: str, said: str, of: pd.DataFrame, draw: Any, columns: str = ".") -> None:
+        shown = where(of, kind="bin") if name == "surface_fit" else of
+        made.append(View(name, HEADINGS[name].format(r.last), said, of, draw, columns, shown))
 
     chance = float((1 / r.experiment.asked["n_options"]).mean())  # accuracy of guessing
     draw: Any = partial(figures.accuracy, chance=chance) if len(r.curves) else None
@@ -134,18 +135,16 @@ def views(results: Results) -> list[View]:
     plan = where(r.logs.planned, split="test", prompt="", shots=r.last)
     planned = [kind for kind in figures.ARMS if (plan["labels"] == kind).any()]
     planned += ["self"] * bool((plan["weak"] == plan["model"]).any())
-    draw = partial(figures.arms, shots=r.last, planned=planned)
-    add("arms", said, r.arms, draw if arms["gain"].notna().any() else None, shown=arms)
+    draw = partial(figures.arms, planned=planned) if arms["gain"].notna().any() else None
+    add("arms", said, arms, draw)
 
     classes = rows_of(r.classes, row) if row else []
     columns = "^(by|class|n|acc_.*[^io]|gain|gain_lo|gain_hi|gain_part|gain_p_holm|pgr_gold)$"
-    shown = pd.DataFrame(classes, columns=list(r.classes))
-    add("classes", sentences.classes(classes), r.classes, None, columns, shown=shown)
+    table = pd.DataFrame(classes, columns=list(r.classes))
+    add("classes", sentences.classes(classes), table, None, columns)
 
     said = surface_rule(r.verdicts[0]) if pair else no_pair
-    bins = where(r.surface_fit, kind="bin")
-    draw = figures.surface_fit if len(bins) else None
-    add("surface_fit", said, r.surface_fit, draw, shown=bins)
+    add("surface_fit", said, r.surface_fit, figures.surface_fit if len(r.surface_fit) else None)
 
     matches = rows_of(r.matching, row) if row else []
     any_match = r.matching["match_both"].notna().any()

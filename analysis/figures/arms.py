@@ -49,7 +49,10 @@ def _order(arm: str) -> tuple[bool, bool, int, str]:
 
 
 def at_shots(table: pd.DataFrame, shots: int) -> pd.DataFrame:
-    """Rows of pairs of two models at one shot count; a prompted zero-shot run joins its pairs."""
+    """Rows of `tables.arms_table`, of pairs of two models at one shot count.
+
+    A prompted zero-shot run joins its pairs.
+    """
     pairs = table[(table["weak"] != "") & (table["weak"] != table["strong"])]
     pairs = pairs[pairs["shots"] == shots]
     zero = table[(table["weak"] == "") & (table["shots"] == 0)].drop(columns="weak")
@@ -59,18 +62,12 @@ def at_shots(table: pd.DataFrame, shots: int) -> pd.DataFrame:
 
 @styled
 def arms(
-    arms: pd.DataFrame,
-    models: Sequence[str],
-    *,
-    shots: int,
-    planned: Iterable[str] = (),
-    banner: str = "",
+    rows: pd.DataFrame, models: Sequence[str], *, planned: Iterable[str] = (), banner: str = ""
 ) -> Figure:
-    """Gain over the strong model's zero-shot run, at one shot count: a row per arm.
+    """Gain over the strong model's zero-shot run: a row per arm.
 
-    `arms` is of `tables.arms_table`; `planned` arms have a row even where they were not run.
+    `rows` is of `at_shots`; `planned` arms have a row even where they were not run.
     """
-    rows = at_shots(arms, shots)
     pairs, order = style.pairs_of(rows), sorted({*rows["arm"], *planned}, key=_order)
     weak = [style.display_names(models)[of] for of in {weak for weak, _ in pairs}]
     words = [arm_text(arm, *weak[: len(weak) == 1]) for arm in ["weak", *order]]

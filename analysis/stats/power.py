@@ -1,6 +1,5 @@
 """What a study of a given size can detect, before it is run: its ratios and its claim."""
 
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -174,7 +173,6 @@ def _verdict(n: int, draws: int) -> tuple[dict[str, Any], list[str]]:
     return power, lines
 
 
-@lru_cache(maxsize=8)
 def claim_power(n: int, draws: int) -> dict[str, Any]:
     """Simulate 1,000 studies of one pair whose student learns what the labels say.
 

@@ -255,7 +255,7 @@ def arm_rows(gains: Sequence[tuple[str, float]]) -> pd.DataFrame:
 
 def test_arms_are_drawn_as_they_are_in_the_table_and_those_not_run_are_named() -> None:
     gains = [("weak", 0.07), ("gold", 0.1), ("self", -0.01), ("noise_matched", 0.06), ("mine", 0.0)]
-    figure = figures.arms(arm_rows(gains), list(NAMES), shots=64, planned=["random"])
+    figure = figures.arms(arm_rows(gains), list(NAMES), planned=["random"])
     (axes,) = figure.axes
 
     assert [label.get_text() for label in axes.get_yticklabels()] == [
@@ -272,8 +272,7 @@ def test_arms_are_drawn_as_they_are_in_the_table_and_those_not_run_are_named() -
 def test_an_arm_far_off_leaves_the_scale_to_the_others_and_says_so() -> None:
     gains = [("weak", 0.05), ("gold", 0.1)]
     near, far = (
-        figures.arms(arm_rows([*gains, ("flipped", at)]), list(NAMES), shots=64)
-        for at in (0.0, -0.6)
+        figures.arms(arm_rows([*gains, ("flipped", at)]), list(NAMES)) for at in (0.0, -0.6)
     )
 
     assert np.ptp(far.axes[0].get_xlim()) < 2 * np.ptp(near.axes[0].get_xlim())

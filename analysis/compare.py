@@ -15,8 +15,7 @@ import pandas as pd
 from w2s_icl.analysis import figures
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs, read_logs
-from w2s_icl.analysis.page import inline_svg, template
-from w2s_icl.analysis.report import writable, write_texts
+from w2s_icl.analysis.report import inline_svg, template, writable, write_texts
 from w2s_icl.analysis.sentences import listed, p_value, percent, points
 from w2s_icl.analysis.stats.paired import holm, paired_difference
 from w2s_icl.analysis.tables.cells import scope, share, table

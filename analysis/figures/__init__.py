@@ -4,10 +4,9 @@ Every function takes a table, whose columns docs/columns.md explains, the models
 a banner: a warning to print into the figure. A shot count that was not run leaves a gap.
 """
 
-from w2s_icl.analysis.figures.accuracy import accuracy
+from w2s_icl.analysis.figures.accuracy import PGR_ROWS, accuracy, pgr
 from w2s_icl.analysis.figures.arms import ARMS, arm_text, arms, at_shots, differences, surface_fit
 from w2s_icl.analysis.figures.matching import conditional, correlation, matching
-from w2s_icl.analysis.figures.pgr import PGR_ROWS, pgr
 from w2s_icl.analysis.figures.style import COLOURS, arrow, display_names, save, write_csv
 
 __all__ = [

@@ -120,7 +120,6 @@ def satterthwaite(vq: Any, df: Any, vs: Any, draws: Any) -> Any:
     return np.clip((vq + vs) ** 2 / (vq**2 / df + vs**2 / (draws - 1)), 1, df)
 
 
-@lru_cache(maxsize=4096)
 def t_quantile(df: float) -> float:
     """Quantile of a two-sided interval."""
     return float(stats.t.ppf((1 + LEVEL) / 2, df))

@@ -113,14 +113,12 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
     # fewer draws than three say nothing about others, and their interval holds no such doubt
     sd = DRAW_SD if draws >= MIN_RANDOM_DRAWS else 0.0
     gap = gap_needed(n, draws, sd)
-    smallest = {g: smallest_difference(g, n, draws, sd) for g in GAPS}
-    needed = {g: questions_needed(g, draws, sd) for g in GAPS}
+    smallest = {f"{g:.2f}": smallest_difference(g, n, draws, sd) for g in GAPS}
+    needed = {f"{g:.2f}": questions_needed(g, draws, sd) for g in GAPS}
 
-    def at(by_gap: dict[float, float | None], without: str) -> str:
-        return ", ".join(
-            f"{without if v is None else f'{v:,g}'} at a gap of {100 * g:.0f} points"
-            for g, v in by_gap.items()
-        )
+    def at(by_gap: dict[str, float | None], without: str) -> str:
+        texts = {g: without if v is None else f"{v:,g}" for g, v in by_gap.items()}
+        return ", ".join(f"{of} at a gap of {100 * float(g):.0f} points" for g, of in texts.items())
 
     verdict, verdict_lines = _verdict(n, draws)
     low, high = TOLD_APART
@@ -128,8 +126,8 @@ def detectable(n: int, draws: int) -> dict[str, Any]:
     only = "" if sd else ", about these demonstrations only"
     return {
         "gap_needed": gap,
-        "smallest_difference": {f"{g:.2f}": v for g, v in smallest.items()},
-        "questions_needed": {f"{g:.2f}": v for g, v in needed.items()},
+        "smallest_difference": smallest,
+        "questions_needed": needed,
         "verdict": verdict,
         "assumptions": {"draw_sd": sd, "r_bc": R_BC, "power": POWER},
         "lines": [
@@ -153,17 +151,15 @@ def _verdict(n: int, draws: int) -> tuple[dict[str, Any], list[str]]:
             f"least {MIN_RANDOM_DRAWS} (`draws: 5` in the study)"
         ]
     power, (gain, share) = claim_power(n, draws), WANTED
-    claims = ", ".join(
-        f"{p:.2f} at {100 * float(g):.0f} points" for g, p in power["claims"].items()
-    )
+    claims: dict[str, float] = power["claims"]
     shown = ", ".join(f"{name} {100 * d:.1f}" for name, d in power["could_show"].items())
     lines = [
         "verdict: share of studies of this size that claim a student's true gain (simulated; all "
         "controls run):",
-        f"  {claims}",
+        "  " + ", ".join(f"{p:.2f} at {100 * float(g):.0f} points" for g, p in claims.items()),
         f"  smallest difference shown with 80% power, in points: {shown}",
     ]
-    if (claimed := power["claims"][f"{gain:.2f}"]) < share:
+    if (claimed := claims[f"{gain:.2f}"]) < share:
         enough, more = power["questions_needed"], power["draws_needed"]
         lines.append(
             f"! a gain of {100 * gain:.0f} points is claimed in {claimed:.0%} of such studies, "

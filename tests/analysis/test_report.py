@@ -18,8 +18,7 @@ from markupsafe import Markup, escape
 from tests.analysis.synthetic import NAMES, logs, without_zero_shot
 from w2s_icl.analysis import report
 from w2s_icl.analysis.logs import Logs, Note
-from w2s_icl.analysis.page import render
-from w2s_icl.analysis.report import summary, views, write_report
+from w2s_icl.analysis.report import render, summary, views, write_report
 from w2s_icl.analysis.results import Results
 from w2s_icl.analysis.sentences import points
 from w2s_icl.errors import W2SError

@@ -18,8 +18,8 @@ from matplotlib.transforms import Bbox, BboxTransformTo
 
 from tests.analysis.synthetic import NAMES, logs, without_zero_shot
 from w2s_icl.analysis import figures
+from w2s_icl.analysis.figures.accuracy import PGR_ROWS
 from w2s_icl.analysis.figures.matching import MATCH_CLASSES
-from w2s_icl.analysis.figures.pgr import PGR_ROWS
 from w2s_icl.analysis.figures.style import LABEL_STYLE, PAPER, RIGHT
 from w2s_icl.analysis.report import views
 from w2s_icl.analysis.results import Results
@@ -199,7 +199,7 @@ def test_chance_is_drawn_where_it_is_in_range() -> None:
 def test_no_ratio_is_drawn_where_none_is_reported(case: str) -> None:
     r = study(case)
     assert not r.cells["pgr_gold_status"].eq("ok").any()
-    figure = figures.pgr(r.cells, r.experiment.models)
+    figure = drawn(case)["pgr"]
 
     assert all(np.isnan(y).all() for axes in figure.axes for y in ys(axes, LABEL_STYLE[0][0]))
     assert not any(axes.texts for axes in figure.axes)

@@ -26,8 +26,6 @@ from w2s_icl.words import arm_name
 ARM = ("model", "labels", "weak", "shots", "prompt")
 PLAIN = "plain"  # how --as names the prompt that is "" in the logs
 
-Arm = tuple[Any, ...]
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -76,10 +74,11 @@ def compare(one: Logs, two: Logs, renamed: Iterable[str] = ()) -> Comparison:
     old, new = _arms(mine), _arms(theirs)
     models = [{name for arm in arms for name in (arm[0], arm[2]) if name} for arms in (old, new)]
     prompts = [{arm[4] for arm in arms} for arms in (old, new)]
-    names = _names(renamed, *models) | _names(renamed, *prompts, guess=len(set.union(*prompts)) < 3)
+    names = _names(renamed, *models, guess=True)
+    names |= _names(renamed, *prompts, guess=len(set.union(*prompts)) < 3)
     short = figures.display_names(list(dict.fromkeys([*mine.models, *theirs.models])))
 
-    def row_of(arm: Arm, state: str) -> dict[str, Any]:
+    def row_of(arm: tuple[Any, ...], state: str) -> dict[str, Any]:
         model, labels, weak, shots, prompt = arm
         how = arm_name(labels, short.get(weak) or weak, prompt.removeprefix(PLAIN))
         text = f"{short[model]}, {f'{shots} ' if shots else ''}{how}"
@@ -133,10 +132,8 @@ def _questions(one: Experiment, two: Experiment) -> tuple[list[str], list[str]]:
     differs = [f"differs: {name}, {x!r:.60} and {y!r:.60}" for name, x, y in said if x != y]
     if any(a[id_]["choices"] != b[id_]["choices"] for id_ in shared):
         differs.append("differs: the order of the options")
-    lone = {"first": [str(i) for i in a if i not in b], "second": [str(i) for i in b if i not in a]}
-    only = [
-        f"{len(of)} test questions only in {x}: {', '.join(of)}" for x, of in lone.items() if of
-    ]
+    own = {"first": [str(i) for i in a if i not in b], "second": [str(i) for i in b if i not in a]}
+    only = [f"{len(of)} test questions only in {x}: {', '.join(of)}" for x, of in own.items() if of]
     return differs, only
 
 
@@ -147,19 +144,17 @@ def _asked(question: Mapping[Any, Any]) -> dict[str, Any]:
     return {"wording": question["question"], "options": sorted(choices), "right answer": right}
 
 
-def _arms(e: Experiment) -> dict[Arm, Mapping[int, int]]:
+def _arms(e: Experiment) -> dict[tuple[Any, ...], Mapping[int, int]]:
     """Rows of the logs by draw, of each arm on the test questions."""
     order = {name: i for i, name in enumerate(e.models)}
     arms = [((*key[1:5], key[5] or PLAIN), of) for key, of in e.draws.items() if key[0] == "test"]
     return dict(sorted(arms, key=lambda of: (order[of[0][0]], of[0][4], of[0][3], *of[0][1:3])))
 
 
-def _names(
-    renamed: Iterable[str], mine: set[str], theirs: set[str], *, guess: bool = True
-) -> dict[str, str]:
+def _names(told: Iterable[str], mine: set[str], theirs: set[str], *, guess: bool) -> dict[str, str]:
     """Names of the first directory that are others in the second; one pair may be guessed."""
     names: dict[str, str] = {}
-    for text in renamed:  # a prompt has a "=" of its own
+    for text in told:  # a prompt has a "=" of its own
         halves = [(text[:i], text[i + 1 :]) for i, sign in enumerate(text) if sign == "="]
         names |= {old: new for old, new in halves if old in mine and new in theirs}
     old, new = mine - theirs - names.keys(), theirs - mine - {*names.values()}

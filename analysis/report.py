@@ -234,8 +234,7 @@ def ticks(text: str) -> Markup:
 def inline_svg(svg: str, name: str, title: str, description: str) -> Markup:
     """A figure of matplotlib's for the page, in colours that follow the theme.
 
-    Every id in it begins with `name`, so that figures on one page stay apart. A screen reader says
-    title and description.
+    Its ids begin with `name`, to be unique on the page. A screen reader says title and description.
     """
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.S)
     body = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", body)

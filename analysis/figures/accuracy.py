@@ -35,8 +35,7 @@ def accuracy(
     """Accuracy against demonstrations: a panel per prompted model, a curve per source of labels.
 
     `curves` is of `tables.curves_table`. The values at the right end of curves and dotted lines
-    stand beside the panels. `chance`, the accuracy of a guess, is drawn where it is in the range of
-    the data.
+    stand beside the panels. `chance`, the accuracy of a guess, is drawn where it is in range.
     """
     shots, zero = sorted({0, *curves["shots"]}), curves["shots"] == 0
     shown = [m for m in models if (curves.loc[~zero, "model"] == m).any()] or list(models)
@@ -65,9 +64,7 @@ def accuracy(
     return sheet.finish(style.scope_text(curves), banner)
 
 
-def _curves(
-    sheet: Sheet, axes: Axes, curves: pd.DataFrame, model: str, shots: Sequence[int]
-) -> None:
+def _curves(sheet: Sheet, axes: Axes, curves: pd.DataFrame, model: str, shots: list[int]) -> None:
     """One prompted model; each weak model's zero-shot accuracy as a dotted line."""
     mine = curves[curves["model"] == model]
     zero = mine[mine["shots"] == 0]
@@ -107,7 +104,7 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
         for definition, axes in zip(PGR_ROWS, sheet.panels[2 * i :], strict=False):
             sheet.shot_axis(axes, shots)
             at_shots = rows.set_index("shots").reindex(shots)
-            _panel(sheet, axes, at_shots, definition, *sheet.looks(pair[0]))
+            _panel(sheet, axes, at_shots, definition, pair[0])
         top.set_xlabel("")
     for axes, ceiling in zip(sheet.first_of_lines, cycle(PGR_ROWS.values()), strict=False):
         axes.set_ylabel(f"PGR, {ceiling}", fontweight="bold", fontsize=9.5)
@@ -129,10 +126,9 @@ def pgr(cells: pd.DataFrame, models: Sequence[str], *, banner: str = "") -> Figu
     return sheet.finish(note + " ▲▼: the interval leaves the figure." * sheet.cut, banner)
 
 
-def _panel(
-    sheet: Sheet, axes: Axes, rows: pd.DataFrame, definition: str, colour: str, marker: str
-) -> None:
+def _panel(sheet: Sheet, axes: Axes, rows: pd.DataFrame, definition: str, weak: str) -> None:
     """One pair under one ceiling."""
+    colour, marker = sheet.looks(weak)
     axes.axhspan(0, 1, color=style.BAND, zorder=0, linewidth=0)
     for y in (0, 1):
         axes.axhline(y, color=MUTED, linewidth=1, zorder=1)

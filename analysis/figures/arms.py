@@ -72,8 +72,14 @@ def arms(
     weak = [style.display_names(models)[of] for of in {weak for weak, _ in pairs}]
     words = [arm_text(arm, *weak[: len(weak) == 1]) for arm in ["weak", *order]]
     sheet = _sheet(models, len(pairs), words[1:])
-    low, high = sheet.limits = _limits(rows)
-    margin = 0.03 * (high - low)
+    # one scale for all panels; it goes half its width towards arms far off, no further
+    far = rows["arm"].str.contains("flipped|zero_shot|question=hidden").to_numpy()
+    lows, highs = rows["gain_lo"].to_numpy(dtype=float), rows["gain_hi"].to_numpy(dtype=float)
+    near = np.nanmin([*lows[~far], 0]), np.nanmax([*highs[~far], 0])
+    most = 0.5 * max(near[1] - near[0], 0.02)
+    low = max(np.nanmin([*lows, 0]), near[0] - most)
+    high = max(min(np.nanmax([*highs, 0]), near[1] + most), low + 0.02)
+    sheet.limits, margin = (low, high), 0.03 * (high - low)
     for axes, pair, mine in sheet.by_pair(pairs):
         axes.set_xlabel(f"points over zero-shot, n = {style.n_text(mine['n'])}")
         axes.set_xlim(low - margin, high + margin)
@@ -121,16 +127,6 @@ def _gains(sheet: Sheet, axes: Axes, pair: tuple[str, str], rows: pd.DataFrame) 
         how: Any = {"color": colour, "marker": marker, "markerfacecolor": face, "markersize": 7}
         sheet.intervals(axes, [height], row, "gain", 1.8 if main else 1.1, **how)
         sheet.beside(axes, height, points(gain), colour, bold=main)
-
-
-def _limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """One scale for all panels; it goes half its width towards arms far off, no further."""
-    far = rows["arm"].str.contains("flipped|zero_shot|question=hidden").to_numpy()
-    low, high = rows["gain_lo"].to_numpy(dtype=float), rows["gain_hi"].to_numpy(dtype=float)
-    near = np.nanmin([*low[~far], 0]), np.nanmax([*high[~far], 0])
-    most = 0.5 * max(near[1] - near[0], 0.02)
-    start = max(np.nanmin([*low, 0]), near[0] - most)
-    return float(start), float(max(min(np.nanmax([*high, 0]), near[1] + most), start + 0.02))
 
 
 @styled

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Text
@@ -139,10 +138,8 @@ def _curves(
     return sheet
 
 
-def _panels(
-    table: pd.DataFrame, models: Sequence[str], ylabel: str
-) -> tuple[Sheet, list[tuple[Axes, pd.DataFrame]]]:
-    """A panel per pair, with its rows by shot count."""
+def _panels(table: pd.DataFrame, models: Sequence[str], ylabel: str) -> tuple[Sheet, list[Any]]:
+    """A panel per pair, each `Axes` with its rows by shot count."""
     pairs, shots = style.pairs_of(table), sorted({*table["shots"]})
     sheet = Sheet(models, len(pairs), 2.3)
     panels = []

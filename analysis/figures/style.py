@@ -224,13 +224,11 @@ class Sheet:
         axes.set_xlabel("demonstrations" + (f", {note}" if note else " in the prompt"))
         self._of_shots.append(axes)
 
-    def beside(
-        self, axes: Axes, height: float, text: str, colour: str, *, bold: bool = False
-    ) -> None:
+    def beside(self, axes: Axes, at: float, text: str, colour: str, *, bold: bool = False) -> None:
         """A text right of a panel, as near as others allow to a height of its y axis."""
         how: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
         how |= {"fontsize": 9, "fontweight": "bold" if bold else "normal", "va": "center"}
-        axes.annotate(text, (1, height), (5, 0), color=colour, annotation_clip=False, **how)
+        axes.annotate(text, (1, at), (5, 0), color=colour, annotation_clip=False, **how)
 
     def finish(self, note: str, banner: str, legend_title: str | None = None) -> Figure:
         """Add legend and footnotes, lay the panels out, and place the texts."""

@@ -16,9 +16,11 @@ from scipy import stats
 from scipy.optimize import brentq
 
 Floats = NDArray[np.float64]
+Clusters = ArrayLike | None  # of each question what it goes together with, such as its category
 
 LEVEL: Final = 0.95  # coverage of all intervals
 MIN_QUESTIONS: Final = 30  # fewer questions give no ratio and decide nothing
+MIN_CLUSTERS: Final = 20  # fewer do not show how much questions go together
 MIN_RANDOM_DRAWS: Final = 3  # from here on an interval speaks of demonstrations that were not shown
 NO_VARIANCE: Final = 1e-14  # below this a variance of fractions is rounding error
 HABIT_P: Final = 0.001  # p value of `uniform_p` below which a habit of place is named
@@ -42,9 +44,7 @@ def columns_of(**arrays: ArrayLike) -> list[Floats]:
     tables = [column.reshape(len(column), -1) for column in columns.values()]
     n, draws = len(tables[0]), max(table.shape[1] for table in tables)
     if shapes := {table.shape for table in tables} - {(n, 1), (n, draws)}:
-        raise ValueError(
-            f"columns must hold the same questions and draws, got {(n, draws)} and {shapes}"
-        )
+        raise ValueError(f"columns need the same questions and draws, got {n, draws} and {shapes}")
     return [np.broadcast_to(table, (n, draws)) for table in tables]
 
 
@@ -78,7 +78,7 @@ class Estimates:
         return value, float(np.maximum(variance, FLOOR / self.n**2)), df
 
 
-def means_of(*columns: Floats, clusters: ArrayLike | None = None, least: int = 20) -> Estimates:
+def means_of(*columns: Floats, clusters: Clusters = None, least: int = MIN_CLUSTERS) -> Estimates:
     """Means of columns of shape (n, draws); clustered where there are `least` clusters."""
     cube = np.stack(columns)
     m, n, draws = cube.shape
@@ -96,15 +96,12 @@ def of_draws(by_draw: Floats) -> Floats:
     return np.cov(by_draw).reshape(m, m) / draws if many else np.zeros((m, m))
 
 
-def clustered(
-    residuals: Floats, clusters: ArrayLike | None, least: int = 20
-) -> list[tuple[Floats, float]]:
+def clustered(residuals: Floats, clusters: Clusters, least: int) -> list[tuple[Floats, float]]:
     """Covariance of the sum of `residuals`, shape (n, m), whose questions go together.
 
     K / (K - 1) times the sum over the K clusters of the products of their sums, shape (m, m), with
-    K - 1 degrees of freedom; nothing where there are fewer than `least` clusters, which do not show
-    how much questions go together. CR1: Cameron and Miller (2015), A Practitioner's Guide to
-    Cluster-Robust Inference, J. of Human Resources 50.
+    K - 1 degrees of freedom; nothing where there are fewer than `least` clusters. CR1: Cameron and
+    Miller (2015), A Practitioner's Guide to Cluster-Robust Inference, J. of Human Resources 50.
     """
     if clusters is None:
         return []
@@ -222,9 +219,7 @@ class Difference:
         return float((self.high - self.diff) / quantile * (quantile + stats.t.ppf(0.8, self.df)))
 
 
-def paired_difference(
-    a: ArrayLike, b: ArrayLike, *, clusters: ArrayLike | None = None
-) -> Difference:
+def paired_difference(a: ArrayLike, b: ArrayLike, *, clusters: Clusters = None) -> Difference:
     """Mean of a - b with its t interval and test, paired by question and by draw.
 
     The variance is that of the ratios, at least 4/n^2. From 20 clusters of questions on, such as
@@ -275,9 +270,7 @@ class Line(Estimates):
         return Difference.tested(self.n, *self.combine(0, 1))
 
 
-def gain_line(
-    a: ArrayLike, b: ArrayLike, known: ArrayLike, *, clusters: ArrayLike | None = None
-) -> Line:
+def gain_line(a: ArrayLike, b: ArrayLike, known: ArrayLike, *, clusters: Clusters = None) -> Line:
     """Least squares of a - b on what is known of each question, `known`, shape (n,).
 
     Errors are HC3 (MacKinnon and White 1985, J. of Econometrics 29); from 20 clusters on, the
@@ -297,7 +290,7 @@ def gain_line(
     leverage = (design * solve.T).sum(axis=1)
     parts = solve.T * residuals[:, None]
     scaled = parts / (1 - leverage)[:, None]
-    over_questions = [(scaled.T @ scaled, n - 2.0), *clustered(parts, clusters)]
+    over_questions = [(scaled.T @ scaled, n - 2.0), *clustered(parts, clusters, MIN_CLUSTERS)]
     return Line(n, draws, values, over_questions, of_draws(lines))
 
 

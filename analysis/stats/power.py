@@ -79,8 +79,7 @@ def questions_needed(gap: float, draws: int, draw_sd: float) -> float | None:
 def gap_needed(n: int, draws: int, draw_sd: float) -> float | None:
     """True gap at which a ratio is reported (`status` "ok"), rounded up to 0.001; None if none.
 
-    By the approximation of `pgr_power` for the gap itself, whose variance per question is
-    gap + 2 R_BC - gap^2.
+    As in `pgr_power`, of the gap itself: its variance per question is gap + 2 R_BC - gap^2.
     """
     gaps = np.arange(1, 1001) / 1000
     return _first(gaps, _power(gaps, gaps + 2 * R_BC - gaps**2, 1, FLOOR, n, draws, draw_sd))
@@ -210,8 +209,7 @@ def _simulated(n: int, draws: int, gains: tuple[float, ...], studies: int) -> Fl
     right one of four options a probability of Beta(2.2, 1).
     """
     rng = np.random.default_rng(20240)
-    batches = [_batch(rng, n, draws, gains) for _ in range(studies // _BATCH)]
-    return np.concatenate(batches, axis=-1)
+    return np.concatenate([_batch(rng, n, draws, gains) for _ in range(studies // _BATCH)], axis=-1)
 
 
 def _batch(rng: np.random.Generator, n: int, draws: int, gains: tuple[float, ...]) -> Floats:

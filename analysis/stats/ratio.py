@@ -33,11 +33,6 @@ class Ratio:
     # set of the ratio is unbounded, or there are fewer than 30 questions.
     status: Literal["ok", "gap_not_established", "gap_reversed"]
 
-    @property
-    def fragile(self) -> bool:
-        """An "ok" ratio with `t_gap` below 3, to be drawn hollow."""
-        return self.status == "ok" and self.t_gap < 3
-
 
 def _fieller(x: float, d: float, covariance: paired.Floats, c: float) -> tuple[float, float]:
     """Ends of {r: (x - r d)^2 <= c^2 var(x - r d)}; nan when the set is unbounded."""
@@ -52,13 +47,12 @@ def _fieller(x: float, d: float, covariance: paired.Floats, c: float) -> tuple[f
 
 
 def gap_recovered(
-    base: ArrayLike, treated: ArrayLike, ceiling: ArrayLike, *, clusters: ArrayLike | None = None
+    base: ArrayLike, treated: ArrayLike, ceiling: ArrayLike, *, clusters: paired.Clusters = None
 ) -> Ratio:
     """Share of the gap between `base` and `ceiling` that `treated` recovers.
 
-    (mean treated - mean base) / (mean ceiling - mean base): 0 when the treated runs are no
-    better than the base, 1 when they reach the ceiling. Never clipped: a value below 0 or
-    above 1 is a result.
+    (mean treated - mean base) / (mean ceiling - mean base): 0 when the treated runs are no better
+    than the base, 1 when they reach the ceiling. Never clipped: a value outside [0, 1] is a result.
 
     The ratio is that of Burns et al. (2023), arXiv:2312.09390; the interval is Fieller's (1954,
     JRSS B 16), paired by question: the values r at which the mean of (treated - base) -

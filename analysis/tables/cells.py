@@ -69,7 +69,7 @@ def ratio_columns(name: str, ratio: Ratio | None = None, status: str = "") -> di
     # nan is what `None` has for a field
     row: dict[str, Any] = {name + end: getattr(ratio, of, math.nan) for end, of in ends.items()}
     row[f"{name}_status"] = ratio.status if ratio else status
-    return row | {f"{name}_fragile": bool(ratio and ratio.fragile)}
+    return row | {f"{name}_fragile": bool(ratio and ratio.status == "ok" and ratio.t_gap < 3)}
 
 
 def cells_table(experiment: Experiment) -> pd.DataFrame:

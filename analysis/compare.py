@@ -15,7 +15,7 @@ import pandas as pd
 from w2s_icl.analysis import figures
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs, read_logs
-from w2s_icl.analysis.report import inline_svg, template, writable, write_texts
+from w2s_icl.analysis.report import template, writable, write_texts
 from w2s_icl.analysis.sentences import listed, p_value, percent, points
 from w2s_icl.analysis.stats.paired import holm, paired_difference
 from w2s_icl.analysis.tables.cells import scope, share, table
@@ -51,6 +51,7 @@ class Comparison:
             }
         )
 
+    @property
     def sentence(self) -> str:
         """How many differences are established."""
         sure, shared = self.table.loc[self.table["p_holm"] < 0.05, "diff"], len(self.texts())
@@ -207,14 +208,12 @@ def write_comparison(
     files = [figures.write_csv(rows, out / "compare.csv")]
     if len(drawn):
         files = figures.save(figures.differences(drawn, banner=banner), out / "compare", rows)
-        sentences = " ".join(of.sentence() for of in made)
-        text = files[1].read_text("utf-8")
-        svg = inline_svg(text, "compare", "Differences of accuracy", sentences)
+        svg = files[1].read_text("utf-8")
     page = template("compare.html.j2").render(made=made, svg=svg, banner=banner)
     files += write_texts(out, {"compare.html": page})
     lines = [f"! {banner}"] * bool(banner)
     for of in made:
-        lines += [of.sentence(), of.texts().to_string(index_names=False)]
+        lines += [of.sentence, of.texts().to_string(index_names=False)]
         lines += [f"· {note:.200}" for note in of.notes[:12]]
         lines += ["· and more: see compare.html"] * (len(of.notes) > 12)
     return files, "\n".join(lines)

@@ -38,19 +38,6 @@ TABLES = (
 )
 """Tables that are written, by name."""
 
-HEADINGS: Mapping[str, str] = {
-    "accuracy": "Accuracy against demonstrations, with gold curves",
-    "pgr": "PGR with zero-shot ceiling, and PGR with gold ceiling",
-    "arms": "Arms side by side at {} demonstrations",
-    "classes": "Where the gain comes from: classes of questions",
-    "surface_fit": "Gain against what a surface rule knows",
-    "matching": "Response matching, all questions",
-    "matching_weak_wrong": "Response matching where the weak model was wrong",
-    "conditional": "Correctness given the strong model's own answer",
-    "correlation": "Correlations per pair",
-}
-"""Figures and tables of the report, in its order, by name of their files."""
-
 Cell = tuple[str, str] | str  # what a cell says, and what stands below it in small print
 
 
@@ -59,7 +46,6 @@ class View:
     """One figure of the report, or one table without a figure."""
 
     name: str  # of its files, and its anchor in the page
-    heading: str
     sentence: str  # what it shows, from the numbers and their intervals, or why it is not there
     table: pd.DataFrame
     figure: Callable[..., Figure] | None  # draws `table`; None where there is nothing to draw
@@ -76,14 +62,13 @@ def write_report(log_dir: str, out: str | Path) -> tuple[list[Path], str]:
     out = writable(out)
     results = Results(read_logs(log_dir))
     files: list[Path] = []
-    drawn: list[tuple[View, Markup]] = []
+    drawn: list[tuple[View, str]] = []
     for view in views(results):
-        svg = Markup()
+        svg = ""
         if view.figure is not None:
             figure = view.figure(view.table, results.experiment.models, banner=results.banner)
-            written = figures.save(figure, out / view.name, view.table.filter(regex=view.columns))
-            svg = inline_svg(written[1].read_text("utf-8"), view.name, view.heading, view.sentence)
-            files += written
+            files += figures.save(figure, out / view.name, view.table.filter(regex=view.columns))
+            svg = (out / f"{view.name}.svg").read_text("utf-8")
         drawn.append((view, svg))
     # after the figures, some of which draw a part of their table
     files += [figures.write_csv(getattr(results, name), out / f"{name}.csv") for name in TABLES]
@@ -125,7 +110,7 @@ def views(results: Results) -> list[View]:
 
     def add(name: str, said: str, of: pd.DataFrame, draw: Any, columns: str = ".") -> None:
         shown = where(of, kind="bin") if name == "surface_fit" else of
-        made.append(View(name, HEADINGS[name].format(r.last), said, of, draw, columns, shown))
+        made.append(View(name, said, of, draw, columns, shown))
 
     chance = float((1 / r.experiment.asked["n_options"]).mean())  # accuracy of guessing
     draw: Any = partial(figures.accuracy, chance=chance) if len(r.curves) else None
@@ -188,7 +173,7 @@ def _accuracy_sentence(r: Results, weak: str, strong: str) -> str:
     return " ".join(filter(None, parts))
 
 
-def render(results: Results, drawn: Sequence[tuple[View, Markup]]) -> str:
+def render(results: Results, drawn: Sequence[tuple[View, str]]) -> str:
     """`report.html`, one file that asks for nothing else, of views with their figures."""
     r, metadata = results, results.logs.metadata
     key = ["model", "split", "prompt", "labels", "weak", "shots", "draw", "order"]
@@ -218,7 +203,9 @@ def template(name: str) -> Template:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters["ticks"] = ticks
-    return environment.get_template(name, globals={"colours": figures.COLOURS})
+    return environment.get_template(
+        name, globals={"colours": figures.COLOURS, "inline_svg": inline_svg}
+    )
 
 
 def ticks(text: str) -> Markup:

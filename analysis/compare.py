@@ -5,10 +5,9 @@ directory is held against the first, paired by question and by draw.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -27,8 +26,7 @@ ARM = ("model", "labels", "weak", "shots", "prompt")
 PLAIN = "plain"  # how --as names the prompt that is "" in the logs
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """Two log directories on the same questions."""
 
     first: str

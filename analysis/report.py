@@ -9,11 +9,10 @@ import math
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -41,8 +40,7 @@ TABLES = (
 Cell = tuple[str, str] | str  # what a cell says, and what stands below it in small print
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """One figure of the report, or one table without a figure."""
 
     name: str  # of its files, and its anchor in the page
@@ -117,9 +115,9 @@ def views(results: Results) -> list[View]:
     add("accuracy", _accuracy_sentence(r, weak, strong) or nothing, r.curves, draw)
 
     given = r.cells[(r.cells["shots"] > 0) & (r.cells["weak"] != r.cells["strong"])]
-    ratios = [sentences.recovered(pair, of, weak, strong) for of in figures.PGR_ROWS if pair]
+    both = [sentences.recovered(pair, of, weak, strong) for of in ("pgr_gold", "pgr_zero") if pair]
     draw = figures.pgr if len(given) else None
-    add("pgr", " ".join(ratios[::-1]) or no_pair, given, draw, f"{cell}(scope$|pgr_|egr)")
+    add("pgr", " ".join(both) or no_pair, given, draw, f"{cell}(scope$|pgr_|egr)")
 
     arms = figures.at_shots(r.arms, r.last)
     compared = ("weak", "gold", "self", "noise_matched", "random", "unlabelled")
@@ -162,14 +160,13 @@ def _accuracy_sentence(r: Results, weak: str, strong: str) -> str:
         of |= {"labels": "weak", "weak": row["weak"], "shots": row["shots"]}
         ordered = rows_of(r.repeats.dropna(subset="sd_orders"), **of)
         parts += [sentences.orders(again, weak, strong) for again in ordered]
-    changes = [
+    changes = "; ".join(
         f"{r.names[row['strong']]} {sentences.change(gain['diff'], gain['lo'], gain['hi'])}"
         for row in r.last_rows
         if r.last and row["weak"] == row["strong"] and (gain := r.gain(row))
-    ]
+    )
     if changes:
-        them = "; ".join(changes)
-        parts.append(f"With {r.last} of its own labels, against its own zero-shot run: {them}.")
+        parts.append(f"With {r.last} of its own labels, against its own zero-shot run: {changes}.")
     return " ".join(filter(None, parts))
 
 
@@ -203,9 +200,8 @@ def template(name: str) -> Template:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters["ticks"] = ticks
-    return environment.get_template(
-        name, globals={"colours": figures.COLOURS, "inline_svg": inline_svg}
-    )
+    environment.globals |= {"colours": figures.COLOURS, "inline_svg": inline_svg}
+    return environment.get_template(name)
 
 
 def ticks(text: str) -> Markup:

@@ -98,8 +98,8 @@ def correlation(table: pd.DataFrame, models: Sequence[str], *, banner: str = "")
         "phi_strong": "φ with the prompted model's zero-shot run",
         "phi_weak": "φ with the weak model's zero-shot run",
     }
-    table = table.copy()  # with itself, both are one
-    table.loc[table["weak"] == table["strong"], ["phi_weak", "phi_weak_lo", "phi_weak_hi"]] = np.nan
+    itself = table["weak"] == table["strong"]  # then both are one
+    table = table.assign(**table.filter(like="phi_weak").mask(itself))
     sheet = _curves(table, models, words, "φ", lambda row, phi: ratio(row[phi]))
     lowest = np.nanmin([0, *table[["phi_strong_lo", "phi_weak_lo"]].min()])
     sheet.panels[0].set_ylim(lowest - 0.05, 1.05)

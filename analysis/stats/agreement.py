@@ -37,13 +37,11 @@ class QuestionBootstrap:
         """Agreement of two runs, the mean over draws; each value with its interval.
 
         - "phi": Pearson correlation of their correctness, in [-1, 1].
-        - "error_consistency": agreement in being right or wrong, beyond that of independent errors
-          (Cohen's kappa; Geirhos et al. 2020, arXiv:2006.16736): (o - e) / (1 - e), o the share of
-          questions that both have right or both wrong, e = p1 p2 + (1 - p1)(1 - p2) from the two
-          accuracies.
-        - "capa": agreement in the answers (Goel et al. 2025, arXiv:2502.04313, discrete form):
-          (o - e) / (1 - e), o the share of questions with one and the same parsed answer,
-          e = p1 p2 + (1 - p1)(1 - p2) mean(1 / (options - 1)).
+        - "error_consistency": Cohen's kappa of being right or wrong (Geirhos et al. 2020,
+          arXiv:2006.16736): (o - e) / (1 - e), o the share of questions that both have right or
+          both wrong, e = p1 p2 + (1 - p1)(1 - p2) from the two accuracies.
+        - "capa": the same of answers (Goel et al. 2025, arXiv:2502.04313, discrete form), o the
+          share of one parsed answer, e = p1 p2 + (1 - p1)(1 - p2) mean(1 / (options - 1)).
 
         The interval is normal on the scale of atanh, where values are cut at 0.999, with the
         standard deviation over resamples as standard error; resamples in which a run is always

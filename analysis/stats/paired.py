@@ -48,8 +48,7 @@ def columns_of(**arrays: ArrayLike) -> list[Floats]:
     return [np.broadcast_to(table, (n, draws)) for table in tables]
 
 
-@dataclass(frozen=True)
-class Estimates:
+class Estimates(NamedTuple):
     """m estimates from the same questions, and how their errors vary together."""
 
     n: int

@@ -14,8 +14,7 @@ TOLD_APART: Final = (0.5, 0.8)  # ratios that draws and questions are counted fo
 POWER: Final = 0.8  # probability with which a difference is to be seen
 DRAW_SD: Final = 0.01  # standard deviation of accuracy over draws
 MAX_QUESTIONS: Final = 20_000  # where even so many are not enough, it takes more draws
-# share of questions that only the worse gets right: of base and ceiling, treated and base, treated
-# and ceiling
+# share of questions that only the worse gets right, of base B, treated A and ceiling C
 R_BC, R_AB, R_AC = 0.03, 0.03, 0.01
 
 GAINS: Final = (0.08, 0.10, 0.15)  # true gains of the simulated student

@@ -1,7 +1,6 @@
 """Ratios: the share of a gap that is recovered, with Fieller's interval."""
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,8 +11,7 @@ from w2s_icl.analysis.stats.paired import MIN_QUESTIONS, means_of, t_interval, t
 _NO_MEAN: Final = 1e-12  # below this a mean of fractions is rounding error
 
 
-@dataclass(frozen=True)
-class Ratio:
+class Ratio(NamedTuple):
     """A share of a gap. Fractions; nan where nothing is reported."""
 
     n: int

@@ -112,6 +112,7 @@ Column = int | Sequence[Mapping[int, int]]
 class Compared(Common):
     """Columns on the questions and draws that all of them have."""
 
+    runs: NDArray[np.intp]  # rows of the logs that are compared
     draws: tuple[int, ...]  # in order
     # correctness, averaged over the shot counts of a column: (n,) without draws, else (n, draws)
     columns: tuple[Floats, ...]
@@ -247,7 +248,7 @@ class Experiment:
         common = self.common(rows if draws or not drawn else [])
         correct = [self.logs.correct[grid] for grid in grids]
         averaged = tuple(of[:, :, common.places].mean(axis=0).T for of in correct)
-        return Compared(common.places, common.n_union, draws, averaged)
+        return Compared(common.places, common.n_union, rows, draws, averaged)
 
     @cached_property
     def rule(self) -> Rule:

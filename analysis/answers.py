@@ -94,7 +94,7 @@ def _question(sample: EvalSampleSummary, met: dict[Id, Question], file: str) -> 
     """The question of a sample; a W2SError where another log asks it otherwise."""
     gold = sample.target if isinstance(sample.target, str) else ",".join(sample.target)
     choices = tuple(sample.choices or ())
-    if gold not in _letters(choices):
+    if gold not in [*ascii_uppercase[: len(choices)]]:
         allowed = f"must be one of its {len(choices)} options, got {gold!r:.40}"
         raise W2SError(f"{file}: the right answer of question {sample.id!r} {allowed}")
     category = str(sample.metadata.get("category") or "")
@@ -112,7 +112,7 @@ def _question(sample: EvalSampleSummary, met: dict[Id, Question], file: str) -> 
 
 def _checked(scores: Mapping[str, Score], question: Question, where: str) -> Score:
     """The score of this suite; a W2SError where it is not as its scorer gives."""
-    score, letters = scores.get(SCORER), _letters(question.choices)
+    score, letters = scores.get(SCORER), ascii_uppercase[: len(question.choices)]
     if score is None:
         wrong = f"must be scored by {SCORER}, got a score of {', '.join(scores)}"
     elif (letter := score.answer or "") not in ("", *letters):
@@ -182,8 +182,3 @@ def positions_of(
         Position(asked[i], right[i], answers[i], expected, len(met[i]))
         for i, expected in enumerate(even)
     )
-
-
-def _letters(choices: Sequence[str]) -> tuple[str, ...]:
-    """The letters of a question's options; of a string, "" and "AB" would be parts."""
-    return tuple(ascii_uppercase[: len(choices)])

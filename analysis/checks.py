@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from w2s_icl.analysis.experiment import Experiment
-from w2s_icl.analysis.sentences import percent
+from w2s_icl.analysis.sentences import ends, percent
 from w2s_icl.analysis.stats.paired import HABIT_P, MIN_QUESTIONS, MIN_RANDOM_DRAWS
 from w2s_icl.analysis.tables import RUN, missing_cells, positions_table, repeats_table
 from w2s_icl.record import UNREAD_LIMIT
@@ -54,31 +54,30 @@ def run_checks(experiment: Experiment, cells: pd.DataFrame) -> list[Check]:
     ]
 
 
-def void_reasons(experiment: Experiment, weak: str, runs: Iterable[int], name: str) -> list[str]:
+def void_reasons(experiment: Experiment, weak: str, runs: set[int], name: str) -> list[str]:
     """Why no claim on these runs stands, whatever its numbers; the weak model is called `name`."""
-    declaration, rows = experiment.declaration, set(runs)
+    declaration = experiment.declaration
     undeclared = "the study file declares no headline (`headline` in the study)"
     reasons = [*([] if declaration.declared else [undeclared]), *declaration.conflicts]
     for wrong, _, bad, _ in _wrongly_shown(experiment):
-        if files := [text for run, text in wrong.items() if run in rows]:
+        if files := [text for run, text in wrong.items() if run in runs]:
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
             reasons.append(f"{bad} ({files[0]}{more})")
     if why := _implausible(experiment)[0].get(weak):
         reasons.append(f"{name}'s labels {why}")
     return reasons + [
         f"{percent(unread)} of the replies cannot be read ({arm})"
-        for arm, unread in _unread_by_arm(experiment, rows)
+        for arm, unread in _unread_by_arm(experiment, runs)
         if unread > VOID_UNREAD
     ]
 
 
-def cautions(experiment: Experiment, runs: Iterable[int]) -> Iterator[str]:
+def cautions(experiment: Experiment, runs: set[int]) -> Iterator[str]:
     """What a reader of a verdict must know of the runs that it rests on, in words."""
-    rows = set(runs)
-    for arm, unread in _unread_by_arm(experiment, rows):
+    for arm, unread in _unread_by_arm(experiment, runs):
         if UNREAD_LIMIT < unread <= VOID_UNREAD:
             yield f"{percent(unread)} of the replies cannot be read and count as wrong ({arm})"
-    table = experiment.logs.runs.loc[sorted(rows)]
+    table = experiment.logs.runs.loc[sorted(runs)]
     kinds = set(table[list(RUN)].itertuples(index=False, name=None))
     if habits := [text for key, text in _habits(experiment).items() if key in kinds and text]:
         once = (table["permutations"] == 1).any()
@@ -86,25 +85,21 @@ def cautions(experiment: Experiment, runs: Iterable[int]) -> Iterator[str]:
         yield f"errors fall on some places of the options{why} ({habits[0]})"
 
 
-def _unread_by_arm(experiment: Experiment, rows: set[int]) -> Iterator[tuple[str, float]]:
-    table = experiment.logs.runs.loc[sorted(rows)]
-    arms = table.groupby(list(RUN), sort=False)[["unparsed", "replies"]].sum()
-    for key, unread, replies in arms.itertuples(name=None):
-        if replies:
-            yield _run_text(dict(zip(RUN, key, strict=True))), unread / replies
+def _unread_by_arm(experiment: Experiment, runs: set[int]) -> Iterator[tuple[str, float]]:
+    by_arm = experiment.logs.runs.loc[sorted(runs)].groupby(list(RUN), sort=False, as_index=False)
+    for row in _rows(by_arm[["unparsed", "replies"]].sum()):
+        if row["replies"]:
+            yield _run_text(row), row["unparsed"] / row["replies"]
 
 
 def _of_logs(experiment: Experiment) -> Iterator[Check]:
     """The plan, files, and answers."""
     logs, missing = experiment.logs, missing_cells(experiment)
-    all_cells = len(logs.planned)
-    finished = f"{all_cells - len(missing)} of {all_cells} planned cells are finished"
-    yield check(
-        [f"{_cell_text(row)}: {row['why']}" for row in _rows(missing)],
-        finished,
-        finished,
-        "" if all_cells else "no plan is in the logs (they were not made by `w2s run`)",
-    )
+    of_all = len(logs.planned)
+    finished = f"{of_all - len(missing)} of {of_all} planned cells are finished"
+    unknown = "" if of_all else "no plan is in the logs (they were not made by `w2s run`)"
+    wrong = [f"{_cell_text(row)}: {row['why']}" for row in _rows(missing)]
+    yield check(wrong, finished, finished, unknown)
     told = [(n.level, f"{n.file}: {n.text}" if n.file else n.text) for n in logs.notes]
     if problems := tuple(text for level, text in told if level == "problem"):
         yield Check("fails", f"{len(problems)} logs could not be used", problems)
@@ -113,15 +108,12 @@ def _of_logs(experiment: Experiment) -> Iterator[Check]:
         yield Check("holds", good, tuple(text for _, text in told))
     test = logs.runs[logs.runs["split"] == "test"]
     asked = int(test[["n", "asked"]].to_numpy().max(initial=0))
-    short = [
-        f"{row['file']}: {row['n']} of {asked} questions have an answer"
-        for row in _rows(test[test["n"] < asked])
-    ]
+    short = _rows(test[test["n"] < asked])
+    rule = "a cell is computed on the questions that all its runs answered"
     yield check(
-        short,
+        [f"{row['file']}: {row['n']} of {asked} questions have an answer" for row in short],
         "all runs answer the same test questions with the same options in the same order",
-        f"{len(short)} runs lack answers; a cell is computed on the questions that all its runs "
-        "answered",
+        f"{len(short)} runs lack answers; {rule}",
         "" if len(test) > 1 else "one run on the test questions: nothing to compare it with",
     )
 
@@ -158,18 +150,16 @@ def _leaks(experiment: Experiment) -> ByRun:
 
 def _other_labels(experiment: Experiment) -> ByRun:
     """Labels that differ from the source that the log names: gold, or a label run."""
-    logs = experiment.logs
-    place = {id_: i for i, id_ in enumerate(logs.questions.index)}
+    logs, compared = experiment.logs, 0
     wrong: dict[int, str] = {}
-    compared = 0
     for i, run in _shown(experiment):
-        source: Any = logs.questions["gold"].to_numpy() if run["labels"] == "gold" else None
-        if run["labels"] == "weak" and (row := _label_run(experiment, run)) is not None:
-            source = logs.letters[row]
-        if source is None:
+        row = _label_run(experiment, run)
+        if row is None and run["labels"] != "gold":
             continue
+        source = logs.questions["gold"] if row is None else logs.letters[row]
+        label_of = dict(zip(logs.questions.index, source, strict=True))
         shown = zip(run["demo_ids"], run["demo_labels"], strict=False)
-        same = [source[place[id_]] == label for id_, label in shown if id_ in place]
+        same = [label_of[id_] == label for id_, label in shown if id_ in label_of]
         compared += len(same)
         if not all(same):
             wrong[i] = f"{same.count(False)} of {len(same)} labels differ"
@@ -183,12 +173,13 @@ def _other_labels(experiment: Experiment) -> ByRun:
 
 
 def _label_run(experiment: Experiment, run: Mapping[Any, Any]) -> int | None:
-    """The run that a cell's weak labels are the answers of."""
-    ids = experiment.logs.runs["eval_id"]
-    named = np.flatnonzero(ids == run["label_eval_id"])  # a model can have several label runs
-    if len(named):
-        return int(named[0])
-    return None if run["prompt"] else experiment.zero_shot(run["weak"], "pool")
+    """The run that a cell's labels are the answers of, if they are weak ones."""
+    if run["labels"] != "weak":
+        return None
+    # a model can have several label runs
+    named = np.flatnonzero(experiment.logs.runs["eval_id"] == run["label_eval_id"])
+    of_model = None if run["prompt"] else experiment.zero_shot(run["weak"], "pool")
+    return int(named[0]) if len(named) else of_model
 
 
 def _other_controls(experiment: Experiment) -> ByRun:
@@ -235,8 +226,7 @@ def _implausible(experiment: Experiment) -> tuple[Mapping[str, str], str, str, s
     logs = experiment.logs
     right = logs.letters == logs.questions["gold"].to_numpy(dtype=np.str_)
     readable, guess = logs.letters != "", 1 / logs.questions["n_options"].to_numpy(dtype=float)
-    weak_runs = [run for _, run in _shown(experiment) if run["labels"] == "weak"]
-    sources = {(run["weak"], _label_run(experiment, run)) for run in weak_runs}
+    sources = {(run["weak"], _label_run(experiment, run)) for _, run in _shown(experiment)}
     counts: list[int] = []
     odd: dict[str, str] = {}
     for weak, row in sorted(source for source in sources if source[1] is not None):
@@ -359,12 +349,12 @@ def _of_cells(cells: pd.DataFrame) -> Iterator[Check]:
     """Enough draws, and questions that go together."""
     draws = cells.loc[(cells["shots"] > 0) & (cells["draws"] > 0), "draws"]
     fewer = "the intervals speak about these demonstrations only, not about others (`draws: 5`)"
+    many = "the intervals speak about demonstrations like these"
     if draws.empty:
         yield Check("unknown", "no cell with weak labels: nothing to say about draws")
     elif draws.min() < MIN_RANDOM_DRAWS:
         yield Check("fails", f"fewer than {MIN_RANDOM_DRAWS} draws: {fewer}")
     else:
-        many = "the intervals speak about demonstrations like these"
         yield Check("holds", f"at least {MIN_RANDOM_DRAWS} draws: {many}")
     ratios, most = cells["se_ratio_cluster"], 1.15
     none = "no standard error by category: no categories, or no ratio is reported"
@@ -388,8 +378,8 @@ def _repeats(experiment: Experiment) -> Check:
     changed = percent((repeats["changed"] * repeats["n"]).sum() / repeats["n"].sum())
     of_all = f"of the answers change between identical runs, over {len(repeats)} repeated runs"
     of_runs = (
-        f"{_run_text(row)}, draw {row['draw']}: {percent(row['changed'])} of {row['n']} (95% "
-        f"CI {percent(row['changed_lo'])} to {percent(row['changed_hi'])})"
+        f"{_run_text(row)}, draw {row['draw']}: {percent(row['changed'])} of {row['n']} "
+        f"({ends(row, 'changed')})"
         for row in _rows(repeats)
     )
     return Check("holds", f"{changed} {of_all}", tuple(of_runs))
@@ -434,9 +424,8 @@ def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def _cell_text(row: Any) -> str:
-    if row["task"] == "zero_shot":
-        return _run_text(row, f" on the {row['split']}")
-    return _run_text(row, f", draw {row['draw']}")
+    zero_shot = row["task"] == "zero_shot"
+    return _run_text(row, f" on the {row['split']}" if zero_shot else f", draw {row['draw']}")
 
 
 def _run_text(row: Any, more: str = "") -> str:

@@ -175,15 +175,10 @@ class Experiment:
         return study or ((max(given),) if given else ())
 
     @cached_property
-    def test(self) -> NDArray[np.intp]:
-        """Rows of `Logs.questions` that are test questions."""
-        runs = (self.logs.runs["split"] == "test").to_numpy()
-        return np.flatnonzero((~np.isnan(self.logs.correct[runs])).any(axis=0))
-
-    @property
     def asked(self) -> pd.DataFrame:
         """The test questions, as `Logs.questions`."""
-        return self.logs.questions.iloc[self.test]
+        of_test = self.logs.correct[self.logs.runs["split"] == "test"]
+        return self.logs.questions.iloc[np.flatnonzero((~np.isnan(of_test)).any(axis=0))]
 
     def zero_shot(self, model: str, split: str = "test", prompt: str = "") -> int | None:
         """The run of a model without demonstrations."""
@@ -194,15 +189,21 @@ class Experiment:
         key = (labels, weak, shots) if shots else ("", "", 0)
         return self.draws.get(("test", model, *key, ""), {})
 
-    def base(self, strong: str, prompt: str = "") -> tuple[str, int | None]:
-        """Name and run that an arm's gain is counted from: zero-shot, asked in the same way."""
+    def base(self, strong: str, prompt: str = "") -> tuple[str, Column]:
+        """What gains are counted from: zero-shot, asked in the same way; no draw if not run."""
         # nothing is disclosed where there are no demonstrations
         same = " ".join(w for w in prompt.split() if not w.startswith("disclosure="))
-        run = self.zero_shot(strong, prompt=same) if same else None
-        return ("zero_shot", self.zero_shot(strong)) if run is None else (f"zero_shot {same}", run)
+        run = self.zero_shot(strong, prompt=same)
+        if run is None:
+            same, run = "", self.zero_shot(strong)
+        return f"zero_shot {same}".rstrip(), [{}] if run is None else run
 
     def matched(self, first: Mapping[int, int], second: Mapping[int, int]) -> dict[int, int]:
-        """Those of the `second` runs, by draw, that show what the first does or do not say."""
+        """The `second` runs, by draw, without those that show other questions than the `first`.
+
+        A draw is left out where its two runs say which questions, or which options, they show, and
+        these differ; what only one of them has, or says, stays.
+        """
         shown = self.logs.runs[["demo_ids", "demo_choices"]].to_numpy()
 
         def differ(a: int, b: int) -> bool:
@@ -255,10 +256,10 @@ class Experiment:
         """The surface rule, cross-fitted on the gold answers of the test."""
         choices, gold = self.asked["choices"], self.asked["gold"].map(ascii_uppercase.index)
         chosen, probability = cross_fitted(choices.tolist(), gold.tolist())
-        n = len(self.logs.questions)
-        right, knows = np.zeros(n, dtype=bool), np.full(n, np.nan)
-        right[self.test] = chosen == gold
-        knows[self.test] = probability - 1 / choices.map(len).to_numpy()
+        test = self.logs.questions.index.isin(choices.index)
+        right, knows = np.zeros(len(test), dtype=bool), np.full(len(test), np.nan)
+        right[test] = chosen == gold
+        knows[test] = probability - 1 / choices.map(len).to_numpy()
         return Rule(right, knows)
 
     @cached_property

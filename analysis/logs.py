@@ -87,7 +87,7 @@ def read_logs(directory: str) -> Logs:
         parsed = _headers(infos, notes)
         finished = [run for run in parsed if run.finished]
         _refuse_different(finished)
-        by_cell, counts = _read_answers(finished, questions, notes)
+        by_cell = _read_answers(finished, questions, notes)
     if not by_cell:
         none = f"{len(infos)} log files, none a finished one of this suite"
         said = f"no results to analyse ({none if infos else 'no log files'})"
@@ -107,6 +107,7 @@ def read_logs(directory: str) -> Logs:
     asked = pd.DataFrame([questions[id_] for id_ in ids], index, columns=fields)
     asked["n_options"] = asked["choices"].map(len)
     planned = dict.fromkeys(cell for plan in declaration.plans for cell in plan.cells())
+    imports = [(run.key, run.imported) for run in finished if run.imported]
     return Logs(
         directory,
         pd.DataFrame([_row(run, questions) for run in runs]),
@@ -119,8 +120,8 @@ def read_logs(directory: str) -> Logs:
         tuple(sorted(notes, key=lambda note: (note.file, note.text))),
         declaration,
         frozenset(run.key for run in unfinished),
-        counts,
-        next((run.imported for run in finished if run.imported), None),
+        {key: (of.correct or 0, of.total) for key, of in imports if of.total},
+        next((of for _, of in imports), None),
     )
 
 
@@ -172,21 +173,19 @@ def _headers(infos: Sequence[EvalLogInfo], notes: list[Note]) -> list[_Run]:
 
 def _read_answers(
     finished: Sequence[_Run], questions: dict[record.Id, answers.Question], notes: list[Note]
-) -> tuple[Mapping[record.CellKey, list[_Run]], Mapping[record.CellKey, tuple[int, int]]]:
-    """The runs of each cell with their answers, and the counts of `Logs.counts`."""
+) -> Mapping[record.CellKey, list[_Run]]:
+    """The runs of each cell with their answers, but those of which only counts are known."""
     by_cell: dict[record.CellKey, list[_Run]] = defaultdict(list)
-    counts: dict[record.CellKey, tuple[int, int]] = {}
     for run in finished:
-        if run.imported and run.imported.total:
-            counts[run.key] = (run.imported.correct or 0, run.imported.total)
-            continue
         samples = None
+        if run.imported and run.imported.total:
+            continue
         with _damage_noted(run.info, notes):
             samples = list(read_summaries(run.info))
         if samples is not None:
             run.answers = answers.answers_of(samples, questions, run.file)
             by_cell[run.key].append(run)
-    return by_cell, counts
+    return by_cell
 
 
 def _refuse_different(runs: Sequence[_Run]) -> None:

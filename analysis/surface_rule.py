@@ -48,9 +48,7 @@ _MARKS: Final = {
     "and, or": "and or",
     "my": "my me i'm",
 }
-_THERE_IS_NO: Final = re.compile(
-    r"\bthere(?:'s| is| are| was| were) (?:no|not)\b|\b(?:is|are|was) no\b"
-)
+_THERE_IS_NO: Final = re.compile(r"\bthere(?:'s| (?:is|are|was|were)) not?\b|\b(?:is|are|was) no\b")
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
@@ -132,11 +130,6 @@ class Options:
         total = np.add.reduceat(odds, self.starts)
         return odds / np.repeat(total, self.counts), top + np.log(total)
 
-    def parted(self, rows: Floats) -> list[Floats]:
-        """Values of the options by question, in the order of its options as they were given."""
-        parts = np.split(rows, self.starts[1:])
-        return [of[np.argsort(order)] for of, order in zip(parts, self.orders, strict=True)]
-
 
 @dataclass(frozen=True, eq=False)
 class SurfaceRule:
@@ -147,7 +140,8 @@ class SurfaceRule:
     def probabilities(self, questions: Sequence[Question]) -> list[Floats]:
         """Probability of each option, an array per question that sums to 1."""
         options = Options(questions)
-        return options.parted(options.softmax(self.weights)[0])
+        parts = np.split(options.softmax(self.weights)[0], options.starts[1:])
+        return [p[np.argsort(order)] for p, order in zip(parts, options.orders, strict=True)]
 
     def choose(self, questions: Sequence[Question]) -> NDArray[np.intp]:
         """Index of the option that the rule finds most probable, shape (len(questions),).
@@ -204,7 +198,6 @@ def cross_fitted(
         rest, held = np.flatnonzero(fold != part).tolist(), np.flatnonzero(fold == part).tolist()
         rule = fit_rule([questions[i] for i in rest], [gold[i] for i in rest])
         asked = [questions[i] for i in held]
-        chosen[held] = rule.choose(asked)
-        of_right = zip(rule.probabilities(asked), held, strict=True)
-        probability[held] = [p[gold[i]] for p, i in of_right]
+        chosen[held], by_option = rule.choose(asked), rule.probabilities(asked)
+        probability[held] = [p[gold[i]] for p, i in zip(by_option, held, strict=True)]
     return chosen, probability

@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 from w2s_icl.analysis.experiment import ARMS, COLUMNS, ArmRuns, Cell, Experiment
 from w2s_icl.analysis.stats.paired import Difference, holm, paired_difference
 from w2s_icl.analysis.stats.ratio import gap_recovered
-from w2s_icl.analysis.tables.cells import (
-    CELL,
-    difference,
-    interval,
-    ratio_columns,
-    scope,
-    share,
-    table,
-)
+from w2s_icl.analysis.tables.cells import CELL, difference, ratio_columns, scope, share, table
 from w2s_icl.words import printable
 
 MAIN = ("weak", "strong0", "gold")
@@ -88,33 +80,27 @@ def arms_table(experiment: Experiment) -> pd.DataFrame:
     have. The rows without a weak model are prompted runs without demonstrations. Numbers are empty
     where more than 2% of the answers are missing.
     """
-    runs = experiment.logs.runs
-    zero = runs[(runs["task"] == "zero_shot") & (runs["split"] == "test") & (runs["prompt"] != "")]
-    arms: list[tuple[str, str, int, ArmRuns, tuple[str, int | None]]] = []
-    for strong in dict.fromkeys(strong for _, strong in experiment.pairs):
-        for prompt in sorted(zero.loc[zero["model"] == strong, "prompt"]):
-            run = experiment.zero_shot(strong, prompt=prompt)
-            arm = ArmRuns(f"zero_shot {prompt}", "", "", prompt, {} if run is None else {0: run})
-            arms.append(("", strong, 0, arm, experiment.base(strong)))
-    arms += [
-        (weak, strong, shots, arm, experiment.base(strong, arm.prompt))
-        for weak, strong, shots, of in experiment.all_arms()
-        for arm in of.values()
+    arms = [
+        ("", strong, 0, ArmRuns(f"zero_shot {prompt}", "", "", prompt, runs))
+        for strong in dict.fromkeys(strong for _, strong in experiment.pairs)
+        for (*key, prompt), runs in sorted(experiment.draws.items())
+        if key == ["test", strong, "", "", 0] and prompt
     ]
-    ahead = _against_the_main_arm(experiment)
+    arms += [(w, s, k, arm) for w, s, k, of in experiment.all_arms() for arm in of.values()]
+    ahead, shown = _against_the_main_arm(experiment), experiment.logs.runs["demo_label_accuracy"]
     rows: list[dict[str, Any]] = []
-    for weak, strong, shots, arm, (base, run) in arms:
-        own = experiment.compare([arm.runs])
-        both = None if run is None else experiment.compare([arm.runs], run)
-        gain = paired_difference(*both.columns) if both and both.usable else None
+    for weak, strong, shots, arm in arms:
+        base, column = experiment.base(strong, arm.prompt if shots else "")
+        own, both = experiment.compare([arm.runs]), experiment.compare([arm.runs], column)
+        gain = paired_difference(*both.columns) if both.usable else None
         row: dict[str, Any] = {"weak": weak, "strong": strong, "shots": shots, "arm": arm.name}
         row |= {"labels": arm.labels, "labelled_by": arm.labelled_by, "prompt": arm.prompt}
         row |= {"base": base, "n": own.n, "draws": len(own.draws) if shots else 0}
         row |= {"scope": scope(len(own.draws))}
         row |= share("accuracy", own.columns[0] if own.usable else ()) | difference("gain", gain)
         row |= difference("ahead", ahead.get((weak, strong, shots, arm.name)))
-        shown = runs["demo_label_accuracy"].iloc[list(arm.runs.values())]
-        rows.append(row | {"demo_label_accuracy": shown.mean(skipna=False)})
+        right = shown.iloc[list(arm.runs.values())].mean(skipna=False)
+        rows.append(row | {"demo_label_accuracy": right})
     return table(
         rows,
         *CELL,
@@ -130,9 +116,8 @@ def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
         for name, arm in arms.items():
             row = {"weak": weak, "strong": strong, "shots": shots, "arm": name, "n": 0, "draws": 0}
             rows.append(row)
-            _, base = experiment.base(strong, arm.prompt)
-            both = None if base is None else experiment.compare([arm.runs], base)
-            if both is None or not both.usable:
+            both = experiment.compare([arm.runs], experiment.base(strong, arm.prompt)[1])
+            if not both.usable:
                 continue
             right = experiment.rule.right[both.places]
             row |= {"n": both.n, "draws": len(both.draws)}
@@ -141,7 +126,7 @@ def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
                 row[f"{end}_n"] = int(where.sum())
                 if where.any():
                     gain = paired_difference(*(column[where] for column in both.columns))
-                    row |= interval(f"gain_{end}", gain.diff, gain.low, gain.high)
+                    row |= difference(f"gain_{end}", gain)
     return table(rows, *CELL, "arm n draws rule_accuracy± right_n wrong_n gain_right± gain_wrong±")
 
 

@@ -39,13 +39,10 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
         once = places[:, :, -1].max(axis=0)
         counts = np.column_stack([np.nan_to_num(accuracy * once).round(), once]).astype(int)
         low, high = zip(*(wilson(k, n) for k, n in counts.tolist()), strict=True)
-        columns: dict[Any, Any] = {
-            "position": list(ascii_uppercase[:last]),
-            "asked": asked.astype(int),
-        }
-        columns |= {"right_here": right.astype(int), "answers": answers.astype(int)}
+        columns: dict[Any, Any] = {"position": [*ascii_uppercase[:last]]}
+        columns |= {"asked": asked.astype(int), "right_here": right.astype(int)}
         columns |= {"accuracy": accuracy, "accuracy_lo": low, "accuracy_hi": high}
-        columns |= {"share": answers / (answers.sum() or math.nan)}
+        columns |= {"answers": answers.astype(int), "share": answers / (answers.sum() or math.nan)}
         columns |= {"uniform": expected / (expected.sum() or math.nan)}
         columns |= _errors(experiment, runs.index.to_numpy(), last)
         rows += pd.DataFrame(dict(zip(RUN, key, strict=True)) | columns).to_dict("records")

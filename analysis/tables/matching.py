@@ -1,7 +1,6 @@
 """Whose answers a strong model gives once it was shown weak labels."""
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +16,7 @@ _SHARES = (
     *("match_both", "match_strong", "match_weak", "match_neither"),
     *("neither_right", "neither_wrong"),
 )
+_bootstrap = lru_cache(maxsize=2)(QuestionBootstrap)  # resamples of one size can take 30 MB
 
 
 def matching_table(experiment: Experiment) -> pd.DataFrame:
@@ -26,9 +26,7 @@ def matching_table(experiment: Experiment) -> pd.DataFrame:
     Everything is about the first answer where a cell was run several times; agreement is then
     empty, unless all answers were right or wrong each time.
     """
-    # resamples of one size can take 30 MB
-    bootstrap = lru_cache(maxsize=4)(QuestionBootstrap)
-    rows = [_matching_row(experiment, cell, bootstrap) for cell in experiment.cells if cell.shots]
+    rows = [_matching_row(experiment, cell) for cell in experiment.cells if cell.shots]
     whose = [*_SHARES, *(f"{name}_count" for name in _SHARES)]
     statistics = ("phi", "error_consistency", "capa")
     agreement = (f"{name}_{of}±" for name in statistics for of in ("weak", "strong"))
@@ -41,9 +39,7 @@ def matching_table(experiment: Experiment) -> pd.DataFrame:
     )
 
 
-def _matching_row(
-    experiment: Experiment, cell: Cell, bootstrap: Callable[[int], QuestionBootstrap]
-) -> dict[str, Any]:
+def _matching_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(cell, name) for name in (*CELL, "n", "draws")}
     if not cell.compares("weak", "strong0", "w2s"):
         return row
@@ -86,7 +82,7 @@ def _matching_row(
         for name, other in (("weak", arms["weak"]), ("strong", arms["strong0"])):
             answers = treated[by_id], other.letters[by_id]
             correct = arms["w2s"].correct[by_id], other.correct[by_id]
-            found = bootstrap(cell.n).agreement(*answers, *correct, options)
+            found = _bootstrap(cell.n).agreement(*answers, *correct, options)
             for statistic, estimate in found.items():
                 row |= interval(f"{statistic}_{name}", *estimate)
     return row

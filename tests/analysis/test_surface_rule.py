@@ -22,7 +22,7 @@ labelled = st.lists(
 
 def option_features(choices: list[str]) -> Floats:
     options = Options([choices])
-    return options.parted(options.features)[0]
+    return options.features[np.argsort(options.orders[0])]
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,6 @@ from w2s_icl.record import READ_BY, SCORER, Id, rotation
 Replies = Mapping[Id, Mapping[int, str]]
 
 
-class Position(NamedTuple):
-    """What a run says of one place on the page, over all its questions and epochs."""
-
-    asked: int  # how often the right option stood there
-    right: int  # how many of those were answered right
-    answers: int  # answers given there
-    expected: float  # answers there if each readable reply fell on any option with equal chance
-    questions: int  # different questions whose right option stood there at some time
-
-
 class Question(NamedTuple):
     """A question as it was asked, and the log that asked it first."""
 
@@ -161,24 +151,26 @@ def changes_of(
 
 def positions_of(
     replies: Replies, permutations: int, questions: Mapping[Id, Question]
-) -> tuple[Position, ...]:
-    """By place on the page: the option at place j of K is shown at (j - rotation) % K."""
-    asked, right, answers, options = (Counter[int]() for _ in range(4))
-    met: dict[int, set[Id]] = defaultdict(set)
+) -> NDArray[np.float64]:
+    """What a run says of each place on the page, over all questions and epochs; shape (26, 5).
+
+    How often the right option stood there; how many of those were answered right; answers given
+    there; those expected if each readable reply fell on any option with equal chance; and different
+    questions whose right option stood there. The option at place j of K is at (j - rotation) % K.
+    """
+    by_place, options = np.zeros((len(ascii_uppercase), 5)), Counter[int]()
     for id_, by_epoch in replies.items():
         k, gold = len(questions[id_].choices), questions[id_].gold
+        met = set[int]()
         for epoch, letter in by_epoch.items():
             back = rotation(epoch, permutations, k)
             place = (ascii_uppercase.index(gold) - back) % k
-            asked[place] += 1
-            right[place] += letter == gold
-            met[place].add(id_)
+            by_place[place, :2] += 1, letter == gold
+            met.add(place)
             if letter:
-                answers[(ascii_uppercase.index(letter) - back) % k] += 1
+                by_place[(ascii_uppercase.index(letter) - back) % k, 2] += 1
                 options[k] += 1
-    last = max([*(place + 1 for place in asked), *options], default=0)
-    even = [math.fsum(n / k for k, n in options.items() if k > place) for place in range(last)]
-    return tuple(
-        Position(asked[i], right[i], answers[i], expected, len(met[i]))
-        for i, expected in enumerate(even)
-    )
+        by_place[[*met], 4] += 1
+    for place, row in enumerate(by_place):
+        row[3] = math.fsum(n / k for k, n in options.items() if k > place)
+    return by_place

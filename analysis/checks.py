@@ -126,22 +126,20 @@ def _shown(experiment: Experiment) -> list[tuple[int, Mapping[Any, Any]]]:
 
 @lru_cache(maxsize=2)
 def _wrongly_shown(experiment: Experiment) -> list[ByRun]:
-    """Checks that leave no claim on a run that fails one; what is wrong begins with its file."""
-    files = experiment.logs.runs["file"]
-    found = (_leaks(experiment), _other_labels(experiment), _other_controls(experiment))
-    return [
-        ({i: f"{files[i]}: {text}" for i, text in wrong.items()}, good, bad, unknown)
-        for wrong, good, bad, unknown in found
-    ]
+    """Checks that leave no claim on a run that fails one."""
+    return [_leaks(experiment), _other_labels(experiment), _other_controls(experiment)]
 
 
 def _leaks(experiment: Experiment) -> ByRun:
     """Test questions among the demonstrations."""
     tested = set(map(str, experiment.asked.index))
-    runs = [(i, tested.intersection(map(str, run["demo_ids"]))) for i, run in _shown(experiment)]
-    said = any(run["demo_ids"] for _, run in _shown(experiment))
+    said, wrong = False, dict[int, str]()
+    for i, run in _shown(experiment):
+        said = said or bool(run["demo_ids"])
+        if ids := sorted(tested.intersection(map(str, run["demo_ids"]))):
+            wrong[i] = f"{run['file']}: shows test question {', '.join(ids)}"
     return (
-        {i: f"shows test question {', '.join(sorted(ids))}" for i, ids in runs if ids},
+        wrong,
         "no test question is among the demonstrations",
         "test questions are among the demonstrations",
         "" if said else "no log says which demonstrations were shown",
@@ -150,8 +148,7 @@ def _leaks(experiment: Experiment) -> ByRun:
 
 def _other_labels(experiment: Experiment) -> ByRun:
     """Labels that differ from the source that the log names: gold, or a label run."""
-    logs, compared = experiment.logs, 0
-    wrong: dict[int, str] = {}
+    logs, compared, wrong = experiment.logs, 0, dict[int, str]()
     for i, run in _shown(experiment):
         row = _label_run(experiment, run)
         if row is None and run["labels"] != "gold":
@@ -162,7 +159,7 @@ def _other_labels(experiment: Experiment) -> ByRun:
         same = [label_of[id_] == label for id_, label in shown if id_ in label_of]
         compared += len(same)
         if not all(same):
-            wrong[i] = f"{same.count(False)} of {len(same)} labels differ"
+            wrong[i] = f"{run['file']}: {same.count(False)} of {len(same)} labels differ"
     return (
         wrong,
         f"all {compared:,} labels shown whose source is among these logs equal it: the logged "
@@ -211,8 +208,9 @@ def _other_controls(experiment: Experiment) -> ByRun:
         elif kind == "noise_matched" and None not in (errors, wanted):
             many = f"{errors} labels are wrong, of those by {run['weak']} {wanted}"
             found[i] = many if errors != wanted else ""
+    files = experiment.logs.runs["file"]
     return (
-        {i: text for i, text in found.items() if text},
+        {i: f"{files[i]}: {text}" for i, text in found.items() if text},
         f"the labels of {len(found)} controls are as defined: none, none right, or as many wrong "
         "ones as the weak model's",
         "controls show other labels than they should",
@@ -227,8 +225,7 @@ def _implausible(experiment: Experiment) -> tuple[Mapping[str, str], str, str, s
     right = logs.letters == logs.questions["gold"].to_numpy(dtype=np.str_)
     readable, guess = logs.letters != "", 1 / logs.questions["n_options"].to_numpy(dtype=float)
     sources = {(run["weak"], _label_run(experiment, run)) for _, run in _shown(experiment)}
-    counts: list[int] = []
-    odd: dict[str, str] = {}
+    counts, odd = list[int](), dict[str, str]()
     for weak, row in sorted(source for source in sources if source[1] is not None):
         zero = experiment.zero_shot(weak)
         if zero is None or not readable[row].any() or not readable[zero].any():
@@ -269,7 +266,7 @@ def _same_demonstrations(experiment: Experiment) -> Check:
         draw: max(of, key=lambda ids: (len(ids), -len({*ids} & {*passed[draw]}), of[ids]))
         for draw, of in seen.items()
     }
-    wrong = []
+    wrong = list[str]()
     for run in runs:
         draw, ids = run["draw"], run["demo_ids"]
         there = orders.get(draw, ())[: len(ids)]

@@ -199,10 +199,9 @@ class Experiment:
         return f"zero_shot {same}".rstrip(), [{}] if run is None else run
 
     def matched(self, first: Mapping[int, int], second: Mapping[int, int]) -> dict[int, int]:
-        """The `second` runs, by draw, without those that show other questions than the `first`.
+        """The `second` runs, by draw, without those known to show other questions or options.
 
-        A draw is left out where its two runs say which questions, or which options, they show, and
-        these differ; what only one of them has, or says, stays.
+        Known: both this run and the draw's `first` say what they show, and it differs.
         """
         shown = self.logs.runs[["demo_ids", "demo_choices"]].to_numpy()
 
@@ -279,7 +278,7 @@ class Experiment:
         arms = {arm: self._arm(of, common.places) for arm, of in runs.items()}
         # an extra, which takes nothing from the rest: only with every draw and question of the cell
         extra = self.by_draw(weak, "gold", shots)
-        if shots and w2s and all(draw in extra for draw in w2s):
+        if shots and w2s and w2s.keys() <= extra.keys():
             weak_gold = self._arm([extra[draw] for draw in w2s], common.places)
             if not np.isnan(weak_gold.correct).any():
                 arms["weak_gold"] = weak_gold

@@ -1,5 +1,6 @@
 """From a directory of Inspect logs to aligned answers; the only reader of logs on this side."""
 
+import json
 import math
 import tempfile
 from collections import defaultdict
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 
 from w2s_icl import record
 from w2s_icl.analysis import answers
-from w2s_icl.analysis.declaration import Declaration, declaration_of, plans_beside
 from w2s_icl.errors import W2SError, first_line
 
 KEY = record.CellKey._fields  # columns that tell cells apart; `prompt` is "" for the plain prompt
@@ -31,6 +31,19 @@ class Note:
     level: Literal["problem", "remark"]  # a problem where numbers are missing because of it
     file: str  # "" where it is about all logs
     text: str
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What the study of the earliest log declared, before any result was there (`PlanRecord`)."""
+
+    headline: tuple[int, ...] = ()
+    declared: bool = False
+    margin: float = record.MARGIN
+    models: tuple[str, ...] = ()  # with those that later studies added, as `pairs`
+    pairs: tuple[tuple[str, str], ...] = ()
+    conflicts: tuple[str, ...] = ()  # what later logs changed, so that it does not bind the results
+    plans: Mapping[record.PlanRecord, str] = field(default_factory=dict)  # and their first logs
 
 
 @dataclass(frozen=True)
@@ -73,8 +86,7 @@ class _Run:
 def read_logs(directory: str) -> Logs:
     """Read all finished cells of a log directory: a folder, or what Inspect can list (`s3://...`).
 
-    Logs of other tasks, attempts that did not finish, and files that cannot be read are left out
-    with a note.
+    Logs of other tasks, unfinished attempts and files that cannot be read are left out with a note.
 
     Raises:
         W2SError: There are no logs of this suite; they are of several experiments, or were asked
@@ -99,7 +111,7 @@ def read_logs(directory: str) -> Logs:
     runs.sort(key=lambda run: run.key)
     unfinished = [run for run in parsed if not run.finished and run.key not in by_cell]
     notes += (Note("problem", r.file, f"not finished: status {r.log.status}") for r in unfinished)
-    declaration = declaration_of([(run.log, run.plan) for run in parsed], plans_beside(directory))
+    declaration = _declaration(parsed, _plans_beside(directory))
     first, *others = declaration.plans.values() or [""]
     notes += [Note("remark", file, f"its plan differs from that of {first}") for file in others]
     ids, letters, correct, unread = answers.matrices_of([run.answers for run in runs], questions)
@@ -257,7 +269,7 @@ def _row(run: _Run, questions: dict[record.Id, answers.Question]) -> dict[str, A
         "unparsed": sum(not letter for of in replies.values() for letter in of.values()),
         "permutations": orders,  # in which each question was shown
         "changes": answers.changes_of(replies, orders, questions),  # by question that has any
-        "positions": answers.positions_of(replies, orders, questions) if in_view else (),
+        "positions": answers.positions_of(replies if in_view else {}, orders, questions),
         "demo_ids": shown.ids,
         "demo_labels": shown.labels,  # letters, "" where none is shown
         "demo_choices": shown.choices,
@@ -303,3 +315,63 @@ def _one_per_cell(runs: Sequence[_Run], notes: list[Note]) -> _Run:
         text = f"left out: the same cell as {kept.file}{unlike}; the costs are of that log alone"
         notes.append(Note("remark", other.file, text))
     return kept
+
+
+def _plans_beside(directory: str) -> list[record.PlanRecord]:
+    """Plans of runs that wrote no log, since nothing was left to ask."""
+    files, path = fsspec.core.url_to_fs(f"{directory.rstrip('/')}/{record.PLANS}")
+    lines = files.cat_file(path).decode(errors="replace").splitlines() if files.exists(path) else []
+    try:
+        return [record.PlanRecord.from_metadata(json.loads(line), record.PLANS) for line in lines]
+    except (json.JSONDecodeError, TypeError, AttributeError, RecursionError) as error:
+        raise W2SError(f"{path}: a line is no plan ({first_line(error)}): remove it") from None
+
+
+def _declaration(runs: Sequence[_Run], beside: Sequence[record.PlanRecord]) -> Declaration:
+    """The declaration of the earliest log, finished or not, held against all other plans."""
+    plans: dict[record.PlanRecord, _Run] = {}
+    for run in sorted(runs, key=lambda run: run.log.eval.created):
+        if run.plan:
+            plans.setdefault(run.plan, run)
+    if not plans:
+        return Declaration()
+    # Inspect writes all times as UTC in ISO 8601, which sort as texts
+    arms = [run.log for run in runs if run.key[1:3] == ("few_shot", "test")]
+    ends = [log.stats.completed_at for log in arms if record.is_complete(log)]
+    first_end = min(filter(None, ends), default="9999")
+    first, *_ = plans
+    held = [(plan, run.log.eval.created > first_end) for plan, run in plans.items()]
+    held += [(plan, False) for plan in beside]
+    conflicts = [text for plan, late in held for text in _conflicts(first, plan, late=late)]
+    return Declaration(
+        tuple(sorted(first.headline)),
+        first.declared,
+        first.margin,
+        tuple(dict.fromkeys(name for plan in plans for name in plan.models)),
+        tuple(dict.fromkeys(pair for plan in plans for pair in plan.pairs)),
+        tuple(dict.fromkeys(conflicts)),
+        {plan: run.file for plan, run in plans.items()},
+    )
+
+
+def _conflicts(first: record.PlanRecord, plan: record.PlanRecord, *, late: bool) -> Iterator[str]:
+    """How a plan departs from the first; `late` where an arm was finished before it."""
+
+    def counts(of: record.PlanRecord) -> str:
+        return f"{', '.join(map(str, of.headline))} shots" if of.declared else "none declared"
+
+    if (plan.headline, plan.declared) != (first.headline, first.declared):
+        yield f"the headline was changed from {counts(first)} to {counts(plan)}"
+    if set(plan.pairs) != set(first.pairs):
+        yield "the pairs were changed"
+    if plan.models != first.models:
+        same = set(plan.models) == set(first.models)
+        yield f"the {'order of the models was' if same else 'models were'} changed"
+    before, now = (
+        {tuple(arm): draws for *arm, _, draws in sorted(of.blocks, key=lambda block: block[-1])}
+        for of in (first, plan)
+    )
+    more = [(n, now[arm]) for arm, n in before.items() if now.get(arm, 0) > n]
+    if late and more:
+        were, are = more[0]
+        yield f"draws were added after the first arm was finished: {were}, then {are}"

@@ -26,7 +26,7 @@ from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.results import Results, rows_of, where
 from w2s_icl.analysis.sentences import Row
 from w2s_icl.analysis.stats.paired import MIN_QUESTIONS
-from w2s_icl.analysis.verdict_words import Condition, surface_rule
+from w2s_icl.analysis.verdict import Condition, surface_rule
 from w2s_icl.errors import W2SError
 from w2s_icl.words import money, printable, tokens
 

@@ -10,7 +10,6 @@ from w2s_icl.analysis.checks import run_checks
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs
 from w2s_icl.analysis.sentences import Row
-from w2s_icl.analysis.verdict_words import Verdict
 from w2s_icl.record import BANNER
 
 
@@ -56,7 +55,7 @@ class Results:
         self.surface_fit = verdict.fit_table(verdicts)
         self.verdicts = sorted(verdicts, key=lambda v: not self.is_headline(v))
 
-    def is_headline(self, of: Verdict) -> bool:
+    def is_headline(self, of: verdict.Verdict) -> bool:
         """Whether a verdict is about the headline's pair."""
         pair = self.pair
         return pair is not None and (of.weak, of.strong) == (pair["weak"], pair["strong"])

@@ -1,10 +1,10 @@
 """Sentences of the report, made from numbers and their intervals; none claims more than they do.
 
-A `row` is one of the table that is named, None where there is none; `weak` and `strong` are what
-the models are called.
+A `row` is one of the named table, None without one; `weak` and `strong` are the models' names.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -33,6 +33,9 @@ def points(difference: float, *, sign: bool = True) -> str:
         return "–"
     text = f"{100 * difference:+.1f}" if sign else f"{100 * difference:.1f}"
     return "0.0" if float(text) == 0 else text.replace("-", MINUS)
+
+
+_unsigned = partial(points, sign=False)
 
 
 def ratio(value: float) -> str:
@@ -73,10 +76,6 @@ def interval(low: float, high: float) -> str:
     return f"95% CI {_unsigned(low)} to {_unsigned(high)}"
 
 
-def _unsigned(difference: float) -> str:
-    return points(difference, sign=False)
-
-
 def listed(parts: Iterable[Any]) -> str:
     """Words or numbers in a row: "4, 8 and 16"."""
     *first, last = map(str, parts)
@@ -101,9 +100,7 @@ def change(diff: float, low: float, high: float) -> str:
 
 def p_value(p: float) -> str:
     """A probability, no smaller than anybody can vouch for."""
-    if pd.isna(p):
-        return "–"
-    return "below 0.001" if p < 0.0005 else f"{p:.3f}"
+    return "–" if pd.isna(p) else "below 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def _demonstrations(shots: int) -> str:
@@ -149,8 +146,6 @@ def arms(rows: Sequence[Row], words: Mapping[str, str], strong: str) -> str:
 
 def repeats(row: Row, strong: str) -> str:
     """How much of an accuracy is chance from run to run; repeats.csv."""
-    if pd.isna(row["changed"]):
-        return ""
     return (
         f"Of {strong}'s answers, {percent(row['changed'])} change between identical runs "
         f"({ends(row, 'changed')}, {int(row['n'])} questions): noise that the intervals contain."

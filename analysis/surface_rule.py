@@ -110,8 +110,7 @@ class Options:
 
     Sorted, no rounding depends on the order in which options are given. `features` has a row per
     option and a column per name in `FEATURES`: logarithms of lengths, shares in [0, 1], and 1 or 0
-    for having a mark, minus their mean over the options of the question. What these share says
-    nothing.
+    for having a mark, minus their mean over the options of the question, which says nothing.
     """
 
     def __init__(self, questions: Sequence[Question]) -> None:

@@ -2,12 +2,12 @@
 
 from w2s_icl.analysis.tables.arms import arms_table, classes_table, surface_rule_table, tests_table
 from w2s_icl.analysis.tables.audits import RUN, positions_table, repeats_table
-from w2s_icl.analysis.tables.cells import cells_table, curves_table, pooled_table, scope
+from w2s_icl.analysis.tables.cells import cells_table, curves_table, pooled_table
 from w2s_icl.analysis.tables.ledger import costs_table, missing_cells, models_table, stats_info
 from w2s_icl.analysis.tables.matching import matching_table
 
 __all__ = [
     "RUN", "arms_table", "cells_table", "classes_table", "costs_table", "curves_table",
     "matching_table", "missing_cells", "models_table", "pooled_table", "positions_table",
-    "repeats_table", "scope", "stats_info", "surface_rule_table", "tests_table",
+    "repeats_table", "stats_info", "surface_rule_table", "tests_table",
 ]  # fmt: skip

@@ -76,9 +76,8 @@ def _against_the_main_arm(experiment: Experiment) -> dict[tuple[str, str, int, s
 def arms_table(experiment: Experiment) -> pd.DataFrame:
     """Every arm of every pair: one row per (weak, strong, shots, arm) that was run.
 
-    Gains and what an arm is ahead by are paired by question and draw, each on what its two runs
-    have. The rows without a weak model are prompted runs without demonstrations. Numbers are empty
-    where more than 2% of the answers are missing.
+    Gains and leads are paired by question and draw, each on what its two runs have. Rows without a
+    weak model are prompted runs without demonstrations. Numbers are empty above 2% missing answers.
     """
     arms = [
         ("", strong, 0, ArmRuns(f"zero_shot {prompt}", "", "", prompt, runs))

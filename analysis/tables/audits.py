@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from w2s_icl.analysis.answers import Position
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.stats.paired import habit_seen, uniform_p, variance_components, wilson
 from w2s_icl.analysis.tables.cells import interval, share, table
@@ -28,15 +27,14 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
     rows: list[dict[Any, Any]] = []
     tested = _of_the_test(experiment)
     for key, runs in tested[tested["order"] == 0].groupby(list(RUN), sort=False):
-        last = max(map(len, runs["positions"]))
-        if not last:
+        places = np.stack(runs["positions"].tolist())
+        used = np.flatnonzero(places.any(axis=(0, 2)))
+        if not used.size:
             continue
-        places = np.zeros((len(runs), last, len(Position._fields)))
-        for i, of in enumerate(runs["positions"]):
-            places[i, : len(of)] = np.reshape(of, (len(of), -1))
-        asked, right, answers, expected, _ = places.sum(axis=0).T
+        last = int(used[-1]) + 1
+        asked, right, answers, expected, _ = places[:, :last].sum(axis=0).T
         accuracy = right / np.where(asked, asked, np.nan)
-        once = places[:, :, -1].max(axis=0)
+        once = places[:, :last, -1].max(axis=0)
         counts = np.column_stack([np.nan_to_num(accuracy * once).round(), once]).astype(int)
         low, high = zip(*(wilson(k, n) for k, n in counts.tolist()), strict=True)
         columns: dict[Any, Any] = {"position": [*ascii_uppercase[:last]]}

@@ -21,7 +21,7 @@ CELL = ("weak", "strong", "shots")
 """Columns that tell cells apart."""
 
 
-def table(rows: Sequence[dict[Any, Any]], *columns: str) -> pd.DataFrame:
+def table(rows: Sequence[Any], *columns: str) -> pd.DataFrame:
     """Rows in columns that do not depend on them: "gain±" is an estimate and its interval's ends.
 
     Example:
@@ -91,7 +91,7 @@ def _cell_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     row |= {"draw_sd": math.nan, "demo_label_accuracy": math.nan}
     if "w2s" in complete and cell.draws > 1:
         row["draw_sd"] = complete["w2s"].mean(axis=0).std(ddof=1)
-    if "w2s" in cell.arms and cell.shots:
+    if "w2s" in cell.arms:
         shown = experiment.logs.runs["demo_label_accuracy"].to_numpy()
         row["demo_label_accuracy"] = shown[list(cell.arms["w2s"].runs)].mean()
     for definition in DEFINITIONS:
@@ -156,8 +156,7 @@ def pooled_table(experiment: Experiment) -> pd.DataFrame:
     """`pgr_gold` over several cells: the ratio of their mean numerator and mean gap.
 
     One row per pair over all its shots, per shot count over all pairs, and over everything; pairs
-    of a model with itself have no ratio. Complete cells alone are used, on the questions and draws
-    that all of them have.
+    of a model with itself have no ratio. Only complete cells, on questions and draws that all have.
     """
     cells = [cell for cell in experiment.cells if cell.shots and cell.weak != cell.strong]
     pairs, shots = defaultdict(list), defaultdict(list)

@@ -43,9 +43,8 @@ def models_table(experiment: Experiment) -> pd.DataFrame:
 def costs_table(experiment: Experiment) -> pd.DataFrame:
     """Calls, tokens and dollars of each run, and after the runs of a model their sum ("all").
 
-    A cell that took its answers from another has no calls and cost 0. Any other run without a
-    recorded call is not taken for free: its cost is unknown, like that of a call without a price,
-    and so is every sum it is part of.
+    A cell that took its answers from another has no calls and cost 0. The cost of any other run
+    without a recorded call, or with a call without a price, is unknown, and so are their sums.
     """
     by = ["split", "prompt", "labels", "weak", "shots", "draw", "order"]
     runs = experiment.logs.runs.sort_values(by, kind="stable")

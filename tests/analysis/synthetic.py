@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from w2s_icl.analysis.answers import Position
-from w2s_icl.analysis.declaration import Declaration
-from w2s_icl.analysis.logs import KEY, Logs, Note
+from w2s_icl.analysis.logs import KEY, Declaration, Logs, Note
 from w2s_icl.record import CellKey
 
 NAMES = (
@@ -215,11 +213,10 @@ def _shown(key: Key, most: int, accuracy: Mapping[str, float], seed: int) -> dic
     }
 
 
-def _positions(letters: Letters, gold: Letters) -> tuple[Position, ...]:
-    expected = float((letters != "").sum()) / 4
-
-    def position(there: Letters, given: Letters) -> Position:
-        asked, right, answers = (int(of.sum()) for of in (there, there & given, given))
-        return Position(asked, right, answers, expected, questions=asked)
-
-    return tuple(position(gold == letter, letters == letter) for letter in "ABCD")
+def _positions(letters: Letters, gold: Letters) -> np.ndarray[Any, Any]:
+    by_place, expected = np.zeros((26, 5)), float((letters != "").sum()) / 4
+    for i, letter in enumerate("ABCD"):
+        there, given = gold == letter, letters == letter
+        asked = there.sum()
+        by_place[i] = asked, (there & given).sum(), given.sum(), expected, asked
+    return by_place

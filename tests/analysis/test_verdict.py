@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tests.analysis.synthetic import logs_of
-from w2s_icl.analysis.declaration import Declaration
 from w2s_icl.analysis.experiment import Experiment, Rule
+from w2s_icl.analysis.logs import Declaration
 from w2s_icl.analysis.stats.paired import gain_line, holm
 from w2s_icl.analysis.surface_rule import cross_fitted
-from w2s_icl.analysis.verdict import CONTRASTS, fit_table, verdict_table, verdicts
-from w2s_icl.analysis.verdict_words import Condition, Verdict
+from w2s_icl.analysis.verdict import (
+    CONTRASTS,
+    Condition,
+    Verdict,
+    fit_table,
+    verdict_table,
+    verdicts,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),

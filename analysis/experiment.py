@@ -222,11 +222,8 @@ class Experiment:
             if itself or file or by in ("", weak):
                 name = " ".join(filter(None, (SELF if itself else labels, file, prompt)))
                 arms.append(ArmRuns(name, labels, by, prompt, runs))
-
-        def rank(name: str) -> int:
-            return ARMS.index(name) if name in ARMS else len(ARMS)
-
-        arms.sort(key=lambda a: (rank(a.name), a.prompt, rank(a.labels), a.name))
+        rank, end = {name: i for i, name in enumerate(ARMS)}, len(ARMS)
+        arms.sort(key=lambda a: (rank.get(a.name, end), a.prompt, rank.get(a.labels, end), a.name))
         return {arm.name: arm for arm in arms}
 
     def all_arms(self) -> Iterator[tuple[str, str, int, dict[str, ArmRuns]]]:

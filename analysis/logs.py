@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import fsspec
@@ -52,7 +51,7 @@ class Logs:
 
     directory: str
     runs: pd.DataFrame  # a row per cell, index 0.. = row of the matrices; `_row` has the columns
-    questions: pd.DataFrame  # index id; question, choices, gold (letter), n_options, category
+    questions: pd.DataFrame  # index id, sorted; question, choices, gold, n_options, category
     letters: NDArray[np.str_]  # of the first epoch that has an answer; "" unread, or none
     correct: NDArray[np.float64]  # 1 or 0 (unread), the mean over epochs; nan without an answer
     unread: NDArray[np.intp]  # replies that could not be read, over all epochs
@@ -157,7 +156,7 @@ def _on_this_machine(directory: str) -> Iterator[Sequence[EvalLogInfo]]:
 
 
 def _file(info: EvalLogInfo) -> str:
-    return PurePosixPath(info.name).name
+    return info.name.rsplit("/", 1)[-1]
 
 
 @contextmanager

@@ -65,8 +65,7 @@ def _errors(experiment: Experiment, runs: NDArray[np.intp], places: int) -> dict
     for i, letter in enumerate(ascii_uppercase[:places]):
         errors[i] = (((letters == letter) & wrong).sum(axis=0) / times).sum()
         even[i] = ((i < options) & (gold != letter)) @ chance
-    n = len(gold)
-    p = uniform_p(errors, even) if n else math.nan
+    n, p = len(gold), uniform_p(errors, even)
     row = {"errors": errors, "wrong_n": n, "p_errors": p, "errors_share": errors / (n or math.nan)}
     row |= {"errors_even": even / (n or math.nan)}
     return row | {"habit_seen": math.nan if math.isnan(p) else habit_seen(even)}

@@ -52,7 +52,7 @@ def _matching_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     neither = ~like_strong & ~like_weak
     whose = (like_strong & like_weak, like_strong & ~like_weak, ~like_strong & like_weak, neither)
     classes = dict(zip(_SHARES, (*whose, neither & right, neither & ~right), strict=True))
-    weak_wrong, strong_wrong = (weak != target)[:, 0], (strong != target)[:, 0]
+    weak_wrong, wrong = (weak != target)[:, 0], (strong != target)[:, 0]
     for prefix, among in (("", np.ones(cell.n, dtype=bool)), ("ww_", weak_wrong)):
         for name, of in classes.items():
             absent = cell.weak == cell.strong and name in ("match_strong", "match_weak")
@@ -60,12 +60,9 @@ def _matching_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
             row[f"{prefix}{name}"] = count / among.sum() if among.any() else math.nan
             row[f"{prefix}{name}_count"] = count
     row["ww_n"] = int(weak_wrong.sum())
-    for rate, of, where, n in (
-        ("fix", right, strong_wrong, "strong_wrong_n"),
-        ("break", ~right, ~strong_wrong, "strong_right_n"),
-    ):
-        row |= share(f"{rate}_rate", of[where])
-        row |= {f"{rate}_count": float(of[where].sum(axis=0).mean()), n: int(where.sum())}
+    for rate, of, had, where in ("fix", right, "wrong", wrong), ("break", ~right, "right", ~wrong):
+        row |= share(f"{rate}_rate", of[where]) | {f"strong_{had}_n": int(where.sum())}
+        row[f"{rate}_count"] = float(of[where].sum(axis=0).mean())
     errors = weak_wrong & (weak != "")[:, 0]
     if "gold" in arms:
         row["imitation_m"] = int(errors.sum())
@@ -75,14 +72,10 @@ def _matching_row(experiment: Experiment, cell: Cell) -> dict[str, Any]:
         d = paired_difference(of_w2s, of_gold)
         row |= interval("imitation_excess", d.diff, max(d.low, -1.0), min(d.high, 1.0))
     if all(np.isin(arms[arm].correct, (0, 1)).all() for arm in ("weak", "strong0", "w2s")):
-        # a resample is the same questions whatever the order of the log
-        ids = questions.index
-        by_id = sorted(range(cell.n), key=lambda i: (isinstance(ids[i], str), ids[i]))
-        options = questions["n_options"].to_numpy()[by_id]
+        options = questions["n_options"].to_numpy()
         for name, other in (("weak", arms["weak"]), ("strong", arms["strong0"])):
-            answers = treated[by_id], other.letters[by_id]
-            correct = arms["w2s"].correct[by_id], other.correct[by_id]
-            found = _bootstrap(cell.n).agreement(*answers, *correct, options)
+            correct = arms["w2s"].correct, other.correct
+            found = _bootstrap(cell.n).agreement(treated, other.letters, *correct, options)
             for statistic, estimate in found.items():
                 row |= interval(f"{statistic}_{name}", *estimate)
     return row

@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, combinations
 from string import ascii_uppercase
 from typing import NamedTuple
 
@@ -140,12 +140,11 @@ def changes_of(
     """By question with identical reruns, the share of pairs of them that differ; "" equals ""."""
     shares: list[float] = []
     for id_, by_epoch in replies.items():
-        groups: dict[int, Counter[str]] = defaultdict(Counter)
+        groups: dict[int, list[str]] = defaultdict(list)
         for epoch, letter in by_epoch.items():
-            groups[rotation(epoch, permutations, len(questions[id_].choices))][letter] += 1
-        pairs = sum(math.comb(group.total(), 2) for group in groups.values())
-        same = sum(math.comb(k, 2) for group in groups.values() for k in group.values())
-        shares += [(pairs - same) / pairs] if pairs else []
+            groups[rotation(epoch, permutations, len(questions[id_].choices))].append(letter)
+        differ = [a != b for group in groups.values() for a, b in combinations(group, 2)]
+        shares += [sum(differ) / len(differ)] if differ else []
     return tuple(shares)
 
 

@@ -97,7 +97,10 @@ class Cell(Common):
 class ArmRuns(NamedTuple):
     """One way to prompt the strong model of a pair, at one shot count."""
 
-    name: str  # weak, gold, self or the kind of a control, and the prompt unless that is plain
+    weak: str
+    strong: str
+    shots: int
+    arm: str  # weak, gold, self or the kind of a control, and the prompt unless that is plain
     labels: str  # this and the next two as the logs write them
     labelled_by: str
     prompt: str
@@ -221,17 +224,17 @@ class Experiment:
             file = short_name(by) if by.startswith(FILE) else ""
             if itself or file or by in ("", weak):
                 name = " ".join(filter(None, (SELF if itself else labels, file, prompt)))
-                arms.append(ArmRuns(name, labels, by, prompt, runs))
+                arms.append(ArmRuns(weak, strong, shots, name, labels, by, prompt, runs))
         rank, end = {name: i for i, name in enumerate(ARMS)}, len(ARMS)
-        arms.sort(key=lambda a: (rank.get(a.name, end), a.prompt, rank.get(a.labels, end), a.name))
-        return {arm.name: arm for arm in arms}
+        arms.sort(key=lambda a: (rank.get(a.arm, end), a.prompt, rank.get(a.labels, end), a.arm))
+        return {arm.arm: arm for arm in arms}
 
-    def all_arms(self) -> Iterator[tuple[str, str, int, dict[str, ArmRuns]]]:
-        """Weak, strong, shots and arms of every pair, at all shot counts of its strong model."""
+    def all_arms(self) -> Iterator[ArmRuns]:
+        """The arms of every pair, at all shot counts of its strong model."""
         for weak, strong in self.pairs:
             mine = {key[4] for key in self.draws if key[:2] == ("test", strong)}
             for shots in sorted(mine - {0}):
-                yield weak, strong, shots, self.arms(weak, strong, shots)
+                yield from self.arms(weak, strong, shots).values()
 
     def compare(self, *columns: Column) -> Compared:
         """Columns on the questions and draws that all of them have."""

@@ -19,7 +19,7 @@ from w2s_icl.analysis.experiment import Column, Compared, Experiment
 from w2s_icl.analysis.sentences import change, interval, listed, points
 from w2s_icl.analysis.stats import paired
 from w2s_icl.analysis.stats.ratio import gap_recovered
-from w2s_icl.analysis.tables.cells import scope, table
+from w2s_icl.analysis.tables.cells import difference, scope, table
 
 SURFACE = "survives_surface_rule"
 
@@ -284,7 +284,7 @@ class _Headline:
             joined = self._joined(*CONTRASTS[name])
         except _NotRunError as error:
             return blank._replace(detail=str(error))
-        if name == SURFACE and np.ptp(self._known(joined)) == 0:
+        if name == SURFACE and np.ptp(self.experiment.rule.knows[joined.places]) == 0:
             return blank._replace(detail="the surface rule tells no two questions apart")
         everything = self._decided(blank, joined, np.ones(joined.n, dtype=bool))
         read = np.all(self.experiment.logs.unread[np.ix_(joined.runs, joined.places)] == 0, axis=0)
@@ -293,9 +293,6 @@ class _Headline:
         if readable.state != everything.state:
             return condition._replace(state="undecided", detail="depends on unread replies")
         return condition
-
-    def _known(self, joined: Compared) -> paired.Floats:
-        return self.experiment.rule.knows[joined.places]
 
     def _decided(self, blank: Condition, joined: Compared, kept: NDArray[np.bool_]) -> Condition:
         """A condition on some of the questions."""
@@ -323,7 +320,8 @@ class _Headline:
 
     def _line(self, joined: Compared, kept: NDArray[np.bool_] | slice = slice(None)) -> paired.Line:
         """The gain as a line of what the surface rule knows."""
-        columns = (*joined.columns, self._known(joined), self._categories[joined.places])
+        every = (self.experiment.rule.knows, self._categories)
+        columns = (*joined.columns, *(of[joined.places] for of in every))
         treated, base, known, clusters = (column[kept] for column in columns)
         return paired.gain_line(treated, base, known, clusters=clusters)
 
@@ -353,18 +351,14 @@ class _Headline:
         """Five equal-count bins of the questions, and the line with its band over their range."""
         if math.isnan(self.conditions[-1].estimate):
             return
-
-        def row(kind: str, x: float, d: paired.Difference) -> Mapping[str, Any]:
-            ends = {"gain_lo": d.low, "gain_hi": d.high}
-            return {"kind": kind, "x": float(x), "n": d.n, "gain": d.diff, **ends}
-
         joined = self._joined(*CONTRASTS[SURFACE])
         treated, base = joined.columns
-        known, line = self._known(joined), self._line(joined)
+        known, line = self.experiment.rule.knows[joined.places], self._line(joined)
         for of in np.array_split(np.argsort(known, kind="stable"), 5):
-            yield row("bin", known[of].mean(), paired.paired_difference(treated[of], base[of]))
+            gain = paired.paired_difference(treated[of], base[of])
+            yield {"kind": "bin", "x": known[of].mean(), "n": gain.n} | difference("gain", gain)
         for x in np.unique([0.0, *np.linspace(min(0.0, known.min()), known.max(), 40)]):
-            yield row("line", x, line.at(x))
+            yield {"kind": "line", "x": x, "n": joined.n} | difference("gain", line.at(x))
 
 
 def _reading(states: Mapping[str, str], *, claim: bool) -> str:

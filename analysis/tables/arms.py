@@ -62,14 +62,13 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
 @lru_cache(maxsize=2)
 def _against_the_main_arm(experiment: Experiment) -> dict[tuple[str, str, int, str], Difference]:
     """The plain arm with weak labels minus each other one, by weak, strong, shots and arm."""
+    main = {arm[:3]: arm.runs for arm in experiment.all_arms() if arm.arm == "weak"}
     ahead: dict[tuple[str, str, int, str], Difference] = {}
-    for weak, strong, shots, arms in experiment.all_arms():
-        if (main := arms.pop("weak", None)) is None:
-            continue
-        for name, arm in arms.items():
-            both = experiment.compare([main.runs], [experiment.matched(main.runs, arm.runs)])
+    for arm in experiment.all_arms():
+        if arm.arm != "weak" and (runs := main.get(arm[:3])):
+            both = experiment.compare([runs], [experiment.matched(runs, arm.runs)])
             if both.usable:
-                ahead[weak, strong, shots, name] = paired_difference(*both.columns)
+                ahead[arm[:4]] = paired_difference(*both.columns)
     return ahead
 
 
@@ -79,25 +78,22 @@ def arms_table(experiment: Experiment) -> pd.DataFrame:
     Gains and leads are paired by question and draw, each on what its two runs have. Rows without a
     weak model are prompted runs without demonstrations. Numbers are empty above 2% missing answers.
     """
-    arms = [
-        ("", strong, 0, ArmRuns(f"zero_shot {prompt}", "", "", prompt, runs))
+    zero_shot = (
+        ArmRuns("", strong, 0, f"zero_shot {prompt}", "", "", prompt, runs)
         for strong in dict.fromkeys(strong for _, strong in experiment.pairs)
         for (*key, prompt), runs in sorted(experiment.draws.items())
         if key == ["test", strong, "", "", 0] and prompt
-    ]
-    arms += [(w, s, k, arm) for w, s, k, of in experiment.all_arms() for arm in of.values()]
+    )
     ahead, shown = _against_the_main_arm(experiment), experiment.logs.runs["demo_label_accuracy"]
     rows: list[dict[str, Any]] = []
-    for weak, strong, shots, arm in arms:
-        base, column = experiment.base(strong, arm.prompt if shots else "")
+    for arm in (*zero_shot, *experiment.all_arms()):
+        base, column = experiment.base(arm.strong, arm.prompt if arm.shots else "")
         own, both = experiment.compare([arm.runs]), experiment.compare([arm.runs], column)
         gain = paired_difference(*both.columns) if both.usable else None
-        row: dict[str, Any] = {"weak": weak, "strong": strong, "shots": shots, "arm": arm.name}
-        row |= {"labels": arm.labels, "labelled_by": arm.labelled_by, "prompt": arm.prompt}
-        row |= {"base": base, "n": own.n, "draws": len(own.draws) if shots else 0}
-        row |= {"scope": scope(len(own.draws))}
-        row |= share("accuracy", own.columns[0] if own.usable else ()) | difference("gain", gain)
-        row |= difference("ahead", ahead.get((weak, strong, shots, arm.name)))
+        row = arm._asdict() | {"base": base, "n": own.n, "scope": scope(len(own.draws))}
+        row |= {"draws": len(own.draws) if arm.shots else 0}
+        row |= share("accuracy", own.columns[0] if own.usable else ())
+        row |= difference("gain", gain) | difference("ahead", ahead.get(arm[:4]))
         right = shown.iloc[list(arm.runs.values())].mean(skipna=False)
         rows.append(row | {"demo_label_accuracy": right})
     return table(
@@ -111,21 +107,19 @@ def arms_table(experiment: Experiment) -> pd.DataFrame:
 def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
     """Each arm's gain where a rule that never sees a question is right, and where it is wrong."""
     rows: list[dict[str, Any]] = []
-    for weak, strong, shots, arms in experiment.all_arms():
-        for name, arm in arms.items():
-            row = {"weak": weak, "strong": strong, "shots": shots, "arm": name, "n": 0, "draws": 0}
-            rows.append(row)
-            both = experiment.compare([arm.runs], experiment.base(strong, arm.prompt)[1])
-            if not both.usable:
-                continue
-            right = experiment.rule.right[both.places]
-            row |= {"n": both.n, "draws": len(both.draws)}
-            row |= share("rule_accuracy", np.repeat(right[:, None], len(both.draws), axis=1))
-            for end, where in (("right", right), ("wrong", ~right)):
-                row[f"{end}_n"] = int(where.sum())
-                if where.any():
-                    gain = paired_difference(*(column[where] for column in both.columns))
-                    row |= difference(f"gain_{end}", gain)
+    for arm in experiment.all_arms():
+        rows.append(row := arm._asdict() | {"n": 0, "draws": 0})
+        both = experiment.compare([arm.runs], experiment.base(arm.strong, arm.prompt)[1])
+        if not both.usable:
+            continue
+        right = experiment.rule.right[both.places]
+        row |= {"n": both.n, "draws": len(both.draws)}
+        row |= share("rule_accuracy", np.repeat(right[:, None], len(both.draws), axis=1))
+        for end, where in (("right", right), ("wrong", ~right)):
+            row[f"{end}_n"] = int(where.sum())
+            if where.any():
+                gain = paired_difference(*(column[where] for column in both.columns))
+                row |= difference(f"gain_{end}", gain)
     return table(rows, *CELL, "arm n draws rule_accuracy± right_n wrong_n gain_right± gain_wrong±")
 
 

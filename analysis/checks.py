@@ -208,9 +208,8 @@ def _other_controls(experiment: Experiment) -> ByRun:
         elif kind == "noise_matched" and None not in (errors, wanted):
             many = f"{errors} labels are wrong, of those by {run['weak']} {wanted}"
             found[i] = many if errors != wanted else ""
-    files = experiment.logs.runs["file"]
     return (
-        {i: f"{files[i]}: {text}" for i, text in found.items() if text},
+        {i: f"{experiment.logs.runs['file'][i]}: {text}" for i, text in found.items() if text},
         f"the labels of {len(found)} controls are as defined: none, none right, or as many wrong "
         "ones as the weak model's",
         "controls show other labels than they should",

@@ -139,20 +139,16 @@ def read_logs(directory: str) -> Logs:
 @contextmanager
 def _on_this_machine(directory: str) -> Iterator[Sequence[EvalLogInfo]]:
     """The logs of a directory as local files: through a network, all at once are faster read."""
-    try:
-        infos = list_eval_logs(directory, descending=False)
-    except (OSError, ValueError) as error:
-        raise W2SError(f"{directory}: cannot be listed: {error}") from None
-    if "://" not in directory or directory.startswith("file://") or not infos:
-        yield infos
-        return
-    files, _ = fsspec.core.url_to_fs(directory)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            files.get([i.name for i in infos], [f"{folder}/{_file(i)}" for i in infos])
-        except OSError as error:
-            raise W2SError(f"{directory}: cannot be read: {error}") from None
-        yield list_eval_logs(folder, descending=False)
+            infos = list_eval_logs(directory, descending=False)
+            if infos and "://" in directory and not directory.startswith("file://"):
+                files, _ = fsspec.core.url_to_fs(directory)
+                files.get([i.name for i in infos], [f"{folder}/{_file(i)}" for i in infos])
+                infos = list_eval_logs(folder, descending=False)
+        except (OSError, ValueError) as error:
+            raise W2SError(f"{directory}: cannot be listed or read: {error}") from None
+        yield infos
 
 
 def _file(info: EvalLogInfo) -> str:

@@ -37,7 +37,7 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
     arm that was run, on those that its two arms have.
     """
     tested = {
-        (arm, cell.weak, cell.strong, cell.shots): paired_difference(
+        (cell.weak, cell.strong, cell.shots, arm): paired_difference(
             cell.arms["w2s"].correct, cell.arms[arm].correct
         )
         for cell in experiment.cells
@@ -45,14 +45,13 @@ def tests_table(experiment: Experiment) -> pd.DataFrame:
         if cell.compares("w2s", arm)
     }
     ahead = _against_the_main_arm(experiment)
-    tested |= {(arm, w, s, k): d for (w, s, k, arm), d in ahead.items() if arm not in MAIN}
+    tested |= {key: d for key, d in ahead.items() if key[-1] not in MAIN}
     rank = {arm: i for i, arm in enumerate(["weak", "strong0", *ARMS[1:]])}
+    order = sorted(tested, key=lambda key: (rank.get(key[-1], len(rank)), key[-1]))
     rows = [
         {"family": f"w2s_vs_{arm}", "contrast": f"w2s - {arm}", "lo": d.low, "hi": d.high}
-        | {**vars(d), "weak": weak, "strong": strong, "shots": shots}
-        for (arm, weak, strong, shots), d in sorted(
-            tested.items(), key=lambda test: (rank.get(test[0][0], len(rank)), test[0][0])
-        )
+        | {**vars(d), **dict(zip(CELL, cell, strict=True))}
+        for (*cell, arm), d in ((key, tested[key]) for key in order)
     ]
     made = table(rows, "family", *CELL, "contrast diff lo hi n10 n01 p p_holm p_exact")
     made["p_holm"] = made.groupby("family")["p"].transform(holm)

@@ -226,11 +226,12 @@ def test_the_word_is_withheld_until_a_claim_holds(whole: Path) -> None:
     assert not any(WORD.search(path.read_text("utf-8")) for path in files)
     assert not WORD.search(summary(r))
 
-    lead = "This is generalization: a, b."
     (withheld,) = r.verdicts
-    r.verdicts = [replace(withheld, claim=True, reading="generalization", lead=lead)]
-    assert f"Reading: generalization. {lead}" in prose(render(r, []))
-    assert f"generalization. {lead}" in summary(r)
+    claimed = replace(withheld, claim=True, reading="generalization")
+    r.verdicts = [claimed]
+    assert WORD.search(claimed.lead)
+    assert f"Reading: generalization. {claimed.lead}" in prose(render(r, []))
+    assert f"generalization. {claimed.lead}" in summary(r)
 
 
 def test_verdict_comes_first_with_its_numbers_and_every_condition() -> None:

@@ -63,7 +63,7 @@ def study(case: str) -> Results:
     made = without_zero_shot(made, NAMES[1]) if case == "no zero-shot" else made
     with pytest.MonkeyPatch.context() as patch:  # intervals of phi are not drawn
         few = partial(QuestionBootstrap, resamples=50)
-        patch.setattr("w2s_icl.analysis.tables.matching.QuestionBootstrap", few)
+        patch.setattr("w2s_icl.analysis.tables.cells._bootstrap", few)
         return Results(made)
 
 

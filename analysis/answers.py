@@ -150,8 +150,8 @@ def changes_of(
 
 def positions_of(
     replies: Replies, permutations: int, questions: Mapping[Id, Question]
-) -> NDArray[np.float64]:
-    """What a run says of each place on the page, over all questions and epochs; shape (26, 5).
+) -> tuple[tuple[float, ...], ...]:
+    """What a run says of each place on the page, over all questions and epochs; 26 rows of 5.
 
     How often the right option stood there; how many of those were answered right; answers given
     there; those expected if each readable reply fell on any option with equal chance; and different
@@ -172,4 +172,4 @@ def positions_of(
         by_place[[*met], 4] += 1
     for place, row in enumerate(by_place):
         row[3] = math.fsum(n / k for k, n in options.items() if k > place)
-    return by_place
+    return tuple(map(tuple, by_place.tolist()))

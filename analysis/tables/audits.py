@@ -27,7 +27,7 @@ def positions_table(experiment: Experiment) -> pd.DataFrame:
     rows: list[dict[Any, Any]] = []
     tested = _of_the_test(experiment)
     for key, runs in tested[tested["order"] == 0].groupby(list(RUN), sort=False):
-        places = np.stack(runs["positions"].tolist())
+        places = np.array(runs["positions"].tolist())
         used = np.flatnonzero(places.any(axis=(0, 2)))
         if not used.size:
             continue

@@ -213,10 +213,10 @@ def _shown(key: Key, most: int, accuracy: Mapping[str, float], seed: int) -> dic
     }
 
 
-def _positions(letters: Letters, gold: Letters) -> np.ndarray[Any, Any]:
+def _positions(letters: Letters, gold: Letters) -> tuple[tuple[float, ...], ...]:
     by_place, expected = np.zeros((26, 5)), float((letters != "").sum()) / 4
     for i, letter in enumerate("ABCD"):
         there, given = gold == letter, letters == letter
         asked = there.sum()
         by_place[i] = asked, (there & given).sum(), given.sum(), expected, asked
-    return by_place
+    return tuple(map(tuple, by_place.tolist()))

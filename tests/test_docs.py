@@ -17,8 +17,8 @@ from inspect_ai.log import list_eval_logs, read_eval_log
 
 from tests.evals.sweep.openai_server import OpenAIServer
 from w2s_icl.cli import main
-from w2s_icl.evals.columns import read_columns
 from w2s_icl.evals.questions import load_split
+from w2s_icl.evals.sources import read_columns
 from w2s_icl.evals.study import load_study
 from w2s_icl.evals.truthfulqa import few_shot, zero_shot
 

@@ -25,7 +25,9 @@ LONG = (
     *("planted", "report", "batch", "plan", "questions"),
 )
 
+Args = dict[str, Any]
 Run = Callable[..., EvalLog]
+Write = Callable[..., str]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,7 +105,7 @@ def hub_folder(path: Path, content: Sequence[dict[str, Any]], split: str = "vali
 
 
 @pytest.fixture
-def write_jsonl(tmp_path: Path) -> Callable[[Sequence[dict[str, Any]]], str]:
+def write_jsonl(tmp_path: Path) -> Write:
     def write(content: Sequence[dict[str, Any]], name: str = "questions.jsonl") -> str:
         return str(write_questions(tmp_path / name, content))
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.analysis.synthetic import NAMES, logs
+from tests.conftest import Args
 from w2s_icl.analysis.checks import Check, run_checks, void_reasons
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs, Note
@@ -195,9 +196,7 @@ def test_a_headline_that_was_not_run_is_named() -> None:
         (3, {"n": 198}, "lack answers", "log3.eval: 198 of 200 questions have an answer"),
     ],
 )
-def test_a_check_fails_and_names_what(
-    row: int, damage: dict[str, Any], text: str, item: str
-) -> None:
+def test_a_check_fails_and_names_what(row: int, damage: Args, text: str, item: str) -> None:
     study = logs(2, draws=3, shots=(0, 2))
     assert failing(study) == {}
     for column, value in damage.items():

@@ -64,9 +64,7 @@ def test_differences_are_those_of_an_independent_computation() -> None:
         ("prompt", "cot=bare", ["plain=cot=bare"]),
     ],
 )
-def test_a_new_model_or_prompt_is_compared_and_said(
-    column: str, new: str, given: list[str]
-) -> None:
+def test_a_new_model_or_prompt_is_matched_and_said(column: str, new: str, given: list[str]) -> None:
     one = logs(1, shots=(0, 8), n=60)
     runs = one.runs.assign(prompt=new) if column == "prompt" else one.runs.replace(NAMES[0], new)
     made = compare(one, again(one, runs=runs), given)
@@ -105,9 +103,7 @@ def test_what_is_not_shared_is_listed_and_means_are_over_common_questions_and_dr
         (lambda q: q.assign(gold=q["gold"].replace("A", "B")), "has another right answer"),
     ],
 )
-def test_other_questions_are_refused_by_name(
-    change: Callable[[pd.DataFrame], pd.DataFrame], message: str
-) -> None:
+def test_other_questions_are_refused_by_name(change: Callable[..., Any], message: str) -> None:
     made = logs(1, shots=(0,), n=60)
     with pytest.raises(W2SError, match=f"logs/again and logs/made-up ask different.*{message}"):
         compare(made, again(made, questions=change(made.questions.copy())))

@@ -24,6 +24,7 @@ from inspect_ai.log import (
 from inspect_ai.model import GenerateConfig, ModelUsage
 from inspect_ai.scorer import Score
 
+from tests.conftest import Args
 from w2s_icl.analysis import tables
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs, read_logs
@@ -115,9 +116,7 @@ def one(logs: Logs) -> Mapping[Any, Any]:
         ({"read": "likelihood"}, "different experiments: read is '(reply|likelihood)' in the one"),
     ],
 )
-def test_plain_runs_that_were_asked_differently_are_refused(
-    changed: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_runs_asked_differently_are_refused(changed: Args, message: str, tmp_path: Path) -> None:
     write(tmp_path, "zero", ["ABCD"])
     write(tmp_path, "gold", ["ABCD"], labels="gold", shots=2, **changed)
 
@@ -170,9 +169,7 @@ def test_positions_follow_the_rotation(tmp_path: Path) -> None:
 ONE_RUN = {"eval_set_id": "one run"}
 
 
-def test_of_two_workers_on_one_cell_the_fullest_log_counts_and_pays_and_the_other_is_named(
-    tmp_path: Path,
-) -> None:
+def test_of_two_logs_of_a_cell_the_fullest_counts_and_the_other_is_named(tmp_path: Path) -> None:
     write(tmp_path, "a", ["ABC "], spec=ONE_RUN, cost=0.25)
     write(tmp_path, "b", ["ABBB"], spec=ONE_RUN, cost=0.5)
     write(tmp_path, "c", ["A   "], spec=ONE_RUN, cost=0.25, status="error")
@@ -204,9 +201,7 @@ def test_of_equally_full_logs_the_first_that_ended_counts(tmp_path: Path) -> Non
     ],
     ids=["neither says", "one says", "two runs", "other arguments"],
 )
-def test_logs_of_one_cell_that_no_one_run_wrote_must_agree(
-    first: dict[str, Any], second: dict[str, Any], tmp_path: Path
-) -> None:
+def test_logs_of_a_cell_by_two_runs_must_agree(first: Args, second: Args, tmp_path: Path) -> None:
     write(tmp_path, "a", ["ABC "], spec=first)
     write(tmp_path, "b", ["ABCD"], spec=second)
     assert one(read_logs(str(tmp_path)))["file"] == "b.eval"
@@ -293,7 +288,7 @@ EARLY, BEFORE, ENDED, LATE = (f"2026-01-01T0{hour}:00:00+00:00" for hour in (1, 
     ],
 )
 def test_the_earliest_study_declares_and_what_later_ones_change_is_named(
-    changed: dict[str, Any], conflict: str | None, tmp_path: Path
+    changed: Args, conflict: str | None, tmp_path: Path
 ) -> None:
     first = study(headline=[2], declared=True)
     later = first | {key: of for key, of in changed.items() if key not in ("draws", "late")}
@@ -350,9 +345,7 @@ def mutate(file: Path, *place: Any, to: Any) -> None:
         ("2.choices", 10**30),
     ],
 )
-def test_a_log_that_is_damaged_is_left_out_and_named_with_its_field(
-    place: str, value: Any, tmp_path: Path
-) -> None:
+def test_a_damaged_log_is_left_out_and_named(place: str, value: Any, tmp_path: Path) -> None:
     write(tmp_path, "good", ["ABCD"])
     write(tmp_path, "bad", ["ABCD"], "mockllm/s")
     keys = [int(key) if key.isdigit() else key for key in place.split(".")]

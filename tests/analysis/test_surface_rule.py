@@ -67,9 +67,7 @@ def test_a_fit_has_the_largest_penalized_likelihood() -> None:
 
 
 @given(labelled, st.integers(0, 1000))
-def test_the_order_of_options_changes_nothing(
-    pairs: list[tuple[list[str], int]], seed: int
-) -> None:
+def test_the_order_of_options_moves_nothing(pairs: list[tuple[list[str], int]], seed: int) -> None:
     rng = np.random.default_rng(seed)
     questions, labels = [choices for choices, _ in pairs], [label for _, label in pairs]
     orders = [rng.permutation(len(choices)).tolist() for choices in questions]

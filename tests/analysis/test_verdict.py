@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tests.analysis.synthetic import logs_of
+from tests.conftest import Args
 from w2s_icl.analysis.experiment import Experiment, Rule
 from w2s_icl.analysis.logs import Declaration
 from w2s_icl.analysis.stats.paired import gain_line, holm
@@ -360,9 +361,7 @@ def set_of(e: Experiment, labels: str, column: str, value: Any) -> None:
         ({}, ("random", "unparsed", 41), "10.2% of the replies cannot be read (s, 8 random labels"),
     ],
 )
-def test_what_is_void_carries_no_claim(
-    declared: dict[str, Any], changed: tuple[str, str, Any], why: str
-) -> None:
+def test_what_is_void_has_no_claim(declared: Args, changed: tuple[str, str, Any], why: str) -> None:
     e = experiment(arms(HOLDING), declaration=replace(DECLARED, **declared))
     if changed:
         set_of(e, *changed)

@@ -73,9 +73,7 @@ def question_of(turn: str) -> str:
     return question_of_turn(turn) or QUESTION_BY_OPTIONS[frozenset(options_of(turn).values())]
 
 
-def test_every_arm_shows_the_same_questions_in_the_same_order(
-    arms: list[EvalLog], run: Finished
-) -> None:
+def test_every_arm_shows_the_same_questions_in_order(arms: list[EvalLog], run: Finished) -> None:
     wire = {tuple(r.prompt.demonstrations) for r in run.answered}
     seen: dict[tuple[str, ...], str] = {}
     for log in arms:

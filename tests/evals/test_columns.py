@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,10 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from tests.conftest import hub_folder, rows
+from tests.conftest import Args, Write, hub_folder, rows
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import Question
 from w2s_icl.evals.sources import load_questions
-
-Write = Callable[..., str]
 
 TEXTS = [row["choices"] for row in rows(8)]
 MMLU = [{"question": r["question"], "subject": "s", "choices": r["choices"], "answer": r["label"]}
@@ -167,9 +164,7 @@ def test_configs_and_splits_are_chosen_by_name(tmp_path: Path) -> None:
         ({"mc1_targets": {"choices": ["a", "b"], "labels": [1, 1]}}, "got [1, 1]"),
     ],
 )
-def test_a_bad_row_is_named_by_file_line_and_id(
-    change: dict[str, Any], said: str, write_jsonl: Write
-) -> None:
+def test_a_bad_row_is_named_by_line_and_id(change: Args, said: str, write_jsonl: Write) -> None:
     content = [r | {"id": f"q{i}"} for i, r in enumerate(rows(4))]
     if "mc1_targets" in change:
         good = {"mc1_targets": {"choices": ["a", "b"], "labels": [1, 0]}}

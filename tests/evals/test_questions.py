@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import ascii_uppercase
@@ -19,12 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import SHARED, hub_folder, needs_shared, rows
+from tests.conftest import SHARED, Args, Write, hub_folder, needs_shared, rows
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.sources import HUB_FILES, TRUTHFULQA, load_questions
-
-Write = Callable[..., str]
 
 
 def mc1(n: int, options: int) -> list[dict[str, Any]]:
@@ -116,9 +114,7 @@ def test_draws_are_permutations_that_differ(write_jsonl: Write) -> None:
         ({"near_duplicates": "maybe"}, "near_duplicates must be drop or keep"),
     ],
 )
-def test_bad_arguments_are_refused(
-    arguments: dict[str, Any], message: str, write_jsonl: Write
-) -> None:
+def test_bad_arguments_are_refused(arguments: Args, message: str, write_jsonl: Write) -> None:
     with pytest.raises(W2SError, match=message):
         load_split(write_jsonl(rows(30)), **{"test_size": 5, **arguments})
 
@@ -205,9 +201,7 @@ def hub(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_hub_file_is_fetched_at_its_revision_once_and_then_works_offline(
-    hub: dict[str, str],
-) -> None:
+def test_hub_file_is_fetched_at_its_revision_once_and_works_offline(hub: dict[str, str]) -> None:
     code = (
         "a, b = load_questions('mc4'), load_questions('mc1')\n"
         "print(len(a.questions), len(b.questions), {len(q.choices) for q in a.questions},\n"
@@ -261,9 +255,7 @@ def test_a_web_page_in_place_of_data_does_not_stay_in_the_cache(hub: dict[str, s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["answers nothing", "HF_HUB_OFFLINE"])
-def test_without_a_network_one_line_names_file_and_flag_within_ten_seconds(
-    network: str, tmp_path: Path
-) -> None:
+def test_without_network_file_and_flag_are_named_within_10_s(network: str, tmp_path: Path) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         if network == "answers nothing":

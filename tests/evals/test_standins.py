@@ -13,7 +13,7 @@ from inspect_ai.dataset import Sample
 from inspect_ai.event import LoggerEvent
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput, get_model
 
-from tests.conftest import rows, write_questions
+from tests.conftest import Args, rows, write_questions
 from w2s_icl.errors import W2SError
 from w2s_icl.evals import standins
 from w2s_icl.evals.questions import load_split
@@ -27,6 +27,7 @@ from w2s_icl.solvers.few_shot import Demonstration, Demonstrations, Prompt, mess
 
 N, SHOTS = 1000, 64
 PLAIN, NONE = Prompt(), Demonstrations()
+Prompts = list[list[ChatMessage]]
 PLACES: list[dict[str, Any]] = [{}, {"style": "transcript"}, {"system_role": "user"}]
 PROMPTS = [Prompt(**place, cot=cot) for place in PLACES for cot in ("none", "bare")]
 PROMPTS += [Prompt(disclosure="accuracy")]
@@ -67,13 +68,11 @@ def shown(samples: Sequence[Sample], labels: str) -> Demonstrations:
     )
 
 
-def prompts_of(
-    prompt: Prompt, demonstrations: Demonstrations, asked: Sequence[Sample]
-) -> list[list[ChatMessage]]:
-    return [messages(prompt.turns(demonstrations, str(s.input), s.choices or ())) for s in asked]
+def prompts_of(prompt: Prompt, by: Demonstrations, asked: Sequence[Sample]) -> Prompts:
+    return [messages(prompt.turns(by, str(s.input), s.choices or ())) for s in asked]
 
 
-def ask(api: Any, prompts: list[list[ChatMessage]], **config: Any) -> list[ModelOutput]:
+def ask(api: Any, prompts: Prompts, **config: Any) -> list[ModelOutput]:
     async def all_of_them() -> list[ModelOutput]:
         return [await api.generate(p, [], "auto", GenerateConfig(**config)) for p in prompts]
 
@@ -113,12 +112,10 @@ def test_every_prompt_of_the_suite_is_read_as_it_was_made(prompt: Prompt, labels
         assert ("step by step" in solved[0].question) == (prompt.cot == "bare")
 
 
-@pytest.mark.parametrize(("name", "ability"), ABILITY.items())
-def test_labels_move_the_accuracy_by_their_quality(
-    name: str, ability: float, world: str, samples: list[Sample]
-) -> None:
+@pytest.mark.parametrize("name", ABILITY)
+def test_labels_move_accuracy_by_quality(name: str, world: str, samples: list[Sample]) -> None:
     api = StandInAPI(name, questions=world, refusal_rate=0)
-    pool, asked = samples[:SHOTS], samples[SHOTS:]
+    pool, asked, ability = samples[:SHOTS], samples[SHOTS:], ABILITY[name]
 
     zero, gold, half, unlabelled, random = (
         right(api, asked, shown(pool, labels) if labels else NONE).mean()
@@ -133,9 +130,7 @@ def test_labels_move_the_accuracy_by_their_quality(
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=name_of)
-def test_wording_and_place_of_options_move_no_answer(
-    prompt: Prompt, world: str, samples: list[Sample]
-) -> None:
+def test_words_and_places_move_no_answer(prompt: Prompt, world: str, samples: list[Sample]) -> None:
     api = StandInAPI("small", questions=world, refusal_rate=0)
     pool, asked = samples[:8], samples[SHOTS : SHOTS + 100]
     turned = [s.model_copy(update={"choices": (s.choices or [])[::-1]}) for s in asked]
@@ -183,9 +178,7 @@ def test_replies_keep_to_max_tokens_and_usage_counts_them(samples: list[Sample])
         assert output.metadata == {"warning": BANNER}
 
 
-def test_models_repeat_themselves_and_differ_by_seed_and_name(
-    world: str, samples: list[Sample]
-) -> None:
+def test_models_repeat_and_differ_by_seed_and_name(world: str, samples: list[Sample]) -> None:
     def of(name: str, **arguments: Any) -> list[str]:
         return taken(StandInAPI(name, questions=world, refusal_rate=0, **arguments), samples)
 
@@ -230,9 +223,7 @@ def test_unknown_questions_are_said_once_in_terminal_and_log(
         ("small", {"questions": "/no/such.csv"}, r"of simulated/small: .*/no/such\.csv"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_what_is_allowed(
-    name: str, arguments: dict[str, Any], message: str
-) -> None:
+def test_a_mistake_is_a_line_with_what_is_allowed(name: str, arguments: Args, message: str) -> None:
     with pytest.raises(W2SError, match=message) as raised:
         get_model(f"simulated/{name}", memoize=False, **arguments)
 

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 from inspect_ai.log import list_eval_logs, read_eval_log, write_eval_log
 
-from tests.conftest import rows
+from tests.conftest import Args, Write, rows
 from w2s_icl.analysis.logs import KEY, read_logs
 from w2s_icl.cli import main
 from w2s_icl.errors import W2SError
@@ -25,13 +25,13 @@ from w2s_icl.evals.sweep.run import run_study
 from w2s_icl.inputs import secret_in
 from w2s_icl.record import CellRecord, PlanRecord, Shown
 
-Write = Callable[..., str]
+File = Callable[..., Path]
 MODELS = ["simulated/small", "simulated/medium", "simulated/large"]
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def study_file(tmp_path: Path) -> Callable[..., Path]:
+def study_file(tmp_path: Path) -> File:
     def write(**content: Any) -> Path:
         path = tmp_path / "study.yaml"
         small = {"models": MODELS, "dataset": "misconceptions", "test_size": 50}
@@ -52,7 +52,7 @@ def test_the_notebooks_experiment_is_the_bundled_study() -> None:
     assert len(zero_shot_cells(study)) == 6
 
 
-def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
+def test_arms_are_words_of_the_study(study_file: File) -> None:
     small, medium, large = (f"simulated/{name}" for name in ("small", "medium", "large"))
     study = load_study(
         study_file(
@@ -86,9 +86,7 @@ def test_arms_are_words_of_the_study(study_file: Callable[..., Path]) -> None:
     assert [m for m, split, _ in first if split == "pool"] == [small, medium, large]
 
 
-def test_orders_are_cells_of_gold_and_weak_labels_at_the_headline(
-    study_file: Callable[..., Path],
-) -> None:
+def test_orders_are_cells_of_gold_and_weak_labels_at_the_headline(study_file: File) -> None:
     keys = {"shots": [0, 2, 8], "draws": 2}
     kinds = {"labels": ["gold", "weak", "random"], "prompts": ["cot=bare"], "headline": 8}
     study = load_study(study_file(**keys, **kinds, orders=3))
@@ -107,9 +105,7 @@ def test_orders_are_cells_of_gold_and_weak_labels_at_the_headline(
         load_study(study_file(**keys, **{**kinds, "headline": [2, 8]}, orders=3))
 
 
-def test_files_of_labels_are_arms_beside_their_noise(
-    study_file: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_files_of_labels_are_arms_beside_their_noise(study_file: File, tmp_path: Path) -> None:
     pool = load_split("misconceptions", test_size=50).pool
     lines = [f"{s.id},{s.target}" for s in pool]
     (tmp_path / "all.csv").write_text("\n".join(["question,label", *lines]))
@@ -141,9 +137,7 @@ def test_files_of_labels_are_arms_beside_their_noise(
         assert CellRecord.from_metadata(task.metadata or {}).key(cell.model) == cell.key
 
 
-def test_a_plugin_beside_the_study_adds_a_kind_of_labels(
-    study_file: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_plugin_beside_the_study_adds_a_kind_of_labels(study_file: File, tmp_path: Path) -> None:
     (tmp_path / "my_labels.py").write_text(
         "from w2s_icl.solvers.labels import LabelSet, label_source\n"
         "@label_source('plugged')\n"
@@ -158,7 +152,7 @@ def test_a_plugin_beside_the_study_adds_a_kind_of_labels(
         load_study(study_file(plugins=["nothing_such"]))
 
 
-def test_settings_of_a_study_are_its_cells(study_file: Callable[..., Path]) -> None:
+def test_settings_of_a_study_are_its_cells(study_file: File) -> None:
     changes = {
         "system_role": "user",
         "read": "likelihood",
@@ -174,18 +168,16 @@ def test_settings_of_a_study_are_its_cells(study_file: Callable[..., Path]) -> N
         assert {key: cell.args[key] for key in changes} == changes
 
 
-@pytest.mark.parametrize(("named", "declared"), [({"headline": 64}, True), ({}, False)])
-def test_a_headline_is_declared_only_where_the_file_names_it(
-    named: dict[str, int], declared: bool, study_file: Callable[..., Path]
-) -> None:
+@pytest.mark.parametrize("named", [{"headline": 64}, {}])
+def test_a_headline_is_declared_only_where_the_file_names_it(named: Args, study_file: File) -> None:
     study = load_study(study_file(**named))
     plan = plan_record(study, zero_shot_cells(study))
 
-    assert (plan.headline, plan.declared) == ((64,), declared)
+    assert (plan.headline, plan.declared) == ((64,), bool(named))
     assert PlanRecord.from_metadata(plan.to_metadata()) == plan
 
 
-def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> None:
+def test_a_study_knows_what_a_verdict_lacks(study_file: File) -> None:
     def lacks(**changes: Any) -> tuple[str, ...]:
         return load_study(study_file(shots=[16, 64], **changes)).missing_arms()
 
@@ -235,9 +227,7 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: Callable[..., Path]) -> 
         ({"dataset": "https://me:pw@host/x.csv"}, "dataset must not hold a key or a password"),
     ],
 )
-def test_a_wrong_study_is_refused_in_one_line(
-    content: dict[str, Any], message: str, study_file: Callable[..., Path]
-) -> None:
+def test_a_wrong_study_is_refused_in_a_line(content: Args, message: str, study_file: File) -> None:
     with pytest.raises(W2SError, match=message) as error:
         load_study(study_file(**content))
     assert "study.yaml" in str(error.value)
@@ -250,17 +240,13 @@ def test_what_only_looks_like_a_key_is_none() -> None:
 
 
 @pytest.mark.parametrize("name", ["a>b.csv", "a%20b.csv"])
-def test_a_file_of_labels_whose_name_is_syntax_is_refused(
-    name: str, study_file: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_file_name_that_is_syntax_is_refused(name: str, study_file: File, tmp_path: Path) -> None:
     (tmp_path / name).write_text("question,label\n1,A\n")
     with pytest.raises(W2SError, match="its name of letters, digits"):
         load_study(study_file(labels=[f"file:{name}"]))
 
 
-def test_dataset_beside_the_study_is_found(
-    study_file: Callable[..., Path], write_jsonl: Write
-) -> None:
+def test_dataset_beside_the_study_is_found(study_file: File, write_jsonl: Write) -> None:
     write_jsonl(rows(30), "mine.jsonl")
     study = load_study(study_file(dataset="mine.jsonl", test_size=10, shots=[0, 2]))
 
@@ -305,9 +291,7 @@ def test_arms_show_the_same_questions_and_equal_prompts_are_asked_once(finished:
 
 
 @pytest.mark.slow
-def test_the_log_that_counts_is_kept_and_answers_are_taken_over_from_it(
-    finished: Path, tmp_path: Path
-) -> None:
+def test_the_log_that_counts_is_kept_and_taken_over_from(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "twice"))
     runs = read_logs(str(folder / "logs")).runs
     again = runs[runs["reused_from"] != ""].iloc[0]
@@ -329,9 +313,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in (folder / "logs").glob("*.eval")}
 
 
-def test_logs_of_another_experiment_are_refused_before_any_call(
-    finished: Path, tmp_path: Path
-) -> None:
+def test_logs_of_another_study_are_refused_before_any_call(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "other"))
     before = names(folder)
     study = load_study(folder / "study.yaml").model_copy(update={"seed": 7})
@@ -398,9 +380,7 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
         ("models: ['a/b', 'a/d\\n']", "in letters, digits and .* got 'a/d"),
     ],
 )
-def test_what_a_study_may_not_say_is_refused_in_one_line(
-    text: str, said: str, tmp_path: Path
-) -> None:
+def test_what_no_study_may_say_is_refused_in_one_line(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(text, "utf-8")
     with pytest.raises(W2SError, match=said) as refused:
         load_study(tmp_path / "study.yaml")

@@ -1,7 +1,7 @@
 """Prompts, labels, provenance and scores, on real Inspect runs of scripted models."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import Context
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from inspect_ai.log import (
 )
 from scipy.stats import chisquare
 
-from tests.conftest import Run, exchange, rows
+from tests.conftest import Args, Run, Write, exchange, rows
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.truthfulqa import experiment_record, few_shot, label_settings, zero_shot
@@ -32,7 +32,6 @@ SYSTEM_MESSAGE = (
     "Answer the multiple-choice question. Reply with the letter of the correct option and nothing "
     "else."
 )
-Write = Callable[..., str]
 
 
 @pytest.fixture
@@ -50,9 +49,7 @@ def labels_shown(log: EvalLog) -> list[str]:
     return [m.removeprefix("assistant: ") for m in messages(log) if m.startswith("assistant")][:-1]
 
 
-def test_prompt_holds_the_weak_labels_wrong_ones_included(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_prompt_holds_the_weak_labels_wrong_ones_included(run: Run, questions: Args) -> None:
     pool = run(zero_shot(split="pool", **questions), LETTERS)
     assert pool.samples
     answered = {sample.id: sample.output.completion for sample in pool.samples}
@@ -70,9 +67,7 @@ def test_prompt_holds_the_weak_labels_wrong_ones_included(
         assert metadata["labels_accuracy"] == pytest.approx(right)
 
 
-def test_default_prompt_is_system_message_turns_and_bare_letters(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_default_prompt_is_system_message_turns_and_bare_letters(run: Run, questions: Args) -> None:
     log = run(few_shot(labels="gold", shots=2, **questions), "A")
 
     split = load_split(**questions)
@@ -89,9 +84,7 @@ def test_default_prompt_is_system_message_turns_and_bare_letters(
     assert log.plan.config.temperature == 0
 
 
-def test_instruction_stands_in_the_first_user_turn_where_there_is_no_system_role(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_without_system_role_the_first_turn_has_the_instruction(run: Run, questions: Args) -> None:
     plain = messages(run(few_shot(shots=2, **questions), "A"))
     folded = messages(run(few_shot(shots=2, system_role="user", **questions), "A"))
     alone = messages(run(zero_shot(system_role="user", **questions), "A"))
@@ -107,9 +100,7 @@ def test_instruction_stands_in_the_first_user_turn_where_there_is_no_system_role
     assert len(digests) == 2
 
 
-def test_prompts_are_nested_over_shots_and_equal_over_label_kinds(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_prompts_are_nested_over_shots_and_equal_over_labels(run: Run, questions: Args) -> None:
     short, long, other = (
         messages(run(few_shot(labels=labels, shots=shots, draw=1, **questions), "A"))
         for labels, shots in (("gold", 3), ("gold", 6), ("random", 6))
@@ -121,9 +112,7 @@ def test_prompts_are_nested_over_shots_and_equal_over_label_kinds(
     assert long != other
 
 
-def test_orders_show_the_same_demonstrations_in_other_places(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_orders_show_the_same_demonstrations_in_other_places(run: Run, questions: Args) -> None:
     logs = [run(few_shot(shots=3, order=order, **questions), "A") for order in range(6)]
     turns = [list(zip(*[iter(messages(log)[1:-2])] * 2, strict=True)) for log in logs]
 
@@ -137,7 +126,7 @@ def test_orders_show_the_same_demonstrations_in_other_places(
 
 
 def test_cells_of_other_labels_or_questions_are_other_tasks_to_inspect(
-    run: Run, questions: dict[str, Any], write_jsonl: Write
+    run: Run, questions: Args, write_jsonl: Write
 ) -> None:
     """An unfinished log must not be continued with other prompts."""
     weak = partial(few_shot, labels="weak", weak=WEAK, shots=3)
@@ -154,15 +143,13 @@ def test_cells_of_other_labels_or_questions_are_other_tasks_to_inspect(
     assert zero_shot(**other).version != zero_shot(**questions).version
 
 
-def test_no_test_question_is_ever_shown(questions: dict[str, Any]) -> None:
+def test_no_test_question_is_ever_shown(questions: Args) -> None:
     test = {sample.id for sample in load_split(**questions).test}
     for draw in range(5):
         assert test.isdisjoint(few(shots=24, draw=draw, **questions)["demo_ids"])
 
 
-def test_an_unread_weak_answer_is_no_label_and_skip_keeps_arms_alike(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_an_unread_answer_is_no_label_and_skip_keeps_arms_alike(run: Run, questions: Args) -> None:
     order = [s.id for s in load_split(**questions).draw(0)]
     pool_ids = [s.id for s in load_split(**questions).pool]
     replies = ["B" if id_ != order[1] else "no idea" for id_ in pool_ids]
@@ -177,9 +164,7 @@ def test_an_unread_weak_answer_is_no_label_and_skip_keeps_arms_alike(
     assert weak["labels_coverage"] < 1
 
 
-def test_labels_of_another_model_seed_or_split_are_not_taken_and_a_command_makes_some(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_labels_of_another_run_are_not_taken_a_remedy_is_said(run: Run, questions: Args) -> None:
     run(zero_shot(split="pool", **questions), LETTERS, "mockllm/other")
     run(zero_shot(split="pool", seed=1, **questions), LETTERS)
     run(zero_shot(split="test", **questions), LETTERS)
@@ -203,7 +188,7 @@ def rewrite(log: EvalLog, failed: int = 0, **changes: Any) -> EvalLog:
     return log
 
 
-def labels_of(questions: dict[str, Any], log_dir: str) -> str | None:
+def labels_of(questions: Args, log_dir: str) -> str | None:
     """Id of the run whose answers are the weak labels."""
     experiment = experiment_record(load_split(**questions), Prompt())
     settings = label_settings("reply", None, None)
@@ -214,9 +199,7 @@ def labels_of(questions: dict[str, Any], log_dir: str) -> str | None:
 ONE_RUN = {"eval_set_id": "one run", "model_args": {}}  # else they hold the replies
 
 
-def test_of_label_logs_of_one_run_the_fullest_and_then_the_earliest_counts(
-    run: Run, questions: dict[str, Any], log_dir: str
-) -> None:
+def test_the_fullest_then_first_label_log_counts(run: Run, questions: Args, log_dir: str) -> None:
     first, second = (
         rewrite(run(zero_shot(split="pool", **questions), letters), **ONE_RUN)
         for letters in (LETTERS, "DCBA")
@@ -232,9 +215,7 @@ def test_of_label_logs_of_one_run_the_fullest_and_then_the_earliest_counts(
     assert labels_of(questions, log_dir) == first.eval.eval_id
 
 
-def test_label_logs_that_no_one_run_wrote_must_agree(
-    run: Run, questions: dict[str, Any], log_dir: str
-) -> None:
+def test_label_logs_of_several_runs_must_agree(run: Run, questions: Args, log_dir: str) -> None:
     first, second, same = (
         run(zero_shot(split="pool", **questions), letters) for letters in (LETTERS, "DCBA", LETTERS)
     )
@@ -248,9 +229,7 @@ def test_label_logs_that_no_one_run_wrote_must_agree(
     assert labels_of(questions, log_dir) == first.eval.eval_id
 
 
-def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
-    run: Run, questions: dict[str, Any], log_dir: str
-) -> None:
+def test_a_label_log_may_lack_a_few_answers_only(run: Run, questions: Args, log_dir: str) -> None:
     log = rewrite(run(zero_shot(split="pool", **questions), LETTERS), failed=MAY_FAIL)
     assert log.status == "success"
     assert not is_complete(log)
@@ -278,16 +257,12 @@ def test_label_log_with_failed_questions_is_no_finished_one_whatever_its_status(
         ({"permutations": 0}, "permutations: input should be greater than or equal to 1, got 0"),
     ],
 )
-def test_bad_arguments_are_refused_in_plain_words(
-    arguments: dict[str, Any], message: str, questions: dict[str, Any]
-) -> None:
+def test_bad_arguments_are_refused_in_words(arguments: Args, message: str, questions: Args) -> None:
     with pytest.raises(W2SError, match=message):
         few_shot(**{**questions, **arguments})
 
 
-def test_log_carries_what_the_viewer_and_the_analysis_need(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_log_carries_what_the_viewer_and_the_analysis_need(run: Run, questions: Args) -> None:
     run(zero_shot(split="pool", **questions), LETTERS)
     run(zero_shot(**questions), LETTERS)
     log = run(few_shot(labels="weak", weak=WEAK, shots=4, **questions), LETTERS, "mockllm/strong")
@@ -312,7 +287,7 @@ def test_log_carries_what_the_viewer_and_the_analysis_need(
     assert "thing" not in str(log.plan.steps[0].params)
 
 
-def test_scores_of_replies(run: Run, questions: dict[str, Any]) -> None:
+def test_scores_of_replies(run: Run, questions: Args) -> None:
     task = zero_shot(**questions)
     golds = {s.id: str(s.target) for s in task.dataset}
     wrong = {id_: "A" if gold != "A" else "B" for id_, gold in golds.items()}
@@ -337,7 +312,7 @@ def few(**arguments: Any) -> Mapping[str, Any]:
     return few_shot(**arguments).metadata or {}
 
 
-def test_controls_need_no_weak_model_and_show_what_gold_shows(questions: dict[str, Any]) -> None:
+def test_controls_need_no_weak_model_and_show_what_gold_shows(questions: Args) -> None:
     gold = few(labels="gold", shots=16, **questions)
     shares = {}
     for kind in ("random", "flipped", "unlabelled"):
@@ -363,9 +338,7 @@ def test_random_labels_are_uniform_over_the_options_and_differ_by_draw(write_jso
     assert sum(both) / len(both) == pytest.approx(0.25, abs=0.06)
 
 
-def test_noise_matched_errs_as_often_as_the_weak_model_but_elsewhere(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_noise_matched_errs_as_often_as_the_model_but_elsewhere(run: Run, questions: Args) -> None:
     run(zero_shot(split="pool", **questions), ["A", "B", "A", "not sure", "D"])
     elsewhere = False
     for shots in (1, 2, 5, 12, 18):
@@ -379,7 +352,7 @@ def test_noise_matched_errs_as_often_as_the_weak_model_but_elsewhere(
     assert elsewhere
 
 
-def test_own_labels_are_weak_labels_of_the_same_model(run: Run, questions: dict[str, Any]) -> None:
+def test_own_labels_are_weak_labels_of_the_same_model(run: Run, questions: Args) -> None:
     run(zero_shot(split="pool", **questions), LETTERS)
     own = few(labels="self", weak=WEAK, shots=3, **questions)
 
@@ -389,7 +362,7 @@ def test_own_labels_are_weak_labels_of_the_same_model(run: Run, questions: dict[
         Context().run(few_shot, labels="self", shots=3, **questions)
 
 
-def test_disclosure_says_who_labelled_and_how_many_are_right(questions: dict[str, Any]) -> None:
+def test_disclosure_says_who_labelled_and_how_many_are_right(questions: Args) -> None:
     messages = {
         said: few(labels="random", shots=8, disclosure=said, **questions)
         for said in ("none", "source", "accuracy")
@@ -404,7 +377,7 @@ def test_disclosure_says_who_labelled_and_how_many_are_right(questions: dict[str
     assert len({m["shown_sha256"] for m in messages.values()}) == 1
 
 
-def test_a_hidden_question_leaves_the_options_alone(run: Run, questions: dict[str, Any]) -> None:
+def test_a_hidden_question_leaves_the_options_alone(run: Run, questions: Args) -> None:
     log = run(few_shot(labels="gold", shots=2, question="hidden", **questions), "A")
 
     assert log.samples
@@ -415,9 +388,7 @@ def test_a_hidden_question_leaves_the_options_alone(run: Run, questions: dict[st
         assert "thing" in str(sample.input)
 
 
-def test_permutations_turn_a_habit_of_position_into_chance(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_permutations_turn_a_habit_of_position_into_chance(run: Run, questions: Args) -> None:
     log = run(zero_shot(permutations=4, **questions), "A")
 
     assert log.samples

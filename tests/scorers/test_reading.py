@@ -233,9 +233,7 @@ def test_a_reply_to_other_options_reads_as_its_answer(
         ("Hmm.\n\nQuestion: Why?\nA) x\nB) y\nAnswer: B", None), ("<think>The answer is B. So", None),
     ],
 )  # fmt: skip
-def test_a_cut_reply_answers_only_in_front_or_before_more_text(
-    reply: str, letter: str | None
-) -> None:
+def test_a_cut_reply_answers_only_in_front_or_before_text(reply: str, letter: str | None) -> None:
     reading = read_reply(reply, SEEDS, truncated=True)
 
     assert reading.letter == letter
@@ -324,9 +322,7 @@ def test_a_last_line_in_the_form_that_was_asked_for_decides(text: str, letter: s
 
 @given(st.text(), st.lists(st.text(), max_size=26), st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_any_reply_gives_a_letter_of_the_options_or_none(
-    reply: str, options: list[str], truncated: bool
-) -> None:
+def test_any_reply_gives_an_option_or_none(reply: str, options: list[str], truncated: bool) -> None:
     letter = parse_answer(reply, options, truncated=truncated)
 
     assert letter is None or letter in ascii_uppercase[: len(options)]

@@ -15,14 +15,13 @@ import pytest
 from inspect_ai import eval
 from inspect_ai import model as models
 
-from tests.conftest import Run, rows
+from tests.conftest import Args, Run, Write, rows
 from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.truthfulqa import few_shot, zero_shot
 
 WEAK = "mockllm/weak"
 LETTERS = "ABCD"
-Write = Callable[..., str]
 Table = Callable[..., str]
 
 
@@ -50,15 +49,13 @@ def record(**arguments: Any) -> Mapping[str, Any]:
     return few_shot(**arguments).metadata or {}
 
 
-def votes(questions: dict[str, Any], letter: str = "B", **changes: Any) -> list[dict[str, Any]]:
+def votes(questions: Args, letter: str = "B", **changes: Any) -> list[dict[str, Any]]:
     pool = load_split(**questions).pool
     return [{"question": s.id, "label": letter, "reasoning": "said so", **changes} for s in pool]
 
 
 @pytest.mark.parametrize("name", ["votes.jsonl", "my votes, (2)>1.csv"])
-def test_labels_of_a_file_are_shown_and_the_log_says_whence(
-    name: str, table: Table, questions: dict[str, Any]
-) -> None:
+def test_labels_of_a_file_are_shown_and_logged(name: str, table: Table, questions: Args) -> None:
     file = table(votes(questions), name)
     gold = record(labels="gold", shots=4, **questions)
     shown = record(labels=file, shots=4, **questions)
@@ -73,7 +70,7 @@ def test_labels_of_a_file_are_shown_and_the_log_says_whence(
     assert shown["labels_accuracy"] == sum(s.target == "B" for s in pool) / len(pool)
 
 
-def test_texts_and_letters_name_the_same_option(table: Table, questions: dict[str, Any]) -> None:
+def test_texts_and_letters_name_the_same_option(table: Table, questions: Args) -> None:
     pool = load_split(**questions).pool
     texts = [{"id": s.id, "label": (s.choices or [])[1]} for s in pool]
     by_text = record(labels=table(texts, "texts.csv"), shots=8, **questions)
@@ -84,9 +81,7 @@ def test_texts_and_letters_name_the_same_option(table: Table, questions: dict[st
         assert by_text[key] == by_letter[key]
 
 
-def test_questions_that_a_file_lacks_are_passed_over(
-    table: Table, questions: dict[str, Any]
-) -> None:
+def test_questions_that_a_file_lacks_are_passed_over(table: Table, questions: Args) -> None:
     order = [s.id for s in load_split(**questions).draw(0)]
     kept = [row for row in votes(questions) if row["question"] not in order[1:3]]
 
@@ -99,7 +94,7 @@ def test_questions_that_a_file_lacks_are_passed_over(
         few_shot(labels=table(kept[:3]), shots=4, **questions)
 
 
-def test_noise_is_matched_to_a_file(table: Table, questions: dict[str, Any]) -> None:
+def test_noise_is_matched_to_a_file(table: Table, questions: Args) -> None:
     file = table(votes(questions))
     shown = record(labels=file, shots=12, **questions)
     noise = record(labels="noise_matched", weak=file, shots=12, **questions)
@@ -108,9 +103,7 @@ def test_noise_is_matched_to_a_file(table: Table, questions: dict[str, Any]) -> 
         assert noise[key] == shown[key]
 
 
-def test_a_finished_log_is_a_file_of_labels(
-    run: Run, questions: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_finished_log_is_a_file_of_labels(run: Run, questions: Args, tmp_path: Path) -> None:
     pool = run(zero_shot(split="pool", cot="bare", **questions), LETTERS)
     test = run(zero_shot(**questions), LETTERS)
     plain = run(zero_shot(split="pool", **questions), LETTERS)
@@ -138,17 +131,13 @@ def test_a_finished_log_is_a_file_of_labels(
         ({}, "question .or id. must be an id of the dataset, got ''"),
     ],
 )
-def test_a_bad_row_of_labels_is_named_with_file_and_row(
-    row: dict[str, Any], message: str, table: Table, questions: dict[str, Any]
-) -> None:
+def test_a_bad_row_is_named_by_line(row: Args, message: str, table: Table, questions: Args) -> None:
     good = [row for row in votes(questions) if row["question"] != 0][:3]
     with pytest.raises(W2SError, match=rf"^votes.jsonl: line 4: .*{message}"):
         few_shot(labels=table([*good, row]), shots=2, **questions)
 
 
-def test_a_file_that_is_no_table_of_labels_is_refused(
-    questions: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_file_that_is_no_table_of_labels_is_refused(questions: Args, tmp_path: Path) -> None:
     path = tmp_path / "votes.csv"
     with pytest.raises(W2SError, match=r"votes.csv: cannot be read .* No such file"):
         few_shot(labels=f"file:{path}", shots=2, **questions)
@@ -157,9 +146,7 @@ def test_a_file_that_is_no_table_of_labels_is_refused(
         few_shot(labels=f"file:{path}", shots=2, **questions)
 
 
-def test_labels_made_with_other_settings_are_refused_by_name(
-    run: Run, questions: dict[str, Any]
-) -> None:
+def test_labels_made_with_other_settings_are_refused_by_name(run: Run, questions: Args) -> None:
     settings = {"generate": {"temperature": 1.0}, "max_tokens": 99}
     run(zero_shot(split="pool", **settings, **questions), LETTERS)
 
@@ -171,13 +158,11 @@ def test_labels_made_with_other_settings_are_refused_by_name(
     assert record(labels="weak", weak=WEAK, shots=2, **settings, **questions)["label_eval_id"]
 
 
-def test_a_setting_is_taken_out_by_null(questions: dict[str, Any]) -> None:
+def test_a_setting_is_taken_out_by_null(questions: Args) -> None:
     assert zero_shot(generate={"temperature": None}, **questions).config.temperature is None
 
 
-def test_likelihood_asks_for_one_token_and_is_another_label_run(
-    questions: dict[str, Any], log_dir: str
-) -> None:
+def test_likelihood_asks_one_token_and_is_another_label_run(questions: Args, log_dir: str) -> None:
     task = zero_shot(split="pool", read="likelihood", **questions)
     reply = models.ModelOutput.from_content(WEAK, "?")
     likely = models.Logprob(token="B", logprob=-0.1, top_logprobs=[])

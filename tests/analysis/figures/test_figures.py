@@ -114,23 +114,23 @@ def lines(figure: Figure) -> Iterator[tuple[str, Outline, Bbox]]:
 
 
 def collisions(figure: Figure) -> Iterator[str]:
-    shown = texts(figure)
-    width, height = figure.bbox.width, figure.bbox.height
-    for text, box in shown:
-        if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
-            yield f"{text.get_text()!r} leaves the figure"
-    for (a, p), (b, q) in itertools.combinations(shown, 2):
-        both = Bbox.intersection(p, q)
-        if both is not None and both.width > 1 and both.height > 1:
-            yield f"{a.get_text()!r} covers {b.get_text()!r}"
+    placed = texts(figure)
+    shown = [text.get_text() for text, _ in placed]
+    boxes = np.array([box.extents for _, box in placed])
+    low, high = boxes[:, :2], boxes[:, 2:]
+    beyond = (low < -1).any(axis=1) | (high > figure.bbox.max + 1).any(axis=1)
+    yield from (f"{shown[i]!r} leaves the figure" for i in np.flatnonzero(beyond))
+    both = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    for i, j in np.argwhere(np.triu((both > 1).all(axis=2), 1)):
+        yield f"{shown[i]!r} covers {shown[j]!r}"
     for what, path, panel in lines(figure):
         bare = path.cleaned(remove_nans=True)
-        for text, box in shown:
-            inside = Bbox.intersection(box.padded(-1), panel)
-            if inside is None or inside.width <= 0 or inside.height <= 0:
-                continue
-            if bare.intersects_bbox(inside, filled=what == "a marker"):
-                yield f"{text.get_text()!r} stands on {what}"
+        a, b = np.maximum(low + 1, panel.min), np.minimum(high - 1, panel.max)
+        around = bare.get_extents()
+        near = (np.maximum(a, around.min) <= np.minimum(b, around.max)).all(axis=1)
+        for i in np.flatnonzero(near & (a < b).all(axis=1)):
+            if bare.intersects_bbox(Bbox([a[i], b[i]]), filled=what == "a marker"):
+                yield f"{shown[i]!r} stands on {what}"
 
 
 @pytest.mark.parametrize(

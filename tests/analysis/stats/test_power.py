@@ -49,9 +49,7 @@ def test_power_has_the_minimum_variance() -> None:
 
 
 @pytest.mark.parametrize(("n", "expected"), [(200, (0.26, 0.53, 0.88)), (484, (0.76, 0.92, 0.99))])
-def test_simulated_claims_are_those_of_an_independent_simulation(
-    n: int, expected: tuple[float, ...]
-) -> None:
+def test_claims_are_those_of_an_independent_simulation(n: int, expected: tuple[float, ...]) -> None:
     assert list(claim_power(n, 5)["claims"].values()) == pytest.approx(expected, abs=0.045)
 
 

@@ -164,9 +164,7 @@ def test_study_in_batches_labels_first_and_stays_itself(
     assert set(server.posted) == {"/v1/files", "/v1/batches"}
 
 
-def test_only_providers_that_take_batches_are_asked_in_batches(
-    dataset: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_batch_providers_get_batches(dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("OPENAI_API_KEY", "OPENROUTER_API_KEY"):
         monkeypatch.setenv(key, "x")
     models = ("openrouter/a/b", MODEL)

@@ -71,9 +71,7 @@ def fresh(provider: str = "openrouter") -> Model:
 
 
 @pytest.mark.parametrize("provider", ["openrouter", "openai-api/local"])
-def test_bytes_on_the_wire_are_those_of_the_plain_client_but_for_the_session(
-    provider: str, server: OpenAIServer
-) -> None:
+def test_bytes_sent_are_those_of_the_plain_client(provider: str, server: OpenAIServer) -> None:
     ask(fresh(provider))
     ask(watched(watched(fresh(provider))))
 

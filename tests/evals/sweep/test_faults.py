@@ -101,7 +101,7 @@ def wait_for(process: subprocess.Popen[str], server: OpenAIServer, requests: flo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(KILLS))
-def test_run_killed_at_a_random_moment_continues_as_if_it_had_not_been(
+def test_a_killed_run_continues_as_if_undisturbed(
     seed: int, whole: Finished, study: Path, log_dir: Path
 ) -> None:
     rng = random.Random(f"kill {seed}")
@@ -150,7 +150,7 @@ def test_sigint_ends_a_run_whose_parent_ignored_it(
 
 
 @pytest.mark.slow
-def test_full_disk_ends_the_run_and_loses_nothing_that_was_written(
+def test_full_disk_ends_the_run_and_loses_nothing_written(
     whole: Finished, study: Path, log_dir: Path
 ) -> None:
     with OpenAIServer(ROWS) as server:
@@ -172,7 +172,7 @@ def test_full_disk_ends_the_run_and_loses_nothing_that_was_written(
 
 
 @pytest.mark.slow
-def test_key_revoked_midway_ends_the_run_and_is_written_nowhere(
+def test_key_revoked_midway_ends_the_run_and_is_never_written(
     whole: Finished, study: Path, log_dir: Path, tmp_path: Path
 ) -> None:
     with OpenAIServer(ROWS, latency=0.05) as server:
@@ -362,9 +362,7 @@ def test_endpoint_that_is_not_there_is_refused_before_any_call(study: Path, log_
     assert re.search(f"(?i)nothing answers at {server.url} .*refused", run.err)
 
 
-def test_label_run_that_cannot_be_read_ends_early_and_the_others_go_on(
-    server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_an_unread_label_run_ends_early_others_go_on(server: OpenAIServer, tmp_path: Path) -> None:
     study = write_study(tmp_path, **{**STUDY, "shots": [0, 30], "test_size": 12})
     server.mute = {(SMALL, row["question"]) for row in ROWS}
     run = finish(study, tmp_path / "logs", server)
@@ -386,9 +384,7 @@ def test_label_run_that_cannot_be_read_ends_early_and_the_others_go_on(
     assert not again.requests
 
 
-def test_pool_without_enough_readable_labels_costs_two_rounds_and_no_bill_is_lost(
-    tmp_path: Path,
-) -> None:
+def test_too_few_readable_labels_cost_two_rounds_and_no_bill_is_lost(tmp_path: Path) -> None:
     study = write_study(tmp_path, **{**STUDY, "models": [openrouter(SMALL)], "shots": [0, 5, 30]})
     with OpenAIServer(ROWS, unreadable=0.5) as server:
         run = finish(study, tmp_path / "logs", server)

@@ -45,6 +45,9 @@ N_QUESTIONS = 684
 N_TWINS = 120  # that repeat an earlier one, with a word changed or the same right answer
 PLAIN = {"NO_COLOR": "1", "NO_PROXY": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
 
+Process = subprocess.Popen[str]
+Prefix = tuple[Demonstration, ...]
+Requests = Sequence[Request]
 Row = dict[str, Any]
 
 # with one demonstration the weak labels are right: weak and gold arm have the same prompts
@@ -127,7 +130,7 @@ class Finished:
 
     study: Path
     log_dir: Path
-    requests: Sequence[Request]
+    requests: Requests
     code: int
     out: str
     err: str
@@ -154,9 +157,7 @@ def finish(study: Path, log_dir: Path, server: OpenAIServer) -> Finished:
     return Finished(study, log_dir, tuple(server.requests), code, said.getvalue(), err)
 
 
-def start(
-    study: Path, log_dir: Path | str, *options: str, **environment: str
-) -> subprocess.Popen[str]:
+def start(study: Path, log_dir: Path | str, *options: str, **environment: str) -> Process:
     """`w2s run`, as a person starts it."""
     script = str(Path(sys.executable).with_name("w2s"))
     return subprocess.Popen(
@@ -196,7 +197,7 @@ def copied(undisturbed: Finished, tmp_path: Path) -> Finished:
     return replace(undisturbed, log_dir=log_dir)
 
 
-def zero_shot_answers(requests: Sequence[Request]) -> dict[tuple[str, str], Request]:
+def zero_shot_answers(requests: Requests) -> dict[tuple[str, str], Request]:
     """Requests without demonstrations, by model and question."""
     return {(r.model, r.prompt.question): r for r in requests if r.shots == 0}
 
@@ -206,9 +207,9 @@ def is_gold(demonstration: Demonstration) -> bool:
     return options_of(turn)[label] == GOLD[question_of(turn)]
 
 
-def gold_prefixes(requests: Sequence[Request]) -> dict[int, tuple[Demonstration, ...]]:
+def gold_prefixes(requests: Requests) -> dict[int, Prefix]:
     """The demonstrations of the gold arm by their number: those whose labels are all right."""
-    found: dict[int, set[tuple[Demonstration, ...]]] = {}
+    found: dict[int, set[Prefix]] = {}
     for request in requests:
         if all(map(is_gold, request.prompt.demonstrations)):
             found.setdefault(request.shots, set()).add(request.prompt.demonstrations)
@@ -216,9 +217,7 @@ def gold_prefixes(requests: Sequence[Request]) -> dict[int, tuple[Demonstration,
     return {shots: prefixes.pop() for shots, prefixes in found.items()}
 
 
-def weak_prefix(
-    gold: Sequence[Demonstration], weak: str, requests: Sequence[Request]
-) -> tuple[Demonstration, ...]:
+def weak_prefix(gold: Sequence[Demonstration], weak: str, requests: Requests) -> Prefix:
     """The questions of `gold`, labelled with what the server answered for the weak model."""
     zero = zero_shot_answers(requests)
     labelled = []
@@ -229,9 +228,7 @@ def weak_prefix(
     return tuple(labelled)
 
 
-def cell_of(
-    requests: Sequence[Request], model: str, prefix: tuple[Demonstration, ...], test: set[str]
-) -> list[Request]:
+def cell_of(requests: Requests, model: str, prefix: Prefix, test: set[str]) -> list[Request]:
     """The requests of one cell, one per test question."""
     found = [
         r
@@ -263,14 +260,12 @@ def answers(log_dir: Path) -> dict[tuple[Any, ...], dict[int | str, tuple[str, f
     }
 
 
-def prompts(requests: Sequence[Request]) -> Counter[tuple[str, bytes]]:
+def prompts(requests: Requests) -> Counter[tuple[str, bytes]]:
     """How often each prompt was asked."""
     return Counter((r.model, r.raw) for r in requests)
 
 
-def test_study_asks_each_prompt_once_and_shows_no_question_of_the_test(
-    undisturbed: Finished,
-) -> None:
+def test_study_asks_each_prompt_once_and_shows_no_test_question(undisturbed: Finished) -> None:
     assert undisturbed.code == 0, undisturbed.said
     test, pool = (questions_of(split, undisturbed.log_dir) for split in ("test", "pool"))
     assert len(test) == TEST_SIZE
@@ -287,9 +282,7 @@ def test_study_asks_each_prompt_once_and_shows_no_question_of_the_test(
     assert pool >= {question_of(turn) for r in requests for turn, _ in r.prompt.demonstrations}
 
 
-def test_all_arms_show_the_same_questions_in_the_same_order_with_the_same_bytes_before(
-    undisturbed: Finished,
-) -> None:
+def test_arms_show_the_same_questions_in_order_behind_the_same_bytes(undisturbed: Finished) -> None:
     requests = undisturbed.answered
     gold = gold_prefixes(requests)
     assert sorted(gold) == sorted(SHOTS)
@@ -302,7 +295,7 @@ def test_all_arms_show_the_same_questions_in_the_same_order_with_the_same_bytes_
     assert len(expected) > len(MODELS) * len(SHOTS), "weak labels must be wrong somewhere"
     assert all(gold[k] == longest[:k] for k in SHOTS)
     assert {(r.model, r.prompt.demonstrations) for r in requests} == expected
-    heads: dict[tuple[str, tuple[Demonstration, ...]], bytes] = {}
+    heads: dict[tuple[str, Prefix], bytes] = {}
     for request in requests:
         key = (request.model, request.prompt.demonstrations)
         asked = json.dumps(request.messages[-1]["content"], ensure_ascii=False).encode()
@@ -314,9 +307,7 @@ def test_all_arms_show_the_same_questions_in_the_same_order_with_the_same_bytes_
             assert head.startswith(heads[model, prefix[:k]])
 
 
-def test_cells_table_holds_exactly_the_right_answers_that_the_server_gave(
-    undisturbed: Finished,
-) -> None:
+def test_cells_table_holds_exactly_the_right_answers_of_the_server(undisturbed: Finished) -> None:
     requests, test = undisturbed.answered, questions_of("test", undisturbed.log_dir)
     gold = gold_prefixes(requests)
     table = cells_table(Experiment(read_logs(str(undisturbed.log_dir))))
@@ -342,9 +333,7 @@ def test_cells_table_holds_exactly_the_right_answers_that_the_server_gave(
     assert unparsed > 0, "the server must have answered unreadably somewhere"
 
 
-def test_question_that_a_weak_model_left_unread_is_passed_over_in_every_cell(
-    undisturbed: Finished,
-) -> None:
+def test_question_that_a_weak_model_left_unread_is_in_no_cell(undisturbed: Finished) -> None:
     zero = zero_shot_answers(undisturbed.answered)
     order = pool_order(undisturbed.study)
     last = 1 + max(i for i, q in enumerate(order) if all((m, q) in zero for m in MODELS))
@@ -356,9 +345,7 @@ def test_question_that_a_weak_model_left_unread_is_passed_over_in_every_cell(
     assert order[1] not in shown
 
 
-def test_second_run_asks_nothing_and_changes_nothing(
-    copied: Finished, server: OpenAIServer
-) -> None:
+def test_second_run_asks_and_changes_nothing(copied: Finished, server: OpenAIServer) -> None:
     before = files(copied.log_dir)
     run = finish(copied.study, copied.log_dir, server)
 
@@ -368,10 +355,8 @@ def test_second_run_asks_nothing_and_changes_nothing(
     assert accuracies(run.out) == accuracies(copied.out)
 
 
-def test_changed_question_file_is_refused_before_any_call(
-    copied: Finished, server: OpenAIServer, tmp_path: Path
-) -> None:
-    study = write_study(tmp_path / "changed")
+def test_changed_data_is_refused_before_any_call(copied: Finished, server: OpenAIServer) -> None:
+    study = write_study(copied.log_dir.with_name("changed"))
     questions = study.with_name("questions.jsonl")
     first, rest = questions.read_text("utf-8").split("\n", maxsplit=1)
     questions.write_text(first.replace("What does", "What did") + "\n" + rest, "utf-8")

@@ -39,9 +39,7 @@ def test_a_second_run_is_told_who_runs_and_takes_over_after_kill_9(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_on_a_store_a_renewed_lease_holds_and_a_silent_one_is_taken_over(
-    s3: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_renewed_lease_holds_a_silent_one_ends(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logdir, "RENEWED", 0.5)
     monkeypatch.setattr(logdir, "SILENT", 4.0)
     with held("s3://studies/a"):

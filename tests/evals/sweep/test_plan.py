@@ -107,9 +107,7 @@ def test_prompt_longer_than_the_context_is_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "terminal"), [(80, True), (120, False)])
-def test_rows_of_the_plan_are_whole_in_80_columns(
-    width: int, terminal: bool, tmp_path: Path
-) -> None:
+def test_rows_of_a_plan_are_whole_in_80_columns(width: int, terminal: bool, tmp_path: Path) -> None:
     names = [f"openrouter/someone/{'a-rather-long-name-' * 4}{i}" for i in range(2)]
     study = study_of(
         tmp_path,
@@ -143,9 +141,7 @@ def test_rows_of_the_plan_are_whole_in_80_columns(
         ({}, {"confirm": lambda: False}, "not confirmed"),
     ],
 )
-def test_run_is_refused_before_any_call(
-    changes: Any, options: Any, said: str, tmp_path: Path
-) -> None:
+def test_refused_run_asks_nothing(changes: Any, options: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(W2SError, match=said):
         run_quietly(study_of(tmp_path, **changes), tmp_path / "logs", **options)
 

@@ -106,9 +106,7 @@ def zero_shot(folder: Path, server: OpenAIServer, questions: int, **keys: Any) -
     return finish(write_study(folder, **keys), folder / "logs", server)
 
 
-def test_an_answer_counts_whatever_else_the_reply_says(
-    server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_an_answer_counts_whatever_else_a_reply_says(server: OpenAIServer, tmp_path: Path) -> None:
     n = len(ANSWERS)
     expected = zero_shot(tmp_path / "plain", server, n)
     shapes = iter(ANSWERS)
@@ -210,9 +208,7 @@ def test_a_name_that_is_only_like_one_in_the_table_says_nothing(model: str) -> N
 
 
 @pytest.mark.slow
-def test_one_connection_keeps_the_prefix_that_a_cell_shares(
-    server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_one_connection_keeps_the_prefix_of_a_cell(server: OpenAIServer, tmp_path: Path) -> None:
     server.slot = threading.Lock()
     models = [openrouter(SMALL), openrouter(LARGE)]
     run = zero_shot(tmp_path, server, 30, models=models, shots=[0, 16], max_connections=1)
@@ -223,9 +219,7 @@ def test_one_connection_keeps_the_prefix_that_a_cell_shares(
     assert sum(r.cached * len(r.text) for r in long) >= 0.85 * length
 
 
-def test_waiting_in_the_queue_of_a_server_is_no_failed_call(
-    server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_waiting_in_a_servers_queue_is_no_failed_call(server: OpenAIServer, tmp_path: Path) -> None:
     server.slot, server.latency = threading.Lock(), 0.3
     run = zero_shot(tmp_path, server, 20, timeout=3, max_connections=20)
 

@@ -87,9 +87,7 @@ def test_likelihood_reads_the_most_probable_letter(server: OpenAIServer, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_model_without_log_probabilities_fails_by_name(
-    server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_a_model_without_logprobs_fails_by_name(server: OpenAIServer, tmp_path: Path) -> None:
     server.whole = Habits(silent=LARGE)
     done = run(tmp_path, read="likelihood", max_connections=2)
 
@@ -144,9 +142,7 @@ SHAPES: dict[str, tuple[Refusal, dict[str, Any], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_refused_shape_names_the_key_that_helps(
-    shape: str, server: OpenAIServer, tmp_path: Path
-) -> None:
+def test_a_refused_shape_names_its_remedy(shape: str, server: OpenAIServer, tmp_path: Path) -> None:
     refuses, keys, remedy = SHAPES[shape]
     server.whole = Habits(refuses)
     refused = run(tmp_path, models=[ONE], shots=[0])

@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         orders=4,
     )
     with OpenAIServer(ROWS, unreadable=0.04) as server:
-        done = finish(study, study.with_name("logs"), server)
+        done = finish(study, server)
         assert done.code == 0, done.said
         return done
 

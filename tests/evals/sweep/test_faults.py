@@ -9,9 +9,9 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +23,7 @@ from tests.evals.sweep.test_http import (
     ROWS,
     SMALL_STUDY,
     Finished,
+    Process,
     answers,
     changed,
     finish,
@@ -32,9 +33,11 @@ from tests.evals.sweep.test_http import (
     start,
     write_study,
 )
+from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES
 from w2s_icl.analysis.results import Results
+from w2s_icl.analysis.tables import missing_cells
 from w2s_icl.evals.sweep import endpoint, stopping
 
 # how many runs are killed at a random moment; twenty take about twelve minutes
@@ -55,7 +58,7 @@ def server() -> Iterator[OpenAIServer]:
 def whole(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The study of this file, undisturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    run = finish(write_study(folder, **STUDY), folder / "logs", server)
+    run = finish(write_study(folder, **STUDY), server)
     assert run.code == 0, run.said
     return run
 
@@ -71,17 +74,18 @@ def study(tmp_path: Path) -> Path:
     return write_study(tmp_path, **STUDY)
 
 
-@pytest.fixture
-def log_dir(tmp_path: Path) -> Path:
-    return tmp_path / "logs"
+@cache
+def tables_of(log_dir: Path) -> dict[str, pd.DataFrame]:
+    results = Results(read_logs(str(log_dir)))
+    return {name: getattr(results, name) for name in TABLES}
 
 
 def check_same_report(run: Finished, whole: Finished) -> None:
     """The run is complete, and all tables of the report are those of the undisturbed run."""
     assert run.code == 0, run.said
-    ours, expected = (Results(read_logs(str(of.log_dir))) for of in (run, whole))
-    for name in TABLES:
-        pd.testing.assert_frame_equal(getattr(ours, name), getattr(expected, name), obj=name)
+    expected = tables_of(whole.log_dir)
+    for name, table in tables_of(run.log_dir).items():
+        pd.testing.assert_frame_equal(table, expected[name], obj=name)
     assert answers(run.log_dir) == answers(whole.log_dir)
 
 
@@ -91,7 +95,7 @@ def repeats(requests: Sequence[Request]) -> int:
     return counts.total() - len(counts)
 
 
-def wait_for(process: subprocess.Popen[str], server: OpenAIServer, requests: float) -> None:
+def wait_for(process: Process, server: OpenAIServer, requests: float) -> None:
     """Until the server has seen more than so many requests, or the process has ended."""
     end = time.monotonic() + 120
     while len(server.requests) <= requests and process.poll() is None:
@@ -101,16 +105,14 @@ def wait_for(process: subprocess.Popen[str], server: OpenAIServer, requests: flo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(KILLS))
-def test_a_killed_run_continues_as_if_undisturbed(
-    seed: int, whole: Finished, study: Path, log_dir: Path
-) -> None:
+def test_a_killed_run_continues_as_if_undisturbed(seed: int, whole: Finished, study: Path) -> None:
     rng = random.Random(f"kill {seed}")
     with OpenAIServer(ROWS, latency=0.05) as server:
         for _ in range(2):
             how = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
             # with -1 before the first call, and past the last one while the logs are closed
             after = len(server.requests) + rng.uniform(-1, 0.6 * len(whole.requests))
-            process = start(study, log_dir, **server.environment)
+            process = start(study, study.with_name("logs"), **server.environment)
             wait_for(process, server, after)
             process.send_signal(how)
             out, _ = process.communicate(timeout=60)
@@ -118,7 +120,7 @@ def test_a_killed_run_continues_as_if_undisturbed(
             if process.returncode:
                 assert process.returncode in (128 + how, -how), out
         killed = list(server.requests)
-        run = finish(study, log_dir, server)
+        run = finish(study, server)
     every = [*killed, *run.requests]
     check_same_report(run, whole)
     assert set(prompts(r for r in every if r.status == 200)) == set(prompts(whole.answered))
@@ -126,20 +128,18 @@ def test_a_killed_run_continues_as_if_undisturbed(
 
 
 @pytest.mark.slow
-def test_sigint_ends_a_run_whose_parent_ignored_it(
-    whole: Finished, study: Path, log_dir: Path
-) -> None:
+def test_sigint_ends_a_run_whose_parent_ignored_it(whole: Finished, study: Path) -> None:
     with OpenAIServer(ROWS, latency=0.05) as server:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's background job
         try:
-            process = start(study, log_dir, **server.environment)
+            process = start(study, study.with_name("logs"), **server.environment)
         finally:
             signal.signal(signal.SIGINT, before)
         wait_for(process, server, 40)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
         stopped = list(server.requests)
-        run = finish(study, log_dir, server)
+        run = finish(study, server)
 
     assert process.returncode == 130, out
     assert re.search(r"^stopped: SIGINT.*run the same command to continue$", out, re.MULTILINE), out
@@ -150,20 +150,18 @@ def test_sigint_ends_a_run_whose_parent_ignored_it(
 
 
 @pytest.mark.slow
-def test_full_disk_ends_the_run_and_loses_nothing_written(
-    whole: Finished, study: Path, log_dir: Path
-) -> None:
+def test_full_disk_ends_the_run_and_loses_nothing_written(whole: Finished, study: Path) -> None:
     with OpenAIServer(ROWS) as server:
         # a file may grow to this size and no further
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
         try:
-            full = start(study, log_dir, **server.environment)
+            full = start(study, study.with_name("logs"), **server.environment)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         out, _ = full.communicate(timeout=120)
         first = list(server.requests)
-        run = finish(study, log_dir, server)
+        run = finish(study, server)
 
     assert full.returncode == 1, out
     assert "File too large" in out
@@ -172,19 +170,19 @@ def test_full_disk_ends_the_run_and_loses_nothing_written(
 
 
 @pytest.mark.slow
-def test_key_revoked_midway_ends_the_run_and_is_never_written(
-    whole: Finished, study: Path, log_dir: Path, tmp_path: Path
-) -> None:
+def test_key_revoked_midway_ends_the_run_and_is_never_written(whole: Finished, study: Path) -> None:
     with OpenAIServer(ROWS, latency=0.05) as server:
         server.key = KEY
-        process = start(study, log_dir, XDG_DATA_HOME=str(tmp_path), **server.environment)
+        process = start(
+            study, study.with_name("logs"), XDG_DATA_HOME=str(study.parent), **server.environment
+        )
         wait_for(process, server, 90)
         server.key = "another"
         out, _ = process.communicate(timeout=60)
         refused, first = server.refused_keys, list(server.requests)
-        written = {p: holds(p, KEY) for p in tmp_path.rglob("*") if p.is_file()}
+        written = {p: holds(p, KEY) for p in study.parent.rglob("*") if p.is_file()}
         server.key = KEY
-        run = finish(study, log_dir, server)
+        run = finish(study, server)
 
     assert process.returncode == 1, out
     assert re.search(r"^stopped: openrouter/.*the key is refused.*401", out, re.MULTILINE), out
@@ -216,11 +214,11 @@ def holds(path: Path, text: str) -> bool:
     ids=["spoilt", "half refused"],
 )
 def test_report_through_faults_is_that_of_the_undisturbed_run(
-    faults: dict[str, float], rates: dict[str, float], whole: Finished, study: Path, log_dir: Path
+    faults: dict[str, float], rates: dict[str, float], whole: Finished, study: Path
 ) -> None:
     with OpenAIServer(ROWS, seed=3, **rates) as server:
         server.faults, server.stall = faults, 600
-        run = finish(changed(study, "quick.yaml", timeout=3), log_dir, server)
+        run = finish(changed(study, "quick.yaml", timeout=3), server)
 
     assert {r.fault for r in run.requests} - {""} == set(faults), "a fault never came up"
     check_same_report(run, whole)
@@ -242,15 +240,15 @@ def test_report_through_faults_is_that_of_the_undisturbed_run(
 def test_question_without_an_answer_leaves_its_cell_unfinished_and_is_asked_again(
     part: str, share: float, status: int, code: str | None, whole: Finished, study: Path
 ) -> None:
-    questions, log_dir = sorted(questions_of(part, whole.log_dir)), study.with_name("logs")
+    questions = sorted(questions_of(part, whole.log_dir))
     broken = questions[: math.ceil(share * len(questions))]
     with OpenAIServer(ROWS) as server:
         server.failing = {(SMALL, question): status for question in broken}
         server.error_code = code
-        run = finish(study, log_dir, server)
-        missing = Results(read_logs(str(log_dir))).missing
+        run = finish(study, server)
+        missing = missing_cells(Experiment(read_logs(str(run.log_dir))))
         server.failing = {}
-        again = finish(study, log_dir, server)
+        again = finish(study, server)
 
     assert run.code == 1, run.said
     name = "zero" if part == "test" else "zero_pool"
@@ -260,7 +258,7 @@ def test_question_without_an_answer_leaves_its_cell_unfinished_and_is_asked_agai
     assert len(missing) >= 1
     assert again.code == 0, again.said
     assert not repeats([*run.requests, *again.requests])
-    assert Results(read_logs(str(log_dir))).missing.empty
+    assert tables_of(again.log_dir)["missing"].empty
     if part == "test":
         check_same_report(again, whole)
 
@@ -269,7 +267,7 @@ def test_reply_that_a_filter_took_is_unreadable_and_not_asked_again(
     server: OpenAIServer, whole: Finished, tmp_path: Path
 ) -> None:
     server.filtered = {(SMALL, min(questions_of("test", whole.log_dir)))}
-    run = finish(write_study(tmp_path, **ZERO_SHOT), tmp_path / "logs", server)
+    run = finish(write_study(tmp_path, **ZERO_SHOT), server)
     server.filtered = set()
 
     assert run.code == 0, run.said
@@ -287,10 +285,10 @@ def test_reply_that_a_filter_took_is_unreadable_and_not_asked_again(
     ],
 )
 def test_refusal_that_cannot_pass_ends_the_run_and_names_the_model(
-    status: int, code: str | None, why: str, server: OpenAIServer, study: Path, log_dir: Path
+    status: int, code: str | None, why: str, server: OpenAIServer, study: Path
 ) -> None:
     server.broken, server.error_code = {LARGE: status}, code
-    run = finish(study, log_dir, server)
+    run = finish(study, server)
     server.broken, server.error_code = {}, None
 
     assert run.code == 1
@@ -324,7 +322,7 @@ def test_model_that_does_not_answer_ends_the_run_and_the_cause_is_said_before(
         empty = {"index": 0, "message": {"role": "assistant", "content": None}}
         monkeypatch.setattr(server, "latency", 0.1)
         monkeypatch.setattr(server, "reshape", lambda content: content.update(choices=[empty]))
-    run = finish(write_study(tmp_path, **ZERO_SHOT), tmp_path / "logs", server)
+    run = finish(write_study(tmp_path, **ZERO_SHOT), server)
 
     assert run.code == 1
     assert run.out.index(f"still trying: {said}") < run.out.index("stopped:")
@@ -339,13 +337,13 @@ def test_model_that_does_not_answer_ends_the_run_and_the_cause_is_said_before(
     ],
 )
 def test_model_or_key_that_an_endpoint_does_not_know_is_refused_before_any_call(
-    listed: list[str], key: str | None, said: str, study: Path, log_dir: Path
+    listed: list[str], key: str | None, said: str, study: Path
 ) -> None:
     with OpenAIServer(ROWS) as server, pytest.MonkeyPatch.context() as patch:
         server.listed = listed
         if key:
             patch.setattr(server, "refuse", lambda given: (401, {"error": {"message": given}}))
-        run = finish(study, log_dir, server)
+        run = finish(study, server)
 
     assert run.code == 2, run.said
     assert said in run.err
@@ -353,10 +351,10 @@ def test_model_or_key_that_an_endpoint_does_not_know_is_refused_before_any_call(
     assert not run.requests
 
 
-def test_endpoint_that_is_not_there_is_refused_before_any_call(study: Path, log_dir: Path) -> None:
+def test_endpoint_that_is_not_there_is_refused_before_any_call(study: Path) -> None:
     with OpenAIServer(ROWS) as server:
         pass
-    run = finish(study, log_dir, server)
+    run = finish(study, server)
 
     assert run.code == 2, run.said
     assert re.search(f"(?i)nothing answers at {server.url} .*refused", run.err)
@@ -365,8 +363,8 @@ def test_endpoint_that_is_not_there_is_refused_before_any_call(study: Path, log_
 def test_an_unread_label_run_ends_early_others_go_on(server: OpenAIServer, tmp_path: Path) -> None:
     study = write_study(tmp_path, **{**STUDY, "shots": [0, 30], "test_size": 12})
     server.mute = {(SMALL, row["question"]) for row in ROWS}
-    run = finish(study, tmp_path / "logs", server)
-    again = finish(study, tmp_path / "logs", server)
+    run = finish(study, server)
+    again = finish(study, server)
     server.mute = set()
 
     assert run.code == again.code == 1
@@ -387,7 +385,7 @@ def test_an_unread_label_run_ends_early_others_go_on(server: OpenAIServer, tmp_p
 def test_too_few_readable_labels_cost_two_rounds_and_no_bill_is_lost(tmp_path: Path) -> None:
     study = write_study(tmp_path, **{**STUDY, "models": [openrouter(SMALL)], "shots": [0, 5, 30]})
     with OpenAIServer(ROWS, unreadable=0.5) as server:
-        run = finish(study, tmp_path / "logs", server)
+        run = finish(study, server)
 
     assert run.code == 1, run.said
     pool = {r.prompt.question for r in run.requests if not r.shots}
@@ -401,15 +399,16 @@ def test_too_few_readable_labels_cost_two_rounds_and_no_bill_is_lost(tmp_path: P
 
 @pytest.mark.slow
 def test_torn_files_stop_neither_the_next_run_nor_the_report(
-    whole: Finished, server: OpenAIServer, log_dir: Path
+    whole: Finished, server: OpenAIServer, tmp_path: Path
 ) -> None:
+    log_dir = tmp_path / "logs"
     shutil.copytree(whole.log_dir, log_dir)
     victim = next(log_dir.glob("*_zero_*.eval"))
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
     (log_dir / "eval-set.json").write_text('{"eval_set_id": ')
     (log_dir / "logs.json").write_text("")
     Results(read_logs(str(log_dir)))
-    run = finish(whole.study, log_dir, server)
+    run = finish(whole.study, server, log_dir)
 
     assert f"{victim.name} is damaged" in run.out
     assert len(run.requests) == SMALL_STUDY["test_size"]
@@ -422,7 +421,7 @@ def test_torn_files_stop_neither_the_next_run_nor_the_report(
 def test_study_that_defines_its_cells_otherwise_is_refused_before_any_call(
     key: str, value: object, whole: Finished, server: OpenAIServer
 ) -> None:
-    run = finish(changed(whole.study, f"{key}.yaml", **{key: value}), whole.log_dir, server)
+    run = finish(changed(whole.study, f"{key}.yaml", **{key: value}), server, whole.log_dir)
 
     assert run.code == 2, run.said
     assert not run.requests

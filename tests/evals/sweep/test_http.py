@@ -144,8 +144,9 @@ class Finished:
         return [request for request in self.requests if request.status == 200]
 
 
-def finish(study: Path, log_dir: Path, server: OpenAIServer) -> Finished:
+def finish(study: Path, server: OpenAIServer, log_dir: Path | None = None) -> Finished:
     """Run a study to its end, in this process; the server's record starts afresh."""
+    log_dir = log_dir or study.with_name("logs")
     server.requests.clear()
     said, err = io.StringIO(), ""
     console = Console(file=said, soft_wrap=True)
@@ -186,7 +187,7 @@ def undisturbed(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("undisturbed")
     study = write_study(folder)
     server.mute = {(MEDIUM, pool_order(study)[1])}
-    return finish(study, folder / "logs", server)
+    return finish(study, server)
 
 
 @pytest.fixture
@@ -347,7 +348,7 @@ def test_question_that_a_weak_model_left_unread_is_in_no_cell(undisturbed: Finis
 
 def test_second_run_asks_and_changes_nothing(copied: Finished, server: OpenAIServer) -> None:
     before = files(copied.log_dir)
-    run = finish(copied.study, copied.log_dir, server)
+    run = finish(copied.study, server, copied.log_dir)
 
     assert run.code == 0, run.said
     assert not run.requests
@@ -361,7 +362,7 @@ def test_changed_data_is_refused_before_any_call(copied: Finished, server: OpenA
     first, rest = questions.read_text("utf-8").split("\n", maxsplit=1)
     questions.write_text(first.replace("What does", "What did") + "\n" + rest, "utf-8")
     before = files(copied.log_dir)
-    run = finish(study, copied.log_dir, server)
+    run = finish(study, server, copied.log_dir)
 
     assert run.code == 2, run.said
     assert not run.requests

@@ -103,7 +103,7 @@ def server() -> Iterator[OpenAIServer]:
 
 def zero_shot(folder: Path, server: OpenAIServer, questions: int, **keys: Any) -> Finished:
     keys = {"models": [openrouter(SMALL)], "shots": [0], "test_size": questions, **keys}
-    return finish(write_study(folder, **keys), folder / "logs", server)
+    return finish(write_study(folder, **keys), server)
 
 
 def test_an_answer_counts_whatever_else_a_reply_says(server: OpenAIServer, tmp_path: Path) -> None:

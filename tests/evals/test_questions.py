@@ -6,9 +6,7 @@ import random
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -20,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import SHARED, Args, Write, hub_folder, needs_shared, rows
+from tests.evals.sweep.openai_server import Handler, Loopback
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.sources import HUB_FILES, TRUTHFULQA, load_questions
@@ -140,21 +139,19 @@ def fetch(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-class _Hub(BaseHTTPRequestHandler):
+class Hub(Loopback):
     """The requests that fetching files at a commit makes of the hub."""
 
-    files: dict[str, bytes]
-    asked: list[str]
+    def __init__(self, files: dict[str, bytes], home: Path) -> None:
+        super().__init__()
+        self.files = files
+        self.asked: list[str] = []
+        # what the environment must say for the hub to be this one
+        self.env = {"HF_ENDPOINT": self.root, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
 
-    def do_HEAD(self) -> None:
-        self._reply(body=False)
-
-    def do_GET(self) -> None:
-        self._reply(body=True)
-
-    def _reply(self, *, body: bool) -> None:
-        self.asked.append(f"{self.command} {self.path}")
-        path = self.path.partition("?")[0]
+    def get(self, call: Handler) -> None:
+        self.asked.append(f"{call.command} {call.path}")
+        path = call.path.partition("?")[0]
         content = next((c for name, c in self.files.items() if path.endswith(name)), None)
         revision = TRUTHFULQA.revision if TRUTHFULQA.revision in path else COMMIT
         if "/tree/" in path:
@@ -163,65 +160,52 @@ class _Hub(BaseHTTPRequestHandler):
             content = json.dumps(listed).encode()
         elif "/revision/" in path:
             content = json.dumps({"id": "owner/set", "sha": revision}).encode()
-        self.send_response(404 if content is None and path != "/" else 200)
-        self.send_header("X-Repo-Commit", revision)
-        self.send_header("ETag", f'"{abs(hash(content))}"')
-        self.send_header("Content-Length", str(len(content or b"")))
-        self.end_headers()
-        if body:
-            self.wfile.write(content or b"")
-
-    def log_message(self, *_: Any) -> None:
-        pass
+        call.send_response(404 if content is None and path != "/" else 200)
+        call.send_header("X-Repo-Commit", revision)
+        call.send_header("ETag", f'"{abs(hash(content))}"')
+        call.send_header("Content-Length", str(len(content or b"")))
+        call.end_headers()
+        if call.command == "GET":
+            call.wfile.write(content or b"")
+        call.wfile.flush()
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What the environment must say for the hub to be one on loopback."""
+def hub(tmp_path: Path) -> Iterator[Hub]:
     folder = hub_folder(tmp_path / "source", mc1(800, 5) + mc1(17, 3))
     path = HUB_FILES["mc4"][0]
     pq.write_table(pa.Table.from_pylist(rows(30)), tmp_path / "q.parquet")
-    _Hub.files = {
+    files = {
         path: (folder / path).read_bytes(),
         "README.md": CARD.encode(),
         "all/test-00000-of-00001.parquet": (tmp_path / "q.parquet").read_bytes(),
     }
-    _Hub.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_HOME": str(tmp_path / "cache"),
-        "HF_HUB_DISABLE_XET": "1",
-    }
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with Hub(files, tmp_path / "cache") as server:
+        yield server
 
 
 @pytest.mark.slow
-def test_hub_file_is_fetched_at_its_revision_once_and_works_offline(hub: dict[str, str]) -> None:
+def test_hub_file_is_fetched_at_its_revision_once_and_works_offline(hub: Hub) -> None:
     code = (
         "a, b = load_questions('mc4'), load_questions('mc1')\n"
         "print(len(a.questions), len(b.questions), {len(q.choices) for q in a.questions},\n"
         "      {q.choices[q.gold][-1] for q in b.questions}, a.questions[-1].id)"
     )
 
-    online = fetch(code, **hub)
-    asked = len(_Hub.asked)
-    offline = fetch(code, **hub, HF_HUB_OFFLINE="1")
+    online = fetch(code, **hub.env)
+    asked = len(hub.asked)
+    offline = fetch(code, **hub.env, HF_HUB_OFFLINE="1")
 
     assert online.stdout == "800 817 {4} {'w'} 799\n", online.stderr
-    assert any(TRUTHFULQA.revision in request for request in _Hub.asked)
+    assert any(TRUTHFULQA.revision in request for request in hub.asked)
     assert offline.stdout == online.stdout
-    assert len(_Hub.asked) == asked
+    assert len(hub.asked) == asked
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("revision", ["", COMMIT])
 def test_a_mapped_dataset_of_the_hub_is_fetched_once_and_pinned_or_warned_about(
-    revision: str, hub: dict[str, str], tmp_path: Path
+    revision: str, hub: Hub, tmp_path: Path
 ) -> None:
     mapping = tmp_path / "map.yaml"
     mapping.write_text(
@@ -229,25 +213,25 @@ def test_a_mapped_dataset_of_the_hub_is_fetched_once_and_pinned_or_warned_about(
     )
     code = f"q = load_questions({str(mapping)!r}); print(len(q.questions), q.source)"
 
-    online, asked = fetch(code, **hub), len(_Hub.asked)
-    offline = fetch(code, **hub, HF_HUB_OFFLINE="1")
+    online, asked = fetch(code, **hub.env), len(hub.asked)
+    offline = fetch(code, **hub.env, HF_HUB_OFFLINE="1")
 
     assert online.stdout == offline.stdout == f"30 owner/set@{COMMIT} all test\n", online.stderr
-    assert len(_Hub.asked) == asked
+    assert len(hub.asked) == asked
     assert (f"pin what is read now with revision: {COMMIT}" in online.stderr) == (not revision)
-    _Hub.files["README.md"] = CARD.replace(": 30", ": 31").encode()
-    cut = fetch(code, **hub | {"HF_HOME": str(tmp_path / "other")})
+    hub.files["README.md"] = CARD.replace(": 30", ": 31").encode()
+    cut = fetch(code, **hub.env | {"HF_HOME": str(tmp_path / "other")})
     assert "30 rows were read, 31 must be there" in cut.stderr
 
 
 @pytest.mark.slow
-def test_a_web_page_in_place_of_data_does_not_stay_in_the_cache(hub: dict[str, str]) -> None:
+def test_a_web_page_in_place_of_data_does_not_stay_in_the_cache(hub: Hub) -> None:
     path = HUB_FILES["mc4"][0]
-    good, _Hub.files[path] = _Hub.files[path], b"<!doctype html><p>log in first</p>"
+    good, hub.files[path] = hub.files[path], b"<!doctype html><p>log in first</p>"
 
-    refused = fetch("load_questions('mc4')", **hub)
-    _Hub.files[path] = good
-    again = fetch("print(len(load_questions('mc4').questions))", **hub)
+    refused = fetch("load_questions('mc4')", **hub.env)
+    hub.files[path] = good
+    again = fetch("print(len(load_questions('mc4').questions))", **hub.env)
 
     assert "is a web page, not data" in refused.stderr
     assert again.stdout == "800\n", again.stderr

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import takewhile
 from typing import Any, Self
 
 import pytest
@@ -44,6 +43,7 @@ UNREADABLE = ("I'm not sure about this one.", "It depends on what is meant by th
 CLOSED, SPOILT = 499, 599
 
 Demonstration = tuple[str, str]  # a user turn and the assistant's after it, "" where there is none
+Questions = Sequence[Mapping[str, Any]]
 Reply = tuple[int, dict[str, Any]]  # status and body
 ANSWER_LINE = re.compile(r"^ANSWER: ([A-Z])$", re.MULTILINE)
 
@@ -71,7 +71,6 @@ class Request:
     right: bool = False  # whether that letter is the right one
     cost: float = 0.0  # dollars, where the server has a price
     fault: str = ""  # how the reply was spoilt
-    cached: float = 0.0  # share of the prompt that a server with one slot has from the call before
 
     @property
     def shots(self) -> int:
@@ -93,12 +92,71 @@ class Request:
         return found
 
 
-class Loopback:
-    """A server of this process, running from `with` to its end."""
+class Handler(BaseHTTPRequestHandler):
+    """Brings requests to the server that it belongs to, and sends the replies."""
 
-    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
+    server: "_HTTPServer"
+
+    def do_GET(self) -> None:  # the names that http.server asks for
+        self.server.owner.get(self)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.server.owner.post(self, self.content())
+
+    def content(self) -> bytes:
+        """The body of a request, which may come in chunks."""
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def send(self, status: int, body: bytes, length: int | None = None) -> bool:
+        """Whether the client was still there."""
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body) if length is None else length))
+            self.end_headers()
+            self.wfile.write(body)
+            self.wfile.flush()
+        except OSError:  # the client was stopped
+            self.close_connection = True
+            return False
+        return True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # clients keep their connections open
+    request_queue_size = 256
+    owner: Any  # has `get(handler)` and `post(handler, body)`
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no error of this server's."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class Loopback:
+    """A server of this process, running from `with` to its end; has `get` and `post`."""
+
+    def __init__(self) -> None:
         self._over = threading.Event()
-        self._http = _HTTPServer(("127.0.0.1", 0), handler)
+        self._http = _HTTPServer(("127.0.0.1", 0), Handler)
+        self._http.owner = self
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
         self.root = f"http://127.0.0.1:{self._http.server_port}"
 
@@ -117,23 +175,15 @@ class OpenAIServer(Loopback):
     """All that may change between two runs is an attribute; clear `requests` to start afresh."""
 
     def __init__(
-        self,
-        questions: Sequence[Mapping[str, Any]],
-        *,
-        rate_429: float = 0.0,
-        rate_500: float = 0.0,
-        seed: int = 0,
-        latency: float = 0.0,
-        unreadable: float = 0.03,
+        self, questions: Questions, latency: float = 0.0, unreadable: float = 0.03
     ) -> None:
-        super().__init__(_handler(self))
+        super().__init__()
         self.gold = {row["question"]: row["choices"][row["label"]] for row in questions}
         self.by_options = {frozenset(row["choices"]): row["question"] for row in questions}
-        self.rate_429 = rate_429  # share of requests that are refused
-        self.rate_500 = rate_500  # share that fail
-        self.seed = seed  # of failures and faults, which depend on it and the request's number
         self.latency = latency  # seconds before each reply
         self.unreadable = unreadable  # share of replies without an answer
+        self.seed = 0  # of rates and faults, which depend on it and the request's number
+        self.rates: dict[int, float] = {}  # share of requests that get a status
         self.faults: dict[str, float] = {}  # share that "stall", or whose connection is "reset"
         self.stall = 30.0  # seconds
         self.broken: dict[str, int] = {}  # status that every request to a model gets
@@ -155,7 +205,6 @@ class OpenAIServer(Loopback):
         self.requests: list[Request] = []
         self.sessions: list[str | None] = []
         self._count = 0
-        self._last = ""
         self._lock = threading.Lock()
 
     @property
@@ -172,26 +221,53 @@ class OpenAIServer(Loopback):
         """Requests that got a reply, in the order of arrival."""
         return [r for r in list(self.requests) if r.status == 200]
 
-    def refuse(self, key: str) -> Reply | None:
+    def refuse(self, call: Handler) -> Reply | None:
         """The reply to a request with a key that is not let in; it repeats the key, as some do."""
+        key = (call.headers["Authorization"] or "").removeprefix("Bearer ")
         if self.key is None or key == self.key:
             return None
         self.refused_keys += 1
         return _error(401, f"Incorrect API key provided: {key}.")
 
-    def models(self) -> Reply:
-        """The page that lists the models."""
-        if self.listed is None:
-            return _error(404, "no such page: /models")
-        about = {"object": "model", "created": 0, **self.about}
-        listed = [{"id": name, **about} for name in self.listed]
-        return 200, {"object": "list", "data": listed}
+    def get(self, call: Handler) -> None:
+        """Reply with the models, or with what the server says of itself."""
+        page = _page(call)
+        status, content = _error(404, f"no such page: {page}")
+        if page == "/props" and self.props:
+            status, content = 200, self.props
+        elif page == "/models" and (refused := self.refuse(call)):
+            status, content = refused
+        elif page == "/models" and self.listed is not None:
+            about = {"object": "model", "created": 0, **self.about}
+            status, content = 200, {"data": [{"id": name, **about} for name in self.listed]}
+        call.send(status, json.dumps(content).encode())
 
-    def spoil(self, request: Request, body: bytes) -> bytes:
-        """What is sent in place of a good reply's body."""
-        if request.fault == "stall":
-            self._over.wait(self.stall)
-        return body[: len(body) // 2]
+    def post(self, call: Handler, body: bytes) -> None:
+        """Reply to a chat, or spoil the reply."""
+        self.sessions.append(call.headers["x-session-id"])
+        request: Request | None = None
+        if refused := self.refuse(call):
+            status, content = refused
+        elif _page(call) == "/chat/completions":
+            status, content, request = self.handle(body)
+        else:
+            status, content = _error(404, f"no such page: {call.path}")
+        sent = json.dumps(content).encode()
+        if request and status == 200 and (whole := self.whole(request, content)):
+            request.fault, request.status = "whole", SPOILT
+            call.wfile.write(whole)
+            call.wfile.flush()
+        elif request and request.fault:
+            if request.fault == "stall":
+                self._over.wait(self.stall)
+            call.send(status, sent[: len(sent) // 2], len(sent))
+            if request.fault == "reset":  # closed with unsent data: the client sees a reset
+                at_once = struct.pack("ii", 1, 0)
+                call.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                call.connection.close()
+                call.close_connection = True
+        elif not call.send(status, sent) and request:
+            request.status = CLOSED
 
     def handle(self, raw: bytes) -> tuple[int, dict[str, Any], Request | None]:
         """Status and body of the reply to one request, and its record."""
@@ -205,11 +281,6 @@ class OpenAIServer(Loopback):
             self._count += 1
             self.requests.append(request)
         with self.slot or nullcontext():
-            if self.slot:
-                text, before = request.text, self._last
-                same = takewhile(lambda pair: pair[0] == pair[1], zip(text, before, strict=False))
-                request.cached = sum(1 for _ in same) / len(text)
-                self._last = text
             time.sleep(self.latency)
         status, content = self._reply(request)
         request.status = SPOILT if request.fault else status
@@ -223,17 +294,10 @@ class OpenAIServer(Loopback):
             return _error(self.broken[request.model], "this model is broken", self.error_code)
         if asked in self.failing:
             return _error(self.failing[asked], "this question is broken", self.error_code)
-        luck = _uniform(self.seed, request.number)
-        if luck < self.rate_429:
-            return _error(429, "Rate limit exceeded")
-        if luck < self.rate_429 + self.rate_500:
-            return _error(500, "Internal server error")
+        if failed := _lot(self.rates, self.seed, request.number):
+            return _error(failed, "not now")
         self._answer(request)
-        luck = _uniform("fault", self.seed, request.number)
-        for name, share in self.faults.items():
-            if 0 <= luck < share:
-                request.fault = name
-            luck -= share
+        request.fault = _lot(self.faults, "fault", self.seed, request.number) or ""
         if filtered := asked in self.filtered:
             request.answer, request.right = None, False
         words = len(request.raw.split())
@@ -311,13 +375,6 @@ class OpenAIServer(Loopback):
 
 
 @contextmanager
-def in_place_of_openrouter(questions: Sequence[Mapping[str, Any]]) -> Iterator[OpenAIServer]:
-    """A server that this process and those that it starts find where OpenRouter would be."""
-    with OpenAIServer(questions) as running, at_address_of(running):
-        yield running
-
-
-@contextmanager
 def at_address_of(server: OpenAIServer) -> Iterator[None]:
     """Inspect's `openrouter/` models of this process are those of a server that is running."""
     with pytest.MonkeyPatch.context() as patch:
@@ -326,6 +383,10 @@ def at_address_of(server: OpenAIServer) -> Iterator[None]:
         # Inspect keeps the models it has made, with the address they were made for
         patch.setattr("inspect_ai.model._model._models", {})
         yield
+
+
+def _page(call: Handler) -> str:
+    return re.sub(r"^(/api)?(/v1)?", "", call.path)
 
 
 def letter_of(label: str) -> str:
@@ -358,6 +419,16 @@ def _uniform(*key: object) -> float:
     return int.from_bytes(digest[:7], "big") / 2**56
 
 
+def _lot(shares: Mapping[Any, float], *key: object) -> Any:
+    """The one that falls to a key, each as often as its share; None for the rest."""
+    luck = _uniform(*key)
+    for name, share in shares.items():
+        if 0 <= luck < share:
+            return name
+        luck -= share
+    return None
+
+
 def _choose(among: Sequence[str], *key: object) -> str:
     return among[int(_uniform(*key) * len(among))]
 
@@ -370,81 +441,3 @@ def http(status: int, body: bytes, kind: str = "application/json", *more: str) -
     """A whole reply, for `OpenAIServer.whole`."""
     head = [f"HTTP/1.1 {status} X", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *more]
     return "\r\n".join([*head, "", ""]).encode() + body
-
-
-class _HTTPServer(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False  # clients keep their connections open
-    request_queue_size = 256
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed is no error of this server's."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
-
-
-def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = 1 << 16
-
-        def do_GET(self) -> None:  # the name that http.server asks for
-            refused = server.refuse(self._key())
-            status, content = _error(404, f"no such page: {self.path}")
-            if self._page() == "/models":
-                status, content = refused or server.models()
-            elif self.path == "/props" and server.props:
-                status, content = 200, server.props
-            self._send(status, json.dumps(content).encode())
-
-        def do_POST(self) -> None:  # the name that http.server asks for
-            raw = self.rfile.read(int(self.headers["Content-Length"]))
-            server.sessions.append(self.headers["x-session-id"])
-            request: Request | None = None
-            if refused := server.refuse(self._key()):
-                status, content = refused
-            elif self._page() == "/chat/completions":
-                status, content, request = server.handle(raw)
-            else:
-                status, content = _error(404, f"no such page: {self.path}")
-            body = json.dumps(content).encode()
-            if request and status == 200 and (whole := server.whole(request, content)):
-                request.fault, request.status = "whole", SPOILT
-                self.wfile.write(whole)
-                self.wfile.flush()
-                return
-            fault = request.fault if request else ""
-            sent = server.spoil(request, body) if request and fault else body
-            if not self._send(status, sent, len(body)) and request and not fault:
-                request.status = CLOSED
-            if fault == "reset":  # closed with unsent data: the client sees a reset
-                at_once = struct.pack("ii", 1, 0)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-                self.connection.close()
-                self.close_connection = True
-
-        def _page(self) -> str:
-            return re.sub(r"^(/api)?(/v1)?", "", self.path)
-
-        def _key(self) -> str:
-            return (self.headers["Authorization"] or "").removeprefix("Bearer ")
-
-        def _send(self, status: int, body: bytes, length: int | None = None) -> bool:
-            """Whether the client was still there."""
-            try:
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body) if length is None else length))
-                self.end_headers()
-                self.wfile.write(body)
-                self.wfile.flush()
-            except OSError:  # the client was stopped
-                self.close_connection = True
-                return False
-            return True
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    return Handler

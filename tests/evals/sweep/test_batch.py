@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from inspect_ai.model import BatchConfig
 from rich.console import Console
 
-from tests.evals.sweep.openai_server import SMALL, Loopback, OpenAIServer
+from tests.evals.sweep.openai_server import SMALL, Handler, Loopback, OpenAIServer
 from tests.evals.sweep.test_http import made_up
 from w2s_icl.evals.cells import all_cells, build
 from w2s_icl.evals.study import Study
@@ -27,42 +26,43 @@ class BatchServer(Loopback):
     """Chat, files and batches as OpenAI takes them; what is answered is `OpenAIServer`'s."""
 
     def __init__(self, answers: OpenAIServer) -> None:
-        super().__init__(_handler(self))
+        super().__init__()
         self.answers = answers
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.posted: Counter[str] = Counter()  # how often each address was posted to
         self.sent: list[list[dict[str, str]]] = []  # messages of all calls asked in batches
 
-    def get(self, path: str) -> bytes:
-        if path == "/v1/models":
+    def get(self, call: Handler) -> None:
+        if call.path == "/v1/models":
             known = {"id": MODEL.partition("/")[2], "object": "model"}
-            return json.dumps({"object": "list", "data": [known]}).encode()
-        if path.startswith("/v1/files/"):
-            return self.files[path.split("/")[3]]
-        batch = self.batches[path.rsplit("/", 1)[1]]
-        # a batch is never done when it is first looked at
-        if batch["status"] == "in_progress":
-            batch["status"] = "finalizing"
-        elif batch["status"] == "finalizing":
-            self._complete(batch)
-        return json.dumps(batch).encode()
+            call.send(200, json.dumps({"object": "list", "data": [known]}).encode())
+        elif call.path.startswith("/v1/files/"):
+            call.send(200, self.files[call.path.split("/")[3]])
+        else:
+            batch = self.batches[call.path.rsplit("/", 1)[1]]
+            # a batch is never done when it is first looked at
+            if batch["status"] == "in_progress":
+                batch["status"] = "finalizing"
+            elif batch["status"] == "finalizing":
+                self._complete(batch)
+            call.send(200, json.dumps(batch).encode())
 
-    def post(self, path: str, kind: str, body: bytes) -> bytes:
-        self.posted[path] += 1
+    def post(self, call: Handler, body: bytes) -> None:
+        self.posted[call.path] += 1
         number = f"{len(self.files) + len(self.batches)}"
-        if path == "/v1/files":
-            boundary = kind.partition("boundary=")[2].encode()
+        if call.path == "/v1/files":
+            boundary = call.headers["Content-Type"].partition("boundary=")[2].encode()
             (part,) = (p for p in body.split(b"--" + boundary) if b'name="file"' in p)
             self.files[number] = part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
             made = {"id": number, "object": "file", "bytes": len(body), "created_at": 0}
             made |= {"filename": "x", "purpose": "batch", "status": "processed"}
-        elif path == "/v1/batches":
+        elif call.path == "/v1/batches":
             made = {"id": number, "object": "batch", "status": "in_progress", "created_at": 0}
             self.batches[number] = made = {**made, **json.loads(body)}
         else:
             made = self._reply(json.loads(body))
-        return json.dumps(made).encode()
+        call.send(200, json.dumps(made).encode())
 
     def _complete(self, batch: dict[str, Any]) -> None:
         results = []
@@ -90,39 +90,6 @@ def _messages(body: dict[str, Any]) -> list[dict[str, str]]:
     """Messages of a call, as the chat interface has them."""
     messages = body["messages"]
     return [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
-
-
-def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:  # the names that http.server asks for
-            self._reply(server.get(self.path))
-
-        def do_POST(self) -> None:
-            if "Content-Length" in self.headers:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-            else:
-                body = b"".join(self._chunks())
-            self._reply(server.post(self.path, self.headers["Content-Type"], body))
-
-        def _chunks(self) -> Iterator[bytes]:
-            while size := int(self.rfile.readline(), 16):
-                yield self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-
-        def _reply(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    return Handler
 
 
 @pytest.fixture

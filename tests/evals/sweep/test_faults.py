@@ -208,16 +208,16 @@ def holds(path: Path, text: str) -> bool:
 @pytest.mark.parametrize(
     ("faults", "rates"),
     [
-        ({"reset": 0.03, "stall": 0.02}, {"rate_429": 0.05, "rate_500": 0.02}),
-        ({}, {"rate_429": 0.5}),
+        ({"reset": 0.03, "stall": 0.02}, {429: 0.05, 500: 0.02}),
+        ({}, {429: 0.5}),
     ],
     ids=["spoilt", "half refused"],
 )
 def test_report_through_faults_is_that_of_the_undisturbed_run(
-    faults: dict[str, float], rates: dict[str, float], whole: Finished, study: Path
+    faults: dict[str, float], rates: dict[int, float], whole: Finished, study: Path
 ) -> None:
-    with OpenAIServer(ROWS, seed=3, **rates) as server:
-        server.faults, server.stall = faults, 600
+    with OpenAIServer(ROWS) as server:
+        server.seed, server.rates, server.faults, server.stall = 3, rates, faults, 600
         run = finish(changed(study, "quick.yaml", timeout=3), server)
 
     assert {r.fault for r in run.requests} - {""} == set(faults), "a fault never came up"
@@ -342,7 +342,7 @@ def test_model_or_key_that_an_endpoint_does_not_know_is_refused_before_any_call(
     with OpenAIServer(ROWS) as server, pytest.MonkeyPatch.context() as patch:
         server.listed = listed
         if key:
-            patch.setattr(server, "refuse", lambda given: (401, {"error": {"message": given}}))
+            patch.setattr(server, "refuse", lambda call: (401, {"error": {"message": key}}))
         run = finish(study, server)
 
     assert run.code == 2, run.said

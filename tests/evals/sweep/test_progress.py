@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tests.conftest import Run
 from tests.evals.sweep.metered import SMALL, Meter, run_quietly, study_of
-from tests.evals.sweep.openai_server import in_place_of_openrouter
+from tests.evals.sweep.openai_server import OpenAIServer, at_address_of
 from tests.evals.sweep.test_http import ROWS, openrouter
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import write_report
@@ -120,7 +120,7 @@ def test_bill_that_the_server_reports_is_planned_logged_summed_and_reported(tmp_
     price = {"input": 2.0, "output": 6.0}
     name = openrouter("meta-llama/llama-3.1-8b-instruct")
     logs, out = tmp_path / "logs", tmp_path / "report"
-    with in_place_of_openrouter(ROWS) as server:
+    with OpenAIServer(ROWS) as server, at_address_of(server):
         server.tokens = lambda texts: sum(map(len, texts)) // 4
         server.price = (price["input"] / 1e6, price["output"] / 1e6)
         plain = {"models": [name], "labels": ["gold", "flipped"], "test_size": 30}

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from tests.evals.sweep.openai_server import OpenAIServer, Request, in_place_of_openrouter
+from tests.evals.sweep.openai_server import OpenAIServer, Request, at_address_of
 from tests.evals.sweep.test_http import ROWS, start, write_study
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
@@ -81,7 +81,7 @@ class World(NamedTuple):
 def world(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("one")
     study = write_study(folder, **STUDY)
-    with in_place_of_openrouter(ROWS) as server:
+    with OpenAIServer(ROWS) as server, at_address_of(server):
         ended(start(study, str(folder / "logs")))
         yield World(server, study, str(folder / "logs"), asked(server.requests))
 

@@ -19,6 +19,11 @@ needs_shared = pytest.mark.skipif(
     not SHARED.exists(), reason=f"real TruthfulQA is not beside the checkout ({SHARED})"
 )
 
+warnings_are_errors = [
+    pytest.mark.filterwarnings("error"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # what other tests left open
+]
+
 # files that take longest, the longest first
 LONG = (
     *("cluster", "faults", "http", "figures", "study", "arms", "standins"),

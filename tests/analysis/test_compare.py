@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from scipy import stats
 
+from tests.analysis.stats.samples import by_hand
 from tests.analysis.synthetic import NAMES, logs, without_zero_shot
 from w2s_icl.analysis import compare as module
 from w2s_icl.analysis.compare import compare, write_comparison
@@ -39,14 +39,9 @@ def test_differences_are_those_of_an_independent_computation() -> None:
         arm = [runs[c] == row[c] for c in ("model", "labels", "weak", "shots", "prompt")]
         at = np.flatnonzero(np.logical_and.reduce(arm))
         x = (two.correct[at] - one.correct[at]).T
-        vq, df = x.mean(axis=1).var(ddof=1) / 90, 89.0
-        v = vq
-        if row["shots"]:
-            vs = x.mean(axis=0).var(ddof=1) / 4
-            v, df = vq + vs, np.clip((vq + vs) ** 2 / (vq**2 / 89 + vs**2 / 3), 1, 89)
-        half = stats.t.ppf(0.975, df) * np.sqrt(max(v, 4 / 90**2))
-        p.append(2 * stats.t.sf(abs(x.mean()) / np.sqrt(max(v, 4 / 90**2)), df))
-        expected = [x.mean(), x.mean() - half, x.mean() + half, p[-1]]
+        mean, low, high, above = by_hand(x)
+        p.append(2 * min(above, 1 - above))
+        expected = [mean, low, high, p[-1]]
         assert [row[c] for c in ("diff", "lo", "hi", "p")] == pytest.approx(expected, abs=1e-12)
         assert (row["n"], row["n_union"], row["draws"]) == (90, 90, len(at))
     assert set(table["state"]) == {"compared"}

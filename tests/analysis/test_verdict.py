@@ -10,31 +10,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from scipy import stats
 
+from tests.analysis.stats.samples import by_hand
 from tests.analysis.synthetic import logs_of
-from tests.conftest import Args
+from tests.conftest import Args, warnings_are_errors
 from w2s_icl.analysis.experiment import Experiment, Rule
 from w2s_icl.analysis.logs import Declaration
 from w2s_icl.analysis.stats.paired import gain_line, holm
 from w2s_icl.analysis.surface_rule import cross_fitted
-from w2s_icl.analysis.verdict import (
-    CONTRASTS,
-    Condition,
-    Verdict,
-    fit_table,
-    verdict_table,
-    verdicts,
-)
+from w2s_icl.analysis.verdict import CONTRASTS, Verdict, fit_table, verdict_table, verdicts
 
-pytestmark = [
-    pytest.mark.filterwarnings("error"),
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # what other tests left open
-]
+pytestmark = warnings_are_errors
 
 N = 400
 Right = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Accuracies = Mapping[str, float | Right]
+Columns = dict[tuple[Any, ...], Right]
 
 ORDER = np.random.default_rng(1).permutation(N)
 RULE_RIGHT = np.arange(N) % 4 != 0  # where a rule that takes the longest option is right
@@ -64,17 +56,12 @@ def key(arm: str, weak: str, strong: str, shots: int, draw: int) -> tuple[Any, .
     return (strong, "few_shot", "test", "weak" if arm == "self" else arm, by, shots, draw, "")
 
 
-def experiment(
-    columns: Mapping[tuple[Any, ...], Right],
-    *,
-    declaration: Declaration = DECLARED,
-    asked: int = N,
-    categories: Sequence[str] | None = None,
-) -> Experiment:
+def experiment(of: Columns, declared: Declaration = DECLARED, category: Any = "") -> Experiment:
     """Runs by whether each question is right; the right letter is A, a wrong one B."""
+    asked = len(next(iter(of.values())))
     choices = [LONG if long else SHORT for long in RULE_RIGHT[:asked]]
     questions = pd.DataFrame(
-        {"choices": choices, "gold": "A", "n_options": 4, "category": categories or ""},
+        {"choices": choices, "gold": "A", "n_options": 4, "category": category},
         index=pd.Index(range(asked), name="id", dtype=object),
     )
     shown = {
@@ -84,10 +71,10 @@ def experiment(
             "demo_choices": (SHORT,) * k[5],
             "demo_labels": ("" if k[3] == "unlabelled" else "B",) * k[5],
         }
-        for k in columns
+        for k in of
     }
-    answers: Any = {k: np.where(column[:asked], "A", "B") for k, column in columns.items()}
-    e = Experiment(logs_of(answers, questions, (), shown, declaration))
+    answers: Any = {k: np.where(column, "A", "B") for k, column in of.items()}
+    e = Experiment(logs_of(answers, questions, (), shown, declared))
     e.__dict__["rule"] = fitted(asked)  # of the same questions every time
     return e
 
@@ -99,21 +86,15 @@ def fitted(asked: int) -> Rule:
     return Rule(chosen == 0, probability - 1 / 4)
 
 
-def arms(
-    accuracies: Mapping[str, float | Right],
-    *,
-    pair: tuple[str, str] = ("w", "s"),
-    shots: int = 8,
-    draws: int = 3,
-) -> dict[tuple[Any, ...], Right]:
+def arms(accuracies: Accuracies, pair: tuple[str, str] = ("w", "s")) -> Columns:
     return {
-        key(arm, *pair, shots, draw): nested(of) if isinstance(of, float) else of
+        key(arm, *pair, 8, draw): nested(of) if isinstance(of, float) else of
         for arm, of in accuracies.items()
-        for draw in range(1 if arm in ZERO else draws)
+        for draw in range(1 if arm in ZERO else 3)
     }
 
 
-def only(found: Sequence[Verdict]) -> tuple[Verdict, dict[str, Condition]]:
+def only(found: Sequence[Verdict]) -> tuple[Verdict, Args]:
     (verdict,) = found
     return verdict, {c.name: c for c in verdict.conditions}
 
@@ -204,7 +185,7 @@ NEAR[np.flatnonzero(~nested(0.65))[:18]] = True
     ],
 )
 def test_the_reading_follows_from_the_states(
-    changed: Mapping[str, float | Right], reading: str, not_holding: Mapping[str, str]
+    changed: Accuracies, reading: str, not_holding: Mapping[str, str]
 ) -> None:
     verdict, by = only(verdicts(experiment(arms({**HOLDING, **changed}))))
 
@@ -228,7 +209,7 @@ def test_the_margin_is_the_studys() -> None:
     columns = arms({**HOLDING, "random": NEAR})
 
     (close,) = verdicts(experiment(columns))
-    (wide,) = verdicts(experiment(columns, declaration=replace(DECLARED, margin=0.05)))
+    (wide,) = verdicts(experiment(columns, replace(DECLARED, margin=0.05)))
     assert (close.conditions[2].state, wide.conditions[2].state) == ("undecided", "equal")
 
 
@@ -297,7 +278,7 @@ def test_where_no_log_says_what_was_shown_arms_with_demonstrations_are_not_compa
 
 
 def test_too_few_questions_decide_nothing() -> None:
-    verdict, by = only(verdicts(experiment(arms(HOLDING), asked=25)))
+    verdict, by = only(verdicts(experiment({k: v[:25] for k, v in arms(HOLDING).items()})))
 
     assert set(states(verdict).values()) == {"undecided"}
     assert by["beats_weak"].detail == "only 25 questions, of at least 30"
@@ -322,11 +303,11 @@ def test_questions_of_a_category_may_go_together() -> None:
     gained = nested(0.65) & ~nested(0.5)
     together = np.argsort(np.argsort(~gained, kind="stable")) // 20
 
-    def low(categories: Sequence[str] | None) -> float:
-        return verdicts(experiment(arms(HOLDING), categories=categories))[0].conditions[0].low
+    def low(categories: Any = "") -> float:
+        return verdicts(experiment(arms(HOLDING), category=categories))[0].conditions[0].low
 
     assert len({*together}) == 20
-    assert low([f"c{i % 19}" for i in together]) == low(None) > low([f"c{i}" for i in together])
+    assert low([f"c{i % 19}" for i in together]) == low() > low([f"c{i}" for i in together])
 
 
 @pytest.mark.parametrize("draws", [1, 2])
@@ -341,10 +322,6 @@ def test_few_draws_of_one_control_carry_no_claim(draws: int) -> None:
     assert f"with {draws} draw" in sentence(verdict)
     assert not says_the_word(verdict)
     assert set(verdict_table([verdict])["scope"]) == {"fixed_demos"}
-
-
-def set_of(e: Experiment, labels: str, column: str, value: Any) -> None:
-    e.logs.runs.loc[e.logs.runs["labels"] == labels, column] = value
 
 
 @pytest.mark.parametrize(
@@ -362,9 +339,9 @@ def set_of(e: Experiment, labels: str, column: str, value: Any) -> None:
     ],
 )
 def test_what_is_void_has_no_claim(declared: Args, changed: tuple[str, str, Any], why: str) -> None:
-    e = experiment(arms(HOLDING), declaration=replace(DECLARED, **declared))
+    e = experiment(arms(HOLDING), replace(DECLARED, **declared))
     if changed:
-        set_of(e, *changed)
+        e.logs.runs.loc[e.logs.runs["labels"] == changed[0], changed[1]] = changed[2]
     verdict, _ = only(verdicts(e))
 
     assert (states(verdict), verdict.claim) == ({}, False)
@@ -375,7 +352,7 @@ def test_what_is_void_has_no_claim(declared: Args, changed: tuple[str, str, Any]
 
 def test_unread_replies_and_habits_of_place_stand_beside_the_verdict() -> None:
     e = experiment(arms(HOLDING))
-    set_of(e, "random", "unparsed", 20)
+    e.logs.runs.loc[e.logs.runs["labels"] == "random", "unparsed"] = 20
     verdict, _ = only(verdicts(e))
 
     assert verdict.claim
@@ -429,7 +406,7 @@ def test_pairs_of_one_model_have_no_verdict() -> None:
     assert verdicts(experiment({k: v for k, v in arms(HOLDING).items() if k[5] == 0})) == []
 
 
-def drawn(seed: int = 3) -> dict[tuple[Any, ...], Right]:
+def drawn(seed: int = 3) -> Columns:
     """Arms whose draws differ in accuracy and in the questions they get right."""
     rng = np.random.default_rng(seed)
     return {
@@ -437,19 +414,7 @@ def drawn(seed: int = 3) -> dict[tuple[Any, ...], Right]:
     }
 
 
-def by_hand(difference: Floats) -> tuple[float, float, float, float]:
-    """Mean, interval and one-sided p of (n, draws) differences, by STATS.md 3 and 4."""
-    n, draws = difference.shape
-    vq = difference.mean(axis=1).var(ddof=1) / n
-    vs = difference.mean(axis=0).var(ddof=1) / draws
-    df = min(max((vq + vs) ** 2 / (vq**2 / (n - 1) + vs**2 / (draws - 1)), 1), n - 1)
-    se = math.sqrt(max(vq + vs, 4 / n**2))
-    mean = difference.mean()
-    half = stats.t.ppf(0.975, df) * se
-    return mean, mean - half, mean + half, stats.t.sf(mean / se, df)
-
-
-def stack(columns: Mapping[tuple[Any, ...], Right], arm: str, shots: int = 8) -> Any:
+def stack(columns: Columns, arm: str, shots: int = 8) -> Any:
     draws = range(1 if arm in ZERO else 3)
     return np.column_stack([columns[key(arm, "w", "s", shots, d)] for d in draws]).astype(float)
 
@@ -467,7 +432,7 @@ def test_numbers_of_a_contrast_are_those_of_the_formulas(name: str) -> None:
 def test_a_headline_over_several_counts_averages_them_first() -> None:
     few, many = drawn(4), drawn(5)
     columns = many | {(*k[:5], 4, *k[6:]): v for k, v in few.items() if k[5]}
-    e = experiment(columns, declaration=replace(DECLARED, headline=(4, 8)))
+    e = experiment(columns, replace(DECLARED, headline=(4, 8)))
     verdict, by = only(verdicts(e))
 
     both = (stack(columns, "weak", 4) + stack(columns, "weak", 8)) / 2

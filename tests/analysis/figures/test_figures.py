@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox, BboxTransformTo
 
 from tests.analysis.synthetic import NAMES, logs, without_zero_shot
+from tests.conftest import warnings_are_errors
 from w2s_icl.analysis import figures
 from w2s_icl.analysis.figures.accuracy import PGR_ROWS
 from w2s_icl.analysis.figures.matching import MATCH_CLASSES
@@ -25,10 +26,7 @@ from w2s_icl.analysis.report import views
 from w2s_icl.analysis.results import Results
 from w2s_icl.analysis.stats.agreement import QuestionBootstrap
 
-pytestmark = [
-    pytest.mark.filterwarnings("error"),
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # what other tests left open
-]
+pytestmark = warnings_are_errors
 CONTROLS = ("noise_matched", "random", "flipped", "unlabelled")
 NEAR_CHANCE, NEAR_ONE = (0.24, 0.25, 0.26, 0.27, 0.28), (0.95, 0.97, 0.98, 0.985, 0.99)
 PAIR: Any = {"models": 2, "pairs": [(0, 1)]}

@@ -64,6 +64,18 @@ def random_triple(rng: np.random.Generator, n: int, draws: int) -> list[Bools]:
     return tables
 
 
+def by_hand(difference: Floats) -> tuple[float, float, float, float]:
+    """Mean, interval and one-sided p of (n, draws) differences, by STATS.md 3 and 4."""
+    n, draws = difference.shape
+    vq, df = difference.mean(axis=1).var(ddof=1) / n, n - 1.0
+    vs = difference.mean(axis=0).var(ddof=1) / draws if draws > 1 else 0.0
+    if vs:
+        df = min(max((vq + vs) ** 2 / (vq**2 / (n - 1) + vs**2 / (draws - 1)), 1), n - 1)
+    mean, se = difference.mean(), math.sqrt(max(vq + vs, 4 / n**2))
+    half = scipy_stats.t.ppf(0.975, df) * se
+    return mean, mean - half, mean + half, scipy_stats.t.sf(mean / se, df)
+
+
 @st.composite
 def triples(draw: st.DrawFn, max_draws: int = 4) -> list[Bools]:
     n = draw(st.integers(30, 120))

@@ -1,9 +1,7 @@
 """Answers recorded elsewhere become logs; what is damaged is refused by file and row."""
 
-import csv
 import json
 import shutil
-from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,48 +168,6 @@ def test_a_damaged_row_is_refused_by_line(damage: Damage, said: str, import_rows
 
 
 @needs_shared
-def test_recorded_rows_have_the_counts_of_the_file(tmp_path: Path) -> None:
-    done = invoke(RECORDED / "answers.csv", "--questions", QUESTIONS, "--log-dir", tmp_path / "l",
-                  "--demonstrations", RECORDED / "demonstrations.csv")  # fmt: skip
-
-    assert done.exit_code == 0, done.output
-    table = pd.read_parquet(next(QUESTIONS.rglob("*.parquet")))
-    gold = [row.choices[row.label] for row in table.itertuples()]
-    counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
-    with (RECORDED / "answers.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            value = "C" if row["answer"] == gold[int(row["question"])] else "I"
-            cell = (row["model"], row["labels"], row["weak"], row["shots"], row["prompt"])
-            counts[cell][value if row["answer"] else "N"] += 1
-    found = {}
-    for log in logs_of(tmp_path / "l"):
-        key = key_of(log)
-        cell = (key.model, key.labels, key.weak, str(key.shots), key.prompt)
-        found[cell] = Counter(value for _, value in scores(log))
-    assert found == counts
-
-
-@needs_shared
-def test_the_notebook_has_the_counts_of_its_files(tmp_path: Path) -> None:
-    done = invoke("notebook", RECORDED / "notebook", "--questions", QUESTIONS, "--log-dir",
-                  tmp_path / "l")  # fmt: skip
-
-    assert done.exit_code == 0, done.output
-    sweep = json.loads(next((RECORDED / "notebook").glob("weak_sweep*.json")).read_text("utf-8"))
-    wanted = {
-        (pair["strong_model"], pair["weak_model"] if of["num_few_shot"] else "", of["num_few_shot"])
-        : of["num_correct"]
-        for pair in sweep["model_pairs"].values()
-        for of in pair["results"]
-    }  # fmt: skip
-    logs = logs_of(tmp_path / "l")
-    full = [(key_of(log), log) for log in logs if not ImportRecord.from_log(log).total]
-    right = {(k.model, k.weak, k.shots): sum(v == "C" for _, v in scores(log)) for k, log in full}
-    assert right == wanted
-    assert len(logs) - len(full) == 18
-
-
-@needs_shared
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -244,29 +200,6 @@ def test_a_damaged_notebook_is_refused_by_file(damage: Damage, said: str, tmp_pa
 def _first(content: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = next(iter(content["model_pairs"].values()))["results"][1]
     return found
-
-
-@needs_shared
-@pytest.mark.slow
-def test_a_report_over_the_notebook_says_what_it_cannot_show(tmp_path: Path) -> None:
-    invoke("notebook", RECORDED / "notebook", "--questions", QUESTIONS, "--log-dir", tmp_path / "l",
-           "--source", "the notebook")  # fmt: skip
-
-    done = CliRunner().invoke(main, ["report", str(tmp_path / "l"), "--out", str(tmp_path / "out")])
-
-    assert done.exit_code == 0, done.output
-    page = (tmp_path / "out" / "report.html").read_text("utf-8")
-    first = page[page.index("<header>") : page.index("</header>")]
-    assert "Imported answers" in first
-    assert "of the notebook" in first
-    assert "the answers of 18 cells with gold labels" in first
-    curves = pd.read_csv(tmp_path / "out" / "accuracy.csv")
-    gold = curves[(curves["labels"] == "gold") & (curves["shots"] == 100)]
-    assert list(gold["accuracy"]) == [0.835, 0.89, 0.895]
-    cells = pd.read_csv(tmp_path / "out" / "cells.csv")
-    assert set(cells.loc[cells["shots"] > 0, "pgr_gold_status"]) == {"incomplete", "self"}
-    assert (cells.loc[cells["shots"] > 0, "pgr_zero_status"] != "incomplete").all()
-    assert not pd.read_csv(tmp_path / "out" / "missing.csv").size
 
 
 def test_imported_logs_mix_with_no_others(tmp_path: Path, import_rows: Import, run: Any) -> None:

@@ -118,6 +118,12 @@ def write_jsonl(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
+def questions(write_jsonl: Write) -> Args:
+    """Arguments of a data set of 30 questions, 6 of them the test."""
+    return {"dataset": write_jsonl(rows(30)), "test_size": 6}
+
+
+@pytest.fixture
 def run(log_dir: str) -> Run:
     """Run a task on a model that answers the samples with the given replies, in turn."""
 

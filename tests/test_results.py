@@ -35,11 +35,9 @@ def rows_of(heading: str) -> list[list[str]]:
 
 
 def by_pair(table: pd.DataFrame) -> pd.DataFrame:
-    names = [
-        table[name].str.rpartition("/")[2].str.removesuffix("-instruct")
-        for name in ("weak", "strong")
-    ]
-    return table.assign(pair=names[0] + " → " + names[1]).set_index(["pair", "shots"])
+    weak, strong = (table[name].str.rpartition("/")[2] for name in ("weak", "strong"))
+    pair = (weak + " → " + strong).str.replace("-instruct", "")
+    return table.assign(pair=pair).set_index(["pair", "shots"])
 
 
 def interval(value: float, low: float, high: float, form: str) -> str:

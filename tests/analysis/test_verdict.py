@@ -144,9 +144,8 @@ def test_the_surface_rule_is_fitted_on_all_questions() -> None:
     gained = nested(0.65), nested(0.5)
     line = gain_line(*(np.repeat(c[:, None], 3, 1) for c in gained), e.rule.knows)
     c = by["survives_surface_rule"]
-    assert (c.estimate, c.low, c.high) == pytest.approx(
-        (line.at(0).diff, line.at(0).low, line.at(0).high)
-    )
+    at = line.at(0)
+    assert (c.estimate, c.low, c.high) == pytest.approx((at.diff, at.low, at.high))
     assert c.n == N
     fit = fit_table([verdict])
     bins = fit[fit["kind"] == "bin"]
@@ -409,9 +408,8 @@ def test_pairs_of_one_model_have_no_verdict() -> None:
 def drawn(seed: int = 3) -> Columns:
     """Arms whose draws differ in accuracy and in the questions they get right."""
     rng = np.random.default_rng(seed)
-    return {
-        k: np.asarray(v ^ (rng.random(N) < 0.03 * (1 + k[6]))) for k, v in arms(HOLDING).items()
-    }
+    moved = {k: rng.random(N) < 0.03 * (1 + k[6]) for k in arms(HOLDING)}
+    return {k: column ^ moved[k] for k, column in arms(HOLDING).items()}
 
 
 def stack(columns: Columns, arm: str, shots: int = 8) -> Any:

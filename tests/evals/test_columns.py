@@ -106,12 +106,12 @@ def test_a_label_that_may_be_a_place_or_a_text_is_refused(write_jsonl: Write) ->
 def test_options_may_be_columns(write_jsonl: Write, tmp_path: Path) -> None:
     write_jsonl([{"q": f"q{i}?", "right": f"yes {i}", "wrong": f"no {i}"} for i in range(3)])
 
-    questions = mapped(
-        tmp_path, "questions.jsonl", "question: q\nchoices: [right, wrong]\nlabel: 0"
-    )
+    columns = "question: q\nchoices: [right, wrong]\nlabel: 0"
+
+    questions = mapped(tmp_path, "questions.jsonl", columns)
 
     assert [(q.choices[q.gold], q.choices[1]) for q in questions][2] == ("yes 2", "no 2")
-    said = refusal(tmp_path, "questions.jsonl", "question: q\nchoices: [rigth, wrong]\nlabel: 0")
+    said = refusal(tmp_path, "questions.jsonl", columns.replace("right", "rigth"))
     assert "no column rigth; did you mean right?" in said
 
 

@@ -206,9 +206,8 @@ def test_imported_logs_mix_with_no_others(tmp_path: Path, import_rows: Import, r
     import_rows(recorded())
     run(zero_shot(dataset=str(tmp_path / "questions.jsonl"), test_size=8), ["A"])
 
-    done = CliRunner().invoke(
-        main, ["report", str(tmp_path / "logs"), "--out", str(tmp_path / "o")]
-    )
+    report = ["report", str(tmp_path / "logs"), "--out", str(tmp_path / "o")]
+    done = CliRunner().invoke(main, report)
 
     assert done.exit_code == 2
     assert "different experiments" in done.output

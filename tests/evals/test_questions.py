@@ -244,10 +244,8 @@ def test_without_network_file_and_flag_are_named_within_10_s(network: str, tmp_p
         listening.bind(("127.0.0.1", 0))
         if network == "answers nothing":
             listening.listen()
-        env = {
-            "HF_ENDPOINT": f"http://127.0.0.1:{listening.getsockname()[1]}",
-            "HF_HOME": str(tmp_path),
-        }
+        port = listening.getsockname()[1]
+        env = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(tmp_path)}
         if network == "HF_HUB_OFFLINE":
             env["HF_HUB_OFFLINE"] = "1"
         code = (

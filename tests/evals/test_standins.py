@@ -172,9 +172,8 @@ def test_replies_keep_to_max_tokens_and_usage_counts_them(samples: list[Sample])
     for output, prompt in zip(outputs, prompts, strict=True):
         assert output.usage is not None
         assert output.usage.output_tokens <= 3
-        assert output.usage.input_tokens == pytest.approx(
-            sum(len(m.text) for m in prompt) / 4, abs=2
-        )
+        characters = sum(len(m.text) for m in prompt)
+        assert output.usage.input_tokens == pytest.approx(characters / 4, abs=2)
         assert output.metadata == {"warning": BANNER}
 
 

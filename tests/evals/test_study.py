@@ -1,6 +1,7 @@
 """Studies: reading them, their cells, and running them on stand-in models."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -153,11 +154,8 @@ def test_a_plugin_beside_the_study_adds_a_kind_of_labels(study_file: File, tmp_p
 
 
 def test_settings_of_a_study_are_its_cells(study_file: File) -> None:
-    changes = {
-        "system_role": "user",
-        "read": "likelihood",
-        "generate": {"temperature": None, "top_p": 0.5},
-    }
+    generate = {"temperature": None, "top_p": 0.5}
+    changes = {"system_role": "user", "read": "likelihood", "generate": generate}
     study = load_study(study_file(shots=[0, 2], **changes))
     split = study.load_split()
     for cell in (*zero_shot_cells(study), *few_shot_cells(study, (), split)[:1]):
@@ -196,33 +194,18 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: File) -> None:
         ({"shots": [2, -1]}, r"shots: must be a list of numbers, such as \[0, 4, 16\], got -1"),
         ({"labels": ["gold", "silver"]}, "labels must be one of gold, weak.*got 'silver'"),
         ({"pairs": [MODELS[:2]]}, "models: simulated/large stands in no pair and would not be run"),
-        (
-            {"labels": ["file:x.csv"]},
-            "labels: file:PATH must be a file beside the study or here, .*got 'x.csv'",
-        ),
+        ({"labels": ["file:x.csv"]}, "labels: file:PATH must be a file beside .*got 'x.csv'"),
         ({"generate": {"warmth": 1}}, "generate: Unknown GenerateConfig field.*warmth"),
         ({"pairs": [["simulated/small", "x/y"]]}, "pairs must be among models .*got 'x/y'"),
         ({"headline": 5}, r"headline must be among shots \[0, 2, 4, 8, 16, 32, 64\], got 5"),
-        (
-            {"epochs": {"golden": 2}},
-            r"epochs must be among runs \['zero_shot', 'gold'.*got 'golden'",
-        ),
+        ({"epochs": {"golden": 2}}, r"epochs must be among runs \['zero_shot', .*got 'golden'"),
         ({"chains": [["a", "b", "c"]]}, "chains is not a key; allowed are name, plugins"),
-        (
-            {"prices": {"simulated/small": {"input": 1}}},
-            "prices: must be .*small.output is missing",
-        ),
-        ({"timeout": float("nan")}, "timeout: must be seconds, a number above 0, got nan"),
+        ({"prices": {MODELS[0]: {"input": 1}}}, "prices: must be .*small.output is missing"),
+        ({"timeout": math.nan}, "timeout: must be seconds, a number above 0, got nan"),
         ({"models": ["simulated/foo"]}, "simulated/small.*got simulated/foo"),
         ({"name": "a\nb"}, r"name: must be text on one line.*got 'a\\nb'"),
-        (
-            {"generate": {"top_p": float("inf")}},
-            "generate: top_p: input should be a finite number, got inf",
-        ),
-        (
-            {"model_args": {MODELS[0]: {"headers": [{"X-Custom-Auth": "abc"}]}}},
-            r"headers.0.X-Custom-Auth must not hold a key .*environment",
-        ),
+        ({"generate": {"top_p": math.inf}}, "generate: top_p: .* be a finite number, got inf"),
+        ({"model_args": {MODELS[0]: {"headers": [{"X-Auth": "abc"}]}}}, "0.X-Auth must not hold a"),
         ({"generate": {"extra_body": {"x": "sk-1234"}}}, "extra_body.x must not hold a key"),
         ({"dataset": "https://me:pw@host/x.csv"}, "dataset must not hold a key or a password"),
     ],
@@ -267,9 +250,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_cell_is_run_once_and_marked_as_simulated(finished: Path) -> None:
-    logs = [
-        read_eval_log(info, header_only=True) for info in list_eval_logs(str(finished / "logs"))
-    ]
+    infos = list_eval_logs(str(finished / "logs"))
+    logs = [read_eval_log(info, header_only=True) for info in infos]
 
     assert len(logs) == 3 + 3 + 3 + 6
     assert {log.status for log in logs} == {"success"}

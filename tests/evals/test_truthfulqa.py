@@ -34,12 +34,6 @@ SYSTEM_MESSAGE = (
 )
 
 
-@pytest.fixture
-def questions(write_jsonl: Write) -> dict[str, Any]:
-    """Arguments of a data set of 30 questions, 6 of them the test."""
-    return {"dataset": write_jsonl(rows(30)), "test_size": 6}
-
-
 def messages(log: EvalLog) -> list[str]:
     assert log.samples
     return [f"{m.role}: {m.text}" for m in exchange(log.samples[0])]

@@ -18,13 +18,11 @@ from typing import NamedTuple
 
 from tests.planted.questions import cued_questions
 from tests.planted.students import EXPECTED, truth
-from tests.planted.studies import planted_study
+from tests.planted.studies import SHOTS, planted_study
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables.cells import cells_table
 from w2s_icl.analysis.verdict import verdicts
-
-SHOTS = 64
 
 
 class Result(NamedTuple):
@@ -41,7 +39,7 @@ def verdict_of(student: str, seed: int, questions: Path | None = None) -> Result
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asked = questions or cued_questions(folder / "questions.jsonl")
-        log_dir = planted_study(folder / "study", student, asked, seed=seed, shots=SHOTS)
+        log_dir = planted_study(folder / "study", student, asked, seed)
         experiment = Experiment(read_logs(log_dir))
     (verdict,) = verdicts(experiment)
     cells = cells_table(experiment)

@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
-from inspect_ai.model import GenerateConfig, ModelAPI, modelapi
+from inspect_ai.model import ModelAPI, modelapi
 
 from w2s_icl.analysis.surface_rule import FEATURES, SurfaceRule, fit_rule
 from w2s_icl.evals.standins import (
@@ -71,17 +71,12 @@ class PlantedAPI(StandInAPI):
     popular_rate = 0.9
 
     def __init__(
-        self,
-        model_name: str,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        config: GenerateConfig = GenerateConfig(),  # noqa: B008
-        **model_args: Any,
+        self, model_name: str, base_url: Any, api_key: Any, config: Any, **args: Any
     ) -> None:
         ModelAPI.__init__(self, model_name, base_url, api_key, [], config)
         self.name = model_name.removeprefix("planted/")
         self.start, self.gain = KINDS[self.name]
-        self.seed, self.questions = str(model_args.get("seed", 0)), str(model_args["questions"])
+        self.seed, self.questions = str(args.get("seed", 0)), str(args["questions"])
         self.known = right_options(self.questions)
         if self.name == "format":  # steadier, or arms that are equal could not be seen to be
             self.variance = (0.62, 0.36, 0.02)

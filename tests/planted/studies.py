@@ -20,28 +20,22 @@ from w2s_icl.evals.study import load_study
 from w2s_icl.scorers.multiple_choice import multiple_choice_letter
 from w2s_icl.solvers.few_shot import Demonstrations, Prompt, messages
 
+SHOTS = 64
 LABELS = ("gold", "weak", "noise_matched", "random", "unlabelled", "self")
 
 
 def planted_study(
-    folder: Path,
-    student: str,
-    questions: Path,
-    *,
-    seed: int = 0,
-    shots: int = 64,
-    draws: int = 5,
-    test_size: int = 484,
+    folder: Path, student: str, questions: Path, seed: int, draws: int = 5, test_size: int = 484
 ) -> str:
     """Make the logs of one student and its weak model; returns their directory.
 
-    `seed` is that of split, draws, labels and models; the headline is `shots`.
+    `seed` is that of split, draws, labels and models; the headline is `SHOTS`.
     """
     pair = ["planted/weak", f"planted/{student}"]
     path = folder / "study.yaml"
     content = {
         **{"dataset": str(questions), "test_size": test_size, "seed": seed},
-        **{"models": pair, "pairs": [pair], "shots": [0, shots], "headline": shots},
+        **{"models": pair, "pairs": [pair], "shots": [0, SHOTS], "headline": SHOTS},
         **{"draws": draws, "labels": list(LABELS)},
         "model_args": {name: {"questions": str(questions), "seed": seed} for name in pair},
     }

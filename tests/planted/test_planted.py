@@ -16,7 +16,7 @@ from tests.planted.studies import LABELS, planted_study, record
 from w2s_icl.evals.truthfulqa import few_shot
 from w2s_icl.record import CellRecord, Shown, is_complete
 
-SHOTS, TEST_SIZE = 64, 400
+TEST_SIZE = 400
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("student", ["learner", "copier"])
 def test_arms_are_as_accurate_as_planted(student: str, questions: Path, tmp_path: Path) -> None:
-    log_dir = planted_study(
-        tmp_path, student, questions, shots=SHOTS, draws=1, test_size=TEST_SIZE, seed=3
-    )
+    log_dir = planted_study(tmp_path, student, questions, seed=3, draws=1, test_size=TEST_SIZE)
 
     logs = {arm(log): log for log in map(read_eval_log, list_eval_logs(log_dir))}
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,17 @@ import pytest
 from inspect_ai import eval
 from inspect_ai import model as models
 
-from tests.conftest import Args, Run, Write, rows
+from tests.conftest import Args, Run, Write
 from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.truthfulqa import few_shot, zero_shot
 
 WEAK = "mockllm/weak"
 LETTERS = "ABCD"
-Table = Callable[..., str]
 
 
 @pytest.fixture
-def questions(write_jsonl: Write) -> dict[str, Any]:
-    return {"dataset": write_jsonl(rows(30)), "test_size": 6}
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Table:
+def table(tmp_path: Path) -> Write:
     """Write rows as a file of labels; its `file:PATH`."""
 
     def write(content: list[dict[str, Any]], name: str = "votes.jsonl") -> str:
@@ -55,7 +49,7 @@ def votes(questions: Args, letter: str = "B", **changes: Any) -> list[dict[str, 
 
 
 @pytest.mark.parametrize("name", ["votes.jsonl", "my votes, (2)>1.csv"])
-def test_labels_of_a_file_are_shown_and_logged(name: str, table: Table, questions: Args) -> None:
+def test_labels_of_a_file_are_shown_and_logged(name: str, table: Write, questions: Args) -> None:
     file = table(votes(questions), name)
     gold = record(labels="gold", shots=4, **questions)
     shown = record(labels=file, shots=4, **questions)
@@ -70,7 +64,7 @@ def test_labels_of_a_file_are_shown_and_logged(name: str, table: Table, question
     assert shown["labels_accuracy"] == sum(s.target == "B" for s in pool) / len(pool)
 
 
-def test_texts_and_letters_name_the_same_option(table: Table, questions: Args) -> None:
+def test_texts_and_letters_name_the_same_option(table: Write, questions: Args) -> None:
     pool = load_split(**questions).pool
     texts = [{"id": s.id, "label": (s.choices or [])[1]} for s in pool]
     by_text = record(labels=table(texts, "texts.csv"), shots=8, **questions)
@@ -81,7 +75,7 @@ def test_texts_and_letters_name_the_same_option(table: Table, questions: Args) -
         assert by_text[key] == by_letter[key]
 
 
-def test_questions_that_a_file_lacks_are_passed_over(table: Table, questions: Args) -> None:
+def test_questions_that_a_file_lacks_are_passed_over(table: Write, questions: Args) -> None:
     order = [s.id for s in load_split(**questions).draw(0)]
     kept = [row for row in votes(questions) if row["question"] not in order[1:3]]
 
@@ -94,7 +88,7 @@ def test_questions_that_a_file_lacks_are_passed_over(table: Table, questions: Ar
         few_shot(labels=table(kept[:3]), shots=4, **questions)
 
 
-def test_noise_is_matched_to_a_file(table: Table, questions: Args) -> None:
+def test_noise_is_matched_to_a_file(table: Write, questions: Args) -> None:
     file = table(votes(questions))
     shown = record(labels=file, shots=12, **questions)
     noise = record(labels="noise_matched", weak=file, shots=12, **questions)
@@ -131,7 +125,7 @@ def test_a_finished_log_is_a_file_of_labels(run: Run, questions: Args, tmp_path:
         ({}, "question .or id. must be an id of the dataset, got ''"),
     ],
 )
-def test_a_bad_row_is_named_by_line(row: Args, message: str, table: Table, questions: Args) -> None:
+def test_a_bad_row_is_named_by_line(row: Args, message: str, table: Write, questions: Args) -> None:
     good = [row for row in votes(questions) if row["question"] != 0][:3]
     with pytest.raises(W2SError, match=rf"^votes.jsonl: line 4: .*{message}"):
         few_shot(labels=table([*good, row]), shots=2, **questions)

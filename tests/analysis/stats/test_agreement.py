@@ -61,7 +61,6 @@ def test_bootstrap_leaves_out_resamples_without_a_value() -> None:
     a = np.arange(30)[:, None] < 29  # a third of the resamples miss the one wrong answer
     b = np.arange(30)[:, None] < 20
     answers = np.where(a, "A", "B"), np.where(b, "A", "B")
-    value, low, high = QuestionBootstrap(30, resamples=500).agreement(*answers, a, b, [4] * 30)[
-        "phi"
-    ]
+    found = QuestionBootstrap(30, resamples=500).agreement(*answers, a, b, [4] * 30)
+    value, low, high = found["phi"]
     assert low < value < high

@@ -3,14 +3,7 @@ import math
 import pytest
 from scipy import stats as scipy_stats
 
-from w2s_icl.analysis.stats.power import (
-    claim_power,
-    detectable,
-    gap_needed,
-    pgr_power,
-    questions_needed,
-    smallest_difference,
-)
+from w2s_icl.analysis.stats import power
 from w2s_icl.analysis.verdict import CONTRASTS
 
 
@@ -19,7 +12,7 @@ def test_example_plan() -> None:
     se, c = math.sqrt(0.0491 / 200), scipy_stats.t.ppf(0.975, 199)
     expected = scipy_stats.norm.sf(c - 0.03 / se)
     assert expected == pytest.approx(0.4772, abs=5e-5)
-    assert pgr_power(0.1, 0.5, 0.8, n=200) == pytest.approx(expected, abs=1e-9)
+    assert power.pgr_power(0.1, 0.5, 0.8, n=200) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -33,28 +26,29 @@ def test_example_plan() -> None:
 )
 def test_questions_needed(gap: float, expected: list[float | None]) -> None:
     sizes = [(1, 0.0), (3, 0.01), (5, 0.01), (5, 0.02), (10, 0.02)]
-    assert [questions_needed(gap, draws, sd) for draws, sd in sizes] == expected
+    assert [power.questions_needed(gap, draws, sd) for draws, sd in sizes] == expected
 
 
 def test_gap_needed_and_smallest_difference() -> None:
-    assert [gap_needed(n, 1, 0.0) for n in (100, 200, 484, 817)] == [0.114, 0.071, 0.041, 0.03]
+    needed = [power.gap_needed(n, 1, 0.0) for n in (100, 200, 484, 817)]
+    assert needed == [0.114, 0.071, 0.041, 0.03]
     for gap, expected in ((0.1, [0.41, 0.28, 0.22]), (0.2, [0.25, 0.17, 0.13])):
-        assert [smallest_difference(gap, n, 5, 0.01) for n in (200, 484, 817)] == expected
+        assert [power.smallest_difference(gap, n, 5, 0.01) for n in (200, 484, 817)] == expected
 
 
 def test_power_has_the_minimum_variance() -> None:
     c = scipy_stats.t.ppf(0.975, 99)
-    power = pgr_power(0.1, 1.0, 0.8, n=100)  # 0.0396 / 100 is below 4 / 100**2
-    assert power == pytest.approx(scipy_stats.norm.sf(c - 0.02 / math.sqrt(4 / 100**2)))
+    found = power.pgr_power(0.1, 1.0, 0.8, n=100)  # 0.0396 / 100 is below 4 / 100**2
+    assert found == pytest.approx(scipy_stats.norm.sf(c - 0.02 / math.sqrt(4 / 100**2)))
 
 
 @pytest.mark.parametrize(("n", "expected"), [(200, (0.26, 0.53, 0.88)), (484, (0.76, 0.92, 0.99))])
 def test_claims_are_those_of_an_independent_simulation(n: int, expected: tuple[float, ...]) -> None:
-    assert list(claim_power(n, 5)["claims"].values()) == pytest.approx(expected, abs=0.045)
+    assert list(power.claim_power(n, 5)["claims"].values()) == pytest.approx(expected, abs=0.045)
 
 
 def test_the_plan_says_what_a_claim_would_take() -> None:
-    small, large, few = (detectable(n, draws) for n, draws in ((200, 5), (484, 5), (484, 2)))
+    small, large, few = (power.detectable(n, draws) for n, draws in ((200, 5), (484, 5), (484, 2)))
 
     assert [w for w in small["lines"] if w.startswith("!")] == [
         "! a gain of 10 points is claimed in 50% of such studies, below 80%: about 350 questions "
@@ -64,4 +58,4 @@ def test_the_plan_says_what_a_claim_would_take() -> None:
     assert set(large["verdict"]["could_show"]) == set(CONTRASTS)
     assert not any(w.startswith("!") for w in large["lines"])
     assert "! verdict: no claim can be made with 2 draws" in few["lines"][-1]
-    assert "got test_size 20" in detectable(20, 5)["lines"][0]
+    assert "got test_size 20" in power.detectable(20, 5)["lines"][0]

@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given
 from scipy import stats as scipy_stats
 
-from tests.analysis.stats.samples import (
-    Bools,
-    Floats,
-    random_table,
-    random_triple,
-    stairs,
-    triples,
-)
+from tests.analysis.stats.samples import Bools, Floats, random_table, random_triple, stairs, triples
 from w2s_icl.analysis.stats.ratio import (
     _fieller,
     clustered_ratio,

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from inspect_ai.log import read_eval_log
 
+from tests.conftest import Args
 from tests.evals.sweep.openai_server import LARGE, SMALL, OpenAIServer, Request
 from tests.evals.sweep.test_http import (
     ROWS,
@@ -207,10 +208,7 @@ def holds(path: Path, text: str) -> bool:
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize(
     ("faults", "rates"),
-    [
-        ({"reset": 0.03, "stall": 0.02}, {429: 0.05, 500: 0.02}),
-        ({}, {429: 0.5}),
-    ],
+    [({"reset": 0.03, "stall": 0.02}, {429: 0.05, 500: 0.02}), ({}, {429: 0.5})],
     ids=["spoilt", "half refused"],
 )
 def test_report_through_faults_is_that_of_the_undisturbed_run(
@@ -298,21 +296,13 @@ def test_refusal_that_cannot_pass_ends_the_run_and_names_the_model(
 
 
 @pytest.mark.parametrize(
-    ("broken", "said", "limits"),
-    [
-        (503, "Error code: 503 - this model is", {"SILENCE": 1}),
-        (503, "Error code: 503 - this model is", {"PROMPTS": 1000, "OUTAGE": 1}),
-        (0, "the reply has no content", {"SILENCE": 1}),
-    ],
+    ("broken", "limits"),
+    [(503, {"SILENCE": 1}), (503, {"PROMPTS": 1000, "OUTAGE": 1}), (0, {"SILENCE": 1})],
 )
 def test_model_that_does_not_answer_ends_the_run_and_the_cause_is_said_before(
-    broken: int,
-    said: str,
-    limits: dict[str, int],
-    server: OpenAIServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    broken: int, limits: Args, server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said = f"Error code: {broken} - this model is" if broken else "the reply has no content"
     monkeypatch.setattr(endpoint, "LONGEST_WAIT", 0.3)
     for name, value in {"SAID_AFTER": 0.5, **limits}.items():
         monkeypatch.setattr(stopping, name, value)

@@ -45,10 +45,8 @@ def small() -> Study:
 
 def tasks_of(study: Study, log_dir: str) -> list[CellTask]:
     planned = plan_record(study, all_cells(study, study.load_split()))
-    return [
-        CellTask(cell, None, build(study, cell, log_dir, planned))
-        for cell in zero_shot_cells(study)
-    ]
+    cells = zero_shot_cells(study)
+    return [CellTask(cell, None, build(study, cell, log_dir, planned)) for cell in cells]
 
 
 def test_a_cell_stays_in_its_part_whatever_else_the_study_has(small: Study, log_dir: str) -> None:

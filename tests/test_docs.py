@@ -56,9 +56,8 @@ w2s() { command w2s "${@/#mc4/misconceptions}"; }
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
-    return [
-        text for language, text in BLOCK.findall(page.read_text("utf-8")) if language in languages
-    ]
+    found = BLOCK.findall(page.read_text("utf-8"))
+    return [text for language, text in found if language in languages]
 
 
 def commands(page: Path) -> Iterator[str]:
@@ -73,9 +72,8 @@ def test_commands_have_the_options_they_name(page: Path) -> None:
     assert languages <= {"sh", "bash", "python", "yaml", "text"}
     assert not re.search(r"\n\n {4}(?:w2s|inspect|export|make|pip)\b", text)
     for command in commands(page):
-        words = shlex.split(
-            command.replace("$SLURM_ARRAY_TASK_ID", "1").split(" > ")[0], comments=True
-        )
+        plain = command.replace("$SLURM_ARRAY_TASK_ID", "1").split(" > ")[0]
+        words = shlex.split(plain, comments=True)
         if words[:1] == ["w2s"]:
             main.commands[words[1]].make_context(words[1], words[2:])
         if words[:2] == ["inspect", "eval"]:

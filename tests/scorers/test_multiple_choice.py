@@ -45,9 +45,8 @@ def test_likelihood_takes_the_likeliest_letter_and_folds_its_spellings() -> None
 
     assert (score.value, score.answer) == ("C", "B")
     assert score.metadata is not None
-    assert score.metadata["option_probabilities"] == pytest.approx(
-        {"A": 0.25 / 0.55, "B": 0.3 / 0.55}
-    )
+    expected = {"A": 0.25 / 0.55, "B": 0.3 / 0.55}
+    assert score.metadata["option_probabilities"] == pytest.approx(expected)
     assert score.metadata["outside"] == pytest.approx(0.45)
     assert score.metadata["read_as"] == "likelihood"
 

@@ -6,7 +6,7 @@ PRODUCT := $(VENV)/.product
 TOOLS := $(VENV)/.tools
 LOGS := logs/demo
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: install install-dev browser demo check test test-slow clean
 

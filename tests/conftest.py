@@ -26,26 +26,19 @@ warnings_are_errors = [
 
 # files that take longest, the longest first
 LONG = (
-    *("faults", "shards", "results", "docs", "planted", "figures", "http", "replies", "standins"),
-    *("plan", "report", "study", "arms", "truthfulqa", "questions", "labels", "shapes"),
+    *("docs", "faults", "figures", "planted", "shards", "results", "http", "arms", "questions"),
+    *("shapes", "labels", "replies", "standins", "ratio", "study", "plan", "report", "truthfulqa"),
 )
-# files whose slow tests share nothing: any worker may take each
-APART = ("docs", "figures", "labels", "planted", "questions", "ratio", "shapes")
 
 Args = dict[str, Any]
 Run = Callable[..., EvalLog]
 Write = Callable[..., str]
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first and keep files together, so that no worker is left alone at the end."""
+    """Put long files first: where files run side by side, none is left running alone at the end."""
     place = {f"test_{name}": i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
-    for item in items:
-        apart = item.path.stem.removeprefix("test_") in APART
-        if not (apart and item.get_closest_marker("slow")):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def exchange(sample: EvalSample) -> list[ChatMessage]:

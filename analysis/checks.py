@@ -12,7 +12,7 @@ import pandas as pd
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.sentences import ends, percent
 from w2s_icl.analysis.stats.paired import HABIT_P, MIN_QUESTIONS, MIN_RANDOM_DRAWS
-from w2s_icl.analysis.tables import RUN, missing_cells, positions_table, repeats_table
+from w2s_icl.analysis.tables.audits import RUN, missing_cells, positions_table, repeats_table
 from w2s_icl.record import UNREAD_LIMIT
 
 VOID_UNREAD = 0.1  # share of unreadable replies of one arm above which no claim rests on it

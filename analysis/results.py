@@ -5,11 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from w2s_icl.analysis import figures, tables, verdict
+from w2s_icl.analysis import figures, verdict
 from w2s_icl.analysis.checks import run_checks
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs
 from w2s_icl.analysis.sentences import Row
+from w2s_icl.analysis.tables import arms, audits, cells
 from w2s_icl.record import BANNER
 
 
@@ -22,21 +23,21 @@ class Results:
         self.experiment = e = Experiment(logs)
         self.names = figures.display_names(e.models)  # for people
         self.banner = BANNER if logs.runs["simulated"].any() else ""  # stands on everything
-        self.cells = tables.cells_table(e)
-        self.curves = tables.curves_table(e, self.cells)
-        self.tests = tables.tests_table(e)
-        self.matching = tables.matching_table(e)
-        self.arms = tables.arms_table(e)
-        self.surface_rule = tables.surface_rule_table(e)
-        self.positions = tables.positions_table(e)
-        self.repeats = tables.repeats_table(e)
-        self.classes = tables.classes_table(e)
-        self.costs = tables.costs_table(e)
-        self.missing = tables.missing_cells(e)
-        self.models = tables.models_table(e)
-        self.pooled = tables.pooled_table(e)
+        self.cells = cells.cells_table(e)
+        self.curves = cells.curves_table(e, self.cells)
+        self.tests = arms.tests_table(e)
+        self.matching = cells.matching_table(e)
+        self.arms = arms.arms_table(e)
+        self.surface_rule = arms.surface_rule_table(e)
+        self.positions = audits.positions_table(e)
+        self.repeats = audits.repeats_table(e)
+        self.classes = arms.classes_table(e)
+        self.costs = audits.costs_table(e)
+        self.missing = audits.missing_cells(e)
+        self.models = audits.models_table(e)
+        self.pooled = cells.pooled_table(e)
         self.checks = run_checks(e, self.cells)
-        self.stats = tables.stats_info(e)
+        self.stats = audits.stats_info(e)
         # the shot count of the headline, the largest where there are several, and its cells
         self.last = max(e.headline, default=e.shots[-1])
         self.last_rows = rows_of(self.cells, shots=self.last)

@@ -12,7 +12,7 @@ from tests.conftest import Args
 from w2s_icl.analysis.checks import Check, run_checks, void_reasons
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, Logs, Note
-from w2s_icl.analysis.tables import cells_table
+from w2s_icl.analysis.tables.cells import cells_table
 
 KINDS = ("random", "noise_matched", "flipped", "unlabelled")
 

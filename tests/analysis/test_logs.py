@@ -25,9 +25,10 @@ from inspect_ai.model import GenerateConfig, ModelUsage
 from inspect_ai.scorer import Score
 
 from tests.conftest import Args
-from w2s_icl.analysis import tables
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import Logs, read_logs
+from w2s_icl.analysis.tables import audits
+from w2s_icl.analysis.tables.arms import arms_table
 from w2s_icl.errors import W2SError
 from w2s_icl.record import READ_BY, SCORER
 
@@ -138,11 +139,11 @@ def test_reruns_count_replies_and_changes(tmp_path: Path) -> None:
     assert logs.correct[0].tolist() == pytest.approx([1, 2 / 3, 1 / 3, 1])
     # B C B: two of three pairs differ; unread, unread, C: two of three; D D: none
     assert row["changes"] == pytest.approx((0, 2 / 3, 2 / 3, 0))
-    (repeat,) = tables.repeats_table(Experiment(logs)).to_dict("records")
+    (repeat,) = audits.repeats_table(Experiment(logs)).to_dict("records")
     assert (repeat["epochs"], repeat["n"], repeat["draw"]) == (3, 4, 0)
     assert repeat["changed"] == pytest.approx(1 / 3)
     assert repeat["changed_lo"] <= repeat["changed"] <= repeat["changed_hi"]
-    (model,) = tables.models_table(Experiment(logs)).to_dict("records")
+    (model,) = audits.models_table(Experiment(logs)).to_dict("records")
     assert (model["unparsed"], model["unparsed_share"]) == (2, pytest.approx(2 / 11))
 
 
@@ -160,7 +161,7 @@ def test_positions_follow_the_rotation(tmp_path: Path) -> None:
     # only epochs of one order are compared: the last question was unread once
     assert one(logs)["changes"] == (0, 0, 0, 0.5)
     assert logs.correct[0].tolist() == [0.5, 0.5, 0, 0]
-    table = tables.positions_table(Experiment(logs))
+    table = audits.positions_table(Experiment(logs))
     rows = table[["position", "share", "uniform", "accuracy"]].to_numpy().tolist()
     assert rows == [["A", 1, 0.25, 1], *([letter, 0, 0.25, 0] for letter in "BCD")]
     assert table["p_errors"].isna().all()  # four questions are too few
@@ -180,7 +181,7 @@ def test_of_two_logs_of_a_cell_the_fullest_counts_and_the_other_is_named(tmp_pat
     (note,) = logs.notes
     assert (note.level, note.file) == ("remark", "a.eval")
     assert note.text.startswith("left out: the same cell as b.eval, 1 answers differ")
-    costs = tables.costs_table(Experiment(logs))
+    costs = audits.costs_table(Experiment(logs))
     assert costs["calls"].tolist() == [4, 4]  # the run, and the sum of its model
 
 
@@ -223,7 +224,7 @@ def test_a_log_in_which_all_questions_failed_lacks_all_answers(tmp_path: Path) -
     logs = read_logs(str(tmp_path))
 
     assert logs.runs.set_index("model").loc["mockllm/m", ["n", "asked"]].tolist() == [0, 4]
-    missing = tables.missing_cells(Experiment(logs))
+    missing = audits.missing_cells(Experiment(logs))
     assert missing["model"].tolist() == ["mockllm/m"]
 
 
@@ -256,7 +257,7 @@ def test_the_plan_is_that_of_the_blocks(tmp_path: Path) -> None:
     assert declared.conflicts == ()
     assert experiment.pairs == [("mockllm/w", "mockllm/s")]
     assert (experiment.shots, experiment.headline) == ([0, 2, 4], (2,))
-    assert len(tables.missing_cells(experiment)) == 5
+    assert len(audits.missing_cells(experiment)) == 5
 
 
 def test_the_order_of_the_models_is_the_studys_not_that_of_their_accuracy(tmp_path: Path) -> None:
@@ -402,7 +403,7 @@ def test_a_run_that_did_not_end_is_incomplete_not_absent(tmp_path: Path) -> None
     write(tmp_path, "a", ["ABCD"], study=study())
     write(tmp_path, "b", ["AB  "], "mockllm/s", study=study(), status="error")
 
-    missing = tables.missing_cells(Experiment(read_logs(str(tmp_path))))
+    missing = audits.missing_cells(Experiment(read_logs(str(tmp_path))))
 
     assert set(missing[["task", "why"]].itertuples(index=False, name=None)) == {
         ("zero_shot", "incomplete"),
@@ -419,13 +420,13 @@ def test_runs_with_another_prompt_are_cells_of_their_own(tmp_path: Path) -> None
     write(tmp_path, "main_hidden", ["ABAA"], "mockllm/s", **shown(prompt=hidden))
     experiment = Experiment(read_logs(str(tmp_path)))
 
-    assert tables.models_table(experiment)["accuracy"].tolist() == [0.75, 1]
+    assert audits.models_table(experiment)["accuracy"].tolist() == [0.75, 1]
     (cell,) = (c for c in experiment.cells if c.shots)
     assert cell.arms["w2s"].correct.mean() == 1
-    arms = tables.arms_table(experiment)
-    assert arms[["arm", "base", "gain"]].to_numpy().tolist() == [
+    table = arms_table(experiment)
+    assert table[["arm", "base", "gain"]].to_numpy().tolist() == [
         [f"zero_shot {hidden}", "zero_shot", -0.75],
         ["weak", "zero_shot", 0],
         [f"weak {hidden}", f"zero_shot {hidden}", 0.25],
     ]
-    assert (arms["ahead"].iloc[2], arms["draws"].iloc[0]) == (0.5, 0)
+    assert (table["ahead"].iloc[2], table["draws"].iloc[0]) == (0.5, 0)

@@ -12,12 +12,12 @@ import pytest
 from tests.analysis.stats.samples import GOLD, STRONG, TARGET, W2S, WEAK, by_hand
 from tests.analysis.synthetic import logs_of
 from tests.conftest import warnings_are_errors
-from w2s_icl.analysis import tables  # as a module: pytest would collect `tests_table` by its name
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.stats.ratio import gap_recovered
-from w2s_icl.analysis.tables import cells_table
+from w2s_icl.analysis.tables import arms, audits, cells  # pytest would collect `tests_table`
 
 pytestmark = warnings_are_errors
+TABLES = vars(arms) | vars(audits) | vars(cells)
 
 UNREAD = "-" * len(TARGET)
 
@@ -86,7 +86,7 @@ def assert_values(row: Mapping[str, Any], expected: Mapping[str, float]) -> None
 )
 def test_ratios_of_the_example(n_draws: int, of: str, values: str) -> None:
     definition = of if of == "egr" else f"pgr_{of}"
-    row = only(cells_table(experiment(draws(n_draws))), shots=4)
+    row = only(cells.cells_table(experiment(draws(n_draws))), shots=4)
 
     ends = ("_num", "_gap", "_gap_lo", "_gap_hi", "_t_gap", "_df", "", "_lo", "_hi")
     numbers = map(float, values.split())
@@ -101,19 +101,19 @@ def test_ratios_of_the_example(n_draws: int, of: str, values: str) -> None:
 
 
 def test_tests_of_the_example_are_mcnemars_for_one_draw() -> None:
-    table = tables.tests_table(experiment(draws(1)))
+    table = arms.tests_table(experiment(draws(1)))
 
     assert table["contrast"].tolist() == ["w2s - weak", "w2s - strong0", "w2s - gold"]
     assert table[["n10", "n01"]].to_numpy().tolist() == [[20, 1], [5, 1], [0, 4]]
     assert table["p_exact"].tolist() == pytest.approx([2.098083e-05, 0.21875, 0.125], rel=1e-6)
     assert table["diff"].tolist() == pytest.approx([0.475, 0.1, -0.1])
     assert table["p_holm"].tolist() == table["p"].tolist()  # each is alone in its family
-    over_three_draws = tables.tests_table(experiment(EXAMPLE))
+    over_three_draws = arms.tests_table(experiment(EXAMPLE))
     assert over_three_draws[["n10", "n01", "p_exact"]].isna().all(axis=None)
 
 
 def test_matching_over_the_draws_of_the_example() -> None:
-    row = only(tables.matching_table(experiment(EXAMPLE)))
+    row = only(cells.matching_table(experiment(EXAMPLE)))
 
     counts = {"both": 38 / 3, "strong": 52 / 3, "weak": 4, "neither": 6}
     assert_values(row, {f"match_{name}_count": k for name, k in counts.items()})
@@ -129,7 +129,7 @@ def test_matching_over_the_draws_of_the_example() -> None:
 
 
 def test_agreement_and_rates_of_the_first_draw() -> None:
-    row = only(tables.matching_table(experiment(draws(1))))
+    row = only(cells.matching_table(experiment(draws(1))))
 
     expected = {"phi_weak": 0.200019, "error_consistency_weak": 0.121339, "capa_weak": 0.183168}
     expected |= {"phi_strong": 0.600463, "error_consistency_strong": 0.575972}
@@ -143,7 +143,7 @@ def test_pooling_keeps_the_draws_and_questions_that_all_cells_have() -> None:
     two_draws = {**drawn(W2S[:2], "s", "w", shots=8), **drawn(GOLD[:2], "s", shots=8)}
     missing = {zero("w2"): " " + WEAK[1:], **drawn(W2S, "s", "w2")}
 
-    table = tables.pooled_table(experiment(EXAMPLE | two_draws | missing))
+    table = cells.pooled_table(experiment(EXAMPLE | two_draws | missing))
     row = only(table, scope="w → s, all shots")
     everything = only(table, scope="all pairs, all shots")
 
@@ -158,7 +158,7 @@ def test_pooling_keeps_the_draws_and_questions_that_all_cells_have() -> None:
 def test_holm_goes_over_the_cells_of_a_family() -> None:
     second = {**drawn([W2S[1]], "s", "w", shots=8), **drawn([GOLD[1]], "s", shots=8)}
 
-    table = tables.tests_table(experiment(draws(1) | second))
+    table = arms.tests_table(experiment(draws(1) | second))
 
     for _, family in table.groupby("family"):
         low, high = sorted(family["p"])
@@ -171,9 +171,9 @@ def test_a_draw_that_one_arm_lacks_is_dropped() -> None:
     lacking = {key: column for key, column in EXAMPLE.items() if key != shown("s", draw=2)}
     e = experiment(lacking)
 
-    assert only(tables.matching_table(e))["draws"] == 2
-    assert_values(only(cells_table(e), shots=4), {"pgr_gold": 0.851064, "pgr_gold_df": 39})
-    assert_values(only(tables.pooled_table(e), scope="all pairs, 4 shots"), {"draws": 2})
+    assert only(cells.matching_table(e))["draws"] == 2
+    assert_values(only(cells.cells_table(e), shots=4), {"pgr_gold": 0.851064, "pgr_gold_df": 39})
+    assert_values(only(cells.pooled_table(e), scope="all pairs, 4 shots"), {"draws": 2})
 
 
 def test_a_cell_with_too_few_answers_has_counts_only() -> None:
@@ -181,56 +181,56 @@ def test_a_cell_with_too_few_answers_has_counts_only() -> None:
     planned = [*EXAMPLE, zero("w", "pool")]
     e = experiment(EXAMPLE | {key: " " + W2S[1][1:]}, planned)
 
-    row = only(tables.matching_table(e))
+    row = only(cells.matching_table(e))
     assert (row["n"], row["draws"]) == (39, 3)
     known = {name for name, v in row.items() if not pd.isna(v)}
     assert known == {"weak", "strong", "shots", "n", "draws"}
-    assert tables.tests_table(e).empty
-    pooled = only(tables.pooled_table(e), scope="w → s, all shots")
+    assert arms.tests_table(e).empty
+    pooled = only(cells.pooled_table(e), scope="w → s, all shots")
     assert (pooled["cells"], pooled["pgr_pooled_status"]) == (0, "incomplete")
     assert math.isnan(pooled["pgr_pooled"])
     expected = [[*key, 0, "incomplete"], [*zero("w", "pool"), 0, "not run"]]
-    assert tables.missing_cells(e).to_numpy().tolist() == expected
+    assert audits.missing_cells(e).to_numpy().tolist() == expected
 
 
 def test_without_a_strong_baseline_the_other_numbers_stand() -> None:
     rest = {key: column for key, column in EXAMPLE.items() if key != zero("s")}
     e = experiment(rest, list(EXAMPLE))
 
-    row = only(cells_table(e), shots=4)
+    row = only(cells.cells_table(e), shots=4)
     assert_values(row, {"pgr_gold": 0.897059, "pgr_no_supervision": math.nan})
     assert (row["pgr_zero_status"], row["egr_status"]) == ("incomplete", "incomplete")
-    assert set(tables.tests_table(e)["family"]) == {"w2s_vs_weak", "w2s_vs_gold"}
-    assert_values(only(tables.arms_table(e), arm="weak"), {"gain": math.nan})
-    assert tables.missing_cells(e).to_numpy().tolist() == [[*zero("s"), 0, "not run"]]
+    assert set(arms.tests_table(e)["family"]) == {"w2s_vs_weak", "w2s_vs_gold"}
+    assert_values(only(arms.arms_table(e), arm="weak"), {"gain": math.nan})
+    assert audits.missing_cells(e).to_numpy().tolist() == [[*zero("s"), 0, "not run"]]
 
 
 def test_unread_replies_are_wrong_and_match_nothing() -> None:
     e = experiment({**ZERO, **drawn([UNREAD] * 3, "s", "w"), **drawn(GOLD, "s")})
 
-    row = only(tables.matching_table(e))
+    row = only(cells.matching_table(e))
     assert_values(row, {"match_neither": 1, "neither_wrong": 1, "fix_rate": 0, "break_rate": 1})
     assert_values(row, {"imitation_w2s": 0, "phi_weak": math.nan, "capa_strong": math.nan})
-    assert only(tables.tests_table(e), family="w2s_vs_weak")["diff"] == pytest.approx(-0.35)
+    assert only(arms.tests_table(e), family="w2s_vs_weak")["diff"] == pytest.approx(-0.35)
 
 
 def test_a_self_pair_is_compared_with_its_own_answers_only() -> None:
     e = experiment({zero("s"): STRONG, **drawn(W2S, "s", "s"), **drawn(GOLD, "s")})
 
-    row = only(tables.matching_table(e))
+    row = only(cells.matching_table(e))
     assert_values(row, {"match_both_count": 30, "match_neither_count": 10} | {"match_both": 0.75})
     for name in ("match_strong", "match_weak"):
         empty = (name, f"{name}_count", f"ww_{name}", f"ww_{name}_count")
         assert_values(row, dict.fromkeys(empty, math.nan))
     assert row["phi_weak"] == row["phi_strong"]
-    assert tables.tests_table(e)["family"].tolist() == ["w2s_vs_strong0", "w2s_vs_gold"]
-    assert tables.pooled_table(e).empty
+    assert arms.tests_table(e)["family"].tolist() == ["w2s_vs_strong0", "w2s_vs_gold"]
+    assert cells.pooled_table(e).empty
 
 
 def test_repeated_runs_have_no_agreement() -> None:
     e = experiment(EXAMPLE)
     e.logs.correct[2, 0] = 0.5
-    row = only(tables.matching_table(e))
+    row = only(cells.matching_table(e))
 
     assert_values(row, {"phi_weak": math.nan, "capa_strong_hi": math.nan, "fix_count": 6})
 
@@ -253,7 +253,7 @@ CONTROLS: dict[Key, str] = {
 
 
 def test_arms_of_a_pair_are_those_of_its_labels() -> None:
-    table = tables.arms_table(experiment(EXAMPLE | CONTROLS))
+    table = arms.arms_table(experiment(EXAMPLE | CONTROLS))
     mine = table[table["weak"] == "w"]
 
     assert mine["arm"].tolist() == [
@@ -272,16 +272,16 @@ def test_an_arm_with_other_demonstrations_is_compared_in_no_table() -> None:
     other = np.where(runs["labels"].isin(["random", "gold"]), "b", "a")
     runs["demo_ids"] = [(name,) * k for name, k in zip(other, runs["shots"], strict=True)]
 
-    random = only(tables.arms_table(e), weak="w", arm="random")
+    random = only(arms.arms_table(e), weak="w", arm="random")
     assert_values(random, {"ahead": math.nan})
-    assert "w2s_vs_random" not in set(tables.tests_table(e)["family"])
-    cells = tables.cells_table(e)
-    cell = cells[(cells["weak"] == "w") & (cells["shots"] > 0)].iloc[0]
+    assert "w2s_vs_random" not in set(arms.tests_table(e)["family"])
+    table = cells.cells_table(e)
+    cell = table[(table["weak"] == "w") & (table["shots"] > 0)].iloc[0]
     assert cell["pgr_gold_status"] == "incomplete"
 
 
 def test_gains_of_arms_are_paired_with_what_both_have() -> None:
-    table = tables.arms_table(experiment(EXAMPLE | CONTROLS))
+    table = arms.arms_table(experiment(EXAMPLE | CONTROLS))
 
     main = only(table, weak="w", arm="weak")
     random = only(table, weak="w", arm="random")
@@ -298,7 +298,7 @@ def test_gains_of_arms_are_paired_with_what_both_have() -> None:
 
 def test_every_arm_that_was_run_is_a_family_of_tests() -> None:
     e = experiment(EXAMPLE | CONTROLS)
-    table = tables.tests_table(e)
+    table = arms.tests_table(e)
 
     families = list(dict.fromkeys(table["family"]))
     assert families == [
@@ -310,7 +310,7 @@ def test_every_arm_that_was_run_is_a_family_of_tests() -> None:
     assert row["contrast"] == "w2s - noise_matched"
     ahead, behind = right(W2S[0]) > right(GOLD[1]), right(W2S[0]) < right(GOLD[1])
     assert (row["n10"], row["n01"]) == (ahead.sum(), behind.sum())
-    info = tables.stats_info(e)
+    info = audits.stats_info(e)
     assert info["families"]["w2s_vs_random"] == {"contrast": "w2s - random", "tests": 2}
     assert list(info["families"]) == families
     assert set(info["versions"]) == {"w2s-icl", "numpy", "scipy", "pandas"}
@@ -331,7 +331,7 @@ def with_classes(e: Experiment, categories: int) -> Experiment:
 
 @pytest.mark.parametrize("categories", [2, 20])
 def test_classes_add_up_to_the_whole_and_are_what_their_questions_say(categories: int) -> None:
-    table = tables.classes_table(with_classes(experiment(EXAMPLE), categories))
+    table = arms.classes_table(with_classes(experiment(EXAMPLE), categories))
 
     assert (table["shots"] == 4).all()
     whole = only(table, by="all")
@@ -369,7 +369,7 @@ def with_options(e: Experiment, long: Sequence[bool]) -> Experiment:
 def test_gains_are_split_by_the_rule() -> None:
     e = with_options(experiment(EXAMPLE | CONTROLS), [i % 4 != 0 for i in range(40)])
 
-    row = only(tables.surface_rule_table(e), weak="w", arm="weak")
+    row = only(arms.surface_rule_table(e), weak="w", arm="weak")
     where = e.rule.right
     assert_values(row, {"n": 40, "draws": 3, "rule_accuracy": where.mean()})
     assert_values(row, {"right_n": where.sum(), "wrong_n": (~where).sum()})
@@ -381,7 +381,7 @@ def test_gains_are_split_by_the_rule() -> None:
 def test_models_have_their_zero_shot_run_and_their_label_run() -> None:
     e = experiment(EXAMPLE | {zero("w", "pool"): TARGET[:30] + UNREAD[:5] + " " * 5})
 
-    table = tables.models_table(e)
+    table = audits.models_table(e)
 
     assert table["model"].tolist() == ["w", "s"]
     weak = only(table, model="w")
@@ -400,7 +400,7 @@ def test_unknown_cost_is_never_zero_and_a_reused_answer_costs_nothing() -> None:
     }
     runs = EXAMPLE | {zero("w", "pool"): TARGET, zero("x"): TARGET}
 
-    table = tables.costs_table(experiment(runs, columns=changed))
+    table = audits.costs_table(experiment(runs, columns=changed))
 
     assert len(table) == len(runs) + 3
     unpriced = only(table, model="s", labels="gold", draw=1)
@@ -423,7 +423,7 @@ def test_orders_have_rows_of_their_own_and_move_no_other_number() -> None:
         for d in range(3)
     ]
 
-    (row,) = tables.repeats_table(more).to_dict("records")
+    (row,) = audits.repeats_table(more).to_dict("records")
 
     assert (row["model"], row["weak"]) == ("s", "w")
     assert (row["draws"], row["orders"], row["n"]) == (3, 3, 40)
@@ -431,9 +431,9 @@ def test_orders_have_rows_of_their_own_and_move_no_other_number() -> None:
     between = np.mean(accuracy, axis=1).var(ddof=1) - row["var_orders"] / 3
     assert row["var_draws"] == pytest.approx(between)
     assert row["sd_draws"] == pytest.approx(max(between, 0) ** 0.5)
-    assert tables.repeats_table(plain).empty
+    assert audits.repeats_table(plain).empty
     for name in ("cells", "tests", "arms", "matching", "pooled", "positions"):
-        make = getattr(tables, f"{name}_table")
+        make = TABLES[f"{name}_table"]
         pd.testing.assert_frame_equal(make(more), make(plain))
 
 
@@ -443,7 +443,7 @@ def test_columns_do_not_depend_on_the_rows() -> None:
     empty = experiment(ZERO)
 
     names = "tests matching pooled models costs arms classes surface_rule positions repeats"
-    made = [getattr(tables, f"{name}_table") for name in names.split()]
-    for make in (tables.missing_cells, *made):
+    made = [TABLES[f"{name}_table"] for name in names.split()]
+    for make in (audits.missing_cells, *made):
         assert make(empty).columns.tolist() == make(full).columns.tolist()
         assert not make(full).empty

@@ -38,7 +38,7 @@ from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.report import TABLES
 from w2s_icl.analysis.results import Results
-from w2s_icl.analysis.tables import missing_cells
+from w2s_icl.analysis.tables.audits import missing_cells
 from w2s_icl.evals.sweep import endpoint, stopping
 
 # how many runs are killed at a random moment; twenty take about twelve minutes

@@ -31,7 +31,7 @@ from tests.evals.sweep.openai_server import (
 )
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import KEY, read_logs
-from w2s_icl.analysis.tables import cells_table
+from w2s_icl.analysis.tables.cells import cells_table
 from w2s_icl.errors import W2SError
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.study import load_study

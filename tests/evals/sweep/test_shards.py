@@ -19,7 +19,7 @@ from tests.evals.sweep.openai_server import OpenAIServer, Request, at_address_of
 from tests.evals.sweep.test_http import ROWS, start, write_study
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
-from w2s_icl.analysis.tables import cells_table
+from w2s_icl.analysis.tables.cells import cells_table
 from w2s_icl.evals.cells import all_cells, build, plan_record, zero_shot_cells
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.run import CellTask, run_study

@@ -181,7 +181,7 @@ def import_(answers: tuple[str, ...], log_dir: str, **said: Any) -> None:
     they apply labels, weak, shots, draw, prompt, split, epoch, reply, input_tokens, output_tokens,
     cost. See docs/import.md.
     """
-    from w2s_icl.evals.imports import import_recorded
+    from w2s_icl.evals.imports.files import import_recorded
 
     notebook = answers[0] == "notebook"
     if len(answers) != 1 + notebook or not (said["questions"] or notebook):

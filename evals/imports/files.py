@@ -1,23 +1,64 @@
-"""Answers recorded as rows of a CSV, JSONL or parquet file, an answer each."""
+"""Answers that were recorded elsewhere, read from rows or from the notebook's JSON files.
 
+They become logs that report and viewer read like any other. Everything is checked before the first
+log is written.
+"""
+
+import json
+import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
+from inspect_ai.log import list_eval_logs
 from inspect_ai.model import ModelUsage
 from pydantic import BaseModel, Field, model_validator
 
-from w2s_icl.errors import W2SError, checked
-from w2s_icl.evals.imports.logs import Answer, Recording
+from w2s_icl.errors import W2SError, checked, first_line
+from w2s_icl.evals.imports.logs import Answer, Recording, write_logs
 from w2s_icl.evals.questions import Question, QuestionSet
+from w2s_icl.evals.sources import load_questions
 from w2s_icl.record import CellKey, Count, Shown
 from w2s_icl.rows import is_empty, read_rows
 from w2s_icl.scorers.multiple_choice import parse_answer
 
+NOTEBOOK_SEED = 42  # of the notebook's split; plus the row number, of the order of its options
 Options = dict[int | str, tuple[str, ...]]  # by the id of a question
+
+
+def import_recorded(
+    path: str,
+    log_dir: str,
+    *,
+    notebook: bool = False,
+    questions: str | None = None,
+    demonstrations: str | None = None,
+    name: str | None = None,
+    source: str = "",
+) -> Recording:
+    """Make logs of recorded answers, one per cell, in a directory without logs.
+
+    `path` is a file with the columns of `AnswerRow`, or with `notebook` the folder of the
+    notebook's JSON files; `demonstrations` has the columns of `DemonstrationRow`; `questions`
+    are named as the tasks' `dataset`; `source` says who recorded the answers.
+
+    Raises:
+        W2SError: The files cannot be used; names file and row. Nothing has been written.
+    """
+    if list_eval_logs(log_dir):  # an import never mixes with other runs
+        said = f"--log-dir {log_dir} holds logs already"
+        raise W2SError(f"{said}; imported answers need their own directory")
+    loaded, file = load_questions(questions or "truthful_qa_mc"), Path(path)
+    recording = (read_notebook if notebook else read_answers)(file, loaded)
+    if demonstrations:
+        read_demonstrations(Path(demonstrations), recording)
+    if not recording.shown:
+        recording.not_recorded.append("which demonstrations were shown, and their labels")
+    write_logs(recording, log_dir, name or file.stem, source)
+    return recording
 
 
 class RecordedRow(BaseModel, extra="ignore", str_strip_whitespace=True):
@@ -206,3 +247,95 @@ def _read(path: Path, kind: type[AnyRow], into: Recording) -> list[tuple[str, An
         found.append((place, row, by_name[name]))
     into.add_file(path, len(found))
     return found
+
+
+def read_notebook(folder: Path, questions: QuestionSet) -> Recording:
+    """Read and check the notebook's JSON files; raises as `import_recorded`."""
+    recording = Recording(questions, ["prompts", "sampling settings", "replies"], as_shown=True)
+    paths = sorted(folder.rglob("*.json"))
+    if not paths:
+        raise W2SError(f"{folder}: no JSON files; give the notebook's folder of results")
+    files = {}
+    try:
+        for path in paths:
+            files[path] = dict(json.loads(path.read_bytes()))
+        # of two runs of one cell the sweep's is taken: baselines, which name a model, come last
+        for path in sorted(paths, key=lambda path: "model" in files[path]):
+            cells = list(_notebook_cells(files[path]))
+            if not cells:
+                raise ValueError("no model_pairs, models or results of a model in it")
+            for key, result in cells:
+                _add_cell(recording, files[path], key, result, path.name)
+            recording.add_file(path, len(cells))
+    except (KeyError, OSError, TypeError, ValueError, AttributeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
+        raise W2SError(f"{path.name}: cannot be used: {what}") from None
+    if unread := sum(not answer.letter for of in recording.cells.values() for answer in of):
+        recording.notes.append(f"{unread} answers are none of the options: unread")
+    if n := len(recording.counts):
+        right = f"the answers of {n} cells with gold labels, only how many were right"
+        recording.not_recorded.append(f"{right}: they give accuracies and nothing paired")
+    return recording
+
+
+def _notebook_cells(file: dict[str, Any]) -> Iterator[tuple[CellKey, dict[str, Any]]]:
+    """The cells of one file: a sweep over weak labels, over gold labels, or a baseline."""
+    pairs = file.get("model_pairs", {}).values()
+    found = [(of["strong_model"], "weak", of["weak_model"], of["results"]) for of in pairs]
+    found += [(model, "gold", "", of["results"]) for model, of in file.get("models", {}).items()]
+    found += [(file["model"], "", "", [file["results"]])] if "model" in file else []
+    for model, labels, weak, results in found:
+        for result in results:
+            shots = int(result.get("num_few_shot", 0))
+            key = CellKey(model, "few_shot", "test", labels, weak, shots)
+            yield key if shots else CellKey(model, "zero_shot", "test"), result
+
+
+def _add_cell(
+    recording: Recording, file: dict[str, Any], key: CellKey, result: dict[str, Any], name: str
+) -> None:
+    """Add one cell of a file; raises ValueError where two files disagree about it."""
+    counts = right, n = int(result["num_correct"]), int(result["num_total"])
+    arm = f"{key.model}, {key.labels or 'zero-shot'}, {key.shots} shots"
+    if not 0 <= right <= n:
+        raise ValueError(f"{arm}: {right} right of {n}")
+    if result.get("predictions") is None:
+        if key not in recording.cells and recording.counts.setdefault(key, counts) != counts:
+            raise ValueError(f"{arm}: given twice, with other counts; keep one")
+        return
+    answers = _notebook_answers(recording.questions, file["dataset"], result["predictions"], n)
+    if (counted := sum(a.letter == a.target for a in answers)) != right:
+        said = f"{arm}: its predictions are right {counted} times, num_correct says {right}"
+        others = f"of other questions than {recording.questions.name}"
+        raise ValueError(f"{said}: damaged, or {others}")
+    recording.counts.pop(key, None)
+    kept = recording.cells.setdefault(key, answers)
+    differ = sum(a != b for a, b in zip(answers, kept, strict=True))
+    if kept is not answers and "model" in file:
+        told = f"another run of this cell, {differ} answers differ; the sweep's run is taken"
+        recording.notes.append(f"{name}: {arm}: {told}")
+    elif differ:
+        raise ValueError(f"{arm}: given twice, with {differ} different answers; keep one")
+
+
+def _notebook_answers(
+    questions: QuestionSet, size: dict[str, int], predictions: list[str | None], n: int
+) -> list[Answer]:
+    """The answers of a cell, in the notebook's split and order of options."""
+    total = len(questions.questions)
+    test, train = size["test_size"], size["train_size"]
+    if test + train != total or n != test:
+        given = f"of {test} + {train} questions, num_total {n}, but {questions.name} holds {total}"
+        raise ValueError(f"{given}; name the notebook's set with --questions")
+    if len(predictions) != n:
+        raise ValueError(f"{len(predictions)} predictions, num_total says {n}")
+    answers = []
+    order = random.Random(NOTEBOOK_SEED).sample(range(total), total)
+    for row, said in zip(order, predictions, strict=False):  # the test comes first
+        question = questions.questions[row]
+        choices = [question.right, *question.wrong]
+        random.Random(row + NOTEBOOK_SEED).shuffle(choices)
+        letter = (said or "").strip().upper()
+        read = len(letter) == 1 and letter in ascii_uppercase[: len(choices)]
+        answers.append(Answer(question, tuple(choices), letter if read else ""))
+    return answers

@@ -297,7 +297,7 @@ def test_refusal_that_cannot_pass_ends_the_run_and_names_the_model(
 
 @pytest.mark.parametrize(
     ("broken", "limits"),
-    [(503, {"SILENCE": 1}), (503, {"PROMPTS": 1000, "OUTAGE": 1}), (0, {"SILENCE": 1})],
+    [(503, {"SILENCE": 2}), (503, {"PROMPTS": 1000, "OUTAGE": 2}), (0, {"SILENCE": 2})],
 )
 def test_model_that_does_not_answer_ends_the_run_and_the_cause_is_said_before(
     broken: int, limits: Args, server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -69,7 +69,9 @@ def shown(samples: Sequence[Sample], labels: str) -> Demonstrations:
 
 
 def prompts_of(prompt: Prompt, by: Demonstrations, asked: Sequence[Sample]) -> Prompts:
-    return [messages(prompt.turns(by, str(s.input), s.choices or ())) for s in asked]
+    prefix = messages(prompt.turns(by)[:-1])
+    turns = (prompt.turns(by, str(s.input), s.choices or ())[-1:] for s in asked)
+    return [[*prefix, *messages(turn)] for turn in turns]
 
 
 def ask(api: Any, prompts: Prompts, **config: Any) -> list[ModelOutput]:

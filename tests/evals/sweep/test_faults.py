@@ -225,14 +225,15 @@ def test_report_through_faults_is_that_of_the_undisturbed_run(
     assert f", {failed} retries" in run.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize(
     ("part", "share", "status", "code"),
     [
         ("test", 0.2, 400, "context_length_exceeded"),
-        pytest.param("test", 1, 400, "context_length_exceeded", marks=pytest.mark.slow),
-        pytest.param("test", 0.01, 400, "content_filter", marks=pytest.mark.slow),
-        pytest.param("pool", 0.01, 500, None, marks=pytest.mark.slow),
+        ("test", 1, 400, "context_length_exceeded"),
+        ("test", 0.01, 400, "content_filter"),
+        ("pool", 0.01, 500, None),
     ],
 )
 def test_question_without_an_answer_leaves_its_cell_unfinished_and_is_asked_again(

@@ -18,8 +18,9 @@ $(PRODUCT): pyproject.toml constraints.txt
 	$(PIP) -e .
 	touch $@
 
+# most of the tools' modules are never imported: Python compiles those that are
 $(TOOLS): $(PRODUCT)
-	$(PIP) -e ".[dev]"
+	$(PIP) --no-compile -e ".[dev]"
 	touch $@
 
 # For the tests of the report in a real browser, which are skipped without it.

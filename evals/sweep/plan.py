@@ -6,14 +6,14 @@ right: characters over four, until calls of a model are logged.
 
 from __future__ import annotations
 
+import operator
 import statistics
 import tempfile
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from inspect_ai import Task
 from inspect_ai.log import EvalLog, EvalSampleSummary
@@ -39,8 +39,7 @@ WIDTH = 80  # columns of what is printed
 Call = tuple[int | str, int]  # a question's id and the epoch in which it is asked
 
 
-@dataclass(frozen=True)
-class Amount:
+class Amount(NamedTuple):
     """Calls without retries, tokens with cached ones, dollars where they are known."""
 
     calls: int = 0
@@ -55,15 +54,10 @@ class Amount:
         unpriced = (model,) if usage.total_cost is None else ()
         return cls(1, prompt_tokens(usage), usage.output_tokens, usage.total_cost or 0.0, unpriced)
 
-    def __add__(self, other: Amount) -> Amount:
+    def __add__(self, other: Amount) -> Amount:  # type: ignore[override]
         """Both together."""
-        return Amount(
-            self.calls + other.calls,
-            self.tokens_in + other.tokens_in,
-            self.tokens_out + other.tokens_out,
-            self.known + other.known,
-            tuple(dict.fromkeys(self.unpriced + other.unpriced)),
-        )
+        both = Amount(*map(operator.add, self, other))
+        return both._replace(unpriced=tuple(dict.fromkeys(both.unpriced)))
 
     @property
     def dollars(self) -> str:
@@ -91,8 +85,7 @@ class Amount:
 NOTHING = Amount()
 
 
-@dataclass
-class PlannedCell:
+class PlannedCell(NamedTuple):
     """A cell, and what of it is left to run."""
 
     cell: Cell
@@ -100,10 +93,9 @@ class PlannedCell:
     labelled: bool  # whether they are
     done: bool
     answered: int  # answers in the logs
-    todo: list[Call]  # calls that are left
-    shared: bool = False  # whether another cell has the same prompts: nothing is left
     to_run: Amount = NOTHING
     longest: float = 0.0  # tokens of the longest prompt that is left, reply included
+    shared: bool = False  # whether another cell has the same prompts: nothing is left
 
 
 def left_of(cells: Iterable[PlannedCell]) -> Amount:
@@ -111,8 +103,7 @@ def left_of(cells: Iterable[PlannedCell]) -> Amount:
     return sum((one.to_run for one in cells), NOTHING)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a study consists of, what of it is done, and what the rest takes."""
 
     study: Study
@@ -145,51 +136,46 @@ class Plan:
         if max_cost is None or not self.to_run.calls:
             return
         if total.unpriced:
-            raise W2SError(
-                f"--max-cost {max_cost:g} cannot be kept: the price of "
-                f"{', '.join(total.unpriced)} is unknown. Give dollars per million tokens in the "
-                f'study file, as prices: {{"{total.unpriced[0]}": {{input: 0.10, output: 0.20}}}}'
-            )
+            cause = f"the price of {', '.join(total.unpriced)} is unknown"
+            way_out = f'prices: {{"{total.unpriced[0]}": {{input: 0.10, output: 0.20}}}}'
+            way_out = f"Give dollars per million tokens in the study file, as {way_out}"
+            raise W2SError(f"--max-cost {max_cost:g} cannot be kept: {cause}. {way_out}")
         if total.known > max_cost:
-            included = f", {money(spent)} spent already included" if spent else ""
+            cost = money(total.known) + f", {money(spent)} spent already included" * bool(spent)
+            way_out = "Nothing has been asked. Give more, or plan fewer shots or draws"
             raise W2SError(
-                f"the plan comes to about {money(total.known)}{included}, over --max-cost "
-                f"{max_cost:g}. Nothing has been asked. Give more, or plan fewer shots or draws"
+                f"the plan comes to about {cost}, over --max-cost {max_cost:g}. {way_out}"
             )
 
 
 def make_plan(
     study: Study,
     log_dir: str | None = None,
-    *,
     split: Split | None = None,
     served: Mapping[str, Served] | None = None,  # what the endpoints say of the models
 ) -> Plan:
     """Count what a study still has to run, with what `log_dir` holds of it; raises W2SError."""
-    split = split or study.load_split()
+    split, served = split or study.load_split(), served or {}
+    limits = {model: of.context for model, of in served.items()}
+    infos = {model: model_info(model) for model in study.models}
+    prices = {model: study.prices.get(model) or info.cost for model, info in infos.items()}
     # labels are read from a log directory: without one, from an empty one
     with nullcontext(log_dir) if log_dir else tempfile.TemporaryDirectory() as folder:
         state = labelling(study, split, folder)
         logs = Logged(folder, split)
         every = all_cells(study, split, state.unread)
-        cells = [_planned(study, cell, folder, state, logs) for cell in every]
+        cells = [_planned(study, cell, state, logs, prices[cell.model]) for cell in every]
         if state.complete:
             tasks = {one.cell.key: one.task for one in cells if one.labelled}
             refuse_other_demonstrations(tasks, folder)
-            finished = {one.cell.key for one in cells if one.done}
-            repeated = same_prompts(tasks.items(), finished)
-            for one in cells:
+            repeated = same_prompts(tasks.items(), {one.cell.key for one in cells if one.done})
+            for i, one in enumerate(cells):
                 if one.cell.key in repeated:
-                    one.shared, one.todo = True, []
-    infos = {model: model_info(model) for model in study.models}
-    served = {model: Served() for model in study.models} | dict(served or {})
-    for one in cells:
-        if one.todo:
-            _count(one, study.prices.get(one.cell.model) or infos[one.cell.model].cost, logs)
+                    cells[i] = one._replace(to_run=NOTHING, longest=0.0, shared=True)
     exact = state.complete and all(one.labelled for one in cells)
     least: dict[Any, list[int]] = defaultdict(list)
     for one in cells:  # those that may turn out to have equal prompts are asked once
-        least[one.cell.key if exact else _alike(one)].append(len(one.todo))
+        least[one.cell.key if exact else _alike(one)].append(one.to_run.calls)
     grows = not state.complete and study.label_pool != "all"
     labels = [one for one in cells if one.cell.split == "pool" and grows]
     return Plan(
@@ -197,7 +183,7 @@ def make_plan(
         log_dir=log_dir,
         split=split,
         cells=cells,
-        context={m: served[m].context or info.context_length for m, info in infos.items()},
+        context={m: limits.get(m) or of.context_length for m, of in infos.items()},
         exact=exact,
         calls_at_least=sum(map(min, least.values())),
         second_round=sum(len(split.pool) - len(one.task.dataset) for one in labels),
@@ -216,14 +202,16 @@ def _alike(one: PlannedCell) -> tuple[Any, ...]:
     return cell.model, cell.prompt, cell.shots, draw, cell.order, apart
 
 
-def _planned(study: Study, cell: Cell, folder: str, state: Labelling, logs: Logged) -> PlannedCell:
+def _planned(
+    study: Study, cell: Cell, state: Labelling, logs: Logged, price: Price | ModelCost | None
+) -> PlannedCell:
     ask = pool_ask(cell, state)
     labelled = state.complete or not cell.labels
     try:
-        task = cell_task(study, cell, folder, ask)
+        task = cell_task(study, cell, logs.log_dir, ask)
     except LabelsMissingError:
         labelled = False
-        task = cell_task(study, cell, folder, ask, labels="gold", weak=None)
+        task = cell_task(study, cell, logs.log_dir, ask, labels="gold", weak=None)
     epochs = range(1, (task.epochs or 1) + 1)
     calls = [(id_of(sample), epoch) for sample in task.dataset for epoch in epochs]
     log = log_of(task, logs.of[cell.key])
@@ -233,19 +221,20 @@ def _planned(study: Study, cell: Cell, folder: str, state: Labelling, logs: Logg
     # where the questions have become fewer, Inspect keeps none of the answers
     elif log and (log.eval.dataset.samples or 0) <= len(task.dataset):
         kept = logs.kept[log.location]
-    todo = [call for call in calls if call not in kept]
-    return PlannedCell(cell, task, labelled, done, len(calls) - len(todo), todo)
-
-
-def _count(one: PlannedCell, price: Price | ModelCost | None, logs: Logged) -> None:
-    model, prompt, calls = one.cell.model, one.cell.prompt, len(one.todo)
-    prefix = (one.task.metadata or {})["prompt_characters"]
-    lengths = [prefix + logs.question_characters(id_, prompt) for id_, _ in one.todo]
-    ratio = logs.tokens_per_character(model)
-    one.longest = ratio * max(lengths) + (one.task.config.max_tokens or 0)
-    read, written = ratio * sum(lengths), calls * logs.reply_tokens(model, prompt)
+    todo = [id_ for id_, epoch in calls if (id_, epoch) not in kept]
+    one = PlannedCell(cell, task, labelled, done, len(calls) - len(todo))
+    if not todo:
+        return one
+    prefix, ratio = (
+        (task.metadata or {})["prompt_characters"],
+        logs.tokens_per_character(cell.model),
+    )
+    lengths = [prefix + logs.question_characters(id_, cell.prompt) for id_ in todo]
+    longest = ratio * max(lengths) + (task.config.max_tokens or 0)
+    read, written = ratio * sum(lengths), len(todo) * logs.reply_tokens(cell.model, cell.prompt)
     cost = (read * price.input + written * price.output) / 1e6 if price else 0.0
-    one.to_run = Amount(calls, read, written, cost, () if price else (model,))
+    to_run = Amount(len(todo), read, written, cost, () if price else (cell.model,))
+    return one._replace(to_run=to_run, longest=longest)
 
 
 class Logged:
@@ -253,7 +242,7 @@ class Logged:
 
     def __init__(self, log_dir: str, split: Split) -> None:
         """Read the directory."""
-        self.spent = NOTHING
+        self.log_dir, self.spent = log_dir, NOTHING
         self._questions = {id_of(s): s for s in (*split.test, *split.pool)}
         self.of: dict[CellKey, list[EvalLog]] = defaultdict(list)
         self.kept: dict[str, set[Call]] = {}  # by location
@@ -301,11 +290,7 @@ class Logged:
 
 
 def print_plan(
-    plan: Plan,
-    console: Console | None = None,
-    *,
-    max_cost: float | None = None,
-    detects: Mapping[str, Any] | None = None,
+    plan: Plan, console: Console | None = None, max_cost: float | None = None, detects: Any = None
 ) -> None:
     """Say what a study consists of, what is left to run and costs, and what it can detect."""
     study, split = plan.study, plan.split
@@ -373,16 +358,14 @@ def _folded(line: str) -> list[str]:
 
 def _stages(plan: Plan) -> list[str]:
     """A row per stage, and what is left in all."""
-
-    def row(name: str, cells: int, done: int, left: Amount) -> list[str]:
-        sizes = [f"{left.calls:,}", tokens(left.tokens_in), tokens(left.tokens_out)]
-        sizes = [*sizes, left.dollars.removeprefix("cost ")] if left.calls else ["0", "-", "-", "-"]
-        return [name, str(cells), str(done or "-"), *sizes]
-
     rows = [["stage", "cells", "done", "calls", "tokens in", "tokens out", "cost"]]
-    for name, of in plan.stages.items():
-        rows.append(row(name, len(of), sum(one.done for one in of), left_of(of)))
-    rows.append(row("left to run", sum(not one.done for one in plan.cells), 0, plan.to_run))
+    unfinished = [one for one in plan.cells if not one.done]
+    for name, cells in {**plan.stages, "left to run": unfinished}.items():
+        left, done = left_of(cells), sum(one.done for one in cells)
+        sizes = ["-", "-", "-"]
+        if left.calls:
+            sizes = [*map(tokens, left[1:3]), left.dollars.removeprefix("cost ")]
+        rows.append([name, str(len(cells)), str(done or "-"), f"{left.calls:,}", *sizes])
     return table(rows)
 
 

@@ -4,11 +4,11 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import fsspec
 from inspect_ai.hooks import Hooks, ModelUsageData, SampleEnd, TaskEnd, TaskStart, hooks
@@ -23,7 +23,7 @@ from w2s_icl import record
 from w2s_icl.errors import first_line
 from w2s_icl.evals.sweep.logdir import our_logs
 from w2s_icl.evals.sweep.plan import NOTHING, Amount, Logged, Plan, table
-from w2s_icl.evals.sweep.stopping import stopped_unread, with_remedy
+from w2s_icl.evals.sweep.stopping import Ending, stopped_unread, with_remedy
 from w2s_icl.words import arm_name, fitted, model_name, money, printable, say
 
 
@@ -36,7 +36,6 @@ class StudyProgress:
     max_cost: float | None = None  # dollars that the study may cost in all
     before: Amount = NOTHING  # what the study had taken before this run
     now: Amount = NOTHING  # what this run took
-    stop: Callable[[str], None] = lambda _: None  # called with the reason when the money is spent
     last_call: int | None = None  # number of this run's last call, after which nothing is stopped
     retries: int = 0  # requests that had to be sent again
     planned: int = 0  # cells of the study
@@ -47,17 +46,18 @@ class StudyProgress:
 
     def __post_init__(self) -> None:
         """Make the live line, which is not shown yet."""
+        self.ending = Ending(self)
         times = ("elapsed", TimeElapsedColumn(), "about left", TimeRemainingColumn())
         self._bar = Progress(
             "cells {task.fields[cells]}",
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
-            *("answers {task.fields[answers]}", "{task.fields[cost]}", *times),
+            *("answers {task.completed}/{task.total}", "{task.description}", *times),
             console=self.console,
             disable=not (self.shown and self.console.is_terminal),
             transient=True,
             expand=True,
         )
-        self._line = self._bar.add_task("", start=False, cells="", answers="", cost="")
+        self._line = self._bar.add_task("", start=False, cells="")
 
     def __enter__(self) -> Self:
         """Start to listen to Inspect."""
@@ -85,16 +85,12 @@ class StudyProgress:
 
     def update(self) -> None:
         """Let the live line say what is now the case."""
-        if self._bar.disable:
-            return
-        total = max(self.answers, self.answers_planned)
         self._bar.update(
             self._line,
             completed=self.answers,
-            total=total,
+            total=max(self.answers, self.answers_planned),
             cells=f"{len(self.done)}/{self.planned}",
-            answers=f"{self.answers}/{total}",
-            cost=(self.before + self.now).dollars,
+            description=(self.before + self.now).dollars,
         )
 
     def paid(self, model: str, usage: ModelUsage | None = None) -> None:
@@ -106,10 +102,10 @@ class StudyProgress:
             return
         if call.unpriced:
             said = "no known cost, so --max-cost cannot be kept: give its price in the study file"
-            self.stop(f"a call to {model} has {said} (prices:)")
+            self.ending.once_answered(f"a call to {model} has {said} (prices:)")
         elif spent >= self.max_cost:
             out = f"--max-cost {self.max_cost:g} is spent ({money(spent)})"
-            self.stop(f"{out}; run the same command with a larger one to continue")
+            self.ending.once_answered(f"{out}; run the same command with a larger one to continue")
 
     def say_once(self, text: str) -> None:
         """Print what has not been printed yet."""
@@ -186,8 +182,7 @@ def cell_line(log: EvalLog) -> str:
     return f"  ✗ {name}{failed}\n{said}"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a run of `planned` cells ended."""
 
     logs: Sequence[EvalLog]  # none where it ended early

@@ -21,18 +21,11 @@ from rich.console import Console
 from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.cells import Cell, all_cells, build, few_shot_cells, plan_record, zero_shot_cells
 from w2s_icl.evals.study import Study
-from w2s_icl.evals.sweep import endpoint, logdir
+from w2s_icl.evals.sweep import endpoint, logdir, progress
 from w2s_icl.evals.sweep.labelling import labelling, pool_ask, same_prompts, take_answers
 from w2s_icl.evals.sweep.plan import Plan, exact_line, make_plan, print_plan
-from w2s_icl.evals.sweep.progress import (
-    Outcome,
-    StudyProgress,
-    print_bill,
-    print_results,
-    write_plan,
-    write_summary,
-)
-from w2s_icl.evals.sweep.stopping import Ending, Stopped, UnreadStop, stopped_unread, way_out
+from w2s_icl.evals.sweep.progress import Outcome, StudyProgress
+from w2s_icl.evals.sweep.stopping import Stopped, UnreadStop, stopped_unread, way_out
 from w2s_icl.record import CellKey, PlanRecord, key_of
 from w2s_icl.scorers.multiple_choice import refuse_without_logprobs
 from w2s_icl.words import say
@@ -53,7 +46,6 @@ class Session:
     study: Study
     planned: PlanRecord
     progress: StudyProgress
-    ending: Ending
     display: str = "none"
     # answers after which a running cell's log is written: with fewer, kill -9 loses fewer; with 1,
     # a call costs a quarter more CPU
@@ -105,15 +97,15 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
     except OSError as error:  # of the log directory: what a call meets is in the sample's log
         raise Stopped(f"{log_dir} cannot be written: {error.strerror or error}") from None
     except (KeyboardInterrupt, asyncio.CancelledError):
-        raise Stopped(session.ending.interrupted()) from None
+        raise Stopped(session.progress.ending.interrupted()) from None
     except Exception as error:
         if type(error).__name__ != "PrerequisiteError":  # which Inspect does not export
             raise
         raise W2SError(str(error)) from None
     logs = logs_of(tasks, log_dir)
     cut = any(log is None or log.status in ("cancelled", "started") for log in logs)
-    if cut or session.ending.reason:
-        raise Stopped(session.ending.interrupted())
+    if cut or session.progress.ending.reason:
+        raise Stopped(session.progress.ending.interrupted())
     return [log for log in logs if log]
 
 
@@ -133,8 +125,8 @@ def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
     return [logdir.log_of(one.task, logs[one.cell.key]) for one in tasks]
 
 
-def checked_plan(study: Study, log_dir: str | None = None, *, runs: bool = False) -> Plan:
-    """The plan, if a run would refuse nothing; endpoints that are away only stop it if `runs`."""
+def checked_plan(study: Study, log_dir: str | None = None) -> Plan:
+    """The plan, if a run would refuse nothing else than what it says of endpoints."""
     for model in study.models if study.read == "likelihood" else ():
         refuse_without_logprobs(model)
     endpoint.refuse_unusable_models(study)
@@ -144,9 +136,6 @@ def checked_plan(study: Study, log_dir: str | None = None, *, runs: bool = False
     split = study.load_split()
     todo = [cell.model for cell in all_cells(study, split) if cell.key not in done]
     served = endpoint.look_up(study, dict.fromkeys(todo))
-    for model, of in served.items() if runs else ():
-        if of.problem:
-            raise W2SError(f"models: {model}: {of.problem}")
     endpoint.set_prices(study)
     if log_dir:
         logdir.refuse_other_experiments(study, split, log_dir)
@@ -177,46 +166,48 @@ def run_study(
     with logdir.held_whole(log_dir, tell) if alone else nullcontext():
         for line in logdir.lay_aside_torn(log_dir) if alone else ():
             tell(f"! {line}")
-        plan = checked_plan(study, log_dir, runs=True)
+        plan = checked_plan(study, log_dir)
+        for problem in plan.problems:
+            raise W2SError(f"models: {problem}")
         print_plan(plan, console, max_cost=max_cost, detects=detects)
         plan.check_budget(max_cost)
         if plan.to_run.calls and confirm and not confirm():
             raise W2SError("the plan was not confirmed; nothing has been asked")
         endpoint.without_logprobs.clear()
         budget = max_cost and plan.spent.known + (max_cost - plan.spent.known) * of_all
-        progress = StudyProgress(console, shown=display is None, max_cost=budget, before=plan.spent)
-        progress.follow(plan)
+        live = StudyProgress(console, shown=display is None, max_cost=budget, before=plan.spent)
+        live.follow(plan)
         planned = plan_record(study, all_cells(study, plan.split))
         if alone and not plan.to_run.calls:
-            write_plan(log_dir, planned)
-        session = Session(study, planned, progress, Ending(progress), display=display or "none")
+            progress.write_plan(log_dir, planned)
+        session = Session(study, planned, live, display=display or "none")
         # of replies with parts that no OpenAI server would send; they are mended
         warnings.filterwarnings("ignore", "Pydantic serializer warnings")
         # by Python's own thresholds, walking modules and samples takes a fifth of the CPU time
         gc.freeze()
         gc.set_threshold(10_000, 4, 3)
-        with session.ending.listening() as ending:
+        with live.ending.listening() as ending:
             try:
                 outcome = _run(session, log_dir, plan, run_cells)
             except (Stopped, KeyboardInterrupt, ConnectionError) as stopped:
                 reason = ending.reason or str(stopped) or ending.interrupted()
-                outcome = Outcome((), progress.planned, stopped=reason, code=ending.code)
+                outcome = Outcome((), live.planned, stopped=reason, code=ending.code)
             except W2SError as error:
-                if not progress.now.calls:
+                if not live.now.calls:
                     raise
-                outcome = Outcome((), progress.planned, stopped=error.message)
+                outcome = Outcome((), live.planned, stopped=error.message)
         if outcome.stopped:
-            print_bill(progress, plan)
+            progress.print_bill(live, plan)
             so_far = f"stopped: {outcome.stopped}. The answers so far are in {log_dir}"
             tell(f"{so_far}; run the same command to continue")
-        write_summary(outcome, log_dir, progress, plan)
+        progress.write_summary(outcome, log_dir, live, plan)
         return outcome
 
 
 def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Outcome:
     """The two phases."""
-    study, split, progress = session.study, plan.split, session.progress
-    tell = partial(say, progress.console)
+    study, split, live = session.study, plan.split, session.progress
+    tell = partial(say, live.console)
     state = labelling(study, split, log_dir, endpoint.without_logprobs)
     no_labels: dict[str, None] = {}
 
@@ -230,7 +221,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
             except LabelsMissingError as error:
                 no_labels[error.message] = None
 
-    with progress:
+    with live:
         for _ in range(2):  # rounds of labels
             before = state
             logs = run_cells([*made(zero_shot_cells(study))], log_dir, session)
@@ -242,7 +233,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
             tell(f"! {waits}: they show the same questions")
         elif not plan.exact:
             rest = make_plan(study, log_dir, split=split)
-            progress.follow(rest)
+            live.follow(rest)
             tell(exact_line(rest))
         tasks = [*made(few_shot_cells(study, state.unread, split))] if state.complete else []
         keyed = {one.cell.key: one.task for one in tasks}
@@ -256,8 +247,8 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
         logs += run_cells([one for one in tasks if one.cell.key in repeated], log_dir, session)
     ended = [log for log in logdir.our_logs(log_dir) if stopped_unread(log)]
     logs += [log for log in ended if key_of(log) not in set(map(key_of, logs))]
-    outcome = Outcome(logs, progress.planned)
-    print_results(outcome, log_dir, progress, plan)
+    outcome = Outcome(logs, live.planned)
+    progress.print_results(outcome, log_dir, live, plan)
     for text in no_labels:
         tell(f"! {state.readable} questions have readable labels of all weak models: {text}")
     for log in ended:

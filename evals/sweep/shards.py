@@ -29,7 +29,7 @@ from w2s_icl.evals.sweep.endpoint import set_prices
 from w2s_icl.evals.sweep.logdir import HeldError, held, lay_aside_torn, refuse_if_held
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.run import CellTask, RunCells, Session, evaluate, logs_of
-from w2s_icl.evals.sweep.stopping import Ending, Stopped
+from w2s_icl.evals.sweep.stopping import Stopped
 from w2s_icl.record import PlanRecord, RunRecord, is_complete
 from w2s_icl.solvers.label_logs import is_remote
 from w2s_icl.words import say
@@ -186,8 +186,8 @@ def _work(
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     progress = StudyProgress(Console(quiet=True), shown=False, max_cost=budget)
-    session = Session(study, planned, progress, Ending(progress))
-    with session.ending.listening(), progress:
+    session = Session(study, planned, progress)
+    with progress.ending.listening(), progress:
         try:
             set_prices(study)
             tasks = [CellTask(c, ask, build(study, c, log_dir, planned, ask)) for c, ask in cells]

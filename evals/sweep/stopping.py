@@ -81,10 +81,6 @@ class Ending:
     _under_way: int = 0
     _waits: bool = False
 
-    def __post_init__(self) -> None:
-        """Let what counts the money end the run."""
-        self.progress.stop = self.once_answered
-
     @asynccontextmanager
     async def call(self, model: str, prompt: int) -> AsyncIterator[None]:
         """Around each call; once the run is to end, a call waits here until it is cancelled."""

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -51,9 +50,12 @@ def test_live_line_starts_where_the_study_stands_and_fits(tmp_path: Path) -> Non
         assert re.search(r"cells 4/6 .* answers 21/30 \$1\.0\d elapsed 0:00:00 about left", last)
 
 
-def test_budget_stops_the_run_unless_the_last_call_uses_it_up() -> None:
+def test_budget_stops_the_run_unless_the_last_call_uses_it_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[str] = []
-    progress = StudyProgress(Console(), max_cost=1.0, last_call=4, stop=asked.append)
+    progress = StudyProgress(Console(), max_cost=1.0, last_call=4)
+    monkeypatch.setattr(progress.ending, "once_answered", asked.append)
     for call in range(1, 5):
         progress.paid("a/b", ModelUsage(total_cost=0.25))
         assert not asked, call
@@ -79,7 +81,7 @@ def test_table_of_ten_shot_counts_fits_80_columns(run: Run, tmp_path: Path) -> N
     zero = run(zero_shot(dataset="misconceptions", test_size=4), "ABCD")
     logs += [copied(zero, model) for model in models]
     study = study_of(tmp_path, models=models, prices={}, shots=shots, labels=["gold"])
-    plan = replace(make_plan(study_of(tmp_path, labels=["gold"], shots=[0])), study=study)
+    plan = make_plan(study_of(tmp_path, labels=["gold"], shots=[0]))._replace(study=study)
     said = io.StringIO()
     console = Console(file=said, width=80)
     print_results(Outcome(logs, len(logs)), "logs", StudyProgress(console), plan)

@@ -13,9 +13,8 @@ import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import anyio
@@ -33,10 +32,8 @@ from w2s_icl.scorers.multiple_choice import NO_LOGPROBS
 
 CONNECTIONS = 20  # calls under way at once to each model, where the study does not say
 # packages of the providers that load a model themselves; with an address they need none
-LOADERS: dict[str, tuple[str, ...]] = {
-    name: (name,) for name in ("nnterp", "sglang", "transformer_lens", "vllm")
-}
-LOADERS |= {"hf": ("torch", "transformers", "accelerate")}
+LOADERS: dict[str, tuple[str, ...]] = {"hf": ("torch", "transformers", "accelerate")}
+LOADERS |= {name: (name,) for name in ("nnterp", "sglang", "transformer_lens", "vllm")}
 # providers whose model names are what their owner calls them: Inspect's table means others
 OWN_NAMES = (*LOADERS, "openai-api", "ollama", "llama-cpp-python", "mockllm", STANDIN.rstrip("/"))
 LONGEST_WAIT = 20  # seconds between two tries of a call; Inspect waits up to half an hour
@@ -113,8 +110,7 @@ def refuse_unusable_models(study: Study) -> None:
             raise W2SError(f"models: {model}: {said.removeprefix('ERROR: ')}") from None
 
 
-@dataclass(frozen=True)
-class Served:
+class Served(NamedTuple):
     """What the endpoint of a model says of it."""
 
     context: int | None = None  # tokens that prompt and reply may have; None where it does not say
@@ -131,12 +127,11 @@ def look_up(study: Study, models: Iterable[str]) -> dict[str, Served]:
             continue
         api: Any = model_of(study, model).api
         url, key = getattr(api, "base_url", None), getattr(api, "api_key", None)
-        client = type(getattr(api, "client", None)).__module__.split(".")[0]
-        if client == "openai" and url and key:
+        if isinstance(getattr(api, "client", None), AsyncOpenAI) and url and key:
             if (url, key) not in lists:
                 lists[url, key] = _listed(api, url, key)
-            named = hasattr(api, "service_model_name")
-            name = api.service_model_name() if named else api.model_name
+            named = getattr(api, "service_model_name", None)
+            name = named() if named else api.model_name
             served[model] = _served(name, lists[url, key])
     return served
 
@@ -362,10 +357,9 @@ def _cost(usage: Any) -> float | None:
     """Dollars: the endpoint's own charge, and what a provider charges to a key of one's own."""
 
     def dollars(of: Any, name: str) -> float | None:
-        value = of.get(name) if isinstance(of, Mapping) else None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        return float(value) if 0 <= value < math.inf else None
+        value: Any = of.get(name) if isinstance(of, Mapping) else None
+        known = type(value) in (int, float) and 0 <= value < math.inf
+        return float(value) if known else None
 
     cost = dollars(usage, "cost")
     if cost is None or not usage.get("is_byok"):
@@ -421,7 +415,5 @@ def scrub_error(error: BaseException | None, hidden: Sequence[str]) -> None:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         error.args = scrub(error.args, hidden)
-        for key, value in list(vars(error).items()):
-            if isinstance(value, str | dict | list | tuple):
-                setattr(error, key, scrub(value, hidden))
+        vars(error).update(scrub(vars(error), hidden))
         error = error.__cause__ or error.__context__

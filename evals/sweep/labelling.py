@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
@@ -12,8 +11,7 @@ from inspect_ai.log import EvalLog
 from w2s_icl.evals.cells import Cell, experiment_of, without_file_label
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Study
-from w2s_icl.evals.sweep.logdir import our_logs
-from w2s_icl.evals.sweep.stopping import stopped_unread
+from w2s_icl.evals.sweep import logdir, stopping
 from w2s_icl.evals.truthfulqa import label_settings
 from w2s_icl.record import CellKey, CellRecord, ExperimentRecord, Id, Shown, file_of, is_complete
 from w2s_icl.solvers.few_shot import TAKEN_OVER
@@ -21,8 +19,7 @@ from w2s_icl.solvers.label_logs import find_answers, outputs_of
 from w2s_icl.solvers.labels import id_of
 
 
-@dataclass(frozen=True)
-class Labelling:
+class Labelling(NamedTuple):
     """State of the weak models' labels in a log directory."""
 
     # by weak model, what its label run covers: what it has answered and what is still wanted
@@ -50,11 +47,11 @@ def labelling(
     experiment = experiment_of(study, split)
     ends: dict[str, list[str]] = defaultdict(list)
     shown_without: set[str] = set()
-    for log in our_logs(log_dir):
+    for log in logdir.our_logs(log_dir):
         cell = CellRecord.from_log(log)
         same = ExperimentRecord.from_log(log).identity == experiment.identity
         if same and (cell.task, cell.split, cell.prompt) == ("zero_shot", "pool", ""):
-            ends[log.eval.model].append(stopped_unread(log))
+            ends[log.eval.model].append(stopping.stopped_unread(log))
         elif cell.task == "few_shot" and is_complete(log):
             # what is still to run must show what finished cells show, whatever is answered now
             shown_without.update(map(str, Shown.from_log(log).skipped))

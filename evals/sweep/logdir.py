@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
 from filelock import FileLock, Timeout
@@ -24,7 +24,6 @@ from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.stopping import stopped_unread
 from w2s_icl.evals.truthfulqa import call_settings
-from w2s_icl.solvers.few_shot import Cot
 from w2s_icl.solvers.label_logs import is_remote, log_headers
 
 PATIENCE = 10.0  # seconds that a store may take to list a directory
@@ -46,16 +45,13 @@ def answers_all(log: EvalLog, task: Task) -> bool:
     return record.is_complete(log) and asked >= len(task.dataset) * (task.epochs or 1)
 
 
-def _shown(task: Task) -> str:
-    return record.Shown.from_metadata(task.metadata or {}).prompt_sha256
-
-
 def log_of(task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
     """Of a cell's logs the one that counts: complete, or ended as unreadable, or written last.
 
     `task` says what the cell now shows and asks.
     """
-    shown = [log for log in logs if record.Shown.from_log(log).prompt_sha256 == _shown(task)]
+    now = (task.metadata or {})["prompt_sha256"]
+    shown = [log for log in logs if record.Shown.from_log(log).prompt_sha256 == now]
     same = [log for log in shown if (log.eval.config.epochs or 1) <= (task.epochs or 1)]
     complete = sorted((log for log in same if answers_all(log, task)), key=record.precedence)
     ended = [log for log in same if stopped_unread(log)]
@@ -125,7 +121,7 @@ def lay_aside_torn(log_dir: str) -> list[str]:
         except Exception:  # a torn zip raises whatever its first bad byte leads to
             path = Path(info.name.removeprefix("file://"))
             path.rename(f"{path}.torn")
-            lines.append(f"{path.name} is damaged and kept as {path.name}.torn")
+            lines.append(f"! {path.name} is damaged and kept as {path.name}.torn")
     return lines
 
 
@@ -135,7 +131,7 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
     for log in our_logs(log_dir):
         cell = record.CellRecord.from_log(log)
         # these make other cells to Inspect, which would be run beside the old ones
-        cot: Cot = "bare" if "cot=bare" in cell.prompt else "none"
+        cot: Literal["bare", "none"] = "bare" if "cot=bare" in cell.prompt else "none"
         config = call_settings(cot, study.read, study.max_tokens, study.generate)
         wanted = {**mine, "read": study.read}
         theirs = {**record.ExperimentRecord.from_log(log).identity, "read": cell.read}
@@ -145,18 +141,18 @@ def refuse_other_experiments(study: Study, split: Split, log_dir: str) -> None:
         if cell.split == "test":
             wanted["permutations"], theirs["permutations"] = study.permutations, cell.permutations
         for key in (key for key, value in wanted.items() if theirs[key] != value):
-            raise W2SError(
-                f"{log_dir} holds {record.file_of(log)} of another experiment: its {key} is "
-                f"{theirs[key]!r}, this study's is {wanted[key]!r}. Their numbers must not be "
-                "mixed: use another --log-dir, or move the old logs away"
-            )
+            cause = f"its {key} is {theirs[key]!r}, this study's is {wanted[key]!r}"
+            way_out = "use another --log-dir, or move the old logs away"
+            said = f"{cause}. Their numbers must not be mixed: {way_out}"
+            raise W2SError(f"{log_dir} holds {record.file_of(log)} of another experiment: {said}")
 
 
 def refuse_other_demonstrations(tasks: Mapping[record.CellKey, Task], log_dir: str) -> None:
     """Stop when a finished cell has shown other demonstrations than now; raises W2SError."""
     for log in our_logs(log_dir):
         task = tasks.get(record.key_of(log)) if record.is_complete(log) else None
-        if task and _shown(task) != record.Shown.from_log(log).prompt_sha256:
+        shown = record.Shown.from_log(log).prompt_sha256
+        if task and (task.metadata or {})["prompt_sha256"] != shown:
             raise W2SError(
                 f"{log_dir} holds {record.file_of(log)}, a finished cell that showed other "
                 "demonstrations than this study shows in the same cell: the weak labels were made "
@@ -207,7 +203,13 @@ def held(folder: str, say: Callable[[str], None] = lambda line: None) -> Iterato
             raise W2SError(f"{folder} cannot be written: {said}") from None
         holding.callback(files.rm_file, path)
         if is_remote(folder):
-            holding.enter_context(_renewed(files, path, owner))
+            ended = threading.Event()
+            renewing = threading.Thread(
+                target=_renew, args=(files, path, owner, ended), daemon=True
+            )
+            renewing.start()
+            holding.callback(renewing.join, RENEWED)
+            holding.callback(ended.set)  # which comes first, being the last
         yield
 
 
@@ -227,22 +229,10 @@ def held_whole(log_dir: str, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _renewed(files: Any, path: str, owner: str) -> Iterator[None]:
-    ended = threading.Event()
-
-    def renew() -> None:
-        while not ended.wait(RENEWED):
-            with suppress(Exception):  # the store may be away for a moment
-                files.pipe_file(path, f"{owner}; renewed at {time.time()}".encode())
-
-    renewing = threading.Thread(target=renew, daemon=True)
-    renewing.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        renewing.join(RENEWED)
+def _renew(files: Any, path: str, owner: str, ended: threading.Event) -> None:
+    while not ended.wait(RENEWED):
+        with suppress(Exception):  # the store may be away for a moment
+            files.pipe_file(path, f"{owner}; renewed at {time.time()}".encode())
 
 
 def _read(files: Any, path: str) -> str:

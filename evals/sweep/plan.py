@@ -4,8 +4,6 @@ No model is asked. Calls are counted on the very tasks that a run would build. T
 right: characters over four, until calls of a model are logged.
 """
 
-from __future__ import annotations
-
 import operator
 import statistics
 import tempfile
@@ -24,13 +22,10 @@ from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.cells import Cell, all_cells, cell_task
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Price, Study
-from w2s_icl.evals.sweep.endpoint import Served, model_info
+from w2s_icl.evals.sweep import endpoint, logdir, stopping
 from w2s_icl.evals.sweep.labelling import Labelling, labelling, may_share, pool_ask, same_prompts
-from w2s_icl.evals.sweep.logdir import answers_all, log_of, our_logs, refuse_other_demonstrations
-from w2s_icl.evals.sweep.stopping import stopped_unread
 from w2s_icl.record import CellKey, Shown, key_of, prompt_tokens
-from w2s_icl.solvers.few_shot import question_text
-from w2s_icl.solvers.label_logs import summaries
+from w2s_icl.solvers import few_shot, label_logs
 from w2s_icl.solvers.labels import id_of
 from w2s_icl.words import fitted, model_name, money, printable, say, tokens
 
@@ -49,12 +44,12 @@ class Amount(NamedTuple):
     unpriced: tuple[str, ...] = ()  # models of the calls whose cost is unknown
 
     @classmethod
-    def of(cls, model: str, usage: ModelUsage) -> Amount:
+    def of(cls, model: str, usage: ModelUsage) -> "Amount":
         """What one call took."""
         unpriced = (model,) if usage.total_cost is None else ()
         return cls(1, prompt_tokens(usage), usage.output_tokens, usage.total_cost or 0.0, unpriced)
 
-    def __add__(self, other: Amount) -> Amount:  # type: ignore[override]
+    def __add__(self, other: "Amount") -> "Amount":  # type: ignore[override]
         """Both together."""
         both = Amount(*map(operator.add, self, other))
         return both._replace(unpriced=tuple(dict.fromkeys(both.unpriced)))
@@ -83,6 +78,60 @@ class Amount(NamedTuple):
 
 
 NOTHING = Amount()
+
+
+class Logged:
+    """What the logs of a directory hold of a study's cells; all their answers took `spent`."""
+
+    def __init__(self, log_dir: str, split: Split) -> None:
+        """Read the directory."""
+        self.log_dir, self.spent = log_dir, NOTHING
+        self._questions = {id_of(s): s for s in (*split.test, *split.pool)}
+        self.of: dict[CellKey, list[EvalLog]] = defaultdict(list)
+        self.kept: dict[str, set[Call]] = {}  # by location
+        self._prompts: dict[str, list[tuple[int, int]]] = defaultdict(list)  # tokens, characters
+        self._replies: dict[tuple[str, bool], list[int]] = defaultdict(list)  # tokens
+        logs = logdir.our_logs(log_dir)
+        paid: set[str | None] = set()
+        for log, samples in zip(
+            logs, label_logs.summaries([log.location for log in logs]), strict=True
+        ):
+            self.of[key_of(log)].append(log)
+            self.kept[log.location] = {(s.id, s.epoch) for s in samples if s.error is None}
+            for sample in samples:
+                # a log that continues another holds its samples again
+                if not sample.uuid or sample.uuid not in paid:
+                    self._count(log, sample)
+                paid.add(sample.uuid)
+
+    def _count(self, log: EvalLog, sample: EvalSampleSummary) -> None:
+        # a log's own sums will not do: one that continues after kill -9 lacks the killed run's
+        for call in sample.model_usage.items():
+            self.spent += Amount.of(*call)
+        key, prefix = key_of(log), Shown.from_log(log).prompt_characters
+        usage = sample.model_usage.get(key.model)
+        # a question that was tried twice has the usage of two calls
+        if usage and not sample.retries and not sample.error:
+            self._replies[key.model, "cot=" in key.prompt].append(usage.output_tokens)
+            if prefix and sample.id in self._questions:
+                length = prefix + self.question_characters(sample.id, key.prompt)
+                self._prompts[key.model].append((prompt_tokens(usage), length))
+
+    def question_characters(self, id_: int | str, prompt: str) -> int:
+        """Length of the question that is asked, options included."""
+        sample = self._questions[id_]
+        shown = "" if "question=hidden" in prompt else str(sample.input)
+        return len(few_shot.question_text(shown, sample.choices or []))
+
+    def tokens_per_character(self, model: str) -> float:
+        """Of a model's logged prompts; until there are some, of English text."""
+        sizes, lengths = map(sum, zip(*(self._prompts[model] or [(1, 4)]), strict=True))
+        return float(sizes / lengths)
+
+    def reply_tokens(self, model: str, prompt: str) -> float:
+        """Mean of a model's logged replies; until there are some, of a letter or of sentences."""
+        reasons = "cot=" in prompt
+        return statistics.mean(self._replies[model, reasons] or [250 if reasons else 2])
 
 
 class PlannedCell(NamedTuple):
@@ -152,12 +201,12 @@ def make_plan(
     study: Study,
     log_dir: str | None = None,
     split: Split | None = None,
-    served: Mapping[str, Served] | None = None,  # what the endpoints say of the models
+    served: Mapping[str, endpoint.Served] | None = None,  # what the endpoints say of the models
 ) -> Plan:
     """Count what a study still has to run, with what `log_dir` holds of it; raises W2SError."""
     split, served = split or study.load_split(), served or {}
     limits = {model: of.context for model, of in served.items()}
-    infos = {model: model_info(model) for model in study.models}
+    infos = {model: endpoint.model_info(model) for model in study.models}
     prices = {model: study.prices.get(model) or info.cost for model, info in infos.items()}
     # labels are read from a log directory: without one, from an empty one
     with nullcontext(log_dir) if log_dir else tempfile.TemporaryDirectory() as folder:
@@ -167,7 +216,7 @@ def make_plan(
         cells = [_planned(study, cell, state, logs, prices[cell.model]) for cell in every]
         if state.complete:
             tasks = {one.cell.key: one.task for one in cells if one.labelled}
-            refuse_other_demonstrations(tasks, folder)
+            logdir.refuse_other_demonstrations(tasks, folder)
             repeated = same_prompts(tasks.items(), {one.cell.key for one in cells if one.done})
             for i, one in enumerate(cells):
                 if one.cell.key in repeated:
@@ -214,9 +263,9 @@ def _planned(
         task = cell_task(study, cell, logs.log_dir, ask, labels="gold", weak=None)
     epochs = range(1, (task.epochs or 1) + 1)
     calls = [(id_of(sample), epoch) for sample in task.dataset for epoch in epochs]
-    log = log_of(task, logs.of[cell.key])
-    done, kept = log is not None and answers_all(log, task), set[Call]()
-    if done or (log and stopped_unread(log)):
+    log = logdir.log_of(task, logs.of[cell.key])
+    done, kept = log is not None and logdir.answers_all(log, task), set[Call]()
+    if done or (log and stopping.stopped_unread(log)):
         kept = set(calls)
     # where the questions have become fewer, Inspect keeps none of the answers
     elif log and (log.eval.dataset.samples or 0) <= len(task.dataset):
@@ -237,58 +286,6 @@ def _planned(
     return one._replace(to_run=to_run, longest=longest)
 
 
-class Logged:
-    """What the logs of a directory hold of a study's cells; all their answers took `spent`."""
-
-    def __init__(self, log_dir: str, split: Split) -> None:
-        """Read the directory."""
-        self.log_dir, self.spent = log_dir, NOTHING
-        self._questions = {id_of(s): s for s in (*split.test, *split.pool)}
-        self.of: dict[CellKey, list[EvalLog]] = defaultdict(list)
-        self.kept: dict[str, set[Call]] = {}  # by location
-        self._prompts: dict[str, list[tuple[int, int]]] = defaultdict(list)  # tokens, characters
-        self._replies: dict[tuple[str, bool], list[int]] = defaultdict(list)  # tokens
-        logs = our_logs(log_dir)
-        paid: set[str | None] = set()
-        for log, samples in zip(logs, summaries([log.location for log in logs]), strict=True):
-            self.of[key_of(log)].append(log)
-            self.kept[log.location] = {(s.id, s.epoch) for s in samples if s.error is None}
-            for sample in samples:
-                # a log that continues another holds its samples again
-                if not sample.uuid or sample.uuid not in paid:
-                    self._count(log, sample)
-                paid.add(sample.uuid)
-
-    def _count(self, log: EvalLog, sample: EvalSampleSummary) -> None:
-        # a log's own sums will not do: one that continues after kill -9 lacks the killed run's
-        for call in sample.model_usage.items():
-            self.spent += Amount.of(*call)
-        key, prefix = key_of(log), Shown.from_log(log).prompt_characters
-        usage = sample.model_usage.get(key.model)
-        # a question that was tried twice has the usage of two calls
-        if usage and not sample.retries and not sample.error:
-            self._replies[key.model, "cot=" in key.prompt].append(usage.output_tokens)
-            if prefix and sample.id in self._questions:
-                length = prefix + self.question_characters(sample.id, key.prompt)
-                self._prompts[key.model].append((prompt_tokens(usage), length))
-
-    def question_characters(self, id_: int | str, prompt: str) -> int:
-        """Length of the question that is asked, options included."""
-        sample = self._questions[id_]
-        shown = "" if "question=hidden" in prompt else str(sample.input)
-        return len(question_text(shown, sample.choices or []))
-
-    def tokens_per_character(self, model: str) -> float:
-        """Of a model's logged prompts; until there are some, of English text."""
-        sizes, lengths = map(sum, zip(*(self._prompts[model] or [(1, 4)]), strict=True))
-        return float(sizes / lengths)
-
-    def reply_tokens(self, model: str, prompt: str) -> float:
-        """Mean of a model's logged replies; until there are some, of a letter or of sentences."""
-        reasons = "cot=" in prompt
-        return statistics.mean(self._replies[model, reasons] or [250 if reasons else 2])
-
-
 def print_plan(
     plan: Plan, console: Console | None = None, max_cost: float | None = None, detects: Any = None
 ) -> None:
@@ -299,10 +296,9 @@ def print_plan(
     if lacks := _lacks(study):
         verdict = f"! the verdict at {at} shots lacks {'; '.join(lacks)}: no claim can be made"
     title = f"Plan: study {study.name}" + (f", logs in {plan.log_dir}" if plan.log_dir else "")
-    size = (
-        f"{len(split.test)} test questions, {len(split.pool)} in the pool ({len(split.barred)} "
-        f"near-duplicates barred), seed {study.seed}, {study.draws} draw{'s' * (study.draws > 1)}"
-    )
+    pool = f"{len(split.pool)} in the pool ({len(split.barred)} near-duplicates barred)"
+    draws = f"{study.draws} draw{'s' * (study.draws > 1)}"
+    size = f"{len(split.test)} test questions, {pool}, seed {study.seed}, {draws}"
     below = [*_notes(plan, max_cost), *(detects or {}).get("lines", ()), verdict]
     lines = [title, size, "", *_stages(plan), "", *below]
     say(console or Console(soft_wrap=True), *(part for line in lines for part in _folded(line)))
@@ -374,15 +370,12 @@ def _notes(plan: Plan, max_cost: float | None) -> Iterator[str]:
     if shared := sum(one.shared for one in plan.cells):
         yield f"cells with the prompts of another, whose answers they take over: {shared}"
     if not plan.exact:
-        yield (
-            f"calls: {plan.calls_at_least:,} to {left.calls:,}; cells whose prompts turn "
-            "out the same are asked once, which is known when the labels are there"
-        )
+        calls = f"calls: {plan.calls_at_least:,} to {left.calls:,}"
+        once = "cells whose prompts turn out the same are asked once"
+        yield f"{calls}; {once}, which is known when the labels are there"
     if plan.second_round:
-        yield (
-            f"label runs: in one round; if over {RESERVE} labels of a draw cannot be read, in a "
-            f"second one of at most {plan.second_round:,} more calls"
-        )
+        first = f"in one round; if over {RESERVE} labels of a draw cannot be read"
+        yield f"label runs: {first}, in a second one of at most {plan.second_round:,} more calls"
     prompts: dict[str, list[str]] = defaultdict(list)
     for name, limit in plan.context.items():
         longest = max((one.longest for one in plan.cells if one.cell.model == name), default=0)

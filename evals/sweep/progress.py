@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import fsspec
 from inspect_ai.hooks import Hooks, ModelUsageData, SampleEnd, TaskEnd, TaskStart, hooks
@@ -21,9 +21,8 @@ from rich.table import Column
 
 from w2s_icl import record
 from w2s_icl.errors import first_line
-from w2s_icl.evals.sweep.logdir import our_logs
+from w2s_icl.evals.sweep import logdir, stopping
 from w2s_icl.evals.sweep.plan import NOTHING, Amount, Logged, Plan, table
-from w2s_icl.evals.sweep.stopping import Ending, stopped_unread, with_remedy
 from w2s_icl.words import arm_name, fitted, model_name, money, printable, say
 
 
@@ -46,9 +45,9 @@ class StudyProgress:
 
     def __post_init__(self) -> None:
         """Make the live line, which is not shown yet."""
-        self.ending = Ending(self)
+        self.ending = stopping.Ending(self)
         times = ("elapsed", TimeElapsedColumn(), "about left", TimeRemainingColumn())
-        self._bar = Progress(
+        self.bar = Progress(
             "cells {task.fields[cells]}",
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
             *("answers {task.completed}/{task.total}", "{task.description}", *times),
@@ -57,17 +56,7 @@ class StudyProgress:
             transient=True,
             expand=True,
         )
-        self._line = self._bar.add_task("", start=False, cells="")
-
-    def __enter__(self) -> Self:
-        """Start to listen to Inspect."""
-        _Listener.progress = self
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop listening and take the live line off the screen."""
-        _Listener.progress = None
-        self._bar.stop()
+        self._line = self.bar.add_task("", start=False, cells="")
 
     def follow(self, plan: Plan) -> None:
         """Count from where the study stands: cells and answers that are there, and those left."""
@@ -80,12 +69,12 @@ class StudyProgress:
 
     def started(self) -> None:
         """The first cell runs: Inspect has printed what it prints, the live line may begin."""
-        self._bar.start_task(self._line)
-        self._bar.start()
+        self.bar.start_task(self._line)
+        self.bar.start()
 
     def update(self) -> None:
         """Let the live line say what is now the case."""
-        self._bar.update(
+        self.bar.update(
             self._line,
             completed=self.answers,
             total=max(self.answers, self.answers_planned),
@@ -118,7 +107,9 @@ class StudyProgress:
 class _Listener(Hooks):
     """Passes Inspect's events to the study that is running in this process, if one is."""
 
-    progress: Any = None
+    @property
+    def progress(self) -> Any:
+        return stopping.Ending.current and stopping.Ending.current.progress
 
     def enabled(self) -> bool:
         return self.progress is not None
@@ -167,13 +158,13 @@ def cell_line(log: EvalLog) -> str:
         value, half, read = metric(log, "accuracy"), 1.96 * metric(log, "stderr"), readable(log)
         mark = "✔" if 1 - read <= record.UNREAD_LIMIT else "!"
         return f"  {mark} {name} {100 * value:5.1f} ± {100 * half:.1f}   readable {100 * read:.0f}%"
-    message, failed = stopped_unread(log), ""
+    message, failed = stopping.stopped_unread(log), ""
     if not message:
         samples = read_eval_log_sample_summaries(log.location) if log.location else []
         errors = [sample.error for sample in samples if sample.error]
         error = errors[0] if errors else log.error.message if log.error else log.status
         error = re.sub(r"(?s)^\w+\((['\"])(.*)\1\)$", r"\2", error)  # of Inspect's repr
-        message = with_remedy(first_line(ValueError(error)))
+        message = stopping.with_remedy(first_line(ValueError(error)))
         failed = f" {len(errors)} of {log.eval.dataset.samples} questions failed" if errors else ""
         if log.status == "success":  # as under `inspect eval --no-fail-on-error`
             again = f"to ask again, move {record.file_of(log)} away"
@@ -205,6 +196,7 @@ class Outcome(NamedTuple):
 def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
     """Accuracy by prompted model and labels against shots; what went wrong; what to do next."""
     tell = partial(say, progress.console)
+    progress.bar.stop()
     tell("", *_accuracies(plan, outcome.logs))
     for log in outcome.logs:
         if record.is_complete(log) and (unread := 1 - readable(log)) > record.UNREAD_LIMIT:
@@ -226,9 +218,8 @@ def print_results(outcome: Outcome, log_dir: str, progress: StudyProgress, plan:
 def print_bill(progress: StudyProgress, plan: Plan) -> None:
     """This run beside its plan; nothing where nothing was planned and nothing asked."""
     if plan.to_run.calls or progress.now.calls:
-        planned = "" if plan.exact else f"{plan.calls_at_least:,} to "
-        planned += plan.to_run.text
-        say(progress.console, f"planned {planned}", f"came to {progress.now.text}")
+        least = "" if plan.exact else f"{plan.calls_at_least:,} to "
+        say(progress.console, f"planned {least}{plan.to_run.text}", f"came to {progress.now.text}")
 
 
 def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan: Plan) -> None:
@@ -242,12 +233,12 @@ def write_summary(outcome: Outcome, log_dir: str, progress: StudyProgress, plan:
         "this_run": progress.now.to_json(),
         "planned": plan.to_run.to_json(),
         "spent_before": plan.spent.to_json()["cost"],
-        "cells": list(map(_row, _in_order(plan, outcome.logs or our_logs(log_dir)))),
+        "cells": list(map(_row, _in_order(plan, outcome.logs or logdir.our_logs(log_dir)))),
     }
-    files, root = fsspec.core.url_to_fs(log_dir)
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    with suppress(OSError):  # a full disk has lost the logs already, which the run says by itself
-        files.pipe_file(f"{root.rstrip('/')}/summary.json", text.encode())
+    path = f"{log_dir.rstrip('/')}/summary.json"
+    # a full disk has lost the logs already, which the run says by itself
+    with suppress(OSError), fsspec.open(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def write_plan(log_dir: str, planned: record.PlanRecord) -> None:

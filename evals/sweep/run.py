@@ -10,7 +10,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,8 +38,7 @@ class CellTask(NamedTuple):
     task: Task
 
 
-@dataclass
-class Session:
+class Session(NamedTuple):
     """One run of a study in this process."""
 
     study: Study
@@ -164,8 +162,7 @@ def run_study(
     alone = run_cells is evaluate  # else each part has its lock
     logdir.refuse_unreachable(log_dir)
     with logdir.held_whole(log_dir, tell) if alone else nullcontext():
-        for line in logdir.lay_aside_torn(log_dir) if alone else ():
-            tell(f"! {line}")
+        tell(*logdir.lay_aside_torn(log_dir) if alone else ())
         plan = checked_plan(study, log_dir)
         for problem in plan.problems:
             raise W2SError(f"models: {problem}")
@@ -221,30 +218,28 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
             except LabelsMissingError as error:
                 no_labels[error.message] = None
 
-    with live:
-        for _ in range(2):  # rounds of labels
-            before = state
-            logs = run_cells([*made(zero_shot_cells(study))], log_dir, session)
-            state = labelling(study, split, log_dir, endpoint.without_logprobs)
-            if state.complete or state == before:
-                break
-        if not state.complete:
-            waits = "cells with demonstrations wait for all label runs"
-            tell(f"! {waits}: they show the same questions")
-        elif not plan.exact:
-            rest = make_plan(study, log_dir, split=split)
-            live.follow(rest)
-            tell(exact_line(rest))
-        tasks = [*made(few_shot_cells(study, state.unread, split))] if state.complete else []
-        keyed = {one.cell.key: one.task for one in tasks}
-        logdir.refuse_other_demonstrations(keyed, log_dir)
-        repeated = same_prompts(keyed.items(), logdir.finished_cells(log_dir))
-        logs += run_cells([one for one in tasks if one.cell.key not in repeated], log_dir, session)
-        source = {key_of(log): log for log in logs}
-        for key, other in repeated.items():
-            if other in source:
-                take_answers(keyed[key], source[other])
-        logs += run_cells([one for one in tasks if one.cell.key in repeated], log_dir, session)
+    for _ in range(2):  # rounds of labels
+        before = state
+        logs = run_cells([*made(zero_shot_cells(study))], log_dir, session)
+        state = labelling(study, split, log_dir, endpoint.without_logprobs)
+        if state.complete or state == before:
+            break
+    if not state.complete:
+        tell("! cells with demonstrations wait for all label runs: they show the same questions")
+    elif not plan.exact:
+        rest = make_plan(study, log_dir, split=split)
+        live.follow(rest)
+        tell(exact_line(rest))
+    tasks = [*made(few_shot_cells(study, state.unread, split))] if state.complete else []
+    keyed = {one.cell.key: one.task for one in tasks}
+    logdir.refuse_other_demonstrations(keyed, log_dir)
+    repeated = same_prompts(keyed.items(), logdir.finished_cells(log_dir))
+    logs += run_cells([one for one in tasks if one.cell.key not in repeated], log_dir, session)
+    source = {key_of(log): log for log in logs}
+    for key, other in repeated.items():
+        if other in source:
+            take_answers(keyed[key], source[other])
+    logs += run_cells([one for one in tasks if one.cell.key in repeated], log_dir, session)
     ended = [log for log in logdir.our_logs(log_dir) if stopped_unread(log)]
     logs += [log for log in ended if key_of(log) not in set(map(key_of, logs))]
     outcome = Outcome(logs, live.planned)

@@ -14,7 +14,6 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,9 @@ from rich.console import Console
 from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.cells import Cell, build
 from w2s_icl.evals.study import Study
-from w2s_icl.evals.sweep.endpoint import set_prices
-from w2s_icl.evals.sweep.logdir import HeldError, held, lay_aside_torn, refuse_if_held
+from w2s_icl.evals.sweep import endpoint, logdir, stopping
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.run import CellTask, RunCells, Session, evaluate, logs_of
-from w2s_icl.evals.sweep.stopping import Stopped
 from w2s_icl.record import PlanRecord, RunRecord, is_complete
 from w2s_icl.solvers.label_logs import is_remote
 from w2s_icl.words import say
@@ -55,11 +52,11 @@ def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Sessio
     """Run the cells of a part that have no log elsewhere; raises HeldError where others run it."""
     name = f"part-{part:02d}"
     folder = f"{log_dir.rstrip('/')}/{name}"
-    with held(folder):
-        refuse_if_held(log_dir)
-        lay_aside_torn(folder)
+    with logdir.held(folder):
+        logdir.refuse_if_held(log_dir)
+        logdir.lay_aside_torn(folder)
         # a lost machine is the rule here: each answer is written at once, where that is cheap
-        session = session if is_remote(folder) else replace(session, log_buffer=1)
+        session = session if is_remote(folder) else session._replace(log_buffer=1)
         logs = zip(tasks, logs_of(tasks, log_dir), strict=True)
         mine = [task for task, log in logs if not log or log.location.rsplit("/", 2)[-2] == name]
         if mine:
@@ -96,7 +93,7 @@ def run_share(
             try:
                 run_part(parts[part], log_dir, part, session)
                 waiting.remove(part)
-            except HeldError as error:
+            except logdir.HeldError as error:
                 session.progress.say_once(f"part {part}: {error}")
         if waiting:
             time.sleep(POLL)
@@ -141,11 +138,10 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
     sizes = {part: sum(len(task.task.dataset) for task in of) for part, of in todo.items()}
     run = ray.remote(num_cpus=1, max_calls=1, max_retries=5)(_work)  # of a part whose node is lost
     running: dict[Any, int] = {}
+    spent = (progress.before + progress.now).known
     for part, of in todo.items():
-        budget = progress.max_cost
-        if budget is not None:  # of what is left, by the number of questions
-            left = budget - progress.before.known - progress.now.known
-            budget = left * sizes[part] / sum(sizes.values())
+        share = sizes[part] / sum(sizes.values())  # of what is left, by the number of questions
+        budget = progress.max_cost and (progress.max_cost - spent) * share
         sent = [(task.cell, task.ask) for task in of]
         running[run.remote(sent, study, session.planned, log_dir, budget, environment)] = part
     if running:
@@ -159,7 +155,7 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
                 except ray.exceptions.RayError as error:
                     reason = f"part {part} was lost: {first_line(error)}"
                 if reason:
-                    raise Stopped(reason)
+                    raise stopping.Stopped(reason)
                 say(progress.console, f"part {part}: {len(todo[part])} cells done")
     except BaseException:
         for one in running:
@@ -170,7 +166,7 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
     there = [log for log in logs_of(tasks, log_dir) if log]
     if lost := len(tasks) - len(there):
         said = f"{lost} cells were run whose logs are not in {log_dir}"
-        raise Stopped(f"{said}: it must be one directory that all machines reach")
+        raise stopping.Stopped(f"{said}: it must be one directory that all machines reach")
     return there
 
 
@@ -187,12 +183,12 @@ def _work(
         os.environ.setdefault(name, value)
     progress = StudyProgress(Console(quiet=True), shown=False, max_cost=budget)
     session = Session(study, planned, progress)
-    with progress.ending.listening(), progress:
+    with progress.ending.listening():
         try:
-            set_prices(study)
+            endpoint.set_prices(study)
             tasks = [CellTask(c, ask, build(study, c, log_dir, planned, ask)) for c, ask in cells]
             # another process may hold the part: one that ran it before, which may be lost
             run_share(1, 1, tasks, log_dir, session)
-        except (Stopped, W2SError) as stopped:
+        except (stopping.Stopped, W2SError) as stopped:
             return str(stopped)
     return ""

@@ -157,7 +157,7 @@ class Ending:
 
     @contextmanager
     def listening(self) -> Iterator[Self]:
-        """Take SIGTERM and SIGHUP as SIGINT, and be the `current` ending meanwhile."""
+        """Take SIGTERM and SIGHUP as SIGINT, and hear of Inspect's calls meanwhile."""
         before = {}
         if threading.current_thread() is threading.main_thread():
             # Python's own handler, even where the parent ignored SIGINT, as a script's `&` does
@@ -170,6 +170,7 @@ class Ending:
             yield self
         finally:
             Ending.current = None
+            self.progress.bar.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 

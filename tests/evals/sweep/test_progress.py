@@ -37,7 +37,8 @@ def test_live_line_starts_where_the_study_stands_and_fits(tmp_path: Path) -> Non
     for width in (80, 120):
         said = io.StringIO()
         console = Console(file=said, force_terminal=True, width=width, color_system=None)
-        with StudyProgress(console, before=plan.spent) as progress:
+        progress = StudyProgress(console, before=plan.spent)
+        with progress.ending.listening():
             progress.follow(plan)
             progress.started()
             progress.paid(SMALL, ModelUsage(input_tokens=5, total_cost=1.0))

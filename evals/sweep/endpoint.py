@@ -13,6 +13,7 @@ import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -201,16 +202,18 @@ def watched(model: imodel.Model, timeout: float | None = None) -> imodel.Model:
     if isinstance(getattr(api, "client", None), AsyncOpenAI):
         # each request is made once, so that Inspect sees each failure; `timeout` limits the reply
         api.client = api.client.with_options(max_retries=0, timeout=Timeout(None, connect=10))
-        api.client.chat.completions.create = _as_they_are(api.client.chat.completions.create)
+        create = api.client.chat.completions.create
+        api.client.chat.completions.create = partial(_as_they_are, create)
     if hasattr(api, "chat_choices_from_completion"):
-        api.chat_choices_from_completion = _checked(api.chat_choices_from_completion, str(model))
+        choices_of = api.chat_choices_from_completion
+        api.chat_choices_from_completion = partial(_checked, choices_of, str(model))
     if hasattr(api, "request_headers"):
         # OpenRouter sends each session to a provider of its own. Inspect's is a sample: the caches
         # of a cell's providers would all be cold
         headers, session = api.request_headers, "x-session-id"
         api.request_headers = lambda c: {k: v for k, v in headers(c).items() if k != session}
-    api.served_model_usage = _priced_as_reported(api.served_model_usage)
-    api.should_retry = _may_pass(api.should_retry)
+    api.served_model_usage = partial(_priced_as_reported, api.served_model_usage)
+    api.should_retry = partial(_may_pass, api.should_retry)
     api.retry_wait = lambda: _wait
     api.generate = _watched(api, str(model), timeout)
     return model
@@ -277,15 +280,12 @@ def _wait(state: Any) -> float:
     return min(LONGEST_WAIT, seconds) * random.uniform(1, 1.5)
 
 
-def _may_pass(should_retry: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
-    def may_pass(error: Exception) -> Any:
-        if "CERTIFICATE_VERIFY_FAILED" in f"{error} {error.__cause__}":
-            return False
-        if (status := status_of(error)) is not None:  # which may stand in a reply with status 200
-            return status in (408, 409, 425, 429) or status >= 500
-        return isinstance(error, json.JSONDecodeError | TimeoutError) or should_retry(error)
-
-    return may_pass
+def _may_pass(should_retry: Callable[[Exception], Any], error: Exception) -> Any:
+    if "CERTIFICATE_VERIFY_FAILED" in f"{error} {error.__cause__}":
+        return False
+    if (status := status_of(error)) is not None:  # which may stand in a reply with status 200
+        return status in (408, 409, 425, 429) or status >= 500
+    return isinstance(error, json.JSONDecodeError | TimeoutError) or should_retry(error)
 
 
 def name_body(error: Exception) -> None:
@@ -299,46 +299,38 @@ def name_body(error: Exception) -> None:
         error.args = (f"{error} - {' '.join(said.split())[:300]}",)
 
 
-def _as_they_are(create: Any) -> Any:
-    async def create_untransformed(*, messages: Any, extra_body: Any = None, **params: Any) -> Any:
-        # walking through 130 turns is most of what a call costs the client; a turn of several parts
-        # (images, cache markers) is its to transform
-        if all(isinstance(message.get("content"), str) for message in messages):
-            extra_body = {**(extra_body or {}), "messages": messages}
-            messages = []
-        return await create(messages=messages, extra_body=extra_body, **params)
-
-    return create_untransformed
+async def _as_they_are(create: Any, *, messages: Any, extra_body: Any = None, **params: Any) -> Any:
+    # walking through 130 turns is most of what a call costs the client; a turn of several parts
+    # (images, cache markers) is its to transform
+    if all(isinstance(message.get("content"), str) for message in messages):
+        extra_body, messages = {**(extra_body or {}), "messages": messages}, []
+    return await create(messages=messages, extra_body=extra_body, **params)
 
 
-def _checked(choices_of: Any, name: str) -> Any:
+def _checked(choices_of: Any, name: str, completion: Any, tools: Any) -> Any:
     """Refuse replies without an answer; mend what only the books need."""
-
-    def choices(completion: Any, tools: Any) -> Any:
-        try:
-            first = completion.choices[0]
-            message, finish = first.message, first.finish_reason
-            said = {key: value for key, value in message if key != "role" and value}
-        except (AttributeError, IndexError, TypeError, ValueError):
-            error = getattr(completion, "error", None) or "no choice"
-            raise NoAnswerError(f"the reply holds no answer: {error}", 502) from None
-        if finish == "error":
-            raise NoAnswerError(f"the reply is an error: {getattr(first, 'error', finish)}", 502)
-        if message.content is None and not said and finish in ("stop", None):
-            raise NoAnswerError("the reply has no content (null)")
-        message.content, completion.id = _text(message.content), str(completion.id)
-        completion.model = completion.model if isinstance(completion.model, str) else name
-        try:
-            CompletionUsage.model_validate(completion.usage.model_dump(), strict=True)
-        except (AttributeError, ValidationError):
-            completion.usage = None  # unknown: the reply leaves a number of tokens out
-        try:
-            return choices_of(completion, tools)
-        except Exception:  # for something odd beside the answer
-            answer = imodel.ChatMessageAssistant(content=message.content or "", source="generate")
-            return [imodel.ChatCompletionChoice(message=answer, stop_reason="stop")]
-
-    return choices
+    try:
+        first = completion.choices[0]
+        message, finish = first.message, first.finish_reason
+        said = {key: value for key, value in message if key != "role" and value}
+    except (AttributeError, IndexError, TypeError, ValueError):
+        error = getattr(completion, "error", None) or "no choice"
+        raise NoAnswerError(f"the reply holds no answer: {error}", 502) from None
+    if finish == "error":
+        raise NoAnswerError(f"the reply is an error: {getattr(first, 'error', finish)}", 502)
+    if message.content is None and not said and finish in ("stop", None):
+        raise NoAnswerError("the reply has no content (null)")
+    message.content, completion.id = _text(message.content), str(completion.id)
+    completion.model = completion.model if isinstance(completion.model, str) else name
+    try:
+        CompletionUsage.model_validate(completion.usage.model_dump(), strict=True)
+    except (AttributeError, ValidationError):
+        completion.usage = None  # unknown: the reply leaves a number of tokens out
+    try:
+        return choices_of(completion, tools)
+    except Exception:  # for something odd beside the answer
+        answer = imodel.ChatMessageAssistant(content=message.content or "", source="generate")
+        return [imodel.ChatCompletionChoice(message=answer, stop_reason="stop")]
 
 
 def _text(content: Any) -> str | None:
@@ -367,18 +359,15 @@ def _cost(usage: Any) -> float | None:
     return cost + (dollars(usage.get("cost_details"), "upstream_inference_cost") or 0.0)
 
 
-def _priced_as_reported(served_model_usage: Any) -> Any:
-    def served(output: imodel.ModelOutput) -> list[imodel.ServedModelUsage] | None:
-        cost, usage = (output.metadata or {}).get(REPORTED_COST), output.usage
-        tokens = usage.input_tokens + usage.output_tokens if usage else 0
-        if cost is None or not usage or not tokens:
-            return served_model_usage(output)  # type: ignore[no-any-return]  # of Inspect's API
-        # Inspect takes a price per million tokens here; this one gives the reported sum
-        each = 1_000_000 * cost / tokens
-        price = imodel.ModelCost(input=each, output=each, input_cache_write=0, input_cache_read=0)
-        return [imodel.ServedModelUsage(output.model, usage, price)]
-
-    return served
+def _priced_as_reported(served_model_usage: Any, output: imodel.ModelOutput) -> Any:
+    cost, usage = (output.metadata or {}).get(REPORTED_COST), output.usage
+    tokens = usage.input_tokens + usage.output_tokens if usage else 0
+    if cost is None or not usage or not tokens:
+        return served_model_usage(output)
+    # Inspect takes a price per million tokens here; this one gives the reported sum
+    each = 1_000_000 * cost / tokens
+    price = imodel.ModelCost(input=each, output=each, input_cache_write=0, input_cache_read=0)
+    return [imodel.ServedModelUsage(output.model, usage, price)]
 
 
 def secrets(api: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """What need not be asked: pool questions whose labels no cell shows, and prompts asked before."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from inspect_ai import Task
@@ -31,9 +31,7 @@ class Labelling(NamedTuple):
     readable: int  # questions with a readable label of every weak model, in each draw
 
 
-def labelling(
-    study: Study, split: Split, log_dir: str, useless: Mapping[str, str] | None = None
-) -> Labelling:
+def labelling(study: Study, split: Split, log_dir: str, unfit: Mapping[str, str] = {}) -> Labelling:
     """Which pool questions need labels, given the answers that are in the logs.
 
     A cell shows the first questions of a draw that all weak models answered readably. The first
@@ -42,7 +40,7 @@ def labelling(
     A round's questions depend on the answers to the round before, once all of those are there:
     every process comes to the same, whenever it looks.
 
-    `useless` are further models that give no labels, and why.
+    `unfit` are further models that give no labels, and why.
     """
     experiment = experiment_of(study, split)
     ends: dict[str, list[str]] = defaultdict(list)
@@ -55,7 +53,7 @@ def labelling(
         elif cell.task == "few_shot" and is_complete(log):
             # what is still to run must show what finished cells show, whatever is answered now
             shown_without.update(map(str, Shown.from_log(log).skipped))
-    said = {model: texts[-1] for model, texts in ends.items() if all(texts)} | dict(useless or {})
+    said = {model: texts[-1] for model, texts in ends.items() if all(texts)} | dict(unfit)
     settings = label_settings(study.read, study.max_tokens, study.generate)
     labels: dict[str, Mapping[Id, str | None]] = {}
     for model in study.weak_models:
@@ -104,21 +102,21 @@ def pool_ask(cell: Cell, state: Labelling) -> Collection[Id] | None:
 
 
 def same_prompts(
-    tasks: Iterable[tuple[CellKey, Task]], finished: Collection[CellKey]
+    tasks: Mapping[CellKey, Task], done: Collection[CellKey]
 ) -> dict[CellKey, CellKey]:
-    """Cells whose prompts are another cell's to the byte, with that cell; `finished` have a log.
+    """Cells whose prompts are another cell's to the byte, with that cell; `done` have a log.
 
     Where all weak labels are right, the weak arm's prompts are the gold arm's. A second call would
     put the noise of a rerun between two arms that do not differ.
     """
     groups: dict[tuple[str, str], list[CellKey]] = defaultdict(list)
-    for key, task in tasks:
+    for key, task in tasks.items():
         if may_share(key, task):
             groups[key.model, (task.metadata or {})["prompt_sha256"]].append(key)
     repeated: dict[CellKey, CellKey] = {}
     for keys in groups.values():
-        source = min(keys, key=lambda key: key not in finished)
-        repeated |= {key: source for key in keys if key != source and key not in finished}
+        source = min(keys, key=lambda key: key not in done)
+        repeated |= {key: source for key in keys if key != source and key not in done}
     return repeated
 
 

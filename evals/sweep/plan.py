@@ -25,7 +25,8 @@ from w2s_icl.evals.study import RESERVE, Price, Study
 from w2s_icl.evals.sweep import endpoint, logdir, stopping
 from w2s_icl.evals.sweep.labelling import Labelling, labelling, may_share, pool_ask, same_prompts
 from w2s_icl.record import CellKey, Shown, key_of, prompt_tokens
-from w2s_icl.solvers import few_shot, label_logs
+from w2s_icl.solvers.few_shot import question_text
+from w2s_icl.solvers.label_logs import summaries
 from w2s_icl.solvers.labels import id_of
 from w2s_icl.words import fitted, model_name, money, printable, say, tokens
 
@@ -69,12 +70,8 @@ class Amount(NamedTuple):
 
     def to_json(self) -> dict[str, float | None]:
         """For a program; null where the cost is unknown."""
-        return {
-            "calls": self.calls,
-            "tokens_in": round(self.tokens_in),
-            "tokens_out": round(self.tokens_out),
-            "cost": None if self.unpriced else self.known,
-        }
+        sizes = {"tokens_in": round(self.tokens_in), "tokens_out": round(self.tokens_out)}
+        return {"calls": self.calls, **sizes, "cost": None if self.unpriced else self.known}
 
 
 NOTHING = Amount()
@@ -93,9 +90,7 @@ class Logged:
         self._replies: dict[tuple[str, bool], list[int]] = defaultdict(list)  # tokens
         logs = logdir.our_logs(log_dir)
         paid: set[str | None] = set()
-        for log, samples in zip(
-            logs, label_logs.summaries([log.location for log in logs]), strict=True
-        ):
+        for log, samples in zip(logs, summaries([log.location for log in logs]), strict=True):
             self.of[key_of(log)].append(log)
             self.kept[log.location] = {(s.id, s.epoch) for s in samples if s.error is None}
             for sample in samples:
@@ -121,7 +116,7 @@ class Logged:
         """Length of the question that is asked, options included."""
         sample = self._questions[id_]
         shown = "" if "question=hidden" in prompt else str(sample.input)
-        return len(few_shot.question_text(shown, sample.choices or []))
+        return len(question_text(shown, sample.choices or []))
 
     def tokens_per_character(self, model: str) -> float:
         """Of a model's logged prompts; until there are some, of English text."""
@@ -201,10 +196,10 @@ def make_plan(
     study: Study,
     log_dir: str | None = None,
     split: Split | None = None,
-    served: Mapping[str, endpoint.Served] | None = None,  # what the endpoints say of the models
+    served: Mapping[str, endpoint.Served] = {},  # what the endpoints say of the models
 ) -> Plan:
     """Count what a study still has to run, with what `log_dir` holds of it; raises W2SError."""
-    split, served = split or study.load_split(), served or {}
+    split = split or study.load_split()
     limits = {model: of.context for model, of in served.items()}
     infos = {model: endpoint.model_info(model) for model in study.models}
     prices = {model: study.prices.get(model) or info.cost for model, info in infos.items()}
@@ -217,7 +212,7 @@ def make_plan(
         if state.complete:
             tasks = {one.cell.key: one.task for one in cells if one.labelled}
             logdir.refuse_other_demonstrations(tasks, folder)
-            repeated = same_prompts(tasks.items(), {one.cell.key for one in cells if one.done})
+            repeated = same_prompts(tasks, {one.cell.key for one in cells if one.done})
             for i, one in enumerate(cells):
                 if one.cell.key in repeated:
                     cells[i] = one._replace(to_run=NOTHING, longest=0.0, shared=True)

@@ -17,7 +17,6 @@ from inspect_ai.model import ModelUsage
 from inspect_ai.scorer import NOANSWER
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Column
 
 from w2s_icl import record
 from w2s_icl.errors import first_line
@@ -49,14 +48,14 @@ class StudyProgress:
         times = ("elapsed", TimeElapsedColumn(), "about left", TimeRemainingColumn())
         self.bar = Progress(
             "cells {task.fields[cells]}",
-            BarColumn(bar_width=None, table_column=Column(ratio=1)),
-            *("answers {task.completed}/{task.total}", "{task.description}", *times),
+            BarColumn(bar_width=None),
+            *("answers {task.completed}/{task.total}", "{task.fields[cost]}", *times),
             console=self.console,
             disable=not (self.shown and self.console.is_terminal),
             transient=True,
             expand=True,
         )
-        self._line = self.bar.add_task("", start=False, cells="")
+        self._line = self.bar.add_task("", start=False, cells="", cost="")
 
     def follow(self, plan: Plan) -> None:
         """Count from where the study stands: cells and answers that are there, and those left."""
@@ -74,13 +73,9 @@ class StudyProgress:
 
     def update(self) -> None:
         """Let the live line say what is now the case."""
-        self.bar.update(
-            self._line,
-            completed=self.answers,
-            total=max(self.answers, self.answers_planned),
-            cells=f"{len(self.done)}/{self.planned}",
-            description=(self.before + self.now).dollars,
-        )
+        total, cells = max(self.answers, self.answers_planned), f"{len(self.done)}/{self.planned}"
+        cost = (self.before + self.now).dollars
+        self.bar.update(self._line, completed=self.answers, total=total, cells=cells, cost=cost)
 
     def paid(self, model: str, usage: ModelUsage | None = None) -> None:
         """A call was answered; without `usage` where its reply does not say what it took."""
@@ -136,10 +131,8 @@ class _Listener(Hooks):
 
 def metric(log: EvalLog, name: str) -> float:
     """A number that Inspect computed for a log; nan where there is none."""
-    for score in log.results.scores[:1] if log.results else ():
-        if name in score.metrics:
-            return float(score.metrics[name].value)
-    return math.nan
+    metrics = log.results.scores[0].metrics if log.results and log.results.scores else {}
+    return float(metrics[name].value) if name in metrics else math.nan
 
 
 def readable(log: EvalLog) -> float:

@@ -128,15 +128,14 @@ def checked_plan(study: Study, log_dir: str | None = None) -> Plan:
     for model in study.models if study.read == "likelihood" else ():
         refuse_without_logprobs(model)
     endpoint.refuse_unusable_models(study)
+    split, done = study.load_split(), set[CellKey]()
     if log_dir:
         logdir.refuse_unreachable(log_dir)
-    done = logdir.finished_cells(log_dir) if log_dir else set()
-    split = study.load_split()
+        logdir.refuse_other_experiments(study, split, log_dir)
+        done = logdir.finished_cells(log_dir)
     todo = [cell.model for cell in all_cells(study, split) if cell.key not in done]
     served = endpoint.look_up(study, dict.fromkeys(todo))
     endpoint.set_prices(study)
-    if log_dir:
-        logdir.refuse_other_experiments(study, split, log_dir)
     return make_plan(study, log_dir, split=split, served=served)
 
 
@@ -233,7 +232,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
     tasks = [*made(few_shot_cells(study, state.unread, split))] if state.complete else []
     keyed = {one.cell.key: one.task for one in tasks}
     logdir.refuse_other_demonstrations(keyed, log_dir)
-    repeated = same_prompts(keyed.items(), logdir.finished_cells(log_dir))
+    repeated = same_prompts(keyed, logdir.finished_cells(log_dir))
     logs += run_cells([one for one in tasks if one.cell.key not in repeated], log_dir, session)
     source = {key_of(log): log for log in logs}
     for key, other in repeated.items():

@@ -59,8 +59,7 @@ def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Sessio
         session = session if is_remote(folder) else session._replace(log_buffer=1)
         logs = zip(tasks, logs_of(tasks, log_dir), strict=True)
         mine = [task for task, log in logs if not log or log.location.rsplit("/", 2)[-2] == name]
-        if mine:
-            evaluate(mine, folder, session)
+        evaluate(mine, folder, session)
 
 
 @contextmanager
@@ -76,10 +75,13 @@ def runner(
     elif ray is None:
         yield log_dir, evaluate, 1.0
     else:
-        with _connected(ray or os.environ.get("RAY_ADDRESS") or "local"):
-            # workers have another working directory
-            folder = log_dir if is_remote(log_dir) else str(Path(log_dir).absolute())
+        cluster = _connected(ray or os.environ.get("RAY_ADDRESS") or "local")
+        # workers have another working directory
+        folder = log_dir if is_remote(log_dir) else str(Path(log_dir).absolute())
+        try:
             yield folder, run_on_ray, 1.0
+        finally:
+            cluster.shutdown()
 
 
 def run_share(
@@ -100,8 +102,7 @@ def run_share(
     return [log for log in logs_of(tasks, log_dir) if log]
 
 
-@contextmanager
-def _connected(address: str) -> Iterator[None]:
+def _connected(address: str) -> Any:
     try:
         import ray
     except ImportError:
@@ -114,10 +115,7 @@ def _connected(address: str) -> Iterator[None]:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # OSError, RuntimeError of another version, a bad address
         raise W2SError(f"--ray: no cluster at {address}: {first_line(error)}") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    return ray
 
 
 def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[EvalLog]:

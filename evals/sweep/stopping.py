@@ -150,8 +150,9 @@ class Ending:
     def interrupted(self) -> str:
         """Why the run was cancelled: what is known, else Ctrl-C."""
         if not self.reason:
-            silent = {m: of for m, of in self._silent.items() if of.failed or of.refused}
-            causes = [f"{model}: {of.said}" for model, of in silent.items()]
+            causes = [
+                f"{m}: {of.said}" for m, of in self._silent.items() if of.failed or of.refused
+            ]
             self.reason, self.code = "; ".join(["SIGINT", *causes]), 128 + signal.SIGINT
         return self.reason
 

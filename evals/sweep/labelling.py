@@ -30,6 +30,10 @@ class Labelling(NamedTuple):
     without: Mapping[str, str]  # what is to be said of weak models that give no labels
     readable: int  # questions with a readable label of every weak model, in each draw
 
+    def asks(self, cell: Cell) -> Collection[Id] | None:
+        """Ids of the only questions that a cell asks; None where it asks all of its part."""
+        return self.ask.get(cell.model, ()) if cell.split == "pool" else None
+
 
 def labelling(study: Study, split: Split, log_dir: str, unfit: Mapping[str, str] = {}) -> Labelling:
     """Which pool questions need labels, given the answers that are in the logs.
@@ -94,11 +98,6 @@ def labelling(study: Study, split: Split, log_dir: str, unfit: Mapping[str, str]
         without={model: said[model] for model in study.weak_models if model in said},
         readable=min(sum(id_ in every and id_ not in unread for id_ in order) for order in draws),
     )
-
-
-def pool_ask(cell: Cell, state: Labelling) -> Collection[Id] | None:
-    """Ids of the only questions that a cell asks; None where it asks all of its part."""
-    return state.ask.get(cell.model, ()) if cell.split == "pool" else None
 
 
 def same_prompts(

@@ -60,25 +60,24 @@ def log_of(task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
 
 def refuse_unreachable(log_dir: str) -> None:
     """Stop where the store of a log directory does not answer; raises W2SError."""
-    said = f"no reply within {PATIENCE:g} s"
+    problems = [f"no reply within {PATIENCE:g} s"]
 
     def reach() -> None:
-        nonlocal said
         try:
             with suppress(FileNotFoundError):
                 files, root = fsspec.core.url_to_fs(log_dir)
                 files.ls(root)
-            said = ""
+            problems.clear()
         except Exception as error:  # each store has its own
-            said = first_line(error)
+            problems[0] = first_line(error)
 
     if is_remote(log_dir):
         # a store that is not there is tried for minutes by its client
         thread = threading.Thread(target=reach, daemon=True)
         thread.start()
         thread.join(PATIENCE)
-        if said:
-            raise W2SError(f"--log-dir {log_dir} cannot be reached: {said}")
+        for problem in problems:
+            raise W2SError(f"--log-dir {log_dir} cannot be reached: {problem}")
 
 
 @contextmanager
@@ -213,19 +212,14 @@ def held(folder: str, say: Callable[[str], None] = lambda line: None) -> Iterato
         yield
 
 
-def refuse_if_held(folder: str) -> None:
-    """Stop where a run holds the lock of a directory; raises as `held`."""
-    with held(folder):
-        pass
-
-
 @contextmanager
 def held_whole(log_dir: str, say: Callable[[str], None]) -> Iterator[None]:
     """As `held`; raises HeldError also while a part is being run: both would ask the same."""
     with held(log_dir, say):
         files, root = fsspec.core.url_to_fs(log_dir)
         for path in files.glob(f"{root.rstrip('/')}/part-*/{OWNER}"):
-            refuse_if_held(f"{log_dir.rstrip('/')}/{path.split('/')[-2]}")
+            with held(f"{log_dir.rstrip('/')}/{path.split('/')[-2]}"):
+                pass
         yield
 
 

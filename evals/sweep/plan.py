@@ -23,7 +23,7 @@ from w2s_icl.evals.cells import Cell, all_cells, cell_task
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Price, Study
 from w2s_icl.evals.sweep import endpoint, logdir, stopping
-from w2s_icl.evals.sweep.labelling import Labelling, labelling, may_share, pool_ask, same_prompts
+from w2s_icl.evals.sweep.labelling import Labelling, labelling, may_share, same_prompts
 from w2s_icl.record import CellKey, Shown, key_of, prompt_tokens
 from w2s_icl.solvers.few_shot import question_text
 from w2s_icl.solvers.label_logs import summaries
@@ -31,8 +31,6 @@ from w2s_icl.solvers.labels import id_of
 from w2s_icl.words import fitted, model_name, money, printable, say, tokens
 
 WIDTH = 80  # columns of what is printed
-
-Call = tuple[int | str, int]  # a question's id and the epoch in which it is asked
 
 
 class Amount(NamedTuple):
@@ -85,7 +83,7 @@ class Logged:
         self.log_dir, self.spent = log_dir, NOTHING
         self._questions = {id_of(s): s for s in (*split.test, *split.pool)}
         self.of: dict[CellKey, list[EvalLog]] = defaultdict(list)
-        self.kept: dict[str, set[Call]] = {}  # by location
+        self.kept: dict[str, set[tuple[int | str, int]]] = {}  # by location: question and epoch
         self._prompts: dict[str, list[tuple[int, int]]] = defaultdict(list)  # tokens, characters
         self._replies: dict[tuple[str, bool], list[int]] = defaultdict(list)  # tokens
         logs = logdir.our_logs(log_dir)
@@ -181,8 +179,8 @@ class Plan(NamedTuple):
             return
         if total.unpriced:
             cause = f"the price of {', '.join(total.unpriced)} is unknown"
-            way_out = f'prices: {{"{total.unpriced[0]}": {{input: 0.10, output: 0.20}}}}'
-            way_out = f"Give dollars per million tokens in the study file, as {way_out}"
+            price = f'prices: {{"{total.unpriced[0]}": {{input: 0.10, output: 0.20}}}}'
+            way_out = f"Give dollars per million tokens in the study file, as {price}"
             raise W2SError(f"--max-cost {max_cost:g} cannot be kept: {cause}. {way_out}")
         if total.known > max_cost:
             cost = money(total.known) + f", {money(spent)} spent already included" * bool(spent)
@@ -249,7 +247,7 @@ def _alike(one: PlannedCell) -> tuple[Any, ...]:
 def _planned(
     study: Study, cell: Cell, state: Labelling, logs: Logged, price: Price | ModelCost | None
 ) -> PlannedCell:
-    ask = pool_ask(cell, state)
+    ask = state.asks(cell)
     labelled = state.complete or not cell.labels
     try:
         task = cell_task(study, cell, logs.log_dir, ask)
@@ -259,7 +257,7 @@ def _planned(
     epochs = range(1, (task.epochs or 1) + 1)
     calls = [(id_of(sample), epoch) for sample in task.dataset for epoch in epochs]
     log = logdir.log_of(task, logs.of[cell.key])
-    done, kept = log is not None and logdir.answers_all(log, task), set[Call]()
+    done, kept = log is not None and logdir.answers_all(log, task), set[tuple[int | str, int]]()
     if done or (log and stopping.stopped_unread(log)):
         kept = set(calls)
     # where the questions have become fewer, Inspect keeps none of the answers
@@ -353,9 +351,8 @@ def _stages(plan: Plan) -> list[str]:
     unfinished = [one for one in plan.cells if not one.done]
     for name, cells in {**plan.stages, "left to run": unfinished}.items():
         left, done = left_of(cells), sum(one.done for one in cells)
-        sizes = ["-", "-", "-"]
-        if left.calls:
-            sizes = [*map(tokens, left[1:3]), left.dollars.removeprefix("cost ")]
+        cost = left.dollars.removeprefix("cost ")
+        sizes = [tokens(left.tokens_in), tokens(left.tokens_out), cost] if left.calls else 3 * ["-"]
         rows.append([name, str(len(cells)), str(done or "-"), f"{left.calls:,}", *sizes])
     return table(rows)
 

@@ -45,16 +45,11 @@ class StudyProgress:
     def __post_init__(self) -> None:
         """Make the live line, which is not shown yet."""
         self.ending = stopping.Ending(self)
+        answers = ("answers {task.completed}/{task.total}", "{task.fields[cost]}")
         times = ("elapsed", TimeElapsedColumn(), "about left", TimeRemainingColumn())
-        self.bar = Progress(
-            "cells {task.fields[cells]}",
-            BarColumn(bar_width=None),
-            *("answers {task.completed}/{task.total}", "{task.fields[cost]}", *times),
-            console=self.console,
-            disable=not (self.shown and self.console.is_terminal),
-            transient=True,
-            expand=True,
-        )
+        line = ("cells {task.fields[cells]}", BarColumn(bar_width=None), *answers, *times)
+        off = not (self.shown and self.console.is_terminal)
+        self.bar = Progress(*line, console=self.console, disable=off, transient=True, expand=True)
         self._line = self.bar.add_task("", start=False, cells="", cost="")
 
     def follow(self, plan: Plan) -> None:

@@ -21,7 +21,7 @@ from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.cells import Cell, all_cells, build, few_shot_cells, plan_record, zero_shot_cells
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep import endpoint, logdir, progress
-from w2s_icl.evals.sweep.labelling import labelling, pool_ask, same_prompts, take_answers
+from w2s_icl.evals.sweep.labelling import labelling, same_prompts, take_answers
 from w2s_icl.evals.sweep.plan import Plan, exact_line, make_plan, print_plan
 from w2s_icl.evals.sweep.progress import Outcome, StudyProgress
 from w2s_icl.evals.sweep.stopping import Stopped, UnreadStop, stopped_unread, way_out
@@ -110,9 +110,8 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
 def _cells_at_once(study: Study, tasks: Sequence[Task]) -> int:
     """One for each model, with one connection for each server: its prompt cache holds one cell."""
     models = {str(task.model): getattr(task.model, "api", None) for task in tasks}
-    if study.max_connections != 1:
-        return len(models)
-    return len({getattr(api, "base_url", None) or name for name, api in models.items()})
+    servers = {getattr(api, "base_url", None) or name for name, api in models.items()}
+    return len(servers if study.max_connections == 1 else models)
 
 
 def logs_of(tasks: Sequence[CellTask], log_dir: str) -> list[EvalLog | None]:
@@ -211,7 +210,7 @@ def _run(session: Session, log_dir: str, plan: Plan, run_cells: RunCells) -> Out
         for cell in cells:
             if (cell.model if cell.split == "pool" else cell.weak) in state.without:
                 continue
-            ask = pool_ask(cell, state)
+            ask = state.asks(cell)
             try:
                 yield CellTask(cell, ask, build(study, cell, log_dir, session.planned, ask))
             except LabelsMissingError as error:

@@ -11,10 +11,10 @@ import os
 import re
 import socket
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,8 @@ def part_of(task: CellTask, parts: int) -> int:
 
 
 def _divided(tasks: Iterable[CellTask], n: int) -> dict[int, list[CellTask]]:
-    parts: dict[int, list[CellTask]] = defaultdict(list)
-    for task in tasks:
-        parts[part_of(task, n)].append(task)
-    return dict(sorted(parts.items()))
+    part = partial(part_of, parts=n)
+    return {number: list(of) for number, of in groupby(sorted(tasks, key=part), part)}
 
 
 def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Session) -> None:
@@ -53,7 +51,8 @@ def run_part(tasks: Sequence[CellTask], log_dir: str, part: int, session: Sessio
     name = f"part-{part:02d}"
     folder = f"{log_dir.rstrip('/')}/{name}"
     with logdir.held(folder):
-        logdir.refuse_if_held(log_dir)
+        with logdir.held(log_dir):  # refuses where a run without parts holds it
+            pass
         logdir.lay_aside_torn(folder)
         # a lost machine is the rule here: each answer is written at once, where that is cheap
         session = session if is_remote(folder) else session._replace(log_buffer=1)

@@ -107,16 +107,19 @@ class Ending:
         """A call failed, whose `error` holds no key; `passes` is whether it is made again."""
         self._failed[prompt] += 1
         silence, status = self._silence(model), status_of(error)
-        silence.said = cause_of(error)
+        silence.said, reason = cause_of(error), ""
         if status in REFUSED:
             silence.refused.add(prompt)
             if len(silence.refused) >= PROMPTS:
-                self._now(f"{model}: {REFUSED[status]} ({silence.said})")
+                reason = f"{model}: {REFUSED[status]} ({silence.said})"
         elif passes or status is None:  # as an empty reply; else the prompt alone is at fault
             silence.failed.add(prompt)
         lasted = time.monotonic() - silence.since
         if silence.failed and lasted >= (SILENCE if len(silence.failed) >= PROMPTS else OUTAGE):
-            self._now(f"{model}: no answer for {lasted:.0f} s ({silence.said})")
+            reason = reason or f"{model}: no answer for {lasted:.0f} s ({silence.said})"
+        if reason and not self.reason:  # the first reason counts
+            self.reason = reason
+            signal.raise_signal(signal.SIGINT)
 
     def _silence(self, model: str) -> _Silence:
         if model not in self._silent:
@@ -141,11 +144,6 @@ class Ending:
             self._waits = False
             # a second in which the last answer is scored and logged
             asyncio.get_running_loop().call_later(1, signal.raise_signal, signal.SIGINT)
-
-    def _now(self, reason: str) -> None:
-        if not self.reason:  # the first reason counts
-            self.reason = reason
-            signal.raise_signal(signal.SIGINT)
 
     def interrupted(self) -> str:
         """Why the run was cancelled: what is known, else Ctrl-C."""

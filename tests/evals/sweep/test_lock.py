@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from w2s_icl.evals.sweep import logdir
-from w2s_icl.evals.sweep.logdir import OWNER, HeldError, held, refuse_if_held
+from w2s_icl.evals.sweep.logdir import OWNER, HeldError, held
 
 HOLD = """
 import sys, time
@@ -19,6 +19,11 @@ with held(sys.argv[1]):
 """
 
 
+def hold(folder: str) -> None:
+    with held(folder):
+        pass
+
+
 @pytest.mark.slow
 def test_a_second_run_is_told_who_runs_and_takes_over_after_kill_9(tmp_path: Path) -> None:
     words = [sys.executable, "-c", HOLD, str(tmp_path)]
@@ -26,7 +31,7 @@ def test_a_second_run_is_told_who_runs_and_takes_over_after_kill_9(tmp_path: Pat
     assert first.stdout is not None
     assert first.stdout.readline() == "held\n"
     with pytest.raises(HeldError, match=f"process {first.pid} on ") as refused:
-        refuse_if_held(str(tmp_path))
+        hold(str(tmp_path))
     assert refused.value.exit_code == 2
     first.kill()
     first.wait()
@@ -45,7 +50,7 @@ def test_a_renewed_lease_holds_a_silent_one_ends(s3: Any, monkeypatch: pytest.Mo
     with held("s3://studies/a"):
         owner = s3.get_object(Bucket="studies", Key=f"a/{OWNER}")["Body"].read()
         with pytest.raises(HeldError, match="s3://studies/a is being written by process"):
-            refuse_if_held("s3://studies/a")
+            hold("s3://studies/a")
     assert "Contents" not in s3.list_objects_v2(Bucket="studies", Prefix=f"a/{OWNER}")
     s3.put_object(Bucket="studies", Key=f"a/{OWNER}", Body=owner)
     said: list[str] = []
@@ -56,4 +61,4 @@ def test_a_renewed_lease_holds_a_silent_one_ends(s3: Any, monkeypatch: pytest.Mo
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Exception, match="file/logs cannot be written"):
-        refuse_if_held(str(tmp_path / "file" / "logs"))
+        hold(str(tmp_path / "file" / "logs"))

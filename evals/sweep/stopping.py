@@ -169,9 +169,9 @@ class Ending:
             yield self
         finally:
             Ending.current = None
-            self.progress.bar.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
+            self.progress.bar.stop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.reason:

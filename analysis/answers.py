@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, combinations
+from itertools import chain
 from string import ascii_uppercase
 from typing import NamedTuple
 
@@ -143,8 +143,10 @@ def changes_of(
         groups: dict[int, list[str]] = defaultdict(list)
         for epoch, letter in by_epoch.items():
             groups[rotation(epoch, permutations, len(questions[id_].choices))].append(letter)
-        differ = [a != b for group in groups.values() for a, b in combinations(group, 2)]
-        shares += [sum(differ) / len(differ)] if differ else []
+        counts = [Counter(group) for group in groups.values()]
+        pairs = sum(math.comb(of.total(), 2) for of in counts)
+        same = sum(math.comb(n, 2) for of in counts for n in of.values())
+        shares += [(pairs - same) / pairs] if pairs else []
     return tuple(shares)
 
 

@@ -196,9 +196,8 @@ def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> 
     """The verdict of each pair of different models at the headline, in words that use `names`."""
     pairs = [(w, s) for w, s in experiment.pairs if w != s] if experiment.headline else []
     called = {name: name for name in experiment.models} | dict(names or {})
-    headlines = [
-        _Headline(experiment, w, s, {"weak": called[w], "strong": called[s]}) for w, s in pairs
-    ]
+    said = [{"weak": called[weak], "strong": called[strong]} for weak, strong in pairs]
+    headlines = [_Headline(experiment, *pair, of) for pair, of in zip(pairs, said, strict=True)]
     adjusted = paired.holm([of.p for of in headlines])
     return [of.verdict(float(p)) for of, p in zip(headlines, adjusted, strict=True)]
 

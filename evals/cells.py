@@ -65,14 +65,15 @@ def _cell(
     if cell.labels:
         kind, weak = (cell.weak, "") if cell.labels == "file" else (cell.labels, cell.weak)
         args |= {"labels": kind, "shots": cell.shots, "draw": cell.draw}
-        further = {"order": cell.order, "weak": weak, "skip": skip}
-        args |= {k: v for k, v in further.items() if v}
+        args |= {k: v for k, v in {"order": cell.order, "weak": weak}.items() if v}
     if split != "test":
         args["split"] = split
     elif study.permutations > 1:
         args["permutations"] = study.permutations
+    args |= dict(word.split("=") for word in cell.prompt.split())
     cell = cell._replace(weak=file_name(cell.weak))
-    cell.args = args | dict(word.split("=") for word in cell.prompt.split())
+    # Inspect tells cells apart by the order of their arguments, too
+    cell.args = args | ({"skip": skip} if skip else {})
     return cell
 
 
@@ -110,8 +111,8 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
             if not order or k in study.verdict_shots:
                 arm |= {"shots": k, "draw": draw, "skip": _passed_over(pool, k, skip)}
                 cells.append(_cell(study, model, **arm))
-        if len(cells) > 5_000:  # a plan takes 5 ms for each
-            raise W2SError("a study has at most 5,000 cells: name fewer shots or draws")
+            if len(cells) > 5_000:  # a plan takes 5 ms for each
+                raise W2SError("a study has at most 5,000 cells: name fewer shots or draws")
     return cells
 
 
@@ -145,8 +146,7 @@ def build(
 ) -> Task:
     """The Inspect task of a cell, with its model; weak labels are read from `log_dir`.
 
-    `ask` are ids of the only questions to ask, in a label run; Inspect asks the missing ones when
-    there are more of them later.
+    `ask` are ids of the only questions of a label run; of more ids, Inspect asks the missing ones.
     """
     task = cell_task(study, cell, log_dir, ask)
     task.model = model_of(study, cell.model)

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from string import ascii_uppercase
 from typing import Literal, Self, get_args
 
+import numpy as np
 from inspect_ai.dataset import Sample
 
 from w2s_icl.errors import W2SError
@@ -141,10 +142,16 @@ def _split(of: QuestionSet, test_size: int, seed: int, near_duplicates: NearDupl
 def near_duplicates_of(test: Sequence[Question], rest: Sequence[Question]) -> frozenset[int | str]:
     """Ids of the questions in `rest` that are near-duplicates of one in `test`."""
     asked = [_tokens(q.question) for q in test]
+    column = {word: i for i, word in enumerate(set[str]().union(*asked))}
+    has = np.zeros((len(asked), len(column)), dtype=bool)
+    for row, words in zip(has, asked, strict=True):
+        row[[column[word] for word in words]] = True
+    sizes = has.sum(axis=1)
 
     def is_near(words: set[str]) -> bool:
+        both = has[:, [column[word] for word in words if word in column]].sum(axis=1)
         # shared tokens are at least half of all that either question has
-        return any(3 * len(words & other) >= len(words) + len(other) > 0 for other in asked)
+        return bool(((both > 0) & (3 * both >= len(words) + sizes)).any())
 
     return frozenset(q.id for q in rest if is_near(_tokens(q.question)))
 

@@ -1,7 +1,6 @@
 """Letters in a text, and the words and marks around a letter that make it an answer or no answer.
 
-The words are of English and some ten other languages. No pattern names a letter, and each looks a
-bounded way ahead.
+English and some ten other languages. No pattern names a letter; each looks a bounded way ahead.
 """
 
 import re

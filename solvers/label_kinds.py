@@ -132,10 +132,8 @@ def _table(path: Path, request: LabelRequest) -> dict[int | str, str | None]:
         text = said if said in options else lettered.get(said.upper())
         if text is None:
             texts = ", ".join(repr(option)[:40] for option in options)
-            must_be = (
-                f"a letter from A to {max(lettered)} or an option of question {id_!r} ({texts})"
-            )
-            raise W2SError(f"{where}: label must be {must_be}, got {said!r:.80}")
+            must_be = f"a letter from A to {max(lettered)} or an option of question {id_!r}"
+            raise W2SError(f"{where}: label must be {must_be} ({texts}), got {said!r:.80}")
         labels[id_of(questions[id_])] = text
     return labels
 

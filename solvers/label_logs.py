@@ -115,7 +115,7 @@ def find_answers(
     nearly = [a for a in runs if part == "pool" and a.failed <= MAY_FAIL < len(a.labels)]
     by_attempt: dict[str, Answers] = {}
     for answers in [a for a in runs if is_complete(a.log)] or nearly[:1]:
-        by_attempt.setdefault(record.attempt_of(answers.log) or file_of(answers.log), answers)
+        by_attempt.setdefault(record.attempt_of(answers.log) or answers.log.location, answers)
     if not by_attempt:
         return None
     first, *others = by_attempt.values()

@@ -136,7 +136,8 @@ def demonstrations(
             continue
         if text not in choices:
             must_be = f"the label {text!r} of question {id_!r} must be one of its options"
-            raise W2SError(f"{labels}: {must_be}; these are of other questions or another seed")
+            others = "these labels are of other questions or another seed"
+            raise W2SError(f"{labels}: {must_be}; {others}")
         label = ascii_uppercase[choices.index(text)] if label_set.shown else None
         shown.append(Demonstration(id_, str(sample.input), choices, label, str(sample.target)))
     if len(shown) < shots:

@@ -76,8 +76,7 @@ def run(
 ) -> None:
     """Run the cells of STUDY that are not finished.
 
-    Exits 0, 1 (some failed, or the money is spent), 2 (refused), or 130 and 143 where a signal
-    stopped it.
+    Exits 0, 1 (some failed, or the money is spent), 2 (refused), or 130 and 143 (by a signal).
     """
     from w2s_icl.evals.study import load_study
 

@@ -80,10 +80,22 @@ class _Texts(_Loader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as its base class has it
 
 
+def _nodes(node: Any) -> Iterator[Any]:
+    """A YAML node and all that it holds, aliases written out."""
+    yield node
+    for part in node.value if isinstance(node, yaml.CollectionNode) else ():
+        for inner in part if isinstance(part, tuple) else (part,):
+            yield from _nodes(inner)
+
+
 def read_yaml(path: Path, *, texts: bool = False) -> dict[Any, Any]:
     """Keys and values of a YAML file, with `texts` all as texts; W2SError where it holds none."""
     try:
-        content = yaml.load(path.read_text("utf-8"), _Texts if texts else _Loader)
+        loader = (_Texts if texts else _Loader)(path.read_text("utf-8"))
+        node = loader.get_single_node()
+        if node and any(n > 10_000 for n, _ in enumerate(_nodes(node))):
+            raise ValueError("its aliases (*name) stand for more than 10,000 values")
+        content = loader.construct_document(node) if node else None
     except OSError as error:
         raise W2SError(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:  # also what a tag or a number of 5,000 digits makes the reader raise

@@ -27,12 +27,10 @@ def is_empty(value: Any) -> bool:
 def read_rows(path: Path) -> list[Row]:
     """Rows of a `.csv`, `.tsv`, `.jsonl`, `.json` or `.parquet` file, also one packed by gzip.
 
-    A CSV file may be separated by commas, semicolons, tabs or bars; texts are UTF-8, or UTF-16
-    with its mark.
+    A CSV file has commas, semicolons, tabs or bars; texts are UTF-8, or UTF-16 with its mark.
 
     Raises:
-        W2SError: The file is of another kind, damaged or cannot be read; names the file and, where
-            there is one, the line.
+        W2SError: The file is of another kind, or cannot be read; names the file and the line.
     """
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if kind not in READERS:

@@ -90,8 +90,7 @@ def stats_info(experiment: Experiment) -> dict[str, Any]:
 def missing_cells(experiment: Experiment) -> pd.DataFrame:
     """Planned cells without a usable run; `why` says which kind.
 
-    "not run" where there is no log; "incomplete" where more than 2% of the answers are missing or
-    no run came to its end.
+    "not run": there is no log. "incomplete": over 2% of the answers are missing, or no run ended.
     """
     logs = experiment.logs
     test = logs.runs["split"] == "test"
@@ -187,9 +186,8 @@ def repeats_table(experiment: Experiment) -> pd.DataFrame:
         row |= {"orders": max(map(len, of_draw)), "sd_draws": math.sqrt(max(found.draws, 0))}
         row |= interval("sd_orders", math.sqrt(found.orders), found.low, found.high)
         rows.append(row | {"var_orders": found.orders, "var_draws": found.draws})
-    made = table(
-        rows, *RUN, "draw epochs n changed± draws orders sd_orders± sd_draws var_orders var_draws"
-    )
+    columns = "draw epochs n changed± draws orders sd_orders± sd_draws var_orders var_draws"
+    made = table(rows, *RUN, columns)
     return made.astype(dict.fromkeys(("draw", "epochs", "draws", "orders"), "Int64"))
 
 

@@ -1,7 +1,6 @@
 """Answers that were recorded elsewhere, read from rows or from the notebook's JSON files.
 
-They become logs that report and viewer read like any other. Everything is checked before the first
-log is written.
+They become logs like any other. Everything is checked before the first log is written.
 """
 
 import json
@@ -157,8 +156,7 @@ def _options(rows: list[tuple[str, AnswerRow, Question]], recording: Recording) 
     """Options of the questions that were asked with others than the question set lists.
 
     Some sets keep three of a question's wrong options, and not everybody the same three: an answer
-    that is not listed is another wrong option. Over 10% of such answers are refused: the questions
-    are others.
+    that is not listed is another wrong option. With over 10% of these, the questions are others.
     """
     options: Options = {}
     unlisted = [x for x in rows if _letter(x[1].answer, x[2].choices) is None]
@@ -240,6 +238,7 @@ def _read(path: Path, kind: type[AnyRow], into: Recording) -> list[tuple[str, An
         row = checked(kind, given, f"{place}: ")
         # pandas writes whole numbers so beside an empty cell
         name = row.question.removesuffix(".0")
+        name = str(int(name)) if name.isdecimal() and name not in by_name else name
         if name not in by_name:
             among = f"the {len(known.questions)} questions of {known.name}"
             said = f"{place}: question {name!r:.60} is not among {among}"

@@ -1,7 +1,7 @@
 """What need not be asked: pool questions whose labels no cell shows, and prompts asked before."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Any, NamedTuple
 
 from inspect_ai import Task
@@ -100,9 +100,7 @@ def labelling(study: Study, split: Split, log_dir: str, unfit: Mapping[str, str]
     )
 
 
-def same_prompts(
-    tasks: Mapping[CellKey, Task], done: Collection[CellKey]
-) -> dict[CellKey, CellKey]:
+def same_prompts(tasks: Mapping[CellKey, Task], done: Container[CellKey]) -> dict[CellKey, CellKey]:
     """Cells whose prompts are another cell's to the byte, with that cell; `done` have a log.
 
     Where all weak labels are right, the weak arm's prompts are the gold arm's. A second call would

@@ -203,11 +203,9 @@ def held(folder: str, say: Callable[[str], None] = lambda line: None) -> Iterato
         holding.callback(files.rm_file, path)
         if is_remote(folder):
             ended = threading.Event()
-            renewing = threading.Thread(
-                target=_renew, args=(files, path, owner, ended), daemon=True
-            )
-            renewing.start()
-            holding.callback(renewing.join, RENEWED)
+            renewer = threading.Thread(target=_renew, args=(files, path, owner, ended), daemon=True)
+            renewer.start()
+            holding.callback(renewer.join, RENEWED)
             holding.callback(ended.set)  # which comes first, being the last
         yield
 

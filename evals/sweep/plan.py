@@ -184,10 +184,8 @@ class Plan(NamedTuple):
             raise W2SError(f"--max-cost {max_cost:g} cannot be kept: {cause}. {way_out}")
         if total.known > max_cost:
             cost = money(total.known) + f", {money(spent)} spent already included" * bool(spent)
-            way_out = "Nothing has been asked. Give more, or plan fewer shots or draws"
-            raise W2SError(
-                f"the plan comes to about {cost}, over --max-cost {max_cost:g}. {way_out}"
-            )
+            out = "Nothing has been asked. Give more, or plan fewer shots or draws"
+            raise W2SError(f"the plan comes to about {cost}, over --max-cost {max_cost:g}. {out}")
 
 
 def make_plan(

@@ -1,7 +1,6 @@
 """Running a study: two phases of `eval_set` into one log directory.
 
-Resuming is running again: complete cells are left alone, and of the others Inspect keeps the
-answers that their logs hold.
+Resuming is running again: of cells that are not complete, Inspect keeps the logged answers.
 """
 
 import asyncio
@@ -57,8 +56,7 @@ RunCells = Callable[[Sequence[CellTask], str, Session], list[EvalLog]]
 def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[EvalLog]:
     """Run those of the cells that have no complete log in `log_dir`, by one call of `eval_set`.
 
-    Raises Stopped where the run is ended or the directory cannot be written, W2SError where Inspect
-    refuses the cells.
+    Raises Stopped where the run is ended or nothing can be written, W2SError as Inspect refuses.
     """
     logs, todo = logs_of(tasks, log_dir), []
     for (_, _, task), log in zip(tasks, logs, strict=True):

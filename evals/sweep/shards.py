@@ -1,8 +1,7 @@
 """Many machines: the cells in fixed parts, each an ordinary `eval_set` in a folder of its own.
 
-Which part a cell is in depends on what it asks alone, so the number of workers may change between
-two runs. A part is run by one process at a time, under the lock of its folder, and by whoever comes
-next where that process has ended. Afterwards a plain run of the same study finds nothing to ask.
+What a cell asks decides its part, so the number of workers may change. A part is run by one process
+at a time, under its folder's lock, else by the next one. A plain run then finds nothing to ask.
 """
 
 import hashlib

@@ -148,9 +148,7 @@ class Ending:
     def interrupted(self) -> str:
         """Why the run was cancelled: what is known, else Ctrl-C."""
         if not self.reason:
-            causes = [
-                f"{m}: {of.said}" for m, of in self._silent.items() if of.failed or of.refused
-            ]
+            causes = [f"{m}: {s.said}" for m, s in self._silent.items() if s.failed or s.refused]
             self.reason, self.code = "; ".join(["SIGINT", *causes]), 128 + signal.SIGINT
         return self.reason
 

@@ -110,6 +110,7 @@ def test_replies_are_read_and_what_is_odd_is_listed(import_rows: Import) -> None
     content[1] |= {"reply": "ANSWER: D"}  # the file says the right one, B
     content[2] |= {"answer": "E"}
     content[3] |= {"answer": "an option of their own"}
+    content[4] |= {"question": "04"}
 
     done, logs = import_rows(content)
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ def test_orders_are_cells_of_gold_and_weak_labels_at_the_headline(study_file: Fi
     assert PlanRecord.from_metadata(plan.to_metadata()) == plan
     with pytest.raises(W2SError, match="at most 2, the orders of 2 demonstrations"):
         load_study(study_file(**keys, **{**kinds, "headline": [2, 8]}, orders=3))
+
+
+def test_arguments_of_a_cell_keep_their_order(study_file: File) -> None:
+    # by which Inspect knows the unfinished log of an earlier version again
+    study = load_study(study_file(shots=[8], permutations=2, prompts=["cot=bare"]))
+    split = study.load_split()
+    cells = few_shot_cells(study, [split.draw(0)[0].id], split)
+    args = next(cell.args for cell in cells if cell.prompt and cell.weak)
+    assert [*args][-4:] == ["weak", "permutations", "cot", "skip"]
 
 
 def test_files_of_labels_are_arms_beside_their_noise(study_file: File, tmp_path: Path) -> None:
@@ -359,6 +369,11 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
     [
         ("models: [a/b]\nmodels: [a/c]", "line 2: the key models stands there twice"),
         ("models: &a [*a]", "maximum recursion depth exceeded"),
+        (
+            "a: &a [x, x, x, x, x, x, x]\n"
+            + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in pairwise("abcdefgh")),
+            r"its aliases \(\*name\) stand for more than 10,000 values",
+        ),
         ("models: ['a/b', 'a/d\\n']", "in letters, digits and .* got 'a/d"),
     ],
 )

@@ -223,6 +223,15 @@ def test_label_logs_of_several_runs_must_agree(run: Run, questions: Args, log_di
     assert labels_of(questions, log_dir) == first.eval.eval_id
 
 
+def test_label_logs_of_one_name_must_agree(run: Run, questions: Args, log_dir: str) -> None:
+    for letters in (LETTERS, "DCBA"):
+        log = run(zero_shot(split="pool", **questions), letters)
+        Path(log_dir, letters).mkdir()
+        Path(log.location).rename(Path(log_dir, letters, "labels.eval"))
+    with pytest.raises(W2SError, match="differently"):
+        labels_of(questions, log_dir)
+
+
 def test_a_label_log_may_lack_a_few_answers_only(run: Run, questions: Args, log_dir: str) -> None:
     log = rewrite(run(zero_shot(split="pool", **questions), LETTERS), failed=MAY_FAIL)
     assert log.status == "success"

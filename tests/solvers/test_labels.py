@@ -195,23 +195,23 @@ def inspect_eval(*arguments: str, cwd: Path, **env: str) -> subprocess.Completed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["default", "--log-dir", "INSPECT_LOG_DIR"])
-def test_file_route_finds_the_label_run_where_inspect_writes(where: str, tmp_path: Path) -> None:
+def test_file_route_finds_the_label_run_where_inspect_writes(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     (tmp_path / "evals").mkdir()
     shutil.copy(root / "evals" / "truthfulqa.py", tmp_path / "evals")
-    options = ["--log-dir", "mine"] if where == "--log-dir" else []
-    env = {"INSPECT_LOG_DIR": "mine"} if where == "INSPECT_LOG_DIR" else {}
+    named: list[str] = ["--log-dir", "mine"]
     weak = ["evals/truthfulqa.py@few_shot", "-T", "labels=weak", "-T", "weak=simulated/small"]
     pool = ["evals/truthfulqa.py@zero_shot", "-T", "split=pool"]
 
-    made = inspect_eval(*pool, *options, cwd=tmp_path, **env)
+    made = inspect_eval(*pool, *named, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    found = inspect_eval(*weak, *options, cwd=tmp_path, **env)
-    elsewhere = inspect_eval(*weak, "--log-dir", "other", cwd=tmp_path, **env)
+    shutil.copytree(tmp_path / "mine", tmp_path / "logs")
+    for options, env in ((named, {}), ([], {"INSPECT_LOG_DIR": "mine"}), ([], {})):
+        found = inspect_eval(*weak, *options, cwd=tmp_path, **env)
+        assert found.returncode == 0, found.stderr
+    elsewhere = inspect_eval(*weak, "--log-dir", "other", cwd=tmp_path, INSPECT_LOG_DIR="mine")
 
-    assert found.returncode == 0, found.stderr
-    assert len(list((tmp_path / ("mine" if where != "default" else "logs")).iterdir())) >= 2
+    assert [len(list((tmp_path / name).glob("*.eval"))) for name in ("mine", "logs")] == [3, 2]
     # labels of another directory are not taken
     assert elsewhere.returncode == 2
     assert elsewhere.stderr.startswith(f"Error: labels=weak: no finished log in {tmp_path}/other")

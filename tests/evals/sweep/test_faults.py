@@ -230,7 +230,6 @@ def test_report_through_faults_is_that_of_the_undisturbed_run(
 @pytest.mark.parametrize(
     ("part", "share", "status", "code"),
     [
-        ("test", 0.2, 400, "context_length_exceeded"),
         ("test", 1, 400, "context_length_exceeded"),
         ("test", 0.01, 400, "content_filter"),
         ("pool", 0.01, 500, None),

@@ -32,7 +32,7 @@ STUDY: Mapping[str, Any] = {
     "control_shots": 8,
     "test_size": 12,
     "max_connections": 4,
-    "parts": 5,
+    "parts": 3,
 }
 
 

@@ -8,7 +8,7 @@ LOGS := logs/demo
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: install install-dev browser demo check test test-slow clean
+.PHONY: install install-dev browser demo check test fast test-slow clean
 
 install: $(PRODUCT)
 install-dev: $(TOOLS)
@@ -36,8 +36,11 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Lint, types, and every test that takes no more than a few seconds.
-test: check
+# Lint and types, and beside them every test that takes no more than a few seconds.
+test: install-dev
+	$(MAKE) --no-print-directory -j2 check fast
+
+fast: install-dev
 	$(PYTEST) -m "not slow"
 
 # Whole studies over HTTP, kills, Ray, S3, a browser, planted students.

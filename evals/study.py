@@ -251,8 +251,8 @@ def load_study(path: str | Path) -> Study:
                 "environment or in .env, as OPENROUTER_API_KEY, OPENAI_API_KEY, ..."
             )
         return checked(Study, {"name": path.stem, **raw}, context=path.parent)
-    except (W2SError, RecursionError) as error:
-        raise W2SError(f"{path}: {' '.join(str(error).splitlines())}") from None
+    except W2SError as error:
+        raise W2SError(f"{path}: {' '.join(error.message.splitlines())}") from None
 
 
 def bundled_study(name: str) -> Path | None:

@@ -81,11 +81,12 @@ class _Texts(_Loader):
 
 
 def _nodes(node: Any) -> Iterator[Any]:
-    """A YAML node and all that it holds, aliases written out."""
-    yield node
-    for part in node.value if isinstance(node, yaml.CollectionNode) else ():
-        for inner in part if isinstance(part, tuple) else (part,):
-            yield from _nodes(inner)
+    """A YAML node and all that it holds, aliases written out; no end where it holds itself."""
+    waiting = [node]
+    while waiting:
+        yield (node := waiting.pop())
+        for part in node.value if isinstance(node, yaml.CollectionNode) else ():
+            waiting += part if isinstance(part, tuple) else (part,)
 
 
 def read_yaml(path: Path, *, texts: bool = False) -> dict[Any, Any]:

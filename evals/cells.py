@@ -162,6 +162,11 @@ def build(
     return task
 
 
+def shown_by(task: Task) -> record.Shown:
+    """What the prompts of a task show, as its log will say."""
+    return record.Shown.from_metadata(task.metadata or {})
+
+
 def experiment_of(study: Study, split: Split) -> record.ExperimentRecord:
     """What all logs of a study share."""
     return experiment_record(split, Prompt(study.style, system_role=study.system_role))

@@ -8,7 +8,7 @@ from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.log import EvalLog
 
-from w2s_icl.evals.cells import Cell, experiment_of, without_file_label
+from w2s_icl.evals.cells import Cell, experiment_of, shown_by, without_file_label
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Study
 from w2s_icl.evals.sweep import logdir, stopping
@@ -109,7 +109,7 @@ def same_prompts(tasks: Mapping[CellKey, Task], done: Container[CellKey]) -> dic
     groups: dict[tuple[str, str], list[CellKey]] = defaultdict(list)
     for key, task in tasks.items():
         if may_share(key, task):
-            groups[key.model, (task.metadata or {})["prompt_sha256"]].append(key)
+            groups[key.model, shown_by(task).prompt_sha256].append(key)
     repeated: dict[CellKey, CellKey] = {}
     for keys in groups.values():
         source = min(keys, key=lambda key: key not in done)
@@ -122,7 +122,7 @@ def may_share(key: CellKey, task: Task) -> bool:
 
     Where it asks more often, a second call is made to see what it changes.
     """
-    once = (task.epochs or 1) == (task.metadata or {})["permutations"]
+    once = (task.epochs or 1) == CellRecord.from_metadata(task.metadata or {}).permutations
     return bool(key.labels) and key.split == "test" and once
 
 

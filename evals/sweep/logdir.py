@@ -19,7 +19,7 @@ from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log, read_eval_log
 
 from w2s_icl import record
 from w2s_icl.errors import W2SError, first_line
-from w2s_icl.evals.cells import experiment_of
+from w2s_icl.evals.cells import experiment_of, shown_by
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.stopping import stopped_unread
@@ -50,7 +50,7 @@ def log_of(task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
 
     `task` says what the cell now shows and asks.
     """
-    now = (task.metadata or {})["prompt_sha256"]
+    now = shown_by(task).prompt_sha256
     shown = [log for log in logs if record.Shown.from_log(log).prompt_sha256 == now]
     same = [log for log in shown if (log.eval.config.epochs or 1) <= (task.epochs or 1)]
     complete = sorted((log for log in same if answers_all(log, task)), key=record.precedence)
@@ -151,7 +151,7 @@ def refuse_other_demonstrations(tasks: Mapping[record.CellKey, Task], log_dir: s
     for log in our_logs(log_dir):
         task = tasks.get(record.key_of(log)) if record.is_complete(log) else None
         shown = record.Shown.from_log(log).prompt_sha256
-        if task and (task.metadata or {})["prompt_sha256"] != shown:
+        if task and shown_by(task).prompt_sha256 != shown:
             raise W2SError(
                 f"{log_dir} holds {record.file_of(log)}, a finished cell that showed other "
                 "demonstrations than this study shows in the same cell: the weak labels were made "

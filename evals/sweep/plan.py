@@ -19,7 +19,7 @@ from inspect_ai.model import ModelCost, ModelUsage
 from rich.console import Console
 
 from w2s_icl.errors import LabelsMissingError, W2SError
-from w2s_icl.evals.cells import Cell, all_cells, cell_task
+from w2s_icl.evals.cells import Cell, all_cells, cell_task, shown_by
 from w2s_icl.evals.questions import Split
 from w2s_icl.evals.study import RESERVE, Price, Study
 from w2s_icl.evals.sweep import endpoint, logdir, stopping
@@ -265,10 +265,7 @@ def _planned(
     one = PlannedCell(cell, task, labelled, done, len(calls) - len(todo))
     if not todo:
         return one
-    prefix, ratio = (
-        (task.metadata or {})["prompt_characters"],
-        logs.tokens_per_character(cell.model),
-    )
+    prefix, ratio = shown_by(task).prompt_characters, logs.tokens_per_character(cell.model)
     lengths = [prefix + logs.question_characters(id_, cell.prompt) for id_ in todo]
     longest = ratio * max(lengths) + (task.config.max_tokens or 0)
     read, written = ratio * sum(lengths), len(todo) * logs.reply_tokens(cell.model, cell.prompt)

@@ -21,7 +21,7 @@ from inspect_ai.log import EvalLog
 from rich.console import Console
 
 from w2s_icl.errors import W2SError, first_line
-from w2s_icl.evals.cells import Cell, build
+from w2s_icl.evals.cells import Cell, build, shown_by
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep import endpoint, logdir, stopping
 from w2s_icl.evals.sweep.progress import StudyProgress
@@ -35,7 +35,7 @@ POLL = 2.0  # seconds between two looks at parts that other processes are runnin
 
 def part_of(task: CellTask, parts: int) -> int:
     """Number of the part that a cell is in, from 0: the same for cells with equal prompts."""
-    prompts = (task.task.metadata or {})["prompt_sha256"]
+    prompts = shown_by(task.task).prompt_sha256
     digest = hashlib.sha256(f"{task.cell.model} {task.cell.split} {prompts}".encode()).digest()
     return int.from_bytes(digest[:8]) % parts
 

@@ -31,6 +31,11 @@ class Ratio(NamedTuple):
     # set of the ratio is unbounded, or there are fewer than 30 questions.
     status: Literal["ok", "gap_not_established", "gap_reversed"]
 
+    @property
+    def fragile(self) -> bool:
+        """An "ok" ratio with `t_gap` below 3, to be drawn hollow."""
+        return self.status == "ok" and self.t_gap < 3
+
 
 def _fieller(x: float, d: float, covariance: paired.Floats, c: float) -> tuple[float, float]:
     """Ends of {r: (x - r d)^2 <= c^2 var(x - r d)}; nan when the set is unbounded."""

@@ -22,10 +22,8 @@ from w2s_icl.record import CellKey
 CELL = ("weak", "strong", "shots")
 """Columns that tell cells apart."""
 
-_SHARES = (
-    *("match_both", "match_strong", "match_weak", "match_neither"),
-    *("neither_right", "neither_wrong"),
-)
+_MATCHES = ("match_both", "match_strong", "match_weak", "match_neither")
+_SHARES = (*_MATCHES, "neither_right", "neither_wrong")
 _bootstrap = lru_cache(maxsize=2)(QuestionBootstrap)  # resamples of one size can take 30 MB
 
 
@@ -77,7 +75,7 @@ def ratio_columns(name: str, ratio: Ratio | None = None, status: str = "") -> di
     # nan is what `None` has for a field
     row: dict[str, Any] = {name + end: getattr(ratio, of, math.nan) for end, of in ends.items()}
     row[f"{name}_status"] = ratio.status if ratio else status
-    return row | {f"{name}_fragile": bool(ratio and ratio.status == "ok" and ratio.t_gap < 3)}
+    return row | {f"{name}_fragile": bool(ratio and ratio.fragile)}
 
 
 def cells_table(experiment: Experiment) -> pd.DataFrame:

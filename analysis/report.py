@@ -89,10 +89,9 @@ def writable(out: str | Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
-        raise W2SError(
-            f"--out must be a folder that can be made and written to, got {out} "
-            f"({error.strerror}): name another one"
-        ) from None
+        must_be = "a folder that can be made and written to"
+        said = f"--out must be {must_be}, got {out} ({error.strerror})"
+        raise W2SError(f"{said}: name another one") from None
     return out
 
 

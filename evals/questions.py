@@ -143,9 +143,7 @@ def near_duplicates_of(test: Sequence[Question], rest: Sequence[Question]) -> fr
     """Ids of the questions in `rest` that are near-duplicates of one in `test`."""
     asked = [_tokens(q.question) for q in test]
     column = {word: i for i, word in enumerate(set[str]().union(*asked))}
-    has = np.zeros((len(asked), len(column)), dtype=bool)
-    for row, words in zip(has, asked, strict=True):
-        row[[column[word] for word in words]] = True
+    has = np.array([[word in words for word in column] for words in asked], dtype=bool)
     sizes = has.sum(axis=1)
 
     def is_near(words: set[str]) -> bool:

@@ -184,9 +184,8 @@ class StandInAPI(imodel.ModelAPI):
         if _tokens(len(reply)) > limit:
             output.choices[0].stop_reason = "max_tokens"
         n_in, n_out = _tokens(characters), _tokens(len(output.completion))
-        output.usage = imodel.ModelUsage(
-            input_tokens=n_in, output_tokens=n_out, total_tokens=n_in + n_out
-        )
+        sizes = {"input_tokens": n_in, "output_tokens": n_out, "total_tokens": n_in + n_out}
+        output.usage = imodel.ModelUsage(**sizes)
         output.metadata = {"warning": BANNER}
         return output
 

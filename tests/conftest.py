@@ -1,9 +1,15 @@
 """What several test files need: questions, logs made by scripted models, the shared data."""
 
+import io
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,6 +84,32 @@ def s3() -> Iterator[Any]:
         client.create_bucket(Bucket="studies")
         yield client
     server.stop()
+
+
+class Done(NamedTuple):
+    """What a command has come to."""
+
+    code: int
+    out: str
+    err: str
+
+
+def script(name: str, *arguments: str) -> Done:
+    """Call the installed command of a name in this process: a start of Inspect takes seconds."""
+    (entry,) = entry_points(group="console_scripts", name=name)
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        patch.object(sys, "argv", [name, *arguments]),
+        patch.object(sys, "excepthook", sys.excepthook),
+        patch.dict(os.environ),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            entry.load()()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def rows(n: int, options: int = 4) -> list[dict[str, Any]]:

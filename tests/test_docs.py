@@ -15,6 +15,7 @@ import pytest
 import yaml
 from inspect_ai.log import list_eval_logs, read_eval_log
 
+from tests.conftest import script
 from tests.evals.sweep.openai_server import OpenAIServer
 from w2s_icl.cli import main
 from w2s_icl.evals.questions import load_split
@@ -49,10 +50,7 @@ NOT_RUN = {
 STUDY = "models: [simulated/small, simulated/large]\nshots: [0, 2]\n"
 SMALL = "dataset: misconceptions\ntest_size: 8\n"
 # the questions of the hub are not there: the commands ask the bundled ones
-SHELL = """set -euo pipefail
-inspect() { command inspect "$@" -T dataset=misconceptions -T test_size=8 --display none; }
-w2s() { command w2s "${@/#mc4/misconceptions}"; }
-"""
+BUNDLED = ["-T", "dataset=misconceptions", "-T", "test_size=8", "--display", "none"]
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -82,11 +80,28 @@ def test_commands_have_the_options_they_name(page: Path) -> None:
             assert set(named) <= set(signature(task).parameters)
 
 
+def follow(line: str, shell: pytest.MonkeyPatch) -> None:
+    """Do in this process what a shell would: set variables, or call a command's script."""
+    command, _, file = os.path.expandvars(line).partition(" > ")
+    words = shlex.split(command, comments=True)
+    settings = re.match(r"(export )?\w+=", command)
+    for name, _, value in (word.partition("=") for word in words if settings and "=" in word):
+        shell.setenv(name, value)
+    if words and not settings:
+        words = ["misconceptions" if word == "mc4" else word for word in words]
+        done = script(*words, *(BUNDLED if words[0] == "inspect" else ()))
+        assert done.code == 0, f"{line}\n{done.out}\n{done.err}"
+        if file:
+            Path(file.split("#")[0].strip()).write_text(done.out, "utf-8")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if blocks(p, "sh", "bash")], ids=lambda page: page.stem
 )
-def test_commands_run_in_their_order(page: Path, tmp_path: Path) -> None:
+def test_commands_run_in_their_order(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     split = load_split("misconceptions", test_size=8)
     every = [*split.test, *split.pool, *split.barred]
     for name in ("STUDY", "truthfulqa", "controls", "local.yaml"):
@@ -96,23 +111,15 @@ def test_commands_run_in_their_order(page: Path, tmp_path: Path) -> None:
             rows = csv.writer(file)
             rows.writerow(["question", "label" if part is split.pool else "answer", "model"])
             rows.writerows([s.id, "A", "made/up-7b"] for s in part)
-    run = [line for line in commands(page) if not any(word in line for word in NOT_RUN)]
     questions = [{"question": s.input, "choices": s.choices, "label": 0} for s in every]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INSPECT_LOG_DIR")
     with OpenAIServer(questions, unreadable=0) as server:
-        done = subprocess.run(
-            ["bash", "-c", SHELL + "\n".join(run)],
-            cwd=tmp_path,
-            env={
-                **{k: v for k, v in os.environ.items() if k != "INSPECT_LOG_DIR"},
-                **server.environment,
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            },
-            capture_output=True,
-            text=True,
-            timeout=1200,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr[-2000:]
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        for line in commands(page):
+            if not any(word in line for word in NOT_RUN):
+                follow(line, monkeypatch)
     for info in list_eval_logs(str(tmp_path)):
         log = read_eval_log(info, header_only=True)
         assert log.status == "success", f"{log.eval.task}: {log.error}"

@@ -241,10 +241,11 @@ class Sheet:
             legend.remove()
         text = "\n".join(filter(None, (note, banner)))
         self.figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color=MUTED, wrap=True)
-        self.figure.draw_without_rendering()
+        layout: Any = self.figure.get_layout_engine()
+        layout.execute(self.figure)
         if any([_fit_title(title) for title in self._titles]):
-            self.figure.draw_without_rendering()
-        self.figure.set_layout_engine("none")
+            layout.execute(self.figure)
+        self.figure.set_layout_engine(None)  # what is laid out stays, and is not drawn once more
         for axes in self._of_shots:
             _thin_ticks(axes)
         for axes in self.panels:

@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner
 from inspect_ai.log import list_eval_logs, read_eval_log, write_eval_log
 
-from tests.conftest import Args, Write, rows
+from tests.conftest import Args, Write, rows, script
 from w2s_icl.analysis.logs import KEY, read_logs
 from w2s_icl.cli import main
 from w2s_icl.errors import W2SError
@@ -327,35 +327,21 @@ def test_logs_of_another_study_are_refused_before_any_call(finished: Path, tmp_p
     assert names(folder) == before
 
 
-def started(*command: str) -> subprocess.CompletedProcess[str]:
-    """A command as a person starts it: Inspect finds the suite by its entry point."""
-    script = Path(sys.executable).with_name(command[0])
-    return subprocess.run(
-        [str(script), *command[1:]],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-
-
 @pytest.mark.slow
-def test_inspects_own_commands_work(tmp_path: Path) -> None:
-    def inspect(*arguments: str) -> str:
-        done = started("inspect", *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
+def test_inspects_own_commands_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     data = ["-T", "dataset=misconceptions", "-T", "test_size=20", "--display", "plain"]
-    file_route = ["evals/truthfulqa.py@few_shot", "-T", "labels=gold", "-T", "shots=8"]
     logs = ["--log-dir", str(tmp_path)]
 
-    listed = inspect("list", "tasks", "evals")
+    listed = script("inspect", "list", "tasks", "evals").out
     assert "w2s_icl" not in listed
     assert "evals/truthfulqa.py@zero_shot" in listed
-    inspect("eval", *file_route, *data, "--model", "simulated/large", *logs)
-    inspect("eval", "w2s_icl/zero_shot", *data, "--model", "simulated/small", *logs)
+    small = ["eval", "w2s_icl/zero_shot", *data, "--model", "simulated/small", *logs]
+    large = ["eval", "w2s_icl/few_shot", "-T", "labels=gold", "-T", "shots=8", *data, *logs]
+    # in a process of its own Inspect finds the suite by its entry point
+    inspect = str(Path(sys.executable).with_name("inspect"))
+    subprocess.run([inspect, *large, "--model", "simulated/large"], check=True, timeout=180)
+    assert script("inspect", *small).code == 0
     written = list_eval_logs(str(tmp_path))
     assert len(written) == 2
     for info in written:
@@ -363,17 +349,16 @@ def test_inspects_own_commands_work(tmp_path: Path) -> None:
         assert log.status == "success"
         assert "say nothing" in (log.eval.metadata or {})["warning"]
         before = log.results
-        inspect("score", info.name, "--overwrite", "--action", "overwrite")
+        scored = script("inspect", "score", info.name, "--overwrite", "--action", "overwrite")
+        assert scored.code == 0, scored
         after = read_eval_log(info).results
         assert before
         assert after
         assert after.scores[0].metrics["accuracy"] == before.scores[0].metrics["accuracy"]
-    weak = ["-T", "labels=weak", "-T", "weak=simulated/medium"]
-    refused = started(
-        *("inspect", "eval", "w2s_icl/few_shot", *data, *weak, "--model", "simulated/large", *logs)
-    )
-    assert "Make it with: inspect eval" in " ".join(refused.stderr.split())
-    assert "Traceback" not in refused.stdout + refused.stderr
+    weak = ["-T", "labels=weak", "-T", "weak=simulated/medium", "--model", "simulated/large"]
+    refused = script("inspect", "eval", "w2s_icl/few_shot", *data, *weak, *logs)
+    assert "Make it with: inspect eval" in " ".join(refused.err.split())
+    assert "Traceback" not in refused.out + refused.err
 
 
 # lists of lists of lists

@@ -99,9 +99,11 @@ def evaluate(tasks: Sequence[CellTask], log_dir: str, session: Session) -> list[
             raise
         raise W2SError(str(error)) from None
     logs = logs_of(tasks, log_dir)
-    cut = any(log is None or log.status in ("cancelled", "started") for log in logs)
-    if cut or session.progress.ending.reason:
+    states = {log and log.status for log in logs}
+    if session.progress.ending.reason or "cancelled" in states:
         raise Stopped(session.progress.ending.interrupted())
+    if states & {None, "started"}:  # what is cancelled has a log that is closed
+        raise Stopped(f"{log_dir} cannot be written: a log is missing or open (is the disk full?)")
     return [log for log in logs if log]
 
 

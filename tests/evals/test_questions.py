@@ -185,17 +185,22 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.mark.slow
-def test_hub_file_is_fetched_at_its_revision_once_and_works_offline(hub: Hub) -> None:
+def test_hub_file_is_fetched_at_its_revision_once_and_no_web_page_stays(hub: Hub) -> None:
     code = (
         "a, b = load_questions('mc4'), load_questions('mc1')\n"
         "print(len(a.questions), len(b.questions), {len(q.choices) for q in a.questions},\n"
         "      {q.choices[q.gold][-1] for q in b.questions}, a.questions[-1].id)"
     )
+    path = HUB_FILES["mc4"][0]
+    good, hub.files[path] = hub.files[path], b"<!doctype html><p>log in first</p>"
 
+    refused = fetch("load_questions('mc4')", **hub.env)
+    hub.files[path] = good
     online = fetch(code, **hub.env)
     asked = len(hub.asked)
     offline = fetch(code, **hub.env, HF_HUB_OFFLINE="1")
 
+    assert "is a web page, not data" in refused.stderr
     assert online.stdout == "800 817 {4} {'w'} 799\n", online.stderr
     assert any(TRUTHFULQA.revision in request for request in hub.asked)
     assert offline.stdout == online.stdout
@@ -203,38 +208,28 @@ def test_hub_file_is_fetched_at_its_revision_once_and_works_offline(hub: Hub) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("revision", ["", COMMIT])
 def test_a_mapped_dataset_of_the_hub_is_fetched_once_and_pinned_or_warned_about(
-    revision: str, hub: Hub, tmp_path: Path
+    hub: Hub, tmp_path: Path
 ) -> None:
     mapping = tmp_path / "map.yaml"
-    mapping.write_text(
-        "path: owner/set\nname: all\nsplit: test\n" + (f"revision: {revision}" if revision else "")
-    )
     code = f"q = load_questions({str(mapping)!r}); print(len(q.questions), q.source)"
+    mapping.write_text("path: owner/set\nname: all\nsplit: test\n")
 
     online, asked = fetch(code, **hub.env), len(hub.asked)
     offline = fetch(code, **hub.env, HF_HUB_OFFLINE="1")
-
-    assert online.stdout == offline.stdout == f"30 owner/set@{COMMIT} all test\n", online.stderr
-    assert len(hub.asked) == asked
-    assert (f"pin what is read now with revision: {COMMIT}" in online.stderr) == (not revision)
+    again = len(hub.asked)
     hub.files["README.md"] = CARD.replace(": 30", ": 31").encode()
-    cut = fetch(code, **hub.env | {"HF_HOME": str(tmp_path / "other")})
+    cut = fetch(code, **hub.env | {"HF_HOME": str(tmp_path / "cut")})
+    hub.files["README.md"] = CARD.encode()
+    mapping.write_text(mapping.read_text() + f"revision: {COMMIT}\n")
+    pinned = fetch(code, **hub.env | {"HF_HOME": str(tmp_path / "pinned")})
+
+    for done in (online, offline, pinned):
+        assert done.stdout == f"30 owner/set@{COMMIT} all test\n", done.stderr
+        warned = f"pin what is read now with revision: {COMMIT}" in done.stderr
+        assert warned == (done is not pinned)
+    assert again == asked
     assert "30 rows were read, 31 must be there" in cut.stderr
-
-
-@pytest.mark.slow
-def test_a_web_page_in_place_of_data_does_not_stay_in_the_cache(hub: Hub) -> None:
-    path = HUB_FILES["mc4"][0]
-    good, hub.files[path] = hub.files[path], b"<!doctype html><p>log in first</p>"
-
-    refused = fetch("load_questions('mc4')", **hub.env)
-    hub.files[path] = good
-    again = fetch("print(len(load_questions('mc4').questions))", **hub.env)
-
-    assert "is a web page, not data" in refused.stderr
-    assert again.stdout == "800\n", again.stderr
 
 
 @pytest.mark.slow

@@ -15,8 +15,15 @@ import psutil
 import pytest
 from rich.console import Console
 
-from tests.evals.sweep.openai_server import OpenAIServer, Request, at_address_of
-from tests.evals.sweep.test_http import ROWS, start, write_study
+from tests.evals.sweep.openai_server import (
+    LARGE,
+    MEDIUM,
+    SMALL,
+    OpenAIServer,
+    Request,
+    at_address_of,
+)
+from tests.evals.sweep.test_http import ROWS, openrouter, start, write_study
 from w2s_icl.analysis.experiment import Experiment
 from w2s_icl.analysis.logs import read_logs
 from w2s_icl.analysis.tables.cells import cells_table
@@ -25,8 +32,9 @@ from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.run import CellTask, run_study
 from w2s_icl.evals.sweep.shards import part_of, run_share
 
-# 30 cells: six without demonstrations, six gold, twelve weak, six controls
+# 15 cells: five without demonstrations, two gold, four weak, four controls
 STUDY: Mapping[str, Any] = {
+    "pairs": [[openrouter(weak), openrouter(LARGE)] for weak in (SMALL, MEDIUM)],
     "shots": [0, 2, 8],
     "labels": ["gold", "weak", "random", "unlabelled"],
     "control_shots": 8,
@@ -129,7 +137,7 @@ def test_shards_of_which_one_is_killed_and_restarted_leave_nothing_to_ask(world:
     server.latency = 0.1
     try:
         shards = [start(world.study, log_dir, "--shard", f"{i}/3") for i in (1, 2, 3)]
-        until(lambda: sum(r.shots > 0 for r in list(server.requests)) > 40, *shards)
+        until(lambda: sum(r.shots > 0 for r in list(server.requests)) > 20, *shards)
         server.latency = 5.0  # longer than a process needs to start
         refused = ended(start(world.study, log_dir), code=2)
         assert "is being written by process" in refused
@@ -172,7 +180,7 @@ def test_a_cluster_ends_by_itself_when_a_node_is_lost(world: World) -> None:
     cluster.wait_for_nodes()
     try:
         process = start(world.study, log_dir, "--ray", cluster.address)
-        until(lambda: sum(r.shots > 0 for r in list(server.requests)) > 40, process)
+        until(lambda: sum(r.shots > 0 for r in list(server.requests)) > 20, process)
         kill(nodes[0])
         ended(process)
     finally:

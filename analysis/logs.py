@@ -279,7 +279,8 @@ def _row(run: _Run, questions: dict[record.Id, answers.Question]) -> dict[str, A
         "output_tokens": written,
         "cached_tokens": cached,
         "cost": math.fsum(run.answers.dollars) if paid else math.nan,  # nan where a price is
-        "simulated": record.is_simulated(log),  # whether a stand-in has part in the numbers
+        # whether a stand-in has answered or labelled
+        "simulated": log.eval.model.startswith(record.STANDIN) or bool(run.run.warning),
     }
 
 

@@ -96,7 +96,7 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
         )
     name = str(path)
     if path.suffix in (".yaml", ".yml"):
-        columns = read_columns(path)
+        columns = checked(Columns, read_yaml(path, texts=True), f"{path}: ")
         path = path.parent / at_home(columns.path)
     files = [path, *sorted(path.rglob("*"))]
     stamps = tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file())
@@ -259,11 +259,6 @@ def columns_of(row: Mapping[str, Any]) -> Columns:
     binary = "Best Incorrect Answer" in row and "choices" not in row
     own = MC1 if "mc1_targets" in row else BINARY if binary else Columns(path="")
     return own.model_copy(update={name: name for name in ("id", "category") if name in row})
-
-
-def read_columns(path: Path) -> Columns:
-    """Read a mapping file; raises W2SError where it is not YAML or says what is not allowed."""
-    return checked(Columns, read_yaml(path, texts=True), f"{path}: ")
 
 
 class _Item(NamedTuple):

@@ -19,7 +19,7 @@ from tests.conftest import script
 from tests.evals.sweep.openai_server import OpenAIServer
 from w2s_icl.cli import main
 from w2s_icl.evals.questions import load_split
-from w2s_icl.evals.sources import read_columns
+from w2s_icl.evals.sources import Columns
 from w2s_icl.evals.study import load_study
 from w2s_icl.evals.truthfulqa import few_shot, zero_shot
 
@@ -37,7 +37,7 @@ NOT_RUN = {
     "ollama ": "needs Ollama",
     "vllm/": "needs a vLLM server; test_http.py has a server with its behaviour",
     "--batch": "tests/evals/sweep/test_batch.py runs it against a server that takes batches",
-    "ray start": "needs machines; test_cluster.py has a cluster of its own",
+    "ray start": "needs machines; tests/evals/sweep/test_shards.py has two of its own",
     "s3://bucket": "needs a store; tests/evals/sweep/test_shards.py has a store of its own",
     "/shared/": "needs Slurm",
     "import notebook": "needs the recorded files; test_results.py imports them",
@@ -143,8 +143,7 @@ def test_studies_are_read(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     for i, text in enumerate(blocks(page, "yaml")):
         said, path = yaml.safe_load(text), tmp_path / f"{i}.yaml"
         if "path" in said:  # the columns of a question set
-            path.write_text(text)
-            assert read_columns(path).path == said["path"]
+            assert Columns.model_validate(said).path == said["path"]
             continue
         models = [*said.get("model_args", ()), "openai/gpt-4o-mini"]
         path.write_text(yaml.safe_dump({"models": models, **said}))

@@ -252,11 +252,6 @@ def key_of(log: EvalLog) -> CellKey:
     return CellRecord.from_log(log).key(log.eval.model)
 
 
-def is_simulated(log: EvalLog) -> bool:
-    """Whether a stand-in model answered or labelled."""
-    return log.eval.model.startswith(STANDIN) or bool(RunRecord.from_log(log).warning)
-
-
 def is_complete(log: EvalLog) -> bool:
     """Whether a log has every answer that its run asked for; "success" alone may have none."""
     if log.status != "success" or log.invalidated or log.results is None:

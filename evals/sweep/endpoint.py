@@ -86,8 +86,7 @@ def model_of(study: Study, name: str) -> imodel.Model:
     config = imodel.GenerateConfig(max_connections=connections, batch=batch, max_retries=8)
     with quiet_console():  # with the first model, Inspect prints which hooks there are
         model = imodel.get_model(name, config=config, **dict(study.model_args.get(name, {})))
-    # a batch takes hours
-    return watched(model, None if batch else study.timeout)
+    return watched(model, None if batch else study.timeout)  # a batch takes hours
 
 
 def refuse_unusable_models(study: Study) -> None:

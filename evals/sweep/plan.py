@@ -53,6 +53,10 @@ class Amount(NamedTuple):
         both = Amount(*map(operator.add, self, other))
         return both._replace(unpriced=tuple(dict.fromkeys(both.unpriced)))
 
+    def __sub__(self, other: "Amount") -> "Amount":
+        """What this has beyond `other`; models without a known cost are kept."""
+        return Amount(*map(operator.sub, self[:4], other[:4]))._replace(unpriced=self.unpriced)
+
     @property
     def dollars(self) -> str:
         """The cost in words, as far as it is known."""

@@ -24,6 +24,7 @@ from w2s_icl.errors import W2SError, first_line
 from w2s_icl.evals.cells import Cell, build, shown_by
 from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep import endpoint, logdir, stopping
+from w2s_icl.evals.sweep.plan import Logged
 from w2s_icl.evals.sweep.progress import StudyProgress
 from w2s_icl.evals.sweep.run import CellTask, RunCells, Session, evaluate, logs_of
 from w2s_icl.record import PlanRecord, RunRecord, is_complete
@@ -147,9 +148,10 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
             for done in ray.wait(list(running), timeout=1)[0]:
                 part = running.pop(done)
                 try:
-                    reason = ray.get(done)
+                    reason, retries = ray.get(done)
                 except ray.exceptions.RayError as error:
-                    reason = f"part {part} was lost: {first_line(error)}"
+                    reason, retries = f"part {part} was lost: {first_line(error)}", 0
+                progress.retries += retries
                 if reason:
                     raise stopping.Stopped(reason)
                 say(progress.console, f"part {part}: {len(todo[part])} cells done")
@@ -159,6 +161,8 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
         # seconds that the workers have to close their logs
         ray.wait(list(running), num_returns=len(running), timeout=30)
         raise
+    finally:  # by the logs, which have also what a lost node paid
+        progress.now = Logged(log_dir, study.load_split()).spent - progress.before
     there = [log for log in logs_of(tasks, log_dir) if log]
     if lost := len(tasks) - len(there):
         said = f"{lost} cells were run whose logs are not in {log_dir}"
@@ -173,8 +177,8 @@ def _work(
     log_dir: str,
     budget: float | None,
     environment: Mapping[str, str],
-) -> str:
-    """Run the cells of one part in a process of its own; why it ended early, "" if it did not."""
+) -> tuple[str, int]:
+    """Run a part's cells in a process of its own; why it ended early, and requests sent again."""
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     progress = StudyProgress(Console(quiet=True), shown=False, max_cost=budget)
@@ -186,5 +190,5 @@ def _work(
             # another process may hold the part: one that ran it before, which may be lost
             run_share(1, 1, tasks, log_dir, session)
         except (stopping.Stopped, W2SError) as stopped:
-            return str(stopped)
-    return ""
+            return str(stopped), progress.retries
+    return "", progress.retries

@@ -182,12 +182,13 @@ def test_a_cluster_ends_by_itself_when_a_node_is_lost(world: World) -> None:
         process = start(world.study, log_dir, "--ray", cluster.address)
         until(lambda: sum(r.shots > 0 for r in list(server.requests)) > 20, process)
         kill(nodes[0])
-        ended(process)
+        said = ended(process)
     finally:
         server.latency = 0.0
         cluster.shutdown()
     repeated = asked(server.requests) - world.asked
     assert set(asked(server.requests)) == set(world.asked)
+    assert f"\ncame to {world.asked.total()} calls, " in said
     # on a store, up to nine answers of each running cell are not written yet
     assert sum(repeated.values()) <= 40, repeated
     same(log_dir, world.log_dir)

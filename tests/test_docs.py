@@ -22,6 +22,7 @@ from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.sources import Columns
 from w2s_icl.evals.study import load_study
 from w2s_icl.evals.truthfulqa import few_shot, zero_shot
+from w2s_icl.inputs import read_yaml
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -143,6 +144,8 @@ def test_studies_are_read(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     for i, text in enumerate(blocks(page, "yaml")):
         said, path = yaml.safe_load(text), tmp_path / f"{i}.yaml"
         if "path" in said:  # the columns of a question set
+            path.write_text(text)
+            said = read_yaml(path, texts=True)
             assert Columns.model_validate(said).path == said["path"]
             continue
         models = [*said.get("model_args", ()), "openai/gpt-4o-mini"]

@@ -14,6 +14,7 @@ from inspect_ai.event import LoggerEvent
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput, get_model
 
 from tests.conftest import Args, rows, write_questions
+from w2s_icl.analysis.logs import read_logs
 from w2s_icl.errors import W2SError
 from w2s_icl.evals import standins
 from w2s_icl.evals.questions import load_split
@@ -201,7 +202,8 @@ def test_unknown_questions_are_said_once_in_terminal_and_log(
             eval(task, f"simulated/{name}", log_dir=log_dir, display="none")[0]
             for name in ("small", "large")
         ]
-        eval(task, get_model("simulated/small", questions=questions), log_dir=log_dir)
+        known = get_model("simulated/small", questions=questions)
+        eval(task, known, log_dir=str(tmp_path / "known"))
 
     events = [event for log in logs for sample in log.samples or () for event in sample.events]
     warnings = [event.message.message for event in events if isinstance(event, LoggerEvent)]
@@ -210,6 +212,7 @@ def test_unknown_questions_are_said_once_in_terminal_and_log(
     assert "-M questions=PATH" in warnings[0]
     said = " ".join("".join(capsys.readouterr()).split())
     assert said.count("'misconceptions' only") == 1
+    assert read_logs(log_dir).runs["simulated"].all()
 
 
 @pytest.mark.parametrize(

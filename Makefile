@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PRODUCT := $(VENV)/.product
 TOOLS := $(VENV)/.tools
 LOGS := logs/demo
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# most modules are never imported: Python compiles those that are
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: install install-dev browser demo check test fast test-slow clean
@@ -18,9 +19,8 @@ $(PRODUCT): pyproject.toml constraints.txt
 	$(PIP) -e .
 	touch $@
 
-# most of the tools' modules are never imported: Python compiles those that are
 $(TOOLS): $(PRODUCT)
-	$(PIP) --no-compile -e ".[dev]"
+	$(PIP) -e ".[dev]"
 	touch $@
 
 # For the tests of the report in a real browser, which are skipped without it.
@@ -43,9 +43,9 @@ test: install-dev
 fast: install-dev
 	$(PYTEST) -m "not slow"
 
-# Whole studies over HTTP, kills, Ray, S3, a browser, planted students.
+# Whole studies over HTTP, kills, Ray, S3, a browser, planted students: a third of it is waiting.
 test-slow: install-dev
-	$(PYTEST) -m slow
+	$(PYTEST) -n 3 -m slow
 
 clean:
 	rm -rf $(VENV) demo $(LOGS)

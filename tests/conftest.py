@@ -32,7 +32,7 @@ warnings_are_errors = [
 
 # files that take longest, the longest first
 LONG = (
-    *("docs", "faults", "figures", "planted", "shards", "results", "http", "arms", "questions"),
+    *("shards", "figures", "faults", "planted", "results", "docs", "http", "arms", "questions"),
     *("shapes", "labels", "replies", "standins", "ratio", "study", "plan", "report", "truthfulqa"),
 )
 

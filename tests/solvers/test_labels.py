@@ -1,10 +1,7 @@
 """Labels from files, and which label runs are taken."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +12,7 @@ import pytest
 from inspect_ai import eval
 from inspect_ai import model as models
 
-from tests.conftest import Args, Run, Write
+from tests.conftest import Args, Done, Run, Write, script
 from w2s_icl.errors import LabelsMissingError, W2SError
 from w2s_icl.evals.questions import load_split
 from w2s_icl.evals.truthfulqa import few_shot, zero_shot
@@ -177,43 +174,35 @@ def test_likelihood_asks_one_token_and_is_another_label_run(questions: Args, log
         zero_shot(read="likelihood", cot="bare", **questions)
 
 
-def inspect_eval(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: Inspect changes the working directory for a task's file."""
-    settings = {k: v for k, v in os.environ.items() if k != "INSPECT_LOG_DIR"} | env
-    script = Path(sys.executable).with_name("inspect")
-    model = ["--model", "simulated/small", "--display", "none"]
-    data = ["-T", "dataset=misconceptions", "-T", "test_size=2"]
-    return subprocess.run(
-        [str(script), "eval", *arguments, *model, *data],
-        cwd=cwd,
-        env=settings,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.mark.slow
-def test_file_route_finds_the_label_run_where_inspect_writes(tmp_path: Path) -> None:
+def test_file_route_finds_the_label_run_where_inspect_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = Path(__file__).parents[2]
     (tmp_path / "evals").mkdir()
     shutil.copy(root / "evals" / "truthfulqa.py", tmp_path / "evals")
+    monkeypatch.chdir(tmp_path)
     named: list[str] = ["--log-dir", "mine"]
     weak = ["evals/truthfulqa.py@few_shot", "-T", "labels=weak", "-T", "weak=simulated/small"]
     pool = ["evals/truthfulqa.py@zero_shot", "-T", "split=pool"]
 
-    made = inspect_eval(*pool, *named, cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
+    def inspect_eval(*arguments: str, log_dir: str = "") -> Done:
+        monkeypatch.setenv("INSPECT_LOG_DIR", log_dir)
+        if not log_dir:
+            monkeypatch.delenv("INSPECT_LOG_DIR")
+        data = ["-T", "dataset=misconceptions", "-T", "test_size=2", "--display", "none"]
+        return script("inspect", "eval", *arguments, "--model", "simulated/small", *data)
+
+    assert inspect_eval(*pool, *named).code == 0
     shutil.copytree(tmp_path / "mine", tmp_path / "logs")
-    for options, env in ((named, {}), ([], {"INSPECT_LOG_DIR": "mine"}), ([], {})):
-        found = inspect_eval(*weak, *options, cwd=tmp_path, **env)
-        assert found.returncode == 0, found.stderr
-    elsewhere = inspect_eval(*weak, "--log-dir", "other", cwd=tmp_path, INSPECT_LOG_DIR="mine")
+    for options, log_dir in ((named, ""), ([], "mine"), ([], "")):
+        found = inspect_eval(*weak, *options, log_dir=log_dir)
+        assert found.code == 0, found
+    elsewhere = inspect_eval(*weak, "--log-dir", "other", log_dir="mine")
 
     assert [len(list((tmp_path / name).glob("*.eval"))) for name in ("mine", "logs")] == [3, 2]
     # labels of another directory are not taken
-    assert elsewhere.returncode == 2
-    assert elsewhere.stderr.startswith(f"Error: labels=weak: no finished log in {tmp_path}/other")
-    assert "Traceback" not in elsewhere.stderr
-    assert elsewhere.stderr.count("\n") == 1
+    assert elsewhere.code == 2
+    assert elsewhere.err.startswith(f"Error: labels=weak: no finished log in {tmp_path}/other")
+    assert "Traceback" not in elsewhere.err
+    assert elsewhere.err.count("\n") == 1

@@ -65,7 +65,7 @@ def gap_recovered(
     united with the set under the variance clustered by them, too.
 
     Columns that are means over several cells, of the same questions and draws, give the ratio of
-    means: they are not counted as independent, and a cell with a tiny gap decides nothing.
+    means: the cells are not counted as independent, and one with a tiny gap decides nothing.
 
     Example:
         >>> right = np.arange(200)  # question i is right when i < threshold

@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PRODUCT := $(VENV)/.product
 TOOLS := $(VENV)/.tools
 LOGS := logs/demo
-# most modules are never imported: Python compiles those that are
+# pip compiles no module, since most are never imported; Python compiles those that are and keeps
+# them, also where the environment says that it should not: each start would take seconds more
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 

@@ -9,7 +9,8 @@ LOGS := logs/demo
 # them, also where the environment says that it should not: each start would take seconds more
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --dist loadscope --no-loadscope-reorder
+SELECT := -n 2 -m "not slow"
 
 .PHONY: install install-dev browser demo check test fast test-slow clean
 
@@ -43,7 +44,7 @@ test: install-dev
 	$(MAKE) --no-print-directory -j2 check fast
 
 fast: install-dev
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(SELECT)
 
 # Whole studies over HTTP, kills, Ray, S3, a browser, planted students: a third of it is waiting.
 test-slow: install-dev

@@ -129,35 +129,6 @@ def numbers(log_dir: str) -> tuple[pd.DataFrame, ...]:
     return runs, letters, correct, cells_table(Experiment(logs))
 
 
-@pytest.mark.slow
-def test_shards_of_which_one_is_killed_and_restarted_leave_nothing_to_ask(world: World) -> None:
-    log_dir = str(world.study.with_name("shards"))
-    server = world.server
-    server.requests.clear()
-    server.latency = 0.1
-    try:
-        shards = [start(world.study, log_dir, "--shard", f"{i}/3") for i in (1, 2, 3)]
-        until(lambda: sum(r.shots > 0 for r in list(server.requests)) > 20, *shards)
-        server.latency = 5.0  # longer than a process needs to start
-        refused = ended(start(world.study, log_dir), code=2)
-        assert "is being written by process" in refused
-        server.latency = 0.1
-        os.killpg(shards[0].pid, signal.SIGKILL)
-        shards[0].communicate()
-        shards[0] = start(world.study, log_dir, "--shard", "1/2")
-        for shard in shards:
-            ended(shard)
-    finally:
-        server.latency = 0.0
-    repeated = asked(server.requests) - world.asked
-    assert set(asked(server.requests)) == set(world.asked)
-    assert sum(repeated.values()) <= 12, repeated
-    server.requests.clear()
-    ended(start(world.study, log_dir))
-    assert not asked(server.requests)
-    same(log_dir, world.log_dir)
-
-
 def kill(node: Any) -> None:
     """As when a machine loses power: its processes end at once and say nothing."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
@@ -165,6 +136,7 @@ def kill(node: Any) -> None:
         process.kill()
 
 
+# first, being the longest: what xdist gives a worker before its last test waits for that one
 @pytest.mark.slow
 def test_a_cluster_ends_by_itself_when_a_node_is_lost(world: World) -> None:
     from ray.cluster_utils import Cluster
@@ -195,3 +167,32 @@ def test_a_cluster_ends_by_itself_when_a_node_is_lost(world: World) -> None:
     server.requests.clear()
     ended(start(world.study, log_dir))
     assert not asked(server.requests)
+
+
+@pytest.mark.slow
+def test_shards_of_which_one_is_killed_and_restarted_leave_nothing_to_ask(world: World) -> None:
+    log_dir = str(world.study.with_name("shards"))
+    server = world.server
+    server.requests.clear()
+    server.latency = 0.1
+    try:
+        shards = [start(world.study, log_dir, "--shard", f"{i}/3") for i in (1, 2, 3)]
+        until(lambda: sum(r.shots > 0 for r in list(server.requests)) > 20, *shards)
+        server.latency = 5.0  # longer than a process needs to start
+        refused = ended(start(world.study, log_dir), code=2)
+        assert "is being written by process" in refused
+        server.latency = 0.1
+        os.killpg(shards[0].pid, signal.SIGKILL)
+        shards[0].communicate()
+        shards[0] = start(world.study, log_dir, "--shard", "1/2")
+        for shard in shards:
+            ended(shard)
+    finally:
+        server.latency = 0.0
+    repeated = asked(server.requests) - world.asked
+    assert set(asked(server.requests)) == set(world.asked)
+    assert sum(repeated.values()) <= 12, repeated
+    server.requests.clear()
+    ended(start(world.study, log_dir))
+    assert not asked(server.requests)
+    same(log_dir, world.log_dir)

@@ -138,9 +138,12 @@ def kill(node: Any) -> None:
 
 # first, being the longest: what xdist gives a worker before its last test waits for that one
 @pytest.mark.slow
-def test_a_cluster_ends_by_itself_when_a_node_is_lost(world: World) -> None:
+def test_a_cluster_ends_by_itself_when_a_node_is_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else other tests leave it no processor
     log_dir = "s3://studies/cluster"
     server = world.server
     server.requests.clear()

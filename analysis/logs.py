@@ -279,7 +279,6 @@ def _row(run: _Run, questions: dict[record.Id, answers.Question]) -> dict[str, A
         "output_tokens": written,
         "cached_tokens": cached,
         "cost": math.fsum(run.answers.dollars) if paid else math.nan,  # nan where a price is
-        # whether a stand-in has answered or labelled
         "simulated": log.eval.model.startswith(record.STANDIN) or bool(run.run.warning),
     }
 

@@ -38,13 +38,12 @@ NOT_RUN = {
     "ollama ": "needs Ollama",
     "vllm/": "needs a vLLM server; test_http.py has a server with its behaviour",
     "--batch": "tests/evals/sweep/test_batch.py runs it against a server that takes batches",
-    "ray start": "needs machines; tests/evals/sweep/test_shards.py has two of its own",
+    "ray start": "needs machines; test_shards.py has a cluster of its own",
     "s3://bucket": "needs a store; tests/evals/sweep/test_shards.py has a store of its own",
     "/shared/": "needs Slurm",
     "import notebook": "needs the recorded files; test_results.py imports them",
     "demonstrations.csv": "needs the recorded files; test_results.py imports them",
     "w2s compare": "tests/analysis/test_compare.py compares directories that it makes",
-    "LOGS": "the README's own commands, of any study",
     "logs/a": "needs the recorded files; test_results.py imports them",
 }
 """What a command holds that is only parsed here, and why it is not run."""
@@ -84,17 +83,19 @@ def test_commands_have_the_options_they_name(page: Path) -> None:
 
 def follow(line: str, shell: pytest.MonkeyPatch) -> None:
     """Do in this process what a shell would: set variables, or call a command's script."""
-    command, _, file = os.path.expandvars(line).partition(" > ")
-    words = shlex.split(command, comments=True)
-    settings = re.match(r"(export )?\w+=", command)
-    for name, _, value in (word.partition("=") for word in words if settings and "=" in word):
-        shell.setenv(name, value)
-    if words and not settings:
-        words = ["misconceptions" if word == "mc4" else word for word in words]
-        done = script(*words, *(BUNDLED if words[0] == "inspect" else ()))
-        assert done.code == 0, f"{line}\n{done.out}\n{done.err}"
-        if file:
-            Path(file.split("#")[0].strip()).write_text(done.out, "utf-8")
+    words = shlex.split(os.path.expandvars(line), comments=True)
+    if not words:
+        return
+    if words[0] == "export" or "=" in words[0]:
+        for name, _, value in (word.partition("=") for word in words if word != "export"):
+            shell.setenv(name, value)
+        return
+    *words, file = words if ">" in words else [*words, ""]
+    words = ["misconceptions" if word == "mc4" else word for word in words if word != ">"]
+    done = script(*words, *(BUNDLED if words[0] == "inspect" else ()))
+    assert done.code == 0, f"{line}\n{done.out}\n{done.err}"
+    if file:
+        Path(file).write_text(done.out, "utf-8")
 
 
 @pytest.mark.slow
@@ -106,7 +107,7 @@ def test_commands_run_in_their_order(
 ) -> None:
     split = load_split("misconceptions", test_size=8)
     every = [*split.test, *split.pool, *split.barred]
-    for name in ("truthfulqa", "controls", "local.yaml"):
+    for name in ("STUDY", "truthfulqa", "controls", "local.yaml"):
         (tmp_path / name).write_text(STUDY + SMALL)
     for name, part in (("votes.csv", split.pool), ("answers.csv", split.test)):
         with (tmp_path / name).open("w", newline="") as file:

@@ -161,8 +161,9 @@ def run_on_ray(tasks: Sequence[CellTask], log_dir: str, session: Session) -> lis
         # seconds that the workers have to close their logs
         ray.wait(list(running), num_returns=len(running), timeout=30)
         raise
-    finally:  # by the logs, which have also what a lost node paid
-        progress.now = Logged(log_dir, study.load_split()).spent - progress.before
+    finally:
+        if todo:  # by the logs, which have also what a lost node paid
+            progress.now = Logged(log_dir, study.load_split()).spent - progress.before
     there = [log for log in logs_of(tasks, log_dir) if log]
     if lost := len(tasks) - len(there):
         said = f"{lost} cells were run whose logs are not in {log_dir}"

@@ -333,13 +333,15 @@ def test_inspects_own_commands_work(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     data = ["-T", "dataset=misconceptions", "-T", "test_size=20", "--display", "plain"]
     logs = ["--log-dir", str(tmp_path)]
 
-    listed = script("inspect", "list", "tasks", "evals").out
-    assert "w2s_icl" not in listed
-    assert "evals/truthfulqa.py@zero_shot" in listed
+    listed = script("inspect", "list", "tasks", "evals")
+    assert listed.code == 0, listed
+    assert "w2s_icl" not in listed.out
+    assert "evals/truthfulqa.py@zero_shot" in listed.out
     # as a person starts it: Inspect finds the suite by its file, and by its entry point
     inspect = str(Path(sys.executable).with_name("inspect"))
-    for task in (["evals/truthfulqa.py@few_shot", "-T", "shots=8"], ["w2s_icl/zero_shot"]):
-        started = [inspect, "eval", *task, *data, *logs, "--model", "simulated/large"]
+    file_route = ["evals/truthfulqa.py@few_shot", "-T", "labels=gold", "-T", "shots=8"]
+    for task, model in ((file_route, "large"), (["w2s_icl/zero_shot"], "small")):
+        started = [inspect, "eval", *task, *data, *logs, "--model", f"simulated/{model}"]
         subprocess.run(started, check=True, timeout=180)
     written = list_eval_logs(str(tmp_path))
     assert len(written) == 2

@@ -34,12 +34,12 @@ class Result(NamedTuple):
     covered: dict[str, bool]
 
 
-def verdict_of(student: str, seed: int, questions: Path | None = None, **size: int) -> Result:
+def verdict_of(student: str, seed: int, questions: Path | None = None) -> Result:
     """Make and read one study, on made-up questions with cues unless others are given."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asked = questions or cued_questions(folder / "questions.jsonl")
-        log_dir = planted_study(folder / "study", student, asked, seed, **size)
+        log_dir = planted_study(folder / "study", student, asked, seed)
         experiment = Experiment(read_logs(log_dir))
     (verdict,) = verdicts(experiment)
     cells = cells_table(experiment)

@@ -1,11 +1,13 @@
 """Labels from files, and which label runs are taken."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -182,23 +184,22 @@ def test_file_route_finds_the_label_run_where_inspect_writes(
     (tmp_path / "evals").mkdir()
     shutil.copy(root / "evals" / "truthfulqa.py", tmp_path / "evals")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INSPECT_LOG_DIR")
     named: list[str] = ["--log-dir", "mine"]
     weak = ["evals/truthfulqa.py@few_shot", "-T", "labels=weak", "-T", "weak=simulated/small"]
     pool = ["evals/truthfulqa.py@zero_shot", "-T", "split=pool"]
 
-    def inspect_eval(*arguments: str, log_dir: str = "") -> Done:
-        monkeypatch.setenv("INSPECT_LOG_DIR", log_dir)
-        if not log_dir:
-            monkeypatch.delenv("INSPECT_LOG_DIR")
+    def inspect_eval(*arguments: str, **env: str) -> Done:
         data = ["-T", "dataset=misconceptions", "-T", "test_size=2", "--display", "none"]
-        return script("inspect", "eval", *arguments, "--model", "simulated/small", *data)
+        with patch.dict(os.environ, env):
+            return script("inspect", "eval", *arguments, "--model", "simulated/small", *data)
 
     assert inspect_eval(*pool, *named).code == 0
     shutil.copytree(tmp_path / "mine", tmp_path / "logs")
-    for options, log_dir in ((named, ""), ([], "mine"), ([], "")):
-        found = inspect_eval(*weak, *options, log_dir=log_dir)
+    for options, env in ((named, {}), ([], {"INSPECT_LOG_DIR": "mine"}), ([], {})):
+        found = inspect_eval(*weak, *options, **env)
         assert found.code == 0, found
-    elsewhere = inspect_eval(*weak, "--log-dir", "other", log_dir="mine")
+    elsewhere = inspect_eval(*weak, "--log-dir", "other", INSPECT_LOG_DIR="mine")
 
     assert [len(list((tmp_path / name).glob("*.eval"))) for name in ("mine", "logs")] == [3, 2]
     # labels of another directory are not taken

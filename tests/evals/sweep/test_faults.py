@@ -166,6 +166,7 @@ def test_full_disk_ends_the_run_and_loses_nothing_written(whole: Finished, study
         run = finish(study, server)
 
     assert full.returncode == 1, out
+    assert "File too large" in out
     assert re.search(r"^stopped: .* cannot be written: .*disk full", out, re.MULTILINE), out
     check_same_report(run, whole)
     assert repeats([*first, *run.requests]) <= 4 * CONNECTIONS

@@ -32,7 +32,7 @@ from w2s_icl.evals.study import Study
 from w2s_icl.evals.sweep.run import CellTask, run_study
 from w2s_icl.evals.sweep.shards import part_of, run_share
 
-# 15 cells: five without demonstrations, two gold, four weak, four controls
+# 13 cells: five without demonstrations, two gold, four weak, two controls
 STUDY: Mapping[str, Any] = {
     "pairs": [[openrouter(weak), openrouter(LARGE)] for weak in (SMALL, MEDIUM)],
     "shots": [0, 2, 8],

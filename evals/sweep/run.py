@@ -180,7 +180,7 @@ def run_study(
         warnings.filterwarnings("ignore", "Pydantic serializer warnings")
         # by Python's own thresholds, walking modules and samples takes a fifth of the CPU time
         gc.freeze()
-        gc.set_threshold(10_000, 4, 3)
+        gc.set_threshold(50_000, 10, 3)
         with live.ending.listening() as ending:
             try:
                 outcome = _run(session, log_dir, plan, run_cells)

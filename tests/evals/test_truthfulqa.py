@@ -169,9 +169,10 @@ def test_labels_of_another_run_are_not_taken_a_remedy_is_said(run: Run, question
     assert f"{command} -T test_size=6 --model {WEAK}" in str(error.value)
 
 
-def rewrite(log: EvalLog, failed: int = 0, **changes: Any) -> EvalLog:
-    """The same log, with its first questions failed and other fields of its spec."""
+def rewrite(log: EvalLog, failed: int = 0, ended: str = "", **changes: Any) -> EvalLog:
+    """The same log, with its first questions failed, another end and fields of its spec."""
     log = read_eval_log(log.location)
+    log.stats.completed_at = ended or log.stats.completed_at
     assert log.samples
     assert log.results
     for sample in log.samples[:failed]:
@@ -191,6 +192,7 @@ def labels_of(questions: Args, log_dir: str) -> str | None:
 
 
 ONE_RUN = {"eval_set_id": "one run", "model_args": {}}  # else they hold the replies
+LONG_AGO = "2000-01-01T00:00:00+00:00"  # logs made within a second end at the same time
 
 
 def test_the_fullest_then_first_label_log_counts(run: Run, questions: Args, log_dir: str) -> None:
@@ -198,11 +200,11 @@ def test_the_fullest_then_first_label_log_counts(run: Run, questions: Args, log_
         rewrite(run(zero_shot(split="pool", **questions), letters), **ONE_RUN)
         for letters in (LETTERS, "DCBA")
     )
+    first = rewrite(first, ended=LONG_AGO)
     assert labels_of(questions, log_dir) == first.eval.eval_id
 
     # it began first and ended last: cells may show the labels of the other one already
-    first.stats.completed_at = "2999-01-01T00:00:00+00:00"
-    write_eval_log(first)
+    first = rewrite(first, ended="2999-01-01T00:00:00+00:00")
     assert labels_of(questions, log_dir) == second.eval.eval_id
 
     rewrite(second, failed=1)
@@ -213,7 +215,7 @@ def test_label_logs_of_several_runs_must_agree(run: Run, questions: Args, log_di
     first, second, same = (
         run(zero_shot(split="pool", **questions), letters) for letters in (LETTERS, "DCBA", LETTERS)
     )
-    rewrite(first, **ONE_RUN)
+    rewrite(first, ended=LONG_AGO, **ONE_RUN)
     for other in ({"eval_set_id": "another"}, {**ONE_RUN, "model_args": {"load_in_8bit": True}}):
         rewrite(second, **other)
         with pytest.raises(W2SError, match=r"differently in .*\.eval and .*\.eval"):

@@ -312,7 +312,7 @@ def test_model_that_does_not_answer_ends_the_run_and_the_cause_is_said_before(
         monkeypatch.setattr(server, "broken", {SMALL: broken})
     else:
         empty = {"index": 0, "message": {"role": "assistant", "content": None}}
-        monkeypatch.setattr(server, "latency", 0.1)
+        monkeypatch.setattr(server, "latency", 0.3)  # else all tries are used up before `SILENCE`
         monkeypatch.setattr(server, "reshape", lambda content: content.update(choices=[empty]))
     run = finish(write_study(tmp_path, **ZERO_SHOT), server)
 

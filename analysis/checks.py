@@ -65,6 +65,9 @@ def void_reasons(experiment: Experiment, weak: str, runs: set[int], name: str) -
             reasons.append(f"{bad} ({files[0]}{more})")
     if why := _implausible(experiment)[0].get(weak):
         reasons.append(f"{name}'s labels {why}")
+    labelled = [run for i, run in _shown(experiment) if i in runs and run["labels"] == "weak"]
+    if any(_label_run(experiment, run) is None for run in labelled):
+        reasons.append(f"the run that wrote {name}'s labels is not among these logs")
     return reasons + [
         f"{percent(unread)} of the replies cannot be read ({arm})"
         for arm, unread in _unread_by_arm(experiment, runs)

@@ -109,18 +109,18 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
         arm: dict[str, Any] = {"labels": labels, "weak": weak, "prompt": prompt, "order": order}
         for (draw, pool), k in product(enumerate(pools), shots):
             if not order or k in study.verdict_shots:
-                arm |= {"shots": k, "draw": draw, "skip": _passed_over(pool, k, skip)}
+                usable = [place for place, id_ in enumerate(pool) if id_ not in skip]
+                if (n := len(usable)) < k:
+                    have = f"only {n} of the {len(pool)} questions of the pool have a usable label"
+                    given = ", ".join(map(file_name, study.labels))
+                    raise W2SError(f"shots={k}, but {have} of each kind in labels ({given})")
+                # what this prompt would have shown, and no more: a larger study leaves it as it is
+                passed_over = [id_ for id_ in pool[: usable[k - 1]] if id_ in skip]
+                arm |= {"shots": k, "draw": draw, "skip": passed_over}
                 cells.append(_cell(study, model, **arm))
             if len(cells) > 5_000:  # a plan takes 5 ms for each
                 raise W2SError("a study has at most 5,000 cells: name fewer shots or draws")
     return cells
-
-
-def _passed_over(pool: Sequence[Id], shots: int, skip: Collection[Id]) -> list[Id]:
-    """What this prompt would have shown, and no more: a larger study leaves the cell as it is."""
-    usable = [place for place, id_ in enumerate(pool) if id_ not in skip][:shots]
-    end = usable[-1] if len(usable) == shots else len(pool)
-    return [id_ for id_ in pool[:end] if id_ in skip]
 
 
 def cell_task(

@@ -76,7 +76,7 @@ class Study(BaseModel, extra="forbid", frozen=True):
     models: tuple[Model, ...] = _key(..., SOME_MODELS, min_length=1)
     pairs: tuple[Pair, ...] = _key((), "a list of [weak, strong], each one of models")
     shots: tuple[Annotated[int, Field(strict=True, ge=0, le=1_000_000)], ...] = _key(
-        (0, 2, 4, 8, 16, 32, 64), "a list of numbers, such as [0, 4, 16]", min_length=1
+        (0, 2, 4, 8, 16, 32, 64), "a list of numbers from 0, such as [0, 4, 16]", min_length=1
     )
     labels: tuple[Line, ...] = _key(
         ("gold", "weak"), "a list of kinds of labels, such as [gold, weak]", min_length=1

@@ -134,16 +134,21 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     All other arguments are those of `zero_shot`; `read` is also that of the label run.
     """
     prompt = Prompt(style, disclosure, cot, question, system_role)
+    fields: dict[str, Any] = {"prompt": prompt.arm, "permutations": permutations, "read": read}
+    fields |= {"shots": shots, "draw": draw, "order": order, "labels": labels, "weak": weak}
+    # a value may be of any type: `-T labels=gold,weak` is a list
+    cell = checked(CellRecord, {"task": "few_shot", "split": "test", **fields}, strict=True)
+    labels, weak, shots, draw, order = cell.labels, cell.weak, cell.shots, cell.draw, cell.order
     if labels == record.SELF:
         labels, weak = "weak", weak or _model()
         if not weak:
             raise W2SError("labels=self needs a model: --model MODEL, or labels=weak weak=MODEL")
     elif labels.startswith(FILE):
+        if weak:
+            raise W2SError(f"weak={weak!r} has no meaning with labels={labels}; leave it out")
         labels, weak = "file", labels
     check_kind(labels)  # before questions are fetched
-    fields = {"prompt": prompt.arm, "permutations": permutations, "read": read, "order": order}
-    fields |= {"labels": labels, "weak": file_name(weak or ""), "shots": shots, "draw": draw}
-    cell = checked(CellRecord, {"task": "few_shot", "split": "test", **fields}, strict=True)
+    cell = cell.model_copy(update={"labels": labels, "weak": file_name(weak)})
     config = call_settings(cot, read, max_tokens, generate)
     questions = load_split(dataset, test_size, seed, near_duplicates)
     experiment = experiment_record(questions, prompt)
@@ -151,7 +156,7 @@ def few_shot(  # noqa: D417 - the rest as `zero_shot`
     pool, skipped = questions.draw(draw), {str(id_).strip() for id_ in named}
     request = LabelRequest(
         pool=[s for s in pool if str(s.id) not in skipped],
-        weak=weak or "",
+        weak=weak,
         shots=shots,
         draw=draw,
         seed=seed,
@@ -203,6 +208,8 @@ def call_settings(cot: Cot, read: Read, max_tokens: int | None, generate: Given)
         settings |= {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}
     elif read != "reply":
         raise W2SError(f"read must be reply or likelihood, got {read!r}")
+    if not isinstance(generate, Mapping | None):
+        raise W2SError(f"generate must be settings by name, got {generate!r:.80}")
     settings |= generate or {}
     checked(_Checked, settings, "generate: ")
     return GenerateConfig.model_validate(settings)

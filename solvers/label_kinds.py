@@ -124,7 +124,8 @@ def _table(path: Path, request: LabelRequest) -> dict[int | str, str | None]:
     for where, row in read_rows(path):
         id_ = str(row.get("question", row.get("id", ""))).strip()
         if id_ not in questions:
-            raise W2SError(f"{where}: question (or id) must be an id of the dataset, got {id_!r}")
+            got = repr(id_) if id_ else f"none (columns: {', '.join(row)})"
+            raise W2SError(f"{where}: question (or id) must be an id of the dataset, got {got}")
         if places.setdefault(id_, where) != where:
             raise W2SError(f"{where}: question {id_!r} has a label in {places[id_]} already")
         options, said = questions[id_].choices or [], str(row.get("label", "")).strip()
@@ -133,7 +134,8 @@ def _table(path: Path, request: LabelRequest) -> dict[int | str, str | None]:
         if text is None:
             texts = ", ".join(repr(option)[:40] for option in options)
             must_be = f"a letter from A to {max(lettered)} or an option of question {id_!r}"
-            raise W2SError(f"{where}: label must be {must_be} ({texts}), got {said!r:.80}")
+            got = f"{said!r:.80}" if said else f"none (columns: {', '.join(row)})"
+            raise W2SError(f"{where}: label must be {must_be} ({texts}), got {got}")
         labels[id_of(questions[id_])] = text
     return labels
 

@@ -155,7 +155,8 @@ def answers_of(path: Path, experiment: ExperimentRecord | None) -> Answers:
     for name in ("dataset_sha256", "test_size", "seed") if experiment else ():
         mine, its = getattr(experiment, name), getattr(theirs, name)
         if its != mine:
-            raise W2SError(f"{path.name}: its {name} is {its!r}, this run's is {mine!r}")
+            said = f"its {name} is {its!r} ({theirs.dataset}), this run's is {mine!r}"
+            raise W2SError(f"{path.name}: {said} ({experiment and experiment.dataset})")
     return _answers(stamp, log)
 
 

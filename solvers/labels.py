@@ -81,7 +81,8 @@ def check_kind(kind: str) -> None:
     for plugin in entry_points(group="inspect_ai") if kind not in known_kinds() else ():
         import_plugin(plugin.module)
     if kind not in known_kinds():
-        raise W2SError(f"labels must be one of {', '.join(known_kinds())}, got {kind!r}")
+        known = ", ".join("file:PATH" if one == "file" else one for one in known_kinds())
+        raise W2SError(f"labels must be one of {known}, got {kind!r}")
 
 
 def import_plugin(module: str) -> str:

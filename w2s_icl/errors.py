@@ -36,15 +36,11 @@ class LabelsMissingError(W2SError):
 
 
 def first_line(error: BaseException, keys: Mapping[str, Any] | None = None) -> str:
-    r"""What an error says, in one line.
+    """What an error says, in one line.
 
     Of a text the first line, at most 200 characters; the error's class where it has no text. Of
     what pydantic refuses: the field, what is allowed and what came. `keys` are the `model_fields`
     of what was made; a field's `description` says what it must be.
-
-    Example:
-        >>> first_line(OSError("no space\nleft")), first_line(KeyError())
-        ('no space', 'KeyError')
     """
     if not isinstance(error, ValidationError):
         return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -72,12 +68,7 @@ def checked(kind: type[Model], said: Any, where: str = "", **how: Any) -> Model:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The name that was meant, in words; else all of them.
-
-    Example:
-        >>> nearest("modles", ["models", "shots"]), nearest("chains", ["models", "shots"])
-        ('did you mean models?', 'allowed are models, shots')
-    """
+    """The name that was meant, in words; else all of them."""
     names = list(names)
     if near := difflib.get_close_matches(name, names, n=1, cutoff=0.75):
         return f"did you mean {near[0]}?"

@@ -13,12 +13,7 @@ def money(dollars: float) -> str:
 
 
 def tokens(count: float) -> str:
-    """A number of tokens, rounded.
-
-    Example:
-        >>> tokens(22_910_000), tokens(23_400), tokens(6_210), tokens(999)
-        ('22.91 M', '23 k', '6.2 k', '999')
-    """
+    """A number of tokens, rounded, as "22.91 M", "23 k", "6.2 k" or "999"."""
     if count >= 1e5:
         return f"{count / 1e6:.2f} M"
     if count >= 1e3:
@@ -32,12 +27,7 @@ def model_name(model: str) -> str:
 
 
 def arm_name(labels: str, weak: str = "", prompt: str = "") -> str:
-    """An arm in a few words: the kind of labels, who wrote them, the arm of the prompt.
-
-    Example:
-        >>> arm_name("weak", "8b"), arm_name("gold", prompt="cot=bare"), arm_name("")
-        ('weak by 8b', 'gold, cot=bare', 'no demonstrations')
-    """
+    """The kind of labels, who wrote them, and the arm of the prompt, as "weak by 8b, cot=bare"."""
     by = f" by {weak}" if weak else ""
     return (labels or "no demonstrations") + by + (f", {prompt}" if prompt else "")
 

@@ -59,7 +59,9 @@ def log_of(task: Task, logs: Iterable[EvalLog]) -> EvalLog | None:
 
 
 def refuse_unreachable(log_dir: str) -> None:
-    """Stop where the store of a log directory does not answer; raises W2SError."""
+    """Stop where a log directory is a file, or its store does not answer; raises W2SError."""
+    if Path(log_dir.removeprefix("file://")).is_file():
+        raise W2SError(f"--log-dir must be a folder, {log_dir} is a file")
     problems = [f"no reply within {PATIENCE:g} s"]
 
     def reach() -> None:

@@ -119,7 +119,7 @@ class Ending:
             reason = reason or f"{model}: no answer for {lasted:.0f} s ({silence.said})"
         if reason and not self.reason:  # the first reason counts
             self.reason = reason
-            signal.raise_signal(signal.SIGINT)
+            self._interrupt_soon()
 
     def _silence(self, model: str) -> _Silence:
         if model not in self._silent:
@@ -142,8 +142,11 @@ class Ending:
     def _end_if_idle(self) -> None:
         if self._waits and not self._under_way:
             self._waits = False
-            # a second in which the last answer is scored and logged
-            asyncio.get_running_loop().call_later(1, signal.raise_signal, signal.SIGINT)
+            self._interrupt_soon()
+
+    def _interrupt_soon(self) -> None:
+        """In a second, in which the last answers are scored and logged."""
+        asyncio.get_running_loop().call_later(1, signal.raise_signal, signal.SIGINT)
 
     def interrupted(self) -> str:
         """Why the run was cancelled: what is known, else Ctrl-C."""

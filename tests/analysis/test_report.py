@@ -255,8 +255,9 @@ def test_what_voids_a_claim_stands_beside_the_verdict() -> None:
     void = said.partition("No claim stands: ")[2]
     assert void.startswith(
         "the study file declares no headline ( headline in the study); test questions are among "
-        f"the demonstrations ({made.runs.at[row, 'file']}: shows test question q3); 11.7% of the "
-        "replies cannot be read ("
+        f"the demonstrations ({made.runs.at[row, 'file']}: shows test question q3); the run that "
+        "wrote llama-3.1-8b&#39;s labels is not among these logs; 11.7% of the replies cannot be "
+        "read ("
     )
     assert said.index("No claim stands: ") < said.index("of the gap recovered")
 

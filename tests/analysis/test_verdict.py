@@ -50,6 +50,8 @@ def nested(accuracy: float) -> Right:
 
 
 def key(arm: str, weak: str, strong: str, shots: int, draw: int) -> tuple[Any, ...]:
+    if arm == "labels":
+        return (weak, "zero_shot", "pool", "", "", 0, 0, "")
     if arm in ZERO:
         return (weak if arm == "weak0" else strong, "zero_shot", "test", "", "", 0, 0, "")
     by = {"weak": weak, "noise_matched": weak, "self": strong}.get(arm, "")
@@ -87,11 +89,13 @@ def fitted(asked: int) -> Rule:
 
 
 def arms(accuracies: Accuracies, pair: tuple[str, str] = ("w", "s")) -> Columns:
-    return {
+    """Runs of a pair, the one that wrote the weak model's labels included."""
+    runs = {
         key(arm, *pair, 8, draw): nested(of) if isinstance(of, float) else of
         for arm, of in accuracies.items()
         for draw in range(1 if arm in ZERO else 3)
     }
+    return runs | {key("labels", *pair, 8, 0): nested(0.4)}
 
 
 def only(found: Sequence[Verdict]) -> tuple[Verdict, Args]:
@@ -347,6 +351,14 @@ def test_what_is_void_has_no_claim(declared: Args, changed: tuple[str, str, Any]
     assert any(reason.startswith(why) for reason in verdict.void)
     assert why in sentence(verdict).partition("No claim stands, because")[2]
     assert not says_the_word(verdict)
+
+
+def test_labels_whose_run_is_not_here_carry_no_claim() -> None:
+    columns = {k: right for k, right in arms(HOLDING).items() if k[2] == "test"}
+    verdict, _ = only(verdicts(experiment(columns)))
+
+    assert (states(verdict), verdict.claim) == ({}, False)
+    assert verdict.void == ("the run that wrote w's labels is not among these logs",)
 
 
 def test_unread_replies_and_habits_of_place_stand_beside_the_verdict() -> None:

@@ -136,6 +136,8 @@ def test_files_of_labels_are_arms_beside_their_noise(study_file: File, tmp_path:
     asked = [cell for cell in cells if cell.labels in ("gold", "file") and cell.model == MODELS[0]]
     tasks = {cell.weak: cell_task(study, cell, logs) for cell in asked}
 
+    with pytest.raises(W2SError, match=r"shots=8, but only 7 of the 204 .* file:some votes.csv"):
+        few_shot_cells(study, {s.id for s in pool[7:]}, split)
     files = {"file:all.csv", "file:some votes.csv"}
     assert {c.weak for c in cells if c.labels == "noise_matched"} == {*MODELS[:2], *files}
     assert skip == {s.id for s in pool[1::2]}  # what one file lacks no cell shows
@@ -201,7 +203,7 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: File) -> None:
     [
         ({"modles": ["a"]}, r"modles is not a key; did you mean models\?"),
         ({"models": ["ollama/a", "ollama/a:latest"]}, "models: ollama/a stands there twice"),
-        ({"shots": [2, -1]}, r"shots: must be a list of numbers, such as \[0, 4, 16\], got -1"),
+        ({"shots": [2, -1]}, r"shots: must be a list of numbers from 0, such as .*, got -1"),
         ({"labels": ["gold", "silver"]}, "labels must be one of gold, weak.*got 'silver'"),
         ({"pairs": [MODELS[:2]]}, "models: simulated/large stands in no pair and would not be run"),
         (
@@ -395,3 +397,10 @@ def test_a_log_directory_with_the_syntax_of_an_address_is_refused(folder: str) -
     done = CliRunner().invoke(main, ["run", "demo", "--log-dir", folder, "--yes"])
     assert done.exit_code == 2
     assert "must not hold" in done.output
+
+
+def test_a_log_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("")
+    for command in (["plan"], ["run", "--yes"]):
+        done = CliRunner().invoke(main, [*command, "demo", "--log-dir", str(tmp_path / "logs")])
+        assert (done.exit_code, "--log-dir must be a folder" in done.output) == (2, True)

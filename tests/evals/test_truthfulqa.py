@@ -250,7 +250,12 @@ def test_a_label_log_may_lack_a_few_answers_only(run: Run, questions: Args, log_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": "silver"}, "labels must be one of gold, weak.*got 'silver'"),
+        ({"labels": "silver"}, "labels must be one of gold, weak.*file:PATH.*got 'silver'"),
+        ({"labels": ["gold", "weak"]}, r"labels: .* valid string, got \['gold', 'weak'\]"),
+        ({"labels": "weak", "weak": 5}, "weak: .* valid string, got 5"),
+        ({"labels": "file:x.csv", "weak": WEAK}, "no meaning with labels=file:x.csv; leave it out"),
+        ({"dataset": 7}, "dataset must be one of .*; got 7, and there is no"),
+        ({"generate": "hot"}, "generate must be settings by name, got 'hot'"),
         ({"labels": "weak"}, "labels=weak needs weak"),
         ({"labels": "gold", "weak": WEAK}, "no meaning with labels=gold"),
         ({"shots": -1}, "shots: input should be greater than or equal to 0, got -1"),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from inspect_ai.log import read_eval_log
+from inspect_ai.log import list_eval_logs, read_eval_log
 
 from tests.conftest import Args
 from tests.evals.sweep.openai_server import LARGE, SMALL, OpenAIServer, Request
@@ -294,6 +294,8 @@ def test_refusal_that_cannot_pass_ends_the_run_and_names_the_model(
     assert run.code == 1
     assert re.search(rf"^stopped: {openrouter(LARGE)}: .*{why}.*this model is", run.out, re.M)
     assert sum(r.model == LARGE for r in run.requests) <= 3 + CONNECTIONS
+    logged = [s for f in list_eval_logs(str(run.log_dir)) for s in read_eval_log(f).samples or ()]
+    assert len(run.answered) == sum(sample.error is None for sample in logged)  # all that was paid
     assert json.loads((run.log_dir / "summary.json").read_text("utf-8"))["ok"] is False
 
 

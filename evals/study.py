@@ -238,7 +238,7 @@ def load_study(path: str | Path) -> Study:
     """Read a study from a YAML file, or one of the package by its name; raises W2SError."""
     path = Path(path)
     if path.parent == Path() and not path.exists():
-        path = bundled_study(path.name) or path
+        path = bundled_study(path.name)
     raw = read_yaml(path)
     folder = str(path.absolute().parent)
     if raw.get("plugins") and folder not in sys.path:
@@ -255,10 +255,13 @@ def load_study(path: str | Path) -> Study:
         raise W2SError(f"{path}: {' '.join(error.message.splitlines())}") from None
 
 
-def bundled_study(name: str) -> Path | None:
-    """Path of a study that comes with the package; None where there is none of that name."""
-    path = Path(w2s_icl.__file__).parent / "studies" / f"{name}.yaml"
-    return path if re.fullmatch(r"\w+", name) and path.is_file() else None
+def bundled_study(name: str) -> Path:
+    """Path of a study that comes with the package; raises W2SError for another name."""
+    studies = {p.stem: p for p in (Path(w2s_icl.__file__).parent / "studies").glob("*.yaml")}
+    if name not in studies:
+        known = ", ".join(sorted(studies))
+        raise W2SError(f"the study must be a YAML file, or one of {known}; there is no {name!r}")
+    return studies[name]
 
 
 def _found(folder: Path, named: str) -> str:

@@ -10,7 +10,6 @@ import click
 from dotenv import find_dotenv, load_dotenv
 
 from w2s_icl import __version__
-from w2s_icl.errors import W2SError
 from w2s_icl.inputs import at_home
 from w2s_icl.words import printable
 
@@ -129,9 +128,7 @@ def study(name: str) -> None:
     """Print the bundled study NAME (demo, truthfulqa, controls): w2s study demo > mine.yaml."""
     from w2s_icl.evals.study import bundled_study
 
-    if not (path := bundled_study(name)):
-        raise W2SError(f"NAME must be demo, truthfulqa or controls, got {name!r}")
-    _echo(path.read_text("utf-8").rstrip("\n"))
+    _echo(bundled_study(name).read_text("utf-8").rstrip("\n"))
 
 
 @main.command()

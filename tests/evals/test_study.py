@@ -399,6 +399,13 @@ def test_a_log_directory_with_the_syntax_of_an_address_is_refused(folder: str) -
     assert "must not hold" in done.output
 
 
+@pytest.mark.parametrize("command", ["plan", "study"])
+def test_a_study_that_is_not_there_is_named_beside_those_that_are(command: str) -> None:
+    done = CliRunner().invoke(main, [command, "nosuch"])
+    assert done.exit_code == 2
+    assert "one of controls, demo, truthfulqa; there is no 'nosuch'" in done.output
+
+
 def test_a_log_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("")
     for command in (["plan"], ["run", "--yes"]):

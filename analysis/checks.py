@@ -65,9 +65,14 @@ def void_reasons(experiment: Experiment, weak: str, runs: set[int], name: str) -
             reasons.append(f"{bad} ({files[0]}{more})")
     if why := _implausible(experiment)[0].get(weak):
         reasons.append(f"{name}'s labels {why}")
-    labelled = [run for i, run in _shown(experiment) if i in runs and run["labels"] == "weak"]
-    if any(_label_run(experiment, run) is None for run in labelled):
+    shown = [run for i, run in _shown(experiment) if i in runs]
+    sources = [_label_run(experiment, run) for run in shown if run["labels"] == "weak"]
+    if None in sources:
         reasons.append(f"the run that wrote {name}'s labels is not among these logs")
+    if alone := [run["file"] for run in shown if not run["in_study"]]:
+        reasons.append(f"an arm was run before or beside the study ({alone[0]})")
+    rests = experiment.logs.runs.loc[[*{*runs, *sources} - {None}]]
+    reasons += [f"{model} was reached in {n} ways" for model, n in _ways(rests).items() if n > 1]
     return reasons + [
         f"{percent(unread)} of the replies cannot be read ({arm})"
         for arm, unread in _unread_by_arm(experiment, runs)
@@ -310,9 +315,8 @@ def _of_runs(experiment: Experiment) -> Iterator[Check]:
         "many replies could not be read; they count as wrong (pgr_gold_parsed in cells.csv leaves "
         "them out)",
     )
-    several = runs.groupby("model", sort=False)["endpoint"].nunique()
     yield check(
-        [f"{m}: {n} addresses or sets of model arguments" for m, n in several.items() if n > 1],
+        [f"{m}: {n} addresses or sets of arguments" for m, n in _ways(runs).items() if n > 1],
         "one address and one set of arguments per model (behind a router, this does not tell which "
         "provider answered)",
         "a model was reached in several ways",
@@ -323,6 +327,11 @@ def _of_runs(experiment: Experiment) -> Iterator[Check]:
         "the cost of every call is known",
         "no price is known for some calls: sums of cost are left open (`prices` in the study)",
     )
+
+
+def _ways(runs: pd.DataFrame) -> dict[Any, int]:
+    """In how many ways each model was reached: addresses, arguments, settings of its calls."""
+    return runs.groupby("model", sort=False)["endpoint"].nunique().to_dict()
 
 
 def _headline(experiment: Experiment) -> Check:

@@ -21,6 +21,8 @@ from w2s_icl.analysis import answers
 from w2s_icl.errors import W2SError, first_line
 
 KEY = record.CellKey._fields  # columns that tell cells apart; `prompt` is "" for the plain prompt
+# settings of a call that its reply does not depend on
+CLIENT = {"max_connections", "max_retries", "timeout", "attempt_timeout", "batch", "cache"}
 
 
 @dataclass(frozen=True)
@@ -253,6 +255,8 @@ def _row(run: _Run, questions: dict[record.Id, answers.Question]) -> dict[str, A
     # a run that tolerates failed questions has no results where all of them failed
     samples = log.eval.dataset.samples or len(replies)
     in_view = run.imported is None or run.imported.as_shown
+    settings = log.plan.config.model_dump(exclude_none=True, exclude={*record.SETTINGS} | CLIENT)
+    further = sorted(settings.items())
     paid = run.answers.dollars or run.run.reused_from
     return run.key._asdict() | {
         "file": run.file,
@@ -272,7 +276,9 @@ def _row(run: _Run, questions: dict[record.Id, answers.Question]) -> dict[str, A
         "passed_over": (*shown.skipped, *shown.unread),  # pool questions that have no label
         "label_eval_id": run.labels.label_eval_id,
         "reused_from": run.run.reused_from,
-        "endpoint": f"{log.eval.model_base_url} {sorted(log.eval.model_args.items())}",
+        "in_study": run.plan is not None,
+        # address, arguments, and the settings that logs of one experiment need not share
+        "endpoint": f"{log.eval.model_base_url} {sorted(log.eval.model_args.items())} {further}",
         "settings": {**record.settings_of(log), "read": run.cell.read, "permutations": orders},
         "calls": len(run.answers.tokens),
         "input_tokens": read,
@@ -336,7 +342,7 @@ def _declaration(runs: Sequence[_Run], beside: Sequence[record.PlanRecord]) -> D
     first_end = min(filter(None, ends), default="9999")
     first, *_ = plans
     held = [(plan, run.log.eval.created > first_end) for plan, run in plans.items()]
-    held += [(plan, False) for plan in beside]
+    held += [(plan, True) for plan in beside]  # where all arms were finished
     conflicts = [text for plan, late in held for text in _conflicts(first, plan, late=late)]
     return Declaration(
         tuple(sorted(first.headline)),

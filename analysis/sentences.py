@@ -23,12 +23,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def points(difference: float, *, sign: bool = True) -> str:
-    """A difference of fractions in percentage points, without the word.
-
-    Example:
-        >>> points(0.075), points(-0.01), points(-0.00001, sign=False), points(float("nan"))
-        ('+7.5', '−1.0', '0.0', '–')
-    """
+    """A difference of fractions in percentage points, without the word."""
     if pd.isna(difference):
         return "–"
     text = f"{100 * difference:+.1f}" if sign else f"{100 * difference:.1f}"
@@ -39,12 +34,7 @@ _unsigned = partial(points, sign=False)
 
 
 def ratio(value: float) -> str:
-    """A ratio, whose digits mean nothing far out.
-
-    Example:
-        >>> ratio(0.833), ratio(12.0), ratio(-0.2)
-        ('0.83', 'over 10', '−0.20')
-    """
+    """A ratio, whose digits mean nothing far out."""
     if pd.isna(value):
         return "–"
     if abs(value) > 10:
@@ -58,13 +48,7 @@ def ends(row: Row, name: str, text: Callable[[float], str] = percent) -> str:
 
 
 def ratio_with_interval(row: Row, definition: str) -> str:
-    """A ratio with its interval where it is reported, else why it is not.
-
-    Example:
-        >>> ratio_with_interval({"egr": 0.7, "egr_lo": 0.1, "egr_hi": 1.4, "egr_status": "ok",
-        ...                      "egr_fragile": True}, "egr")
-        '0.70 (95% CI 0.10 to 1.40, fragile)'
-    """
+    """A ratio with its interval where it is reported, else why it is not."""
     if row[f"{definition}_status"] != "ok":
         return str(row[f"{definition}_status"]).replace("_", " ")
     fragile = ", fragile" if row[f"{definition}_fragile"] else ""
@@ -83,14 +67,7 @@ def listed(parts: Iterable[Any]) -> str:
 
 
 def change(diff: float, low: float, high: float) -> str:
-    """A paired difference; no claim where the interval covers 0.
-
-    Example:
-        >>> change(0.075, 0.03, 0.125)
-        'gains 7.5 points (95% CI 3.0 to 12.5)'
-        >>> change(0.01, -0.02, 0.04)
-        'changes by +1.0 points (95% CI −2.0 to 4.0), not distinguishable from 0'
-    """
+    """A paired difference; no claim where the interval covers 0."""
     if low > 0:
         return f"gains {_unsigned(diff)} points ({interval(low, high)})"
     if high < 0:

@@ -198,7 +198,8 @@ def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> 
     called = {name: name for name in experiment.models} | dict(names or {})
     said = [{"weak": called[weak], "strong": called[strong]} for weak, strong in pairs]
     headlines = [_Headline(experiment, *pair, of) for pair, of in zip(pairs, said, strict=True)]
-    adjusted = paired.holm([of.p for of in headlines])
+    # a pair that was not tested to the end is still one of them
+    adjusted = paired.holm([1.0 if math.isnan(of.p) else of.p for of in headlines])
     return [of.verdict(float(p)) for of, p in zip(headlines, adjusted, strict=True)]
 
 
@@ -226,11 +227,16 @@ class _Headline:
         zero = [run for of in (self.weak, self.strong) if (run := e.zero_shot(of)) is not None]
         rows = {*zero, *(run for by_draw in runs for run in by_draw.values())}
         draws = len(set.intersection(*map(set, runs))) if self._runs_of("weak") else 0
-        void = tuple(void_reasons(e, self.weak, rows, self.words["weak"]))
+        void = [*void_reasons(e, self.weak, rows, self.words["weak"])]
+        arm = e.logs.planned.query("labels == 'weak' and prompt == '' and shots in @e.headline")
+        of_all = arm[(arm["weak"] == self.weak) & (arm["model"] == self.strong)]["draw"].nunique()
+        if draws < of_all:
+            void.append(f"{draws} of {of_all} declared draws are finished in all arms")
         holds = all(c.state == "holds" for c in conditions)
         claim = holds and p_holm < ALPHA and draws >= paired.MIN_RANDOM_DRAWS and not void
         reading = _reading({c.name: c.state for c in conditions}, claim=claim)
-        found = (conditions, tuple(self._beside()), self.p, p_holm, void)
+        p_holm = p_holm if self.p == self.p else math.nan
+        found = (conditions, tuple(self._beside()), self.p, p_holm, tuple(void))
         said = (tuple(cautions(e, rows)), claim, reading, tuple(self._fit()), self.words)
         return Verdict(self.weak, self.strong, e.headline, draws, *found, *said)
 

@@ -151,8 +151,15 @@ def logs_of(
                 **dict.fromkeys(("changes", "passed_over"), ()),
                 **dict.fromkeys(("demo_ids", "demo_labels", "demo_choices"), ()),
                 **{"demo_label_accuracy": math.nan, "label_eval_id": "", "reused_from": ""},
-                **{"endpoint": "None []", "settings": {}, "calls": n, "input_tokens": 1000 * n},
+                **{
+                    "in_study": True,
+                    "endpoint": "None []",
+                    "settings": {},
+                    "calls": n,
+                    "input_tokens": 1000 * n,
+                },
                 **{"output_tokens": n, "cached_tokens": 0, "cost": 0.5, "simulated": False},
+                "in_study": True,
                 **(columns or {}).get(key, {}),
             }
         )

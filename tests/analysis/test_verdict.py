@@ -15,7 +15,7 @@ from tests.analysis.stats.samples import by_hand
 from tests.analysis.synthetic import logs_of
 from tests.conftest import Args, warnings_are_errors
 from w2s_icl.analysis.experiment import Experiment, Rule
-from w2s_icl.analysis.logs import Declaration
+from w2s_icl.analysis.logs import KEY, Declaration
 from w2s_icl.analysis.stats.paired import gain_line, holm
 from w2s_icl.analysis.surface_rule import cross_fitted
 from w2s_icl.analysis.verdict import CONTRASTS, Verdict, fit_table, verdict_table, verdicts
@@ -338,6 +338,8 @@ def test_few_draws_of_one_control_carry_no_claim(draws: int) -> None:
             "controls show other labels than they should (log.eval: 6 labels are wrong, of those "
             "by w 4 and 2 more)",
         ),
+        ({}, ("random", "in_study", False), "an arm was run before or beside the study (log.eval)"),
+        ({}, ("random", "endpoint", "elsewhere []"), "s was reached in 2 ways"),
         ({}, ("random", "unparsed", 41), "10.2% of the replies cannot be read (s, 8 random labels"),
     ],
 )
@@ -359,6 +361,17 @@ def test_labels_whose_run_is_not_here_carry_no_claim() -> None:
 
     assert (states(verdict), verdict.claim) == ({}, False)
     assert verdict.void == ("the run that wrote w's labels is not among these logs",)
+
+
+def test_a_claim_takes_all_draws_that_were_declared() -> None:
+    e = experiment(arms(HOLDING))
+    draws = [(*key("weak", "w", "s", 8, draw), 0) for draw in range(5)]
+    declared = Experiment(replace(e.logs, planned=pd.DataFrame(draws, columns=list(KEY))))
+    declared.__dict__["rule"] = e.rule
+    verdict, _ = only(verdicts(declared))
+
+    assert (states(verdict), verdict.claim) == ({}, False)
+    assert verdict.void == ("3 of 5 declared draws are finished in all arms",)
 
 
 def test_unread_replies_and_habits_of_place_stand_beside_the_verdict() -> None:
@@ -396,7 +409,8 @@ def test_holm_goes_over_the_pairs_on_the_largest_p() -> None:
         p = [c.p for c in v.conditions]
         assert v.p == pytest.approx(max(p) if v.strong != "u" else math.nan, nan_ok=True)
     adjusted = [v.p_holm for v in pairs]
-    assert adjusted == pytest.approx(holm([v.p for v in pairs]).tolist(), nan_ok=True)
+    *two, alone = holm([*(v.p for v in pairs[:2]), 1.0])  # what was not tested is in the family
+    assert (adjusted, alone) == (pytest.approx([*two, math.nan], nan_ok=True), 1.0)
     assert len(verdict_table(pairs)) == 3 * 7 + 2 * 2
     # 2 points over `unlabelled`: p 0.005 alone
     close = {**HOLDING, "weak": 0.6, "unlabelled": 0.588}

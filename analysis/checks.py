@@ -71,7 +71,7 @@ def void_reasons(experiment: Experiment, weak: str, runs: set[int], name: str) -
         reasons.append(f"the run that wrote {name}'s labels is not among these logs")
     if alone := [run["file"] for run in shown if not run["in_study"]]:
         reasons.append(f"an arm was run before or beside the study ({alone[0]})")
-    rests = experiment.logs.runs.loc[[*{*runs, *sources} - {None}]]
+    rests = experiment.logs.runs[experiment.logs.runs.index.isin([*runs, *sources])]
     reasons += [f"{model} was reached in {n} ways" for model, n in _ways(rests).items() if n > 1]
     return reasons + [
         f"{percent(unread)} of the replies cannot be read ({arm})"

@@ -255,8 +255,8 @@ def _row(run: _Run, questions: dict[record.Id, answers.Question]) -> dict[str, A
     # a run that tolerates failed questions has no results where all of them failed
     samples = log.eval.dataset.samples or len(replies)
     in_view = run.imported is None or run.imported.as_shown
-    settings = log.plan.config.model_dump(exclude_none=True, exclude={*record.SETTINGS} | CLIENT)
-    further = sorted(settings.items())
+    settings = record.all_settings_of(log).items()
+    further = sorted((k, v) for k, v in settings if k not in (*record.SETTINGS, *CLIENT))
     paid = run.answers.dollars or run.run.reused_from
     return run.key._asdict() | {
         "file": run.file,

@@ -198,9 +198,10 @@ def verdicts(experiment: Experiment, names: Mapping[str, str] | None = None) -> 
     called = {name: name for name in experiment.models} | dict(names or {})
     said = [{"weak": called[weak], "strong": called[strong]} for weak, strong in pairs]
     headlines = [_Headline(experiment, *pair, of) for pair, of in zip(pairs, said, strict=True)]
-    # a pair that was not tested to the end is still one of them
-    adjusted = paired.holm([1.0 if math.isnan(of.p) else of.p for of in headlines])
-    return [of.verdict(float(p)) for of, p in zip(headlines, adjusted, strict=True)]
+    p = np.array([of.p for of in headlines], dtype=float)
+    # a pair that was not tested to the end is still one of them, and has no p of its own
+    adjusted = np.where(np.isnan(p), np.nan, paired.holm(np.nan_to_num(p, nan=1.0)))
+    return [of.verdict(float(p_holm)) for of, p_holm in zip(headlines, adjusted, strict=True)]
 
 
 class _NotRunError(Exception):
@@ -228,14 +229,13 @@ class _Headline:
         rows = {*zero, *(run for by_draw in runs for run in by_draw.values())}
         draws = len(set.intersection(*map(set, runs))) if self._runs_of("weak") else 0
         void = [*void_reasons(e, self.weak, rows, self.words["weak"])]
-        arm = e.logs.planned.query("labels == 'weak' and prompt == '' and shots in @e.headline")
-        of_all = arm[(arm["weak"] == self.weak) & (arm["model"] == self.strong)]["draw"].nunique()
-        if draws < of_all:
-            void.append(f"{draws} of {of_all} declared draws are finished in all arms")
+        arm = "labels == 'weak' and weak == @self.weak and model == @self.strong and prompt == ''"
+        declared = e.logs.planned.query(f"{arm} and shots in @e.headline")["draw"].nunique()
+        if draws < declared:
+            void.append(f"{draws} of {declared} declared draws are finished in all arms")
         holds = all(c.state == "holds" for c in conditions)
         claim = holds and p_holm < ALPHA and draws >= paired.MIN_RANDOM_DRAWS and not void
         reading = _reading({c.name: c.state for c in conditions}, claim=claim)
-        p_holm = p_holm if self.p == self.p else math.nan
         found = (conditions, tuple(self._beside()), self.p, p_holm, tuple(void))
         said = (tuple(cautions(e, rows)), claim, reading, tuple(self._fit()), self.words)
         return Verdict(self.weak, self.strong, e.headline, draws, *found, *said)

@@ -102,6 +102,12 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
             for weak, model in study.labelled_by(kind):
                 arms.setdefault((model, name, weak, changed), study.arm_shots(changed or kind))
     pools = [[id_of(s) for s in split.draw(draw)] for draw in range(study.draws)]
+    usable = [[at for at, id_ in enumerate(pool) if id_ not in skip] for pool in pools]
+    n = len(usable[0])  # of every draw, which is a permutation
+    if short := [k for shots in arms.values() for k in shots if k > n]:
+        have = f"only {n} of the {len(pools[0])} questions of the pool have a usable label"
+        given = ", ".join(map(file_name, study.labels))
+        raise W2SError(f"shots={short[0]}, but {have} of each kind in labels ({given})")
     cells: list[Cell] = []
     for order, ((model, labels, weak, prompt), shots) in product(range(study.orders), arms.items()):
         if order and (prompt or labels not in MAIN_KINDS):
@@ -109,13 +115,8 @@ def few_shot_cells(study: Study, skip: Collection[Id], split: Split) -> list[Cel
         arm: dict[str, Any] = {"labels": labels, "weak": weak, "prompt": prompt, "order": order}
         for (draw, pool), k in product(enumerate(pools), shots):
             if not order or k in study.verdict_shots:
-                usable = [place for place, id_ in enumerate(pool) if id_ not in skip]
-                if (n := len(usable)) < k:
-                    have = f"only {n} of the {len(pool)} questions of the pool have a usable label"
-                    given = ", ".join(map(file_name, study.labels))
-                    raise W2SError(f"shots={k}, but {have} of each kind in labels ({given})")
                 # what this prompt would have shown, and no more: a larger study leaves it as it is
-                passed_over = [id_ for id_ in pool[: usable[k - 1]] if id_ in skip]
+                passed_over = [id_ for id_ in pool[: usable[draw][k - 1]] if id_ in skip]
                 arm |= {"shots": k, "draw": draw, "skip": passed_over}
                 cells.append(_cell(study, model, **arm))
             if len(cells) > 5_000:  # a plan takes 5 ms for each

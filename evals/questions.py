@@ -117,7 +117,7 @@ def load_split(
         raise W2SError(f"seed must be a whole number, got {seed!r}")
     if near_duplicates not in get_args(NearDuplicates):
         raise W2SError(f"near_duplicates must be drop or keep, got {near_duplicates!r}")
-    loaded = load_questions(dataset, seed=seed)
+    loaded = load_questions(str(dataset), seed=seed)
     if test_size > (n := len(loaded.questions)):
         among = f"{n}, the questions in {loaded.name}"
         raise W2SError(f"test_size must be at most {among}, got {test_size}")

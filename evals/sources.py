@@ -92,7 +92,7 @@ def load_questions(dataset: str = "mc4", *, seed: int = 42) -> QuestionSet:
         raise W2SError(
             f"dataset must be one of {', '.join(DATASETS)}, or the path of a mapping (.yaml), a "
             f"folder or a .jsonl, .json, .csv or .parquet file; got {dataset!r}, and there is no "
-            f"{path}{hint if re.fullmatch(HUB_ID, str(dataset)) else ''}"
+            f"{path}{hint if re.fullmatch(HUB_ID, dataset) else ''}"
         )
     name = str(path)
     if path.suffix in (".yaml", ".yml"):

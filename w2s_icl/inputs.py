@@ -32,7 +32,7 @@ def given_settings(names: Iterable[str]) -> dict[str, Any]:
 
 def at_home(text: str | Path) -> Path:
     """A path with "~" as the home folder; "~nobody" stays as it is."""
-    return Path(os.path.expanduser(str(text)))  # noqa: PTH111 - Path's raises for ~nobody
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises for ~nobody
 
 
 def absolute(text: str | Path) -> Path:

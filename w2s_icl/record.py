@@ -274,10 +274,15 @@ def attempt_of(log: EvalLog) -> str:
     return json.dumps(args, sort_keys=True, default=str) if spec.eval_set_id else ""
 
 
+def all_settings_of(log: EvalLog) -> dict[str, Any]:
+    """All settings with which a log's calls were made."""
+    asked = log.plan.config.model_dump(exclude_none=True)
+    return asked | log.eval.model_generate_config.model_dump(exclude_none=True)
+
+
 def settings_of(log: EvalLog) -> dict[str, Any]:
     """The settings of `SETTINGS` with which a log's calls were made, None where not set."""
-    asked = log.plan.config.model_dump(exclude_none=True)
-    asked |= log.eval.model_generate_config.model_dump(exclude_none=True)
+    asked = all_settings_of(log)
     return {name: asked.get(name) for name in SETTINGS}
 
 

@@ -123,12 +123,7 @@ def surface_rule_table(experiment: Experiment) -> pd.DataFrame:
 
 
 def declines(answer: str) -> bool:
-    """Whether an answer says that it gives none.
-
-    Example:
-        >>> declines("I have no comment."), declines("Cannot be determined"), declines("No")
-        (True, True, False)
-    """
+    """Whether an answer says that it gives none."""
     return bool(_DECLINES.search(answer))
 
 

@@ -203,7 +203,10 @@ def test_a_study_knows_what_a_verdict_lacks(study_file: File) -> None:
     [
         ({"modles": ["a"]}, r"modles is not a key; did you mean models\?"),
         ({"models": ["ollama/a", "ollama/a:latest"]}, "models: ollama/a stands there twice"),
-        ({"shots": [2, -1]}, r"shots: must be a list of numbers from 0, such as .*, got -1"),
+        (
+            {"shots": [2, -1]},
+            r"shots: must be a list of numbers from 0, such as \[0, 4, 16\], got -1",
+        ),
         ({"labels": ["gold", "silver"]}, "labels must be one of gold, weak.*got 'silver'"),
         ({"pairs": [MODELS[:2]]}, "models: simulated/large stands in no pair and would not be run"),
         (

@@ -254,7 +254,7 @@ def test_a_label_log_may_lack_a_few_answers_only(run: Run, questions: Args, log_
         ({"labels": ["gold", "weak"]}, r"labels: .* valid string, got \['gold', 'weak'\]"),
         ({"labels": "weak", "weak": 5}, "weak: .* valid string, got 5"),
         ({"labels": "file:x.csv", "weak": WEAK}, "no meaning with labels=file:x.csv; leave it out"),
-        ({"dataset": 7}, "dataset must be one of .*; got 7, and there is no"),
+        ({"dataset": 7}, "dataset must be one of .*; got '7', and there is no"),
         ({"generate": "hot"}, "generate must be settings by name, got 'hot'"),
         ({"labels": "weak"}, "labels=weak needs weak"),
         ({"labels": "gold", "weak": WEAK}, "no meaning with labels=gold"),

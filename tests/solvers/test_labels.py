@@ -121,6 +121,7 @@ def test_a_finished_log_is_a_file_of_labels(run: Run, questions: Args, tmp_path:
     [
         ({"question": 99, "label": "A"}, "must be an id of the dataset, got '99'"),
         ({"question": 0, "label": "E"}, "a letter from A to D or an option of .*, got 'E'"),
+        ({}, r"question .or id. must be an id of the dataset, got none \(columns: \)"),
         ({"id": 0}, r"label must be .*, got none \(columns: id\)"),
         ({"label": "A"}, r"question .or id. must be an id .*, got none \(columns: label\)"),
     ],

@@ -237,7 +237,7 @@ def takes_batches(model: str) -> bool:
 def load_study(path: str | Path) -> Study:
     """Read a study from a YAML file, or one of the package by its name; raises W2SError."""
     path = Path(path)
-    if path.parent == Path() and not path.exists():
+    if path.parent == Path() and not path.is_file():  # `make demo` makes a folder `demo`
         path = bundled_study(path.name)
     raw = read_yaml(path)
     folder = str(path.absolute().parent)

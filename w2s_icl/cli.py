@@ -45,7 +45,7 @@ def share(value: str) -> tuple[int, int]:
 
 
 DISPLAYS = click.Choice(["full", "rich", "plain", "log", "none"])
-STUDY = click.argument("study", type=click.Path(dir_okay=False))
+STUDY = click.argument("study")
 
 
 @main.command()

@@ -409,8 +409,7 @@ def test_a_study_that_is_not_there_is_named_beside_those_that_are(command: str) 
     assert "one of controls, demo, truthfulqa; there is no 'nosuch'" in done.output
 
 
-def test_a_log_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "logs").write_text("")
+def test_a_log_directory_that_is_a_file_is_refused() -> None:
     for command in (["plan"], ["run", "--yes"]):
-        done = CliRunner().invoke(main, [*command, "demo", "--log-dir", str(tmp_path / "logs")])
+        done = CliRunner().invoke(main, [*command, "demo", "--log-dir", __file__])
         assert (done.exit_code, "--log-dir must be a folder" in done.output) == (2, True)
